@@ -1,0 +1,1 @@
+"""Find where a parameter budget of a tensor adapter should go."""

@@ -1,0 +1,18 @@
+"""Tensor adapters as modules: each emits a low-rank pair (A, B) for every site."""
+
+from allocator.adapters.adapter import Adapter, Pairs
+from allocator.adapters.build import AdapterSpec, ParameterGroup, build_adapter, parameter_groups
+from allocator.adapters.sites import AdaptedLinear, Sites, adapt, backbone_shape
+
+__all__ = [
+    "AdaptedLinear",
+    "Adapter",
+    "AdapterSpec",
+    "Pairs",
+    "ParameterGroup",
+    "Sites",
+    "adapt",
+    "backbone_shape",
+    "build_adapter",
+    "parameter_groups",
+]

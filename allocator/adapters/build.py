@@ -1,0 +1,79 @@
+"""From an adapter's shape and ranks to the module, and to what its parts learn at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypedDict
+
+import torch
+from torch import nn
+
+from allocator.adapters.adapter import Adapter
+from allocator.adapters.matrix import MatrixAdapter
+from allocator.adapters.tucker import TuckerAdapter
+from allocator.allocation import AdapterShape, Allocation
+from allocator.config import AdapterConfig
+from allocator.errors import SpaceError
+
+_MODULES = {"tucker": TuckerAdapter, "matrix": MatrixAdapter}
+
+
+class ParameterGroup(TypedDict):
+    """One group of a torch optimizer."""
+
+    params: list[nn.Parameter]
+    lr: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdapterSpec:
+    """Everything that decides an adapter's fresh values, picklable and cheap to send."""
+
+    shape: AdapterShape
+    config: AdapterConfig
+
+
+def build_adapter(spec: AdapterSpec, ranks: Mapping[str, int], *, seed: int) -> Adapter:
+    """Build a fresh adapter on the CPU.
+
+    Args:
+        spec: Shape, scaling and initialisation.
+        ranks: Rank by name, as in `spec.shape.rank_names`.
+        seed: Seed of the initial values.
+
+    Raises:
+        SpaceError: If the ranks do not fit the shape, or its factorization cannot be trained.
+    """
+    if spec.shape.factorization not in _MODULES:
+        raise SpaceError(
+            f"factorization {spec.shape.factorization!r} can be counted but not trained, "
+            f"trainable are {', '.join(_MODULES)}"
+        )
+    return _MODULES[spec.shape.factorization](
+        spec.shape,
+        ranks,
+        scaling=spec.config.scaling,
+        initialization=spec.config.initialization,
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def parameter_groups(adapter: Adapter, allocation: Allocation) -> list[ParameterGroup]:
+    """Group an adapter's parameters by learning rate, for a torch optimizer.
+
+    Args:
+        adapter: The adapter.
+        allocation: Its base learning rate and multipliers.
+
+    Returns:
+        One group for the zero-initialised part and one for every factor.
+    """
+    rate = allocation.learning_rate
+    groups: list[ParameterGroup] = [
+        {"params": [adapter.zero_part], "lr": rate * allocation.core_lr_multiplier}
+    ]
+    for mode, parameter in adapter.factors.items():
+        multiplier = allocation.lr_multipliers.get(mode, 1.0)
+        groups.append({"params": [parameter], "lr": rate * multiplier})
+    return groups

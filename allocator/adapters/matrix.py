@@ -1,0 +1,54 @@
+"""Plain LoRA: one pair of matrices a site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from allocator.adapters.adapter import Adapter, Pairs
+from allocator.adapters.initialization import factor
+from allocator.allocation import AdapterShape
+from allocator.config import Initialization
+
+
+class MatrixAdapter(Adapter):
+    """A and B of every site, B zero when fresh (Hu et al. 2021, arXiv 2106.09685).
+
+    Args:
+        shape: The adapter shape.
+        ranks: The one `rank`.
+        scaling: Factor of the whole update, alpha / r in LoRA's terms.
+        initialization: Distribution of A.
+        generator: Source of the initial values.
+    """
+
+    def __init__(
+        self,
+        shape: AdapterShape,
+        ranks: Mapping[str, int],
+        *,
+        scaling: float,
+        initialization: Initialization,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__(shape, ranks, scaling)
+        backbone, rank = shape.backbone, ranks["rank"]
+        copies = (backbone.layers, len(backbone.targets))
+        self.a = factor(copies, backbone.d_in, rank, initialization, generator)
+        self.b = nn.Parameter(torch.zeros(*copies, rank, backbone.d_out))
+
+    @property
+    def zero_part(self) -> nn.Parameter:
+        """B of every site, shape (L, T, R, O)."""
+        return self.b
+
+    @property
+    def factors(self) -> Mapping[str, nn.Parameter]:
+        """A of every site, shape (L, T, I, R)."""
+        return {"input": self.a}
+
+    def pairs(self) -> Pairs:
+        """Give A and the scaled B of every site."""
+        return Pairs(a_LTIR=self.a, b_LTRO=self.b * self.scaling)

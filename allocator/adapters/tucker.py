@@ -1,0 +1,110 @@
+"""Tucker adapters: a core that starts at zero, and one factor a mode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from allocator.adapters.adapter import Adapter, Pairs
+from allocator.adapters.initialization import factor
+from allocator.allocation import AdapterShape
+from allocator.config import Initialization
+
+# Shapes: L layers and T targets (each 1 where tensors are shared), X layers and Y targets that
+# have tensors of their own, I input width, O output width, H heads, K head size; i, o, h, k, q, d,
+# s the ranks of input, output, heads, head_dim, qkv, depth, site. In einsum, axes of one letter
+# broadcast where one of them is 1.
+
+
+class TuckerAdapter(Adapter):
+    """Updates stacked into tensors `core x_1 U_1 ... x_n U_n` (TensorLy's `tucker_to_tensor`).
+
+    Args:
+        shape: The adapter shape; its full modes have identity factors, which do not train.
+        ranks: Rank by mode.
+        scaling: Factor of the whole update.
+        initialization: Distribution of the factors.
+        generator: Source of the initial values.
+    """
+
+    def __init__(
+        self,
+        shape: AdapterShape,
+        ranks: Mapping[str, int],
+        *,
+        scaling: float,
+        initialization: Initialization,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__(shape, ranks, scaling)
+        tensor = shape.tensor
+        copies = (tensor.layer_copies, tensor.target_copies)
+        sizes = [tensor.dims[m] if m in shape.full_modes else ranks[m] for m in tensor.dims]
+        self.core = nn.Parameter(torch.zeros(*copies, *sizes))
+        self._factors = nn.ParameterDict(
+            {
+                mode: factor(copies, dim, ranks[mode], initialization, generator)
+                for mode, dim in tensor.dims.items()
+                if mode not in shape.full_modes
+            }
+        )
+        self._identities = {mode: tensor.dims[mode] for mode in shape.full_modes}
+
+    @property
+    def zero_part(self) -> nn.Parameter:
+        """The core."""
+        return self.core
+
+    @property
+    def factors(self) -> Mapping[str, nn.Parameter]:
+        """Factor of every mode that is not full, shape (X, Y, dim, rank)."""
+        return dict(self._factors.items())
+
+    def factor(self, mode: str) -> Tensor:
+        """Give the factor of a mode, the identity where it is full, shape (X, Y, dim, rank)."""
+        if mode in self._identities:
+            dim = self._identities[mode]
+            return torch.eye(dim, device=self.core.device, dtype=self.core.dtype)[None, None]
+        return self._factors[mode]
+
+    def pairs(self) -> Pairs:
+        """Compute the update of every site as a pair of matrices.
+
+        The bottleneck is the smaller of the input rank and the rank of the output side, and the
+        matrix on the other side of it is shared by all sites of a tensor.
+        """
+        slices = self._site_cores() * self.scaling  # (L, T, i, h or o, k or 1)
+        u_in = self.factor("input")  # (X, Y, I, i)
+        rank_in, rank_out = slices.shape[2], slices.shape[3] * slices.shape[4]
+        if rank_in <= rank_out:
+            return Pairs(a_LTIR=u_in, b_LTRO=self._expand_output(slices))
+        identity = torch.eye(rank_out, dtype=slices.dtype, device=slices.device)
+        b = self._expand_output(identity.view(1, 1, rank_out, *slices.shape[3:]))
+        return Pairs(a_LTIR=u_in @ slices.flatten(3), b_LTRO=b)
+
+    def _site_cores(self) -> Tensor:
+        """Contract the modes that stack sites: a core of every site, (L, T, i, h or o, k or 1)."""
+        modes = list(self.shape.tensor.dims)
+        core = self.core
+        if "heads" in modes:
+            core = core.transpose(3, 4)  # (X, Y, i, h, k, ...): heads outside, as outputs lie
+        else:
+            core = core.unsqueeze(4)  # (X, Y, i, o, 1, ...)
+        if "depth" in modes:
+            core = torch.einsum("xyihk...d,xyld->lyihk...", core, self.factor("depth"))
+        if "qkv" in modes:
+            core = torch.einsum("lyihkq,lytq->ltihk", core, self.factor("qkv"))
+        if "site" in modes:
+            sites = torch.einsum("xyihks,xyns->nihk", core, self.factor("site"))
+            core = sites.unflatten(0, (-1, len(self.shape.backbone.targets)))
+        return core
+
+    def _expand_output(self, slices: Tensor) -> Tensor:
+        """Multiply (L, T, R, h or o, k or 1) by the output side's factors: (L, T, R, O)."""
+        if "output" in self.shape.tensor.dims:
+            return slices.squeeze(4) @ self.factor("output").transpose(2, 3)
+        # Output row head * head_size + k belongs to head `head`: heads is the slower axis.
+        wide = torch.einsum("ltrhk,ltKk->ltrhK", slices, self.factor("head_dim"))
+        return torch.einsum("ltrhK,ltHh->ltrHK", wide, self.factor("heads")).flatten(3)

@@ -1,0 +1,29 @@
+"""What adapters cost and which fit a budget, from numbers alone."""
+
+from allocator.allocation.allocation import Allocation
+from allocator.allocation.constructions import (
+    MODES,
+    BackboneShape,
+    Construction,
+    Mode,
+    TensorShape,
+    tensor_shape,
+)
+from allocator.allocation.factorizations import FACTORIZATIONS, Factorization
+from allocator.allocation.feasible import ENUMERATION_LIMIT, FeasibleSet
+from allocator.allocation.shapes import AdapterShape
+
+__all__ = [
+    "ENUMERATION_LIMIT",
+    "FACTORIZATIONS",
+    "MODES",
+    "AdapterShape",
+    "Allocation",
+    "BackboneShape",
+    "Construction",
+    "Factorization",
+    "FeasibleSet",
+    "Mode",
+    "TensorShape",
+    "tensor_shape",
+]

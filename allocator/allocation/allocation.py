@@ -1,0 +1,23 @@
+"""One complete choice that the search makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Allocation:
+    """Where a budget goes: ranks and learning rates on a given adapter shape.
+
+    Attributes:
+        ranks: Rank by name, as in `AdapterShape.rank_names`.
+        learning_rate: Base learning rate of the adapter.
+        core_lr_multiplier: Lambda: learning rate of the zero-initialised part over the base rate.
+        lr_multipliers: Learning rate of single factors over the base rate, by mode.
+    """
+
+    ranks: Mapping[str, int]
+    learning_rate: float
+    core_lr_multiplier: float = 1.0
+    lr_multipliers: Mapping[str, float] = field(default_factory=dict)

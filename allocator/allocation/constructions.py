@@ -1,0 +1,99 @@
+"""How the updates of a backbone's sites are stacked into tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Mode = Literal["input", "output", "head_dim", "heads", "qkv", "depth", "site"]
+Construction = Literal[
+    "att",
+    "qkv",
+    "depth",
+    "att_qkv",
+    "att_depth",
+    "qkv_depth",
+    "att_qkv_depth",
+    "sites",
+    "matrix",
+]
+
+# Marmoret et al. 2025 (arXiv 2509.19391), and `sites` as in LoTR and FacT.
+MODES: Mapping[Construction, tuple[Mode, ...]] = {
+    "att": ("input", "head_dim", "heads"),
+    "qkv": ("input", "output", "qkv"),
+    "depth": ("input", "output", "depth"),
+    "att_qkv": ("input", "head_dim", "heads", "qkv"),
+    "att_depth": ("input", "head_dim", "heads", "depth"),
+    "qkv_depth": ("input", "output", "qkv", "depth"),
+    "att_qkv_depth": ("input", "head_dim", "heads", "qkv", "depth"),
+    "sites": ("input", "output", "site"),
+    "matrix": ("input", "output"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackboneShape:
+    """The numbers of a backbone that adapters depend on.
+
+    Attributes:
+        d_in: Input width of every adapted projection.
+        heads: Attention heads; a projection is `heads * head_size` wide at its output.
+        head_size: Width of one head.
+        layers: Adapted layers.
+        targets: Names of the adapted projections of one layer, in the order of the `qkv` mode.
+    """
+
+    d_in: int
+    heads: int
+    head_size: int
+    layers: int
+    targets: tuple[str, ...] = ("query", "key", "value")
+
+    @property
+    def d_out(self) -> int:
+        """Output width of every adapted projection."""
+        return self.heads * self.head_size
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorShape:
+    """One construction on one backbone: `copies` tensors of the same modes.
+
+    The copies form a grid: one per layer where depth is not a mode, times one per target where
+    the targets are not a mode.
+
+    Attributes:
+        dims: Length of every mode, in the canonical order of modes.
+        layer_copies: Layers with a tensor of their own, or 1 where the layers share one.
+        target_copies: Targets with a tensor of their own, or 1 where the targets share one.
+    """
+
+    dims: Mapping[Mode, int]
+    layer_copies: int
+    target_copies: int
+
+    @property
+    def copies(self) -> int:
+        """Tensors in all."""
+        return self.layer_copies * self.target_copies
+
+
+def tensor_shape(construction: Construction, backbone: BackboneShape) -> TensorShape:
+    """Give the tensors that a construction makes of a backbone's sites."""
+    lengths: Mapping[Mode, int] = {
+        "input": backbone.d_in,
+        "output": backbone.d_out,
+        "head_dim": backbone.head_size,
+        "heads": backbone.heads,
+        "qkv": len(backbone.targets),
+        "depth": backbone.layers,
+        "site": len(backbone.targets) * backbone.layers,
+    }
+    modes = MODES[construction]
+    return TensorShape(
+        dims={mode: lengths[mode] for mode in modes},
+        layer_copies=1 if {"depth", "site"} & set(modes) else backbone.layers,
+        target_copies=1 if {"qkv", "site"} & set(modes) else len(backbone.targets),
+    )

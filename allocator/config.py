@@ -1,0 +1,89 @@
+"""Configuration that several rooms share: how an adapter is built and how it is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from allocator.errors import AllocatorError, unknown
+
+Initialization = Literal["orthogonal", "normal", "kaiming_uniform"]
+Precision = Literal["float32", "bfloat16"]
+DataSource = Literal["auto", "dir", "hub", "bundled"]
+SelectOn = Literal["held_out", "dev"]
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdapterConfig:
+    """What an adapter needs besides its shape and ranks.
+
+    Attributes:
+        scaling: Factor of the whole update.
+        initialization: Distribution of the factors that do not start at zero.
+    """
+
+    scaling: float = 4.0
+    initialization: Initialization = "orthogonal"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingConfig:
+    """The recipe that all trials of a study share.
+
+    Attributes:
+        epochs: Passes over the training part.
+        batch_size: Sentences a step.
+        boundaries_per_epoch: Evaluations an epoch, the last one at its end.
+        head_learning_rate: Learning rate of the task head.
+        weight_decay: AdamW's decoupled decay, on every trained parameter.
+        max_grad_norm: Gradient norm that a trial is clipped to.
+        warmup: Share of all steps in which learning rates rise linearly, before a cosine to zero.
+        dropout: Dropout on the input of every adapter, while training.
+        max_length: Tokens after which a sentence is cut.
+        seed: Seed of initialisation and of the order of the data.
+    """
+
+    epochs: int
+    batch_size: int = 32
+    boundaries_per_epoch: int = 1
+    head_learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    warmup: float = 0.1
+    dropout: float = 0.0
+    max_length: int = 128
+    seed: int = 0
+
+
+def parse_yaml(text: str, model: type[Model], *, origin: str, error: type[AllocatorError]) -> Model:
+    """Read a YAML mapping with the safe loader and validate it.
+
+    Args:
+        text: The file's content.
+        model: Schema of the mapping.
+        origin: Name of the file, for messages.
+        error: Class of the error to raise.
+
+    Raises:
+        AllocatorError: Of class `error`, naming the file, the key, the rule and the value.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as problem:
+        raise error(f"{origin} is not YAML: {' '.join(str(problem).split())}") from None
+    if not isinstance(content, dict):
+        raise error(f"{origin} must be a YAML mapping, got {type(content).__name__}")
+    for key in content:
+        if key not in model.model_fields:
+            raise error(f"{origin}: {unknown('key', str(key), model.model_fields)}")
+    try:
+        return model.model_validate(content)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise error(f"{origin}: {where}: {first['msg']}, got {first['input']!r}") from None

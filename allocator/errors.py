@@ -1,0 +1,50 @@
+"""What a user gets for bad input: one line that names the value, the rule and the way out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AllocatorError(Exception):
+    """A mistake the user can mend; commands print its one line and exit with status 2."""
+
+
+class BudgetError(AllocatorError):
+    """A budget that no allocation, or no sensible allocation, can meet."""
+
+
+class SpaceError(AllocatorError):
+    """A search space or an allocation that says something impossible."""
+
+
+class TaskError(AllocatorError):
+    """A task that is not known, or whose data cannot be found."""
+
+
+class DataError(AllocatorError):
+    """A data file whose content breaks its format."""
+
+
+class ModelError(AllocatorError):
+    """A model that cannot be found, or that cannot be adapted."""
+
+
+class StudyError(AllocatorError):
+    """A study that is missing, busy, or made with another configuration."""
+
+
+class StorageError(AllocatorError):
+    """A storage URL that does not answer."""
+
+
+class CheckpointError(AllocatorError):
+    """A saved adapter or configuration that is damaged or belongs elsewhere."""
+
+
+def unknown(kind: str, value: str, known: Iterable[str]) -> str:
+    """Word the error for a name that is not known, suggesting the nearest one that is."""
+    choices = sorted(known)
+    nearest = difflib.get_close_matches(value, choices, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return f"unknown {kind} {value!r}: {hint}known are {', '.join(choices)}"

@@ -1,0 +1,1 @@
+"""Frozen backbones, tasks and the loop that trains adapters on them; knows nothing of Optuna."""

@@ -1,0 +1,1 @@
+"""The search: spaces, samplers, pruning and studies; the only room that imports Optuna."""
