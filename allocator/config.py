@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import yaml
@@ -58,6 +59,55 @@ class TrainingConfig:
     dropout: float = 0.0
     max_length: int = 128
     seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchConfig:
+    """What a user asked of one search; None where a default depends on something else.
+
+    Attributes:
+        budget: Largest number of trainable adapter parameters.
+        task: A task's name.
+        model: A packaged model's short name, a folder, or an id on the hub.
+        space: A preset's name, or the path of a search-space file.
+        targets: Adapted projections, in place of the space's own.
+        trials: Finished trials that the study is to have in all.
+        timeout: Seconds after which no trial is started.
+        training: The recipe of all trials.
+        study: The study's name.
+        studies_dir: Folder of all studies.
+        storage: URL of a storage, in place of a file in the study's folder.
+        data_dir: Folder in GLUE's layout that must have the task.
+        fallback_data_dir: Folder in GLUE's layout that may have the task.
+        data_source: Where data may come from.
+        select_on: The split that trials are scored on.
+        precision: Of the frozen weights.
+        sampler: A sampler's name.
+        pruner: A pruner's name.
+        devices: One worker each.
+        model_cache: Folder of fetched models.
+    """
+
+    budget: int
+    task: str
+    model: str
+    space: str
+    targets: tuple[str, ...] | None
+    trials: int
+    timeout: float | None
+    training: TrainingConfig
+    study: str | None
+    studies_dir: Path
+    storage: str | None
+    data_dir: Path | None
+    fallback_data_dir: Path | None
+    data_source: DataSource
+    select_on: SelectOn
+    precision: Precision | None
+    sampler: str
+    pruner: str
+    devices: tuple[str, ...] | None
+    model_cache: Path
 
 
 def parse_yaml(text: str, model: type[Model], *, origin: str, error: type[AllocatorError]) -> Model:

@@ -2,10 +2,10 @@
 
 from allocator.adapters.adapter import Adapter, Pairs
 from allocator.adapters.build import AdapterSpec, ParameterGroup, build_adapter, parameter_groups
-from allocator.adapters.sites import AdaptedLinear, Sites, adapt, backbone_shape
+from allocator.adapters.projections import backbone_shape
+from allocator.adapters.sites import Sites, adapt
 
 __all__ = [
-    "AdaptedLinear",
     "Adapter",
     "AdapterSpec",
     "Pairs",

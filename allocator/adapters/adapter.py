@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from allocator.allocation import AdapterShape
@@ -23,12 +24,28 @@ class Pairs:
         b_LTRO: Shape (L or 1, T or 1, R, O), the scaling included.
     """
 
-    a_LTIR: Tensor  # noqa: N815
-    b_LTRO: Tensor  # noqa: N815
+    a_LTIR: Tensor
+    b_LTRO: Tensor
 
     def site(self, layer: int, target: int) -> tuple[Tensor, Tensor]:
         """Give A of shape (I, R) and B of shape (R, O) of one site."""
         return _at(self.a_LTIR, layer, target), _at(self.b_LTRO, layer, target)
+
+    def side_by_side(self, layer: int, targets: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Join the updates of one layer's targets to one pair, their outputs side by side.
+
+        Args:
+            layer: The layer.
+            targets: Indices of the targets, in the order of the outputs.
+
+        Returns:
+            A of shape (I, R), once where the targets share it, and B of shape (R, sum of O).
+        """
+        b = [_at(self.b_LTRO, layer, target) for target in targets]
+        if self.a_LTIR.shape[1] == 1:
+            return _at(self.a_LTIR, layer, 0), torch.cat(b, dim=1)
+        a = [_at(self.a_LTIR, layer, target) for target in targets]
+        return torch.cat(a, dim=1), torch.block_diag(*b)
 
 
 def _at(matrices: Tensor, layer: int, target: int) -> Tensor:

@@ -1,135 +1,139 @@
-"""Finds the projections of a transformer that adapters update, and attaches to them."""
+"""Attaches low-rank updates to the frozen projections of a transformer."""
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from allocator.adapters.adapter import Pairs
+from allocator.adapters.projections import PROJECTION_NAMES, backbone_shape, find_projections
 from allocator.allocation import BackboneShape
 from allocator.errors import ModelError
 
-# What the libraries' encoders call the projections of attention.
-PROJECTION_NAMES = {
-    "query": ("query", "q", "q_lin", "q_proj"),
-    "key": ("key", "k", "k_lin", "k_proj"),
-    "value": ("value", "v", "v_lin", "v_proj"),
-}
+# Shapes: N tokens, I input width, R bottleneck rank of all targets of a layer, O output width of
+# all targets of a layer, side by side
 
 
-class AdaptedLinear(nn.Module):
-    """A frozen projection with a low-rank update beside it: `x W^T + b + (x A) B`.
+class LayerProjections(nn.Module):
+    """The projections of one layer that read the same input, frozen, as one matrix product.
+
+    Query, key and value are called one after the other with one tensor: the first call computes
+    all of them, the others take their part.
 
     Args:
-        base: The projection, which keeps its own weights.
+        projections: The layer's projections, whose weights become views of one matrix.
     """
 
-    def __init__(self, base: nn.Linear) -> None:
+    def __init__(self, projections: Sequence[nn.Linear]) -> None:
         super().__init__()
-        self.base = base
+        self.widths = [projection.out_features for projection in projections]
+        self.weight = nn.Parameter(
+            torch.cat([projection.weight.detach() for projection in projections]),
+            requires_grad=False,
+        )
+        biases = [p.bias.detach() for p in projections if p.bias is not None]
+        if biases and len(biases) < len(self.widths):
+            raise ModelError("adapted projections of a layer must all have a bias, or none")
+        self.bias = nn.Parameter(torch.cat(biases), requires_grad=False) if biases else None
         self.pair: tuple[Tensor, Tensor] | None = None
         self.dropout = 0.0
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the last input and outputs."""
+        self._x: Tensor | None = None
+        self._parts: tuple[Tensor, ...] = ()
+
+    def part(self, x: Tensor, index: int) -> Tensor:
+        """Project x of shape (..., I) by one of the layer's projections."""
+        if self._x is not x:
+            self._x, self._parts = x, self(x).split(self.widths, -1)
+        return self._parts[index]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Project x of shape (..., I) to (..., O)."""
-        y = self.base(x)
-        if self.pair is None:
-            return y
-        a_IR, b_RO = self.pair
-        if self.dropout and self.training:
-            x = F.dropout(x, self.dropout)
-        down_NR = x.flatten(0, -2) @ a_IR
-        return y.flatten(0, -2).addmm(down_NR, b_RO).view_as(y)
+        """Compute `x W^T + b + (x A) B`, (..., I) to (..., O)."""
+        x_NI = x.flatten(0, -2)
+        y_NO = F.linear(x_NI, self.weight, self.bias)
+        if self.pair is not None:
+            a_IR, b_RO = self.pair
+            if self.dropout:
+                x_NI = F.dropout(x_NI, self.dropout)
+            y_NO = y_NO.addmm(x_NI @ a_IR, b_RO)
+        return y_NO.view(*x.shape[:-1], -1)
+
+
+class AdaptedProjection(nn.Module):
+    """Stands in a model where one projection was.
+
+    Args:
+        layer: The layer's projections.
+        index: Which of them this is.
+    """
+
+    def __init__(self, layer: LayerProjections, index: int) -> None:
+        super().__init__()
+        self._layer = (layer,)  # in a tuple, so that the layer is registered once, not per target
+        self._index = index
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Project x of shape (..., I) to (..., width of this projection)."""
+        return self._layer[0].part(x, self._index)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sites:
-    """The adapted projections of one model, by layer and target."""
+    """The adapted projections of one model.
+
+    Attributes:
+        shape: The numbers of the backbone.
+        groups: By layer, projections with one input: each with the indices of its targets.
+    """
 
     shape: BackboneShape
-    modules: Sequence[Sequence[AdaptedLinear]]
+    groups: Sequence[Sequence[tuple[LayerProjections, Sequence[int]]]]
 
-    def use(self, pairs: Pairs | None) -> None:
-        """Let the following forward passes add these updates, or none."""
-        a = b = None
+    def use(self, pairs: Pairs | None, *, dropout: float = 0.0) -> None:
+        """Let the following forward passes add these updates, or none.
+
+        Args:
+            pairs: The updates.
+            dropout: Share of a site's inputs that its update does not see; 0 for evaluation.
+        """
         if pairs is not None:
-            weight = self.modules[0][0].base.weight
-            a = pairs.a_LTIR.to(weight.dtype)
-            b = pairs.b_LTRO.to(weight.dtype)
-        for layer, targets in enumerate(self.modules):
-            for target, module in enumerate(targets):
-                module.pair = (
-                    None
-                    if a is None or b is None
-                    else Pairs(a_LTIR=a, b_LTRO=b).site(layer, target)
-                )
+            dtype = self.groups[0][0][0].weight.dtype
+            pairs = Pairs(a_LTIR=pairs.a_LTIR.to(dtype), b_LTRO=pairs.b_LTRO.to(dtype))
+        for layer, groups in enumerate(self.groups):
+            for projections, targets in groups:
+                projections.forget()
+                projections.dropout = dropout
+                projections.pair = None if pairs is None else pairs.side_by_side(layer, targets)
 
 
-def find_projections(model: nn.Module, targets: Sequence[str]) -> list[list[tuple[str, nn.Linear]]]:
-    """Find the adapted projections, by layer and target.
-
-    A target is `query`, `key`, `value`, or the last part of a linear layer's name in the model.
-
-    Raises:
-        ModelError: If a target is missing in some layer; lists the linear layers that there are.
-    """
-    linears = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
-    layers: dict[int, dict[str, tuple[str, nn.Linear]]] = defaultdict(dict)
-    for name, module in linears.items():
-        number = re.search(r"\.(\d+)\.", name)
-        for target in targets:
-            if number and name.rsplit(".", 1)[-1] in PROJECTION_NAMES.get(target, (target,)):
-                layers[int(number[1])][target] = (name, module)
-    found = [layers[number] for number in sorted(layers)]
-    missing = [t for t in targets if not found or any(t not in layer for layer in found)]
-    if missing:
-        kinds = sorted({re.sub(r"\d+", "*", name) for name in linears})
-        raise ModelError(
-            f"projections {', '.join(missing)} not found in every layer of "
-            f"{type(model).__name__}; its linear layers are {', '.join(kinds) or 'none'}; "
-            "choose among their last names with --targets"
-        )
-    return [[layer[target] for target in targets] for layer in found]
-
-
-def backbone_shape(model: PreTrainedModel, targets: Sequence[str]) -> BackboneShape:
-    """Read the numbers of a model that adapters depend on.
+def adapt(model: PreTrainedModel, targets: Sequence[str]) -> Sites:
+    """Replace every adapted projection of a model by one that can be updated.
 
     Raises:
         ModelError: If projections are missing, or are not all of one shape.
     """
-    projections = find_projections(model, targets)
-    widths = {(p.in_features, p.out_features) for layer in projections for _, p in layer}
-    if len(widths) > 1:
-        raise ModelError(
-            "adapted projections must have one shape, got "
-            f"{', '.join(f'{i} to {o}' for i, o in sorted(widths))}; choose with --targets"
-        )
-    ((d_in, d_out),) = widths
-    heads = model.config.num_attention_heads
-    return BackboneShape(
-        d_in=d_in,
-        heads=heads,
-        head_size=d_out // heads,
-        layers=len(projections),
-        targets=tuple(targets),
-    )
-
-
-def adapt(model: PreTrainedModel, targets: Sequence[str]) -> Sites:
-    """Put an `AdaptedLinear` in the place of every adapted projection of a model."""
     shape = backbone_shape(model, targets)
-    modules = []
-    for layer in find_projections(model, targets):
-        adapted = [AdaptedLinear(projection) for _, projection in layer]
-        for (name, _), module in zip(layer, adapted, strict=True):
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, module)
-        modules.append(adapted)
-    return Sites(shape=shape, modules=modules)
+    # Only the inputs of attention are known to be one tensor.
+    together = [i for i, target in enumerate(targets) if target in PROJECTION_NAMES]
+    alone = [[i] for i, target in enumerate(targets) if target not in PROJECTION_NAMES]
+    groups = []
+    for found in find_projections(model, targets):
+        layer = []
+        for indices in [together, *alone] if together else alone:
+            projections = LayerProjections([found[i][1] for i in indices])
+            layer.append((projections, indices))
+            for position, i in enumerate(indices):
+                parent, _, child = found[i][0].rpartition(".")
+                setattr(
+                    model.get_submodule(parent), child, AdaptedProjection(projections, position)
+                )
+        groups.append(layer)
+    return Sites(shape=shape, groups=groups)

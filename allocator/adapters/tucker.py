@@ -67,7 +67,7 @@ class TuckerAdapter(Adapter):
         if mode in self._identities:
             dim = self._identities[mode]
             return torch.eye(dim, device=self.core.device, dtype=self.core.dtype)[None, None]
-        return self._factors[mode]
+        return self.factors[mode]
 
     def pairs(self) -> Pairs:
         """Compute the update of every site as a pair of matrices.
@@ -87,18 +87,15 @@ class TuckerAdapter(Adapter):
     def _site_cores(self) -> Tensor:
         """Contract the modes that stack sites: a core of every site, (L, T, i, h or o, k or 1)."""
         modes = list(self.shape.tensor.dims)
-        core = self.core
-        if "heads" in modes:
-            core = core.transpose(3, 4)  # (X, Y, i, h, k, ...): heads outside, as outputs lie
-        else:
-            core = core.unsqueeze(4)  # (X, Y, i, o, 1, ...)
+        # (X, Y, i, h, k, ...), heads outside as outputs lie, or (X, Y, i, o, 1, ...)
+        core = self.core.transpose(3, 4) if "heads" in modes else self.core.unsqueeze(4)
         if "depth" in modes:
             core = torch.einsum("xyihk...d,xyld->lyihk...", core, self.factor("depth"))
         if "qkv" in modes:
             core = torch.einsum("lyihkq,lytq->ltihk", core, self.factor("qkv"))
         if "site" in modes:
             sites = torch.einsum("xyihks,xyns->nihk", core, self.factor("site"))
-            core = sites.unflatten(0, (-1, len(self.shape.backbone.targets)))
+            core = sites.reshape(-1, len(self.shape.backbone.targets), *sites.shape[1:])
         return core
 
     def _expand_output(self, slices: Tensor) -> Tensor:

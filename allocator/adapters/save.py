@@ -1,0 +1,139 @@
+"""Trained adapters as safetensors files that say what they are."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from allocator.adapters.adapter import Adapter
+from allocator.adapters.build import AdapterSpec, build_adapter
+from allocator.allocation import AdapterShape, BackboneShape, Construction, Factorization, Mode
+from allocator.config import AdapterConfig, Initialization
+from allocator.errors import CheckpointError
+
+_ADAPTER, _HEAD = "adapter.", "head."
+
+
+class AdapterDescription(BaseModel):
+    """What a saved adapter is, apart from its values; its metadata in the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    construction: Construction
+    factorization: Factorization
+    full_modes: tuple[Mode, ...]
+    ranks: dict[str, int]
+    scaling: float
+    initialization: Initialization
+    backbone: BackboneShape
+    model_sha256: str
+
+    @property
+    def spec(self) -> AdapterSpec:
+        """The description as what `build_adapter` takes."""
+        shape = AdapterShape(
+            construction=self.construction,
+            factorization=self.factorization,
+            backbone=self.backbone,
+            full_modes=frozenset(self.full_modes),
+        )
+        config = AdapterConfig(scaling=self.scaling, initialization=self.initialization)
+        return AdapterSpec(shape=shape, config=config)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SavedAdapter:
+    """An adapter read from a file.
+
+    Attributes:
+        description: What it is.
+        adapter: The adapter, with its trained values.
+        head: Trained parameters of the task head by name.
+    """
+
+    description: AdapterDescription
+    adapter: Adapter
+    head: Mapping[str, Tensor]
+
+
+def describe(spec: AdapterSpec, ranks: Mapping[str, int], model_sha256: str) -> AdapterDescription:
+    """Describe an adapter for its file."""
+    return AdapterDescription(
+        construction=spec.shape.construction,
+        factorization=spec.shape.factorization,
+        full_modes=tuple(sorted(spec.shape.full_modes)),
+        ranks=dict(ranks),
+        scaling=spec.config.scaling,
+        initialization=spec.config.initialization,
+        backbone=spec.shape.backbone,
+        model_sha256=model_sha256,
+    )
+
+
+def save_adapter(
+    path: Path, adapter: Adapter, head: Mapping[str, Tensor], description: AdapterDescription
+) -> None:
+    """Write an adapter and the trained parameters of its head; the file appears whole or not."""
+    tensors = {_ADAPTER + name: value for name, value in adapter.state_dict().items()}
+    tensors |= {_HEAD + name: value for name, value in head.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    save_file(
+        {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+        unfinished,
+        metadata={"allocator": description.model_dump_json()},
+    )
+    os.replace(unfinished, path)
+
+
+def load_adapter(path: Path) -> SavedAdapter:
+    """Read an adapter that `save_adapter` wrote.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, not an adapter, or lacks tensors.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist") from None
+    except (OSError, SafetensorError) as problem:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {problem}") from None
+    if "allocator" not in metadata:
+        raise CheckpointError(f"{path} is not an adapter of the allocator: it lacks its metadata")
+    try:
+        description = AdapterDescription.model_validate(json.loads(metadata["allocator"]))
+    except (json.JSONDecodeError, ValidationError) as problem:
+        reason = str(problem).splitlines()[0]
+        raise CheckpointError(f"{path} has damaged metadata: {reason}") from None
+    adapter = build_adapter(description.spec, description.ranks, seed=0)
+    _fill(path, adapter, tensors)
+    head = {n.removeprefix(_HEAD): v for n, v in tensors.items() if n.startswith(_HEAD)}
+    return SavedAdapter(description=description, adapter=adapter, head=head)
+
+
+def _fill(path: Path, adapter: Adapter, tensors: Mapping[str, Tensor]) -> None:
+    values = {n.removeprefix(_ADAPTER): v for n, v in tensors.items() if n.startswith(_ADAPTER)}
+    expected = adapter.state_dict()
+    for name in sorted(set(expected) | set(values)):
+        if name not in values or name not in expected:
+            state = "lacks" if name not in values else "has an unexpected"
+            raise CheckpointError(f"{path} {state} tensor {name}")
+        if values[name].shape != expected[name].shape:
+            raise CheckpointError(
+                f"tensor {name} of {path} must have shape {tuple(expected[name].shape)}, "
+                f"got {tuple(values[name].shape)}"
+            )
+        if not torch.isfinite(values[name]).all():
+            raise CheckpointError(f"tensor {name} of {path} has values that are not finite")
+    adapter.load_state_dict(dict(values))

@@ -1,0 +1,34 @@
+"""`allocator <command>`: the same commands as `python -m allocator.<command>`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from allocator import export, fetch, search, train
+from allocator.command import run
+from allocator.errors import AllocatorError, unknown
+
+COMMANDS = {
+    "search": search.main,
+    "train": train.main,
+    "export": export.main,
+    "fetch": fetch.main,
+}
+USAGE = f"usage: allocator {{{','.join(COMMANDS)}}} [options]; allocator <command> --help"
+
+
+def dispatch(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the first argument names."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if arguments else 2
+    if arguments[0] not in COMMANDS:
+        raise AllocatorError(unknown("command", arguments[0], COMMANDS))
+    return COMMANDS[arguments[0]](arguments[1:])
+
+
+def main() -> int:
+    """Run the console script."""
+    return run(dispatch)

@@ -1,0 +1,93 @@
+"""What all commands share: options, one-line errors, exit statuses."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from allocator.errors import AllocatorError
+
+INTERRUPTED = 130
+EXIT_STATUSES = (
+    "exit status: 0 done, 2 a mistake in what was asked (one line says which), "
+    "130 interrupted (nothing told so far is lost), 1 anything else"
+)
+
+Main = Callable[[Sequence[str] | None], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2."""
+        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+
+class _Help(argparse.HelpFormatter):
+    """Shows the defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        silent = action.default in (None, False, argparse.SUPPRESS)
+        return action.help if silent else f"{action.help} (default: %(default)s)"
+
+
+def make_parser(command: str, description: str) -> Parser:
+    """Make the parser of a command, which shows defaults in its help."""
+    return Parser(
+        prog=f"python -m allocator.{command}",
+        description=description,
+        epilog=EXIT_STATUSES,
+        formatter_class=_Help,
+    )
+
+
+def run(main: Main, argv: Sequence[str] | None = None) -> int:
+    """Run a command; turn a user's mistake into one line on standard error and status 2."""
+    try:
+        return main(argv)
+    except AllocatorError as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def positive_integer(text: str) -> int:
+    """Parse an option that must be 1 or more."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
+    return int(text)
+
+
+def model_cache() -> Path:
+    """Say where fetched models are kept."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "allocator"
+
+
+def fallback_data_dir() -> Path | None:
+    """Read the folder of task data that the environment names."""
+    value = os.environ.get("ALLOCATOR_DATA_DIR")
+    return Path(value) if value else None
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where a task's data come from."""
+    group = parser.add_argument_group("data")
+    group.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="folder in GLUE's layout; $ALLOCATOR_DATA_DIR names one to look at by itself",
+    )
+    group.add_argument(
+        "--data-source",
+        choices=("auto", "dir", "hub", "bundled"),
+        default="auto",
+        help="auto asks the folders, then the Hugging Face hub, then (cola) the bundled corpus",
+    )

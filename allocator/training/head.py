@@ -1,0 +1,99 @@
+"""The task head of a model, apart from its backbone, so that every trial can have its own."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+
+class HiddenStates(nn.Module):
+    """Stands in a model where its backbone was, and hands on hidden states computed before.
+
+    Args:
+        pooler: The backbone's pooler, where it has one.
+    """
+
+    def __init__(self, pooler: nn.Module | None) -> None:
+        super().__init__()
+        self.pooler = pooler
+        self.hidden: Tensor | None = None
+
+    def forward(self, *_: object, **__: object) -> BaseModelOutputWithPooling:
+        """Answer as a backbone would, whatever it was asked."""
+        assert self.hidden is not None  # the head sets it before it calls the model
+        pooled = self.pooler(self.hidden) if self.pooler is not None else None
+        return BaseModelOutputWithPooling(
+            last_hidden_state=self.hidden,
+            pooler_output=pooled,
+        )
+
+
+class Head(nn.Module):
+    """The head of `AutoModelForSequenceClassification`, in float32, on given hidden states.
+
+    Args:
+        model: A classification model whose backbone is a `HiddenStates`.
+        fresh: Names of the parameters that the checkpoint lacked; these train.
+    """
+
+    def __init__(self, model: PreTrainedModel, fresh: frozenset[str]) -> None:
+        super().__init__()
+        self.model = model
+        self.fresh = fresh
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in fresh)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Turn hidden states of shape (batch, tokens, width) into logits (batch, labels)."""
+        stand_in = self.model.base_model
+        assert isinstance(stand_in, HiddenStates)
+        stand_in.hidden = hidden.float()
+        logits = self.model(input_ids=hidden.new_zeros(hidden.shape[:2], dtype=torch.long)).logits
+        stand_in.hidden = None
+        assert isinstance(logits, Tensor)
+        return logits
+
+    def copy_fresh(self, seed: int) -> Head:
+        """Copy the head, drawing the parameters that train anew."""
+        head = copy.deepcopy(self)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for module in head.model.modules():
+                own = list(module.parameters(recurse=False))
+                if own and all(parameter.requires_grad for parameter in own):
+                    head.model._init_weights(module)
+        return head
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """Give the trained parameters by name."""
+        return {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad}
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable parameters."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+
+def split_head(model: PreTrainedModel, missing: set[str]) -> tuple[PreTrainedModel, Head]:
+    """Take a classification model apart.
+
+    A pooler goes with the head: it trains where the checkpoint lacked it, and is frozen otherwise.
+
+    Args:
+        model: The classification model; it becomes the head and cannot be used by itself.
+        missing: Names of its parameters that the checkpoint lacked.
+
+    Returns:
+        The backbone, without a pooler, and the head.
+    """
+    backbone = model.base_model
+    assert isinstance(backbone, PreTrainedModel)
+    pooler = getattr(backbone, "pooler", None)
+    if pooler is not None:
+        setattr(backbone, "pooler", None)  # noqa: B010  # a plain assignment must be a module
+    setattr(model, model.base_model_prefix, HiddenStates(pooler))
+    return backbone, Head(model, frozenset(missing))

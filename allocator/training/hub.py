@@ -1,0 +1,136 @@
+"""A task's splits from the Hugging Face hub or its cache, with no long wait for a dead network."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import datasets
+import huggingface_hub
+from datasets.exceptions import DatasetsError
+from huggingface_hub import constants
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # httpx's or httpx2's
+
+from allocator.errors import DataError, TaskError
+from allocator.training.tasks import Examples, HubLayout, Task
+
+GLUE_REPOSITORY = "nyu-mll/glue"
+
+# Beside the network's own, what a mistaken proxy or endpoint setting raises.
+_NETWORK_ERRORS = (HTTPError, OSError, ValueError, ImportError)
+
+
+def load_splits(
+    hub: HubLayout,
+    *,
+    task: Task,
+    repository: str = GLUE_REPOSITORY,
+    cache_dir: Path | None = None,
+    patience: float = 4.0,
+) -> tuple[Examples, Examples]:
+    """Load train and dev of a dataset repository with `datasets.load_dataset`.
+
+    Args:
+        hub: Configuration, splits and columns in the repository.
+        task: Which labels to expect.
+        repository: The repository's id on the hub, or a folder in the same layout.
+        cache_dir: Where `datasets` keeps its files; None for its default.
+        patience: Seconds to wait for the hub's first answer. Without one, only the cache is read.
+
+    Raises:
+        TaskError: Neither the hub nor its cache has the data.
+        DataError: The data have other columns or labels than the task.
+    """
+    reason = None if Path(repository).is_dir() else out_of_reach(patience)
+    try:
+        with _offline() if reason else contextlib.nullcontext():
+            train, dev = datasets.load_dataset(
+                repository,
+                hub.config,
+                split=[hub.train, hub.dev],
+                cache_dir=None if cache_dir is None else str(cache_dir),
+            )
+    except (*_NETWORK_ERRORS, DatasetsError) as error:
+        place = f"{repository} ({hub.config}) on the Hugging Face hub"
+        if reason:
+            raise TaskError(f"{place}: {reason}, and its cache has no copy") from error
+        raise TaskError(f"{place}: {_first_line(error)}") from error
+    where = f"{repository} ({hub.config})"
+    return (
+        _examples(train, hub, task, f"{where}, split {hub.train}"),
+        _examples(dev, hub, task, f"{where}, split {hub.dev}"),
+    )
+
+
+def out_of_reach(patience: float) -> str | None:
+    """Say why the hub cannot be reached, or None where it answers within `patience` seconds.
+
+    The request runs in a thread of its own, since no timeout of the HTTP client covers a name
+    server that does not answer.
+    """
+    if constants.HF_HUB_OFFLINE or datasets.config.HF_HUB_OFFLINE:
+        return "offline mode is set (HF_HUB_OFFLINE)"
+    answers: list[str | None] = []
+    probe = threading.Thread(target=lambda: answers.append(_ask(patience)), daemon=True)
+    probe.start()
+    probe.join(patience)
+    return answers[0] if answers else f"no answer from {constants.ENDPOINT} in {patience:g} s"
+
+
+def _ask(timeout: float) -> str | None:
+    try:
+        response = huggingface_hub.get_session().head(constants.ENDPOINT, timeout=timeout)
+    except _NETWORK_ERRORS as error:
+        return f"{constants.ENDPOINT} is out of reach ({_first_line(error)})"
+    # Mirrors may refuse a HEAD request, but an answer below 500 comes from a living server.
+    if response.status_code >= 500:
+        return f"{constants.ENDPOINT} answers {response.status_code}"
+    return None
+
+
+@contextlib.contextmanager
+def _offline() -> Iterator[None]:
+    """Keep `datasets` to its cache: asked online, it retries a dead network for minutes."""
+    before = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _examples(split: datasets.Dataset, hub: HubLayout, task: Task, where: str) -> Examples:
+    for column in (*hub.text_columns, hub.label_column):
+        if column not in split.column_names:
+            present = ", ".join(repr(name) for name in split.column_names)
+            raise DataError(f"{where}: no column {column!r}; columns are {present}")
+    if not len(split):
+        raise DataError(f"{where}: no examples; a split needs at least one")
+    columns = [list(split[column]) for column in hub.text_columns]
+    texts = tuple(tuple(row) for row in zip(*columns, strict=True))
+    for row, strings in enumerate(texts):
+        if not all(isinstance(text, str) for text in strings):
+            raise DataError(f"{where}, row {row}: a text must be a string, got {strings!r}")
+    labels = tuple(
+        _label(value, task, f"{where}, row {row}")
+        for row, value in enumerate(split[hub.label_column])
+    )
+    return Examples(texts=texts, labels=labels)
+
+
+def _label(value: object, task: Task, where: str) -> float:
+    if task.is_regression:
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise DataError(f"{where}: a score must be a finite number, got {value!r}")
+        # The hub stores float32; seven digits give back the number in GLUE's files.
+        return float(f"{value:.7g}")
+    if not isinstance(value, int) or not 0 <= value < task.num_labels:
+        raise DataError(f"{where}: a class must be 0 to {task.num_labels - 1}, got {value!r}")
+    return value

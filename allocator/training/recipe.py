@@ -1,0 +1,152 @@
+"""A recipe: everything needed to train one allocation again, as a YAML file for people."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from allocator.adapters import AdapterSpec
+from allocator.allocation import (
+    AdapterShape,
+    Allocation,
+    BackboneShape,
+    Construction,
+    Factorization,
+    Mode,
+)
+from allocator.config import AdapterConfig, Initialization, Precision, TrainingConfig, parse_yaml
+from allocator.errors import CheckpointError
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(_Section):
+    """The pretrained model: its name, id or folder, and the hash of its weights."""
+
+    name: str
+    sha256: str
+
+
+class TaskSection(_Section):
+    """The task, where its data came from, and the hash of all its texts and labels."""
+
+    name: str
+    source: str
+    fingerprint: str
+    metric: str
+
+
+class AdapterSection(_Section):
+    """The adapter, apart from the backbone's numbers."""
+
+    construction: Construction
+    factorization: Factorization
+    full_modes: tuple[Mode, ...] = ()
+    ranks: dict[str, Annotated[int, Field(ge=1)]]
+    targets: tuple[str, ...]
+    scaling: Positive
+    initialization: Initialization
+
+    def spec(self, backbone: BackboneShape) -> AdapterSpec:
+        """Place the adapter on a backbone."""
+        shape = AdapterShape(
+            construction=self.construction,
+            factorization=self.factorization,
+            backbone=backbone,
+            full_modes=frozenset(self.full_modes),
+        )
+        config = AdapterConfig(scaling=self.scaling, initialization=self.initialization)
+        return AdapterSpec(shape=shape, config=config)
+
+
+class TrainingSection(_Section):
+    """Learning rates of the allocation and the recipe that all trials shared."""
+
+    learning_rate: Positive
+    core_lr_multiplier: Positive
+    lr_multipliers: dict[str, Positive] = {}
+    head_learning_rate: Positive
+    optimizer: Literal["adamw"] = "adamw"
+    weight_decay: Annotated[float, Field(ge=0)]
+    max_grad_norm: Positive
+    schedule: Literal["cosine"] = "cosine"
+    warmup: Annotated[float, Field(ge=0, lt=1)]
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    boundaries_per_epoch: Annotated[int, Field(ge=1)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    max_length: Annotated[int, Field(ge=4)]
+    precision: Precision
+    seed: Annotated[int, Field(ge=0)]
+
+    def config(self) -> TrainingConfig:
+        """Give the part that does not belong to the allocation."""
+        shared = self.model_dump(include=set(TrainingConfig.__dataclass_fields__))
+        return TrainingConfig(**shared)
+
+
+class Recipe(_Section):
+    """The content of `best.yaml`."""
+
+    budget: Annotated[int, Field(ge=1)]
+    num_parameters: Annotated[int, Field(ge=1)]
+    model: ModelSection
+    task: TaskSection
+    adapter: AdapterSection
+    training: TrainingSection
+    scores: dict[str, float | int | str] = {}
+    study: dict[str, int | str] = {}
+    versions: dict[str, str] = {}
+
+    def allocation(self) -> Allocation:
+        """Give the choice that the search made."""
+        return Allocation(
+            ranks=self.adapter.ranks,
+            learning_rate=self.training.learning_rate,
+            core_lr_multiplier=self.training.core_lr_multiplier,
+            lr_multipliers=self.training.lr_multipliers,
+        )
+
+
+def training_section(
+    allocation: Allocation, config: TrainingConfig, precision: Precision
+) -> TrainingSection:
+    """Join an allocation's learning rates and the shared recipe."""
+    shared = {name: getattr(config, name) for name in TrainingConfig.__dataclass_fields__}
+    return TrainingSection(
+        learning_rate=allocation.learning_rate,
+        core_lr_multiplier=allocation.core_lr_multiplier,
+        lr_multipliers=dict(allocation.lr_multipliers),
+        precision=precision,
+        **shared,
+    )
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        CheckpointError: If the file is missing or breaks the schema.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist")
+    text = path.read_text(encoding="utf-8")
+    return parse_yaml(text, Recipe, origin=str(path), error=CheckpointError)
+
+
+def write_yaml(path: Path, content: BaseModel, comment: str) -> None:
+    """Write a model as YAML under a comment; the file appears whole or not at all."""
+    body = yaml.safe_dump(
+        content.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
+    )
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text("".join(f"# {line}\n" for line in comment.splitlines()) + body, "utf-8")
+    os.replace(unfinished, path)

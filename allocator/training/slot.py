@@ -1,0 +1,108 @@
+"""One trial in training: its adapter, head, optimizer and schedule."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from allocator.adapters import Adapter, AdapterSpec, ParameterGroup, build_adapter, parameter_groups
+from allocator.allocation import Allocation
+from allocator.config import TrainingConfig
+from allocator.training.backbone import Backbone
+from allocator.training.batches import Batch
+from allocator.training.head import Head
+
+
+def schedule(step: int, total_steps: int, warmup: float) -> float:
+    """Give the share of its peak that every learning rate has at a step.
+
+    It rises linearly over the first `warmup` of all steps and falls to zero by a cosine
+    (Loshchilov and Hutter 2017, arXiv 1608.03983, without restarts).
+    """
+    rising = max(1, round(warmup * total_steps))
+    if step < rising:
+        return (step + 1) / rising
+    done = (step - rising) / max(1, total_steps - rising)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean loss of logits (batch, labels): cross-entropy, or squared error for real labels."""
+    if labels.is_floating_point():
+        return F.mse_loss(logits.squeeze(1), labels)
+    return F.cross_entropy(logits, labels)
+
+
+class Slot:
+    """Everything that belongs to one trial and to no other.
+
+    Args:
+        allocation: What the trial tries.
+        spec: Shape, scaling and initialisation of adapters in this study.
+        backbone: The backbone that the trial trains on.
+        config: The study's recipe.
+        total_steps: Optimizer steps of a whole trial.
+    """
+
+    def __init__(
+        self,
+        allocation: Allocation,
+        spec: AdapterSpec,
+        backbone: Backbone,
+        config: TrainingConfig,
+        total_steps: int,
+    ) -> None:
+        self.backbone, self.config = backbone, config
+        adapter = build_adapter(spec, allocation.ranks, seed=config.seed)
+        self.adapter: Adapter = adapter.to(backbone.device)
+        self.head: Head = backbone.head.copy_fresh(config.seed)
+        self._head_parameters = [p for p in self.head.parameters() if p.requires_grad]
+        self._parameters: list[nn.Parameter] = [*self.adapter.parameters(), *self._head_parameters]
+        self._optimizer = torch.optim.AdamW(
+            [dict(group) for group in self._groups(allocation)],
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        self._scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer, lambda step: schedule(step, total_steps, config.warmup)
+        )
+        self._loss_sum = torch.zeros((), device=backbone.device)
+        self._steps = 0
+
+    def _groups(self, allocation: Allocation) -> list[ParameterGroup]:
+        head: ParameterGroup = {
+            "params": self._head_parameters,
+            "lr": self.config.head_learning_rate,
+        }
+        return [*parameter_groups(self.adapter, allocation), head]
+
+    def step(self, batch: Batch) -> None:
+        """Take one optimizer step; nothing here waits for the device."""
+        self.backbone.sites.use(self.adapter.pairs(), dropout=self.config.dropout)
+        loss = task_loss(self.head(self.backbone(batch.inputs)), batch.labels)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm)
+        self._optimizer.step()
+        self._scheduler.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self._loss_sum += loss.detach()
+        self._steps += 1
+
+    @torch.no_grad()
+    def use_for_evaluation(self) -> None:
+        """Let the backbone run with this trial's updates until another's are used."""
+        self.backbone.sites.use(self.adapter.pairs())
+
+    def has_diverged(self) -> bool:
+        """Tell whether a loss so far was not finite."""
+        return not math.isfinite(self._loss_sum.item())  # host-device sync
+
+    def take_mean_loss(self) -> float:
+        """Give the mean training loss since the last call."""
+        mean = self._loss_sum.item() / max(1, self._steps)  # host-device sync
+        self._loss_sum.zero_()
+        self._steps = 0
+        return mean

@@ -1,0 +1,174 @@
+"""What a task is, and GLUE's nine as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from allocator.errors import TaskError, unknown
+
+SYNTHETIC = "cola-synthetic"
+"""The task of the bundled corpus: CoLA's format under its own name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """What is predicted from what, in the words of the task's own files.
+
+    Attributes:
+        name: The task's name in the table, on the command line and in reports.
+        text_columns: One column for sentences, two for pairs.
+        label_column: The column with the class or the score.
+        labels: Class names in id order as they stand in the files; empty for regression.
+        metric: A key of `metrics.METRICS`.
+    """
+
+    name: str
+    text_columns: tuple[str, ...]
+    label_column: str
+    labels: tuple[str, ...]
+    metric: str
+
+    @property
+    def num_labels(self) -> int:
+        """Outputs of the head: one per class, or one for regression."""
+        return len(self.labels) or 1
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether labels are scores, not classes."""
+        return not self.labels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileLayout:
+    """How a task's two splits lie in a folder of delimited text files.
+
+    Attributes:
+        folder: The task's folder under the data folder.
+        train: File name of the training split.
+        dev: File name of the official dev split.
+        header: The columns of files that lack a header line; None where the first line names them.
+        delimiter: What separates the fields of a line.
+        quoted: Whether double quotes enclose fields (CSV) or are text (GLUE).
+        skip_malformed: Whether a line with the wrong number of fields is skipped, not an error.
+    """
+
+    folder: str
+    train: str = "train.tsv"
+    dev: str = "dev.tsv"
+    header: tuple[str, ...] | None = None
+    delimiter: str = "\t"
+    quoted: bool = False
+    skip_malformed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HubLayout:
+    """How a task's two splits lie in a dataset repository on the Hugging Face hub."""
+
+    config: str
+    text_columns: tuple[str, ...]
+    label_column: str = "label"
+    train: str = "train"
+    dev: str = "validation"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KnownTask:
+    """A task with the two places its data can come from."""
+
+    task: Task
+    files: FileLayout
+    hub: HubLayout
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Examples:
+    """One split in memory.
+
+    Attributes:
+        texts: One or two strings per example.
+        labels: Class ids (`int`) for classification, scores (`float`) for regression.
+    """
+
+    texts: tuple[tuple[str, ...], ...]
+    labels: tuple[int, ...] | tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.texts) != len(self.labels):
+            raise ValueError(f"got {len(self.texts)} texts and {len(self.labels)} labels")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, indices: Iterable[int]) -> Examples:
+        """Take the examples at `indices`, in their order."""
+        chosen = tuple(indices)
+        return Examples(
+            texts=tuple(self.texts[i] for i in chosen),
+            labels=tuple(self.labels[i] for i in chosen),
+        )
+
+
+_BINARY = ("0", "1")
+_ENTAILMENT = ("entailment", "not_entailment")
+_PAIR = ("sentence1", "sentence2")
+_QUESTIONS = ("question1", "question2")
+
+
+def _glue(
+    name: str,
+    texts: tuple[str, ...],
+    label: str,
+    labels: tuple[str, ...],
+    metric: str,
+    *,
+    files: FileLayout,
+    hub_texts: tuple[str, ...] | None = None,
+    hub_dev: str = "validation",
+) -> KnownTask:
+    return KnownTask(
+        task=Task(name=name, text_columns=texts, label_column=label, labels=labels, metric=metric),
+        files=files,
+        hub=HubLayout(config=name, text_columns=hub_texts or texts, dev=hub_dev),
+    )
+
+
+_COLA = FileLayout(folder="CoLA", header=("source", "label", "mark", "sentence"))
+# A few questions of the original QQP hold line breaks, which tear their lines apart; the hub's
+# copy lacks these rows too.
+_QQP = FileLayout(folder="QQP", skip_malformed=True)
+_MNLI = FileLayout(folder="MNLI", dev="dev_matched.tsv")
+_MNLI_LABELS = ("entailment", "neutral", "contradiction")
+
+# fmt: off
+_TABLE = (
+    _glue("cola", ("sentence",), "label", _BINARY, "matthews_correlation", files=_COLA),
+    _glue("sst2", ("sentence",), "label", _BINARY, "accuracy", files=FileLayout(folder="SST-2")),
+    _glue("mrpc", ("#1 String", "#2 String"), "Quality", _BINARY, "accuracy_and_f1",
+          files=FileLayout(folder="MRPC"), hub_texts=_PAIR),
+    _glue("rte", _PAIR, "label", _ENTAILMENT, "accuracy", files=FileLayout(folder="RTE")),
+    _glue("wnli", _PAIR, "label", _BINARY, "accuracy", files=FileLayout(folder="WNLI")),
+    _glue("qnli", ("question", "sentence"), "label", _ENTAILMENT, "accuracy",
+          files=FileLayout(folder="QNLI")),
+    _glue("qqp", _QUESTIONS, "is_duplicate", _BINARY, "accuracy_and_f1", files=_QQP),
+    _glue("mnli", _PAIR, "gold_label", _MNLI_LABELS, "accuracy",
+          files=_MNLI, hub_texts=("premise", "hypothesis"), hub_dev="validation_matched"),
+    _glue("stsb", _PAIR, "score", (), "pearson_and_spearman",
+          files=FileLayout(folder="STS-B")),
+)
+# fmt: on
+
+GLUE: Mapping[str, KnownTask] = {known.task.name: known for known in _TABLE}
+
+
+def find_task(name: str) -> KnownTask:
+    """Look a task of GLUE up by its name.
+
+    Raises:
+        TaskError: The name is not known.
+    """
+    if name not in GLUE:
+        raise TaskError(unknown("task", name, (*GLUE, SYNTHETIC)))
+    return GLUE[name]

@@ -1,0 +1,203 @@
+"""What a person sees of a search: a header, trials as they run, and the result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from allocator.tuning.coordinator import Watcher
+from allocator.tuning.prepare import PreparedSearch
+from allocator.tuning.space import Space
+from allocator.tuning.study import SearchStudy
+
+_ROWS = 10
+
+
+def print_header(console: Console, prepared: PreparedSearch) -> None:
+    """Say what is searched, on what, and where the data came from."""
+    study, space = prepared.study, prepared.space
+    if prepared.data.source == "bundled":
+        _print_banner(console, prepared)
+    backbone = space.shape.backbone
+    table = Table.grid(padding=(0, 2))
+    rows = {
+        "model": f"{study.model.name} ({backbone.layers} layers, {backbone.d_in} wide, "
+        f"{backbone.heads} heads), {study.precision} on {', '.join(prepared.devices)}",
+        "task": f"{study.task.name} ({study.task.metric}), {prepared.data.source}",
+        "scored on": f"{len(prepared.worker.scoring):,} examples of "
+        + ("the official dev split" if study.select_on == "dev" else "train, held out")
+        + f"; trained on {len(prepared.worker.train):,}",
+        "space": f"{study.space_name}: {space.shape.construction}, {space.shape.factorization}, "
+        f"targets {', '.join(backbone.targets)}",
+        "budget": f"{study.budget:,} parameters; {space.feasible.size:,} allocations of ranks fit",
+        "study": str(prepared.folder),
+    }
+    for name, value in rows.items():
+        table.add_row(f"[bold]{name}[/bold]", value)
+    console.print(table, highlight=False)
+    if study.select_on == "dev":
+        console.print(
+            "[yellow]selected on dev[/yellow]: dev scores of this study are optimistic",
+            highlight=False,
+        )
+
+
+def _print_banner(console: Console, prepared: PreparedSearch) -> None:
+    reasons = "".join(f"\n- {reason}" for reason in prepared.data.passed_over)
+    console.print(
+        Panel(
+            f"This is not CoLA. The task is [bold]{prepared.study.task.name}[/bold], a bundled "
+            "corpus made by a grammar; scores on it say nothing about CoLA. Give --data-dir a "
+            f"folder that holds CoLA/train.tsv and CoLA/dev.tsv.{reasons}",
+            title="bundled data",
+            border_style="yellow",
+        ),
+        highlight=False,
+    )
+
+
+def describe_trial(space: Space, trial: FrozenTrial) -> list[str]:
+    """Give ranks, lambda, learning rate and parameters of a trial, for a table's row."""
+    allocation = space.allocation(trial.params)
+    return [
+        " ".join(str(rank) for rank in allocation.ranks.values()),
+        f"{allocation.core_lr_multiplier:.3g}",
+        f"{allocation.learning_rate:.2e}",
+        f"{space.num_parameters(trial.params):,}",
+    ]
+
+
+def _state(trial: FrozenTrial) -> str:
+    if trial.state == TrialState.COMPLETE:
+        return str(trial.user_attrs.get("ending", "completed"))
+    if trial.state == TrialState.FAIL:
+        return f"failed: {trial.user_attrs.get('reason', '')}"
+    return trial.state.name.lower()
+
+
+class QuietWatcher:
+    """Shows nothing."""
+
+    def started(self, trial: FrozenTrial) -> None:
+        """A trial was handed to a worker."""
+
+    def reached(self, trial: FrozenTrial, step: int, score: float) -> None:
+        """A trial reached a boundary."""
+
+    def ended(self, trial: FrozenTrial) -> None:
+        """A trial ended."""
+
+
+class PlainWatcher(QuietWatcher):
+    """One line for every trial that ended, for output that is not a terminal."""
+
+    def __init__(self, console: Console, study: SearchStudy, total: int) -> None:
+        self._console, self._study, self._total = console, study, total
+        self._clock = _Clock(study, total)
+
+    def ended(self, trial: FrozenTrial) -> None:
+        """Print the trial and how far the search is."""
+        ranks, multiplier, rate, parameters = describe_trial(self._study.space, trial)
+        score = "" if trial.value is None else f" score {trial.value:.4f}"
+        self._console.print(
+            f"trial {trial.number} {_state(trial)}{score}; ranks {ranks}, lambda {multiplier}, "
+            f"learning rate {rate}, {parameters} parameters; "
+            f"{self._study.num_finished}/{self._total} done, {self._clock.left()}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+class LiveWatcher(QuietWatcher):
+    """The last trials, the best score and the time left, redrawn in place."""
+
+    def __init__(self, console: Console, study: SearchStudy, total: int) -> None:
+        self._study, self._total = study, total
+        self._clock = _Clock(study, total)
+        self._progress = Progress(
+            TextColumn("trials"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[best]}"),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+        )
+        self._task = self._progress.add_task("", total=total, best="", left="")
+        self.live = Live(self._render(), console=console, refresh_per_second=4)
+
+    def started(self, trial: FrozenTrial) -> None:
+        """Show the new trial."""
+        del trial
+        self.live.update(self._render())
+
+    def reached(self, trial: FrozenTrial, step: int, score: float) -> None:
+        """Show the trial's last score."""
+        del trial, step, score
+        self.live.update(self._render())
+
+    def ended(self, trial: FrozenTrial) -> None:
+        """Show how the trial ended."""
+        del trial
+        self.live.update(self._render())
+
+    def _render(self) -> Group:
+        trials = [trial for trial in self._study.trials if trial.params]
+        scores = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+        self._progress.update(
+            self._task,
+            completed=self._study.num_finished,
+            best=f"best score {max(scores):.4f}" if scores else "",
+            left=self._clock.left(),
+        )
+        table = Table(box=None, header_style="bold")
+        modes = " ".join(self._study.space.shape.rank_names)
+        for name in ("trial", modes, "lambda", "learning rate", "parameters", "step", "score", ""):
+            table.add_column(name, justify="left" if name == "" else "right")
+        for trial in trials[-_ROWS:]:
+            step = trial.last_step or 0
+            score = trial.value if trial.value is not None else trial.intermediate_values.get(step)
+            table.add_row(
+                str(trial.number),
+                *describe_trial(self._study.space, trial),
+                f"{step}/{self._study.final_step}",
+                "" if score is None else f"{score:.4f}",
+                _state(trial),
+            )
+        return Group(table, self._progress)
+
+
+class _Clock:
+    """Estimates the time left from the trials that this run has finished."""
+
+    def __init__(self, study: SearchStudy, total: int) -> None:
+        self._study, self._total = study, total
+        self._start, self._done = time.monotonic(), study.num_finished
+
+    def left(self) -> str:
+        finished = self._study.num_finished
+        if finished == self._done:
+            return ""
+        per_trial = (time.monotonic() - self._start) / (finished - self._done)
+        minutes, seconds = divmod(round(per_trial * max(0, self._total - finished)), 60)
+        return f"{minutes}:{seconds:02d} left"
+
+
+@contextmanager
+def watch(console: Console, study: SearchStudy, total: int) -> Iterator[Watcher]:
+    """Show a search while it runs: in place on a terminal, as lines elsewhere, or not at all."""
+    if console.quiet:
+        yield QuietWatcher()
+    elif console.is_terminal:
+        watcher = LiveWatcher(console, study, total)
+        with watcher.live:
+            yield watcher
+    else:
+        yield PlainWatcher(console, study, total)

@@ -1,0 +1,98 @@
+"""Writes what a study found: the best allocation, its adapter, and a table of all trials."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from allocator.adapters.save import load_adapter
+from allocator.adapters.spectra import mode_spectra
+from allocator.training.recipe import AdapterSection, Recipe, training_section, write_yaml
+from allocator.tuning.selection import Selection, select
+from allocator.tuning.study import SearchStudy
+
+BEST_FILE, ADAPTER_FILE, SPECTRA_FILE, TRIALS_FILE = (
+    "best.yaml",
+    "adapter.safetensors",
+    "spectra.csv",
+    "trials.csv",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported:
+    """What was chosen, and the file that says so."""
+
+    selection: Selection
+    recipe: Recipe
+    path: Path
+
+
+def export_best(study: SearchStudy) -> Exported:
+    """Choose the best trial of a study and write its files into the study's folder.
+
+    Raises:
+        StudyError: If no trial was completed.
+        CheckpointError: If the chosen trial's adapter is missing or damaged.
+    """
+    config = study.config
+    selection = select(
+        study.space, study.trials, final_step=study.final_step, seed=config.training.seed
+    )
+    recipe = _recipe(study, selection)
+    number = selection.best.trial.number
+    saved = load_adapter(study.adapter_path(number))
+    unfinished = study.folder / f"{ADAPTER_FILE}.unfinished"
+    shutil.copyfile(study.adapter_path(number), unfinished)
+    os.replace(unfinished, study.folder / ADAPTER_FILE)
+    mode_spectra(saved.adapter).to_csv(study.folder / SPECTRA_FILE, index=False)
+    study.study.trials_dataframe().to_csv(study.folder / TRIALS_FILE, index=False)
+    path = study.folder / BEST_FILE
+    write_yaml(
+        path,
+        recipe,
+        f"Best allocation of study {config.study}, trial {number}, on {config.task.name}.\n"
+        f"Its trained adapter is {ADAPTER_FILE}. Train it again on all of train:\n"
+        f"python -m allocator.train --config {path}",
+    )
+    return Exported(selection=selection, recipe=recipe, path=path)
+
+
+def _recipe(study: SearchStudy, selection: Selection) -> Recipe:
+    config, best = study.config, selection.best
+    allocation = study.space.allocation(best.trial.params)
+    shape = study.space.shape
+    scores: dict[str, float | int | str] = {
+        "scored_on": config.select_on,
+        "score": best.trial.values[0],
+        "posterior_mean": best.mean,
+        "posterior_standard_deviation": best.deviation,
+        "noise": selection.noise,
+        "loss": best.trial.user_attrs["loss"],
+        "best_boundary_score": best.trial.user_attrs["best_score"],
+    }
+    if selection.baseline is not None:
+        scores["baseline_score"] = selection.baseline.trial.values[0]
+        scores["baseline_posterior_mean"] = selection.baseline.mean
+    finished = [trial for trial in study.trials if trial.state.is_finished()]
+    return Recipe(
+        budget=config.budget,
+        num_parameters=study.space.num_parameters(best.trial.params),
+        model=config.model,
+        task=config.task,
+        adapter=AdapterSection(
+            construction=shape.construction,
+            factorization=shape.factorization,
+            full_modes=tuple(sorted(shape.full_modes)),
+            ranks=dict(allocation.ranks),
+            targets=shape.backbone.targets,
+            scaling=config.space.scaling,
+            initialization=config.space.initialization,
+        ),
+        training=training_section(allocation, config.training, config.precision),
+        scores=scores,
+        study={"name": config.study, "trial": best.trial.number, "trials": len(finished)},
+        versions=config.versions,
+    )

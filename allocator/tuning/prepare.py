@@ -1,0 +1,158 @@
+"""From what a user asked to everything a search needs, checked before anything runs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from allocator.adapters import AdapterSpec
+from allocator.config import AdapterConfig, SearchConfig
+from allocator.training.backbone import read_backbone_shape
+from allocator.training.data_sources import TaskData, load_task
+from allocator.training.models import ModelSource, locate_model
+from allocator.training.precision import choose_precision
+from allocator.training.recipe import ModelSection, TaskSection
+from allocator.training.splits import split_held_out
+from allocator.training.worker import WorkerConfig, available_threads, visible_devices
+from allocator.tuning.space import Space, build_space
+from allocator.tuning.space_file import SpaceFile, read_space
+from allocator.tuning.storage import storage_url
+from allocator.tuning.study import CONFIG_FILE
+from allocator.tuning.study_config import StudyConfig, read_study_config
+
+_VERSIONED = ("allocator", "torch", "transformers", "datasets", "optuna", "botorch")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreparedSearch:
+    """A search that is ready to run.
+
+    Attributes:
+        study: What all trials share.
+        space: The search space on the model, under the budget.
+        data: The task's data.
+        worker: What every worker must know.
+        devices: One worker each.
+        folder: The study's folder.
+        url: URL of the study's storage.
+    """
+
+    study: StudyConfig
+    space: Space
+    data: TaskData
+    worker: WorkerConfig
+    devices: tuple[str, ...]
+    folder: Path
+    url: str
+
+
+def prepare(config: SearchConfig) -> PreparedSearch:
+    """Find model and data, place the space on the model, and check everything a user gave.
+
+    Raises:
+        AllocatorError: For every mistake that can be known before a trial runs.
+    """
+    space_file = read_space(config.space)
+    if config.targets is not None:
+        space_file = space_file.model_copy(update={"targets": config.targets})
+    model = locate_model(config.model, config.model_cache)
+    backbone = read_backbone_shape(model, space_file.targets)
+    space = build_space(space_file, backbone, config.budget)
+    data = load_task(
+        config.task,
+        source=config.data_source,
+        data_dir=config.data_dir,
+        fallback_dir=config.fallback_data_dir,
+    )
+    name = config.study or _default_name(config, data)
+    folder = config.studies_dir / name
+    devices = config.devices or tuple(visible_devices())
+    study = _study_config(config, name, space_file, space, model, data, devices[0])
+    return PreparedSearch(
+        study=study,
+        space=space,
+        data=data,
+        worker=_worker_config(config, study, space, model, data, len(devices)),
+        devices=devices,
+        folder=folder,
+        url=storage_url(config.storage, folder),
+    )
+
+
+def _default_name(config: SearchConfig, data: TaskData) -> str:
+    parts = [data.task.name, Path(config.model).name, config.budget]
+    if config.space != "tenslora_plus":
+        parts.append(Path(config.space).stem)
+    if config.select_on == "dev":
+        parts.append("selected-on-dev")
+    return re.sub(r"[^\w.-]+", "-", "-".join(map(str, parts)))
+
+
+def _study_config(
+    config: SearchConfig,
+    name: str,
+    space_file: SpaceFile,
+    space: Space,
+    model: ModelSource,
+    data: TaskData,
+    device: str,
+) -> StudyConfig:
+    # A study keeps the precision that was probed when it began.
+    recorded = config.studies_dir / name / CONFIG_FILE
+    precision = config.precision
+    if precision is None and recorded.exists():
+        precision = read_study_config(recorded).precision
+    if precision is None:
+        precision = choose_precision(torch.device(device), space.shape.backbone.d_in)
+    return StudyConfig(
+        study=name,
+        budget=config.budget,
+        model=ModelSection(name=config.model, sha256=model.sha256),
+        task=TaskSection(
+            name=data.task.name,
+            source=data.source,
+            fingerprint=data.fingerprint,
+            metric=data.task.metric,
+        ),
+        select_on=config.select_on,
+        space_name=config.space,
+        space=space_file,
+        backbone=space.shape.backbone,
+        training=config.training,
+        precision=precision,
+        sampler=config.sampler,
+        pruner=config.pruner,
+        versions={package: version(package) for package in _VERSIONED},
+    )
+
+
+def _worker_config(
+    config: SearchConfig,
+    study: StudyConfig,
+    space: Space,
+    model: ModelSource,
+    data: TaskData,
+    workers: int,
+) -> WorkerConfig:
+    if config.select_on == "dev":
+        train, scoring = data.train, data.dev
+    else:
+        train, scoring = split_held_out(data.train, task=data.task, seed=config.training.seed)
+    file = study.space
+    return WorkerConfig(
+        model=model,
+        spec=AdapterSpec(
+            shape=space.shape,
+            config=AdapterConfig(scaling=file.scaling, initialization=file.initialization),
+        ),
+        task=data.task,
+        train=train,
+        scoring=scoring,
+        training=config.training,
+        precision=study.precision,
+        threads=max(1, available_threads() // workers),
+    )

@@ -1,0 +1,107 @@
+"""Stops trials that are not worth finishing, by their loss at boundaries that all trials share."""
+
+from __future__ import annotations
+
+import statistics
+from abc import abstractmethod
+
+from optuna.pruners import BasePruner, NopPruner
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from allocator.errors import StudyError, unknown
+
+LOSSES = "losses"
+"""User attribute of a trial: its loss on the scoring split at every boundary so far."""
+
+PROTECTED = "protected"
+"""User attribute of a trial that is never stopped, such as the baseline."""
+
+
+class LossPruner(BasePruner):
+    """Compares a trial's last loss with the losses of other trials at the same boundary.
+
+    The loss decides, not the score that trials report: it is the smoother of the two.
+
+    Args:
+        first_step: Boundaries before this one stop nothing: the warm-up has not ended there.
+        min_trials: Losses at a boundary, this trial's included, that a decision needs.
+    """
+
+    def __init__(self, *, first_step: int, min_trials: int) -> None:
+        self._first_step, self._min_trials = first_step, min_trials
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Tell whether the trial should stop at its last boundary."""
+        losses: list[float] = trial.user_attrs.get(LOSSES, [])
+        step = len(losses)
+        if step < self._first_step or trial.user_attrs.get(PROTECTED):
+            return False
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        others = [
+            other.user_attrs[LOSSES][step - 1]
+            for other in study.get_trials(deepcopy=False, states=states)
+            if other.number != trial.number and len(other.user_attrs.get(LOSSES, [])) >= step
+        ]
+        if len(others) + 1 < self._min_trials:
+            return False
+        return self._is_beaten(losses[-1], others)
+
+    @abstractmethod
+    def _is_beaten(self, loss: float, others: list[float]) -> bool: ...
+
+
+class SuccessiveHalvingPruner(LossPruner):
+    """Goes on with the better part of the trials that reached a boundary, asynchronously.
+
+    After Li et al. 2020 (arXiv 1810.05934) with the boundaries as rungs.
+
+    Args:
+        first_step: As for `LossPruner`.
+        min_trials: As for `LossPruner`.
+        reduction_factor: One trial in this many goes on.
+    """
+
+    def __init__(
+        self, *, first_step: int, min_trials: int = 4, reduction_factor: float = 2.0
+    ) -> None:
+        super().__init__(first_step=first_step, min_trials=min_trials)
+        self._reduction_factor = reduction_factor
+
+    def _is_beaten(self, loss: float, others: list[float]) -> bool:
+        better = sum(other < loss for other in others)
+        return better >= (len(others) + 1) / self._reduction_factor
+
+
+class MedianPruner(LossPruner):
+    """Goes on with trials whose loss is no worse than the median of the others."""
+
+    def __init__(self, *, first_step: int, min_trials: int = 6) -> None:
+        super().__init__(first_step=first_step, min_trials=min_trials)
+
+    def _is_beaten(self, loss: float, others: list[float]) -> bool:
+        return loss > statistics.median(others)
+
+
+PRUNERS = ("halving", "median", "none")
+
+
+def make_pruner(name: str, *, warmup: float, final_step: int) -> BasePruner:
+    """Make a pruner by its name.
+
+    Args:
+        name: One of `PRUNERS`.
+        warmup: Share of the training in which learning rates still rise.
+        final_step: Boundaries of a whole trial.
+
+    Raises:
+        StudyError: If the name is not known.
+    """
+    first_step = int(warmup * final_step) + 1
+    if name == "halving":
+        return SuccessiveHalvingPruner(first_step=first_step)
+    if name == "median":
+        return MedianPruner(first_step=first_step)
+    if name == "none":
+        return NopPruner()
+    raise StudyError(unknown("pruner", name, PRUNERS))

@@ -1,0 +1,69 @@
+"""The result of a search as a person reads it."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from allocator.tuning.export import Exported
+from allocator.tuning.selection import Expectation, Selection
+from allocator.tuning.storage import without_password
+from allocator.tuning.study import SearchStudy
+
+
+def print_result(console: Console, study: SearchStudy, exported: Exported, url: str) -> None:
+    """Compare the baseline with the best allocation, and say what to do next."""
+    selection = exported.selection
+    columns = {"uniform baseline": selection.baseline, "best": selection.best}
+    table = Table(title=f"{study.config.study}: {study.config.task.name}", title_justify="left")
+    table.add_column("")
+    shown = [(name, e) for name, e in columns.items() if e is not None]
+    for name, expectation in shown:
+        table.add_column(f"{name} (trial {expectation.trial.number})", justify="right")
+    cells = [_cells(study, expectation) for _, expectation in shown]
+    for row in cells[0]:
+        table.add_row(row, *(cell[row] for cell in cells))
+    console.print()
+    console.print(table, highlight=False)
+    console.print(_verdict(selection), highlight=False, soft_wrap=True)
+    console.print("\nnext:", highlight=False)
+    for command in (
+        f"optuna-dashboard {without_password(url)}",
+        f"python -m allocator.train --config {exported.path}",
+        f"python -m allocator.export --study {study.config.study}"
+        + f" --studies-dir {study.folder.parent}",
+    ):
+        console.print(f"  {command}", highlight=False, soft_wrap=True)
+
+
+def _cells(study: SearchStudy, expectation: Expectation) -> dict[str, str]:
+    trial = expectation.trial
+    allocation = study.space.allocation(trial.params)
+    cells = {f"rank {name}": str(rank) for name, rank in allocation.ranks.items()}
+    cells["lambda"] = f"{allocation.core_lr_multiplier:.3g}"
+    cells["learning rate"] = f"{allocation.learning_rate:.2e}"
+    cells |= {
+        f"lr multiplier {mode}": f"{value:.3g}" for mode, value in allocation.lr_multipliers.items()
+    }
+    cells["parameters"] = f"{study.space.num_parameters(trial.params):,}"
+    cells["head, not counted"] = f"{trial.user_attrs['head_parameters']:,}"
+    cells[f"score ({study.config.select_on.replace('_', ' ')})"] = f"{trial.values[0]:.4f}"
+    cells["expected score"] = f"{expectation.mean:.4f} ± {expectation.deviation:.4f}"
+    cells["loss"] = f"{trial.user_attrs['loss']:.4f}"
+    return cells
+
+
+def _verdict(selection: Selection) -> str:
+    noise = f"one score varies by about ±{selection.noise:.4f}"
+    if selection.baseline is None:
+        return f"The baseline was not completed; {noise}."
+    if selection.best.trial.number == selection.baseline.trial.number:
+        return f"No allocation is expected to beat the uniform baseline; {noise}."
+    gain = selection.best.mean - selection.baseline.mean
+    spread = (selection.best.deviation**2 + selection.baseline.deviation**2) ** 0.5
+    if gain < 2 * spread:
+        return (
+            f"Expected gain {gain:+.4f}, not distinguishable from the baseline "
+            f"(±{2 * spread:.4f}); {noise}."
+        )
+    return f"Expected gain {gain:+.4f} (±{2 * spread:.4f}); {noise}."

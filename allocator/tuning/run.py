@@ -1,0 +1,79 @@
+"""The whole search, from a prepared configuration to the files that use its result."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import optuna
+from rich.console import Console
+
+from allocator.errors import StudyError
+from allocator.training.worker import ProcessWorker
+from allocator.tuning.coordinator import Coordinator
+from allocator.tuning.display import print_header, watch
+from allocator.tuning.export import Exported, export_best
+from allocator.tuning.prepare import PreparedSearch
+from allocator.tuning.report import print_result
+from allocator.tuning.study import SearchStudy, open_study
+
+
+def run_search(
+    prepared: PreparedSearch, console: Console, *, trials: int, timeout: float | None
+) -> Exported | None:
+    """Search until the study has its trials, and export the best.
+
+    An interrupt (Ctrl-C, or SIGTERM) ends the search; what was told so far is kept and exported.
+
+    Args:
+        prepared: What is searched.
+        console: Where it is shown.
+        trials: Finished trials that the study is to have in all.
+        timeout: Seconds after which no trial is started.
+
+    Returns:
+        What was exported, or None where the search was interrupted.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    print_header(console, prepared)
+    with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
+        try:
+            with _sigterm_as_interrupt(), watch(console, study, trials) as watcher:
+                launch = partial(ProcessWorker, prepared.worker)
+                Coordinator(study, launch, prepared.devices, watcher).run(
+                    trials=trials, timeout=timeout
+                )
+        except KeyboardInterrupt:
+            _export_what_there_is(study, console, trials)
+            return None
+        exported = export_best(study)
+        print_result(console, study, exported, prepared.url)
+    return exported
+
+
+def _export_what_there_is(study: SearchStudy, console: Console, trials: int) -> None:
+    console.print(
+        f"\ninterrupted: {study.num_finished} of {trials} trials are finished and kept; "
+        "run the same command to go on",
+        highlight=False,
+        soft_wrap=True,
+    )
+    try:
+        exported = export_best(study)
+    except StudyError:
+        return  # no trial was completed yet
+    console.print(f"best so far: {exported.path}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

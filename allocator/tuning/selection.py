@@ -1,0 +1,79 @@
+"""Chooses among completed trials by what they are expected to score, not by the luckiest score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from optuna.trial import FrozenTrial, TrialState
+
+from allocator.errors import StudyError
+from allocator.tuning.observations import read_observations
+from allocator.tuning.space import Space
+from allocator.tuning.surrogate import Surrogate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Expectation:
+    """What the surrogate expects of one trial's allocation.
+
+    Attributes:
+        trial: The trial.
+        mean: Posterior mean of its score at the last boundary, without noise.
+        deviation: Posterior standard deviation of the same.
+    """
+
+    trial: FrozenTrial
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """The choice of a study.
+
+    Attributes:
+        best: The completed trial of highest posterior mean.
+        baseline: The uniform-rank baseline, where it was completed.
+        noise: Estimated standard deviation of one score about its expectation.
+    """
+
+    best: Expectation
+    baseline: Expectation | None
+    noise: float
+
+
+def select(space: Space, trials: Sequence[FrozenTrial], *, final_step: int, seed: int) -> Selection:
+    """Choose the best allocation of a study.
+
+    Args:
+        space: The study's space.
+        trials: All its trials.
+        final_step: Boundaries of a whole trial.
+        seed: Seed of the surrogate's fit.
+
+    Raises:
+        StudyError: If no trial was completed.
+    """
+    completed = [
+        trial
+        for trial in trials
+        if trial.state == TrialState.COMPLETE and trial.user_attrs.get("ending") == "completed"
+    ]
+    if not completed:
+        raise StudyError(
+            f"no trial of {len(trials)} was completed, so there is nothing to choose; "
+            "search on with more --trials, or lower learning rates in the space"
+        )
+    observations = read_observations(space, trials, final_step=final_step)
+    surrogate = Surrogate.fit(space, observations, seed=seed)
+    means, deviations = surrogate.predict([trial.params for trial in completed])
+    expected = [
+        Expectation(trial=trial, mean=float(mean), deviation=float(deviation))
+        for trial, mean, deviation in zip(completed, means, deviations, strict=True)
+    ]
+    return Selection(
+        best=max(expected, key=lambda e: e.mean),
+        baseline=next((e for e in expected if e.trial.user_attrs.get("baseline")), None),
+        noise=surrogate.noise,
+    )
