@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,7 @@ from allocator.adapters import AdapterSpec
 from allocator.allocation import Allocation
 from allocator.config import TrainingConfig
 from allocator.training.backbone import Backbone
-from allocator.training.batches import TokenizedSplit, epoch_order
+from allocator.training.batches import Batch, TokenizedSplit, epoch_order
 from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_slot
 from allocator.training.slot import Slot
 
@@ -45,7 +45,7 @@ class Outcome:
         parts: The metric's components at the last boundary.
         best_score: Of all boundaries; for information, never for selection.
         step: Boundaries reached.
-        train_loss: Mean training loss since the boundary before the last.
+        train_loss: Mean loss over all steps of the training.
         num_parameters: Trainable parameters of the adapter as built.
         head_parameters: Trainable parameters of the head.
         seconds: Wall time.
@@ -92,45 +92,36 @@ def train(
         on_boundary: Told the score at every boundary; decides whether to go on.
     """
     start = time.perf_counter()
-    steps_per_epoch = -(-len(splits.train) // config.batch_size)
-    slot = Slot(allocation, spec, backbone, config, config.epochs * steps_per_epoch)
-    marks = boundary_steps(steps_per_epoch, config)
+    majority = evaluate_majority(splits.train, splits.scoring, splits.metric)
+    marks = boundary_steps(len(splits.train), config)
+    slot = Slot(allocation, spec, backbone, config, total_steps=marks[-1])
+    history: list[Evaluation] = []
     ending: Ending = "completed"
-    evaluations: list[Evaluation] = []
-    step = 0
-    for epoch in range(config.epochs):
-        order = epoch_order(splits.train, config.batch_size, seed=config.seed, epoch=epoch)
-        for indices in order:
-            slot.step(splits.train.batch(indices, backbone.device))
-            step += 1
-            if (step % _DIVERGENCE_CHECK == 0 or step in marks) and slot.has_diverged():
-                ending = "diverged"
-                break
-            if step not in marks:
-                continue
-            evaluations.append(evaluate_slot(slot, splits.scoring, splits.metric))
-            if _has_collapsed(evaluations[-1], len(evaluations), len(marks)):
+    for step, batch in enumerate(_batches(splits.train, config, backbone), start=1):
+        slot.step(batch)
+        if (step in marks or step % _DIVERGENCE_CHECK == 0) and slot.has_diverged():
+            ending = "diverged"
+            break
+        if step in marks:
+            now = evaluate_slot(slot, splits.scoring, splits.metric)
+            history.append(now)
+            if _has_collapsed(now, majority, len(history), len(marks)):
                 ending = "collapsed"
                 break
-            verdict = on_boundary(
-                trial, len(evaluations), evaluations[-1].score.value, evaluations[-1].loss
-            )
-            if verdict == "stop" and len(evaluations) < len(marks):
+            verdict = on_boundary(trial, len(history), now.score.value, now.loss)
+            if verdict == "stop" and step < marks[-1]:
                 ending = "stopped"
                 break
-        if ending != "completed":
-            break
-    if ending in ("diverged", "collapsed"):
-        evaluations.append(evaluate_majority(splits.train, splits.scoring, splits.metric))
+    last = majority if ending in ("diverged", "collapsed") else history[-1]
     return TrainedTrial(
         outcome=Outcome(
             ending=ending,
-            score=evaluations[-1].score.value,
-            loss=evaluations[-1].loss,
-            parts=evaluations[-1].score.parts,
-            best_score=max(evaluation.score.value for evaluation in evaluations),
-            step=min(len(evaluations), len(marks)),
-            train_loss=slot.take_mean_loss(),
+            score=last.score.value,
+            loss=last.loss,
+            parts=last.score.parts,
+            best_score=max(evaluation.score.value for evaluation in [*history, last]),
+            step=len(history),
+            train_loss=slot.mean_loss(),
             num_parameters=slot.adapter.num_parameters,
             head_parameters=slot.head.num_parameters,
             seconds=time.perf_counter() - start,
@@ -139,16 +130,32 @@ def train(
     )
 
 
-def boundary_steps(steps_per_epoch: int, config: TrainingConfig) -> tuple[int, ...]:
-    """Give the optimizer steps after which a trial is evaluated, the last one its end."""
-    per_epoch = min(config.boundaries_per_epoch, steps_per_epoch)
+def boundary_steps(num_examples: int, config: TrainingConfig) -> tuple[int, ...]:
+    """Give the optimizer steps after which a trial is evaluated, the last one its end.
+
+    Raises:
+        ValueError: If an epoch has fewer steps than boundaries.
+    """
+    steps, per_epoch = -(-num_examples // config.batch_size), config.boundaries_per_epoch
+    if steps < per_epoch:
+        raise ValueError(f"an epoch of {steps} steps cannot have {per_epoch} boundaries")
     return tuple(
-        epoch * steps_per_epoch + round(steps_per_epoch * (part + 1) / per_epoch)
+        epoch * steps + round(steps * (part + 1) / per_epoch)
         for epoch in range(config.epochs)
         for part in range(per_epoch)
     )
 
 
-def _has_collapsed(evaluation: Evaluation, step: int, final_step: int) -> bool:
-    # Before half of the training, trials that answer one class still recover.
-    return evaluation.is_constant and 2 * step >= final_step
+def _batches(split: TokenizedSplit, config: TrainingConfig, backbone: Backbone) -> Iterator[Batch]:
+    for epoch in range(config.epochs):
+        for indices in epoch_order(split, config.batch_size, seed=config.seed, epoch=epoch):
+            yield split.batch(indices, backbone.device)
+
+
+def _has_collapsed(now: Evaluation, majority: Evaluation, boundary: int, boundaries: int) -> bool:
+    """Tell whether a trial answers one class, and has learnt no more than the classes' shares.
+
+    Before half of its training it may still recover, and at its end nothing is left to stop.
+    """
+    late = 2 * boundary >= boundaries and boundary < boundaries
+    return late and now.is_constant and now.loss >= majority.loss

@@ -100,9 +100,6 @@ class Slot:
         """Tell whether a loss so far was not finite."""
         return not math.isfinite(self._loss_sum.item())  # host-device sync
 
-    def take_mean_loss(self) -> float:
-        """Give the mean training loss since the last call."""
-        mean = self._loss_sum.item() / max(1, self._steps)  # host-device sync
-        self._loss_sum.zero_()
-        self._steps = 0
-        return mean
+    def mean_loss(self) -> float:
+        """Give the mean loss over the steps so far."""
+        return self._loss_sum.item() / max(1, self._steps)  # host-device sync

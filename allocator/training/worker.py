@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -15,6 +17,7 @@ from allocator.adapters import AdapterSpec
 from allocator.adapters.save import describe, save_adapter
 from allocator.allocation import Allocation
 from allocator.config import Precision, TrainingConfig
+from allocator.errors import ModelError, unknown
 from allocator.training.backbone import load_backbone, load_tokenizer
 from allocator.training.batches import tokenize
 from allocator.training.loop import Outcome, Splits, Verdict, train
@@ -82,6 +85,8 @@ class Finished:
 
 Message = Boundary | Finished
 
+_PATIENCE = 10.0  # seconds for a process to end by itself
+
 
 class WorkerDied(Exception):  # noqa: N818  # an event to handle, not a mistake to report
     """A worker process that ended before its trial did."""
@@ -90,6 +95,18 @@ class WorkerDied(Exception):  # noqa: N818  # an event to handle, not a mistake 
 def visible_devices() -> list[str]:
     """List the devices that get a worker: every visible GPU, or the CPU."""
     return [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cpu"]
+
+
+def require_devices(names: Sequence[str]) -> None:
+    """Refuse devices that are not there.
+
+    Raises:
+        ModelError: Naming the device and those that there are.
+    """
+    there = {"cpu", *visible_devices()}
+    for name in names:
+        if name not in there:
+            raise ModelError(unknown("device", name, there))
 
 
 def available_threads() -> int:
@@ -115,6 +132,7 @@ def run_worker(connection: Connection, config: WorkerConfig, device: str) -> Non
     `Finished` at its end.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # leaves as at its end, cleaning up
     place = _see_only(device, config.threads)
     backbone = load_backbone(
         config.model,
@@ -212,7 +230,10 @@ class ProcessWorker:
         """End the process, whatever it is doing."""
         self._connection.close()
         self._process.terminate()
-        self._process.join()
+        self._process.join(_PATIENCE)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
 
     def _send(self, message: Job | Verdict) -> None:
         try:

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 
 from allocator.errors import StudyError
 from allocator.training.loop import Verdict
-from allocator.training.worker import Finished, Job, Message, WorkerDied
+from allocator.training.worker import Boundary, Finished, Job, Message, WorkerDied
 from allocator.tuning.study import SearchStudy
 
 _ATTEMPTS = 2  # a trial whose worker died this often is given up
@@ -69,8 +69,8 @@ class Coordinator:
         watcher: Watcher,
     ) -> None:
         self._study, self._launch, self._devices, self._watcher = study, launch, devices, watcher
-        self._workers: dict[str, Worker] = {}
-        self._busy: dict[str, int] = {}  # trial number by device
+        self._workers: dict[int, Worker] = {}  # by place: the index of a device
+        self._busy: dict[int, int] = {}  # trial number by place
         self._deaths = 0
 
     def run(self, *, trials: int, timeout: float | None = None) -> None:
@@ -100,62 +100,63 @@ class Coordinator:
                 worker.close()
 
     def _fill(self, trials: int) -> None:
-        for device in self._devices:
-            if device in self._busy or self._study.num_finished + len(self._busy) >= trials:
+        for place in range(len(self._devices)):
+            if place in self._busy or self._study.num_finished + len(self._busy) >= trials:
                 continue
             trial = self._study.ask()
-            self._busy[device] = trial.number
+            self._busy[place] = trial.number
             self._watcher.started(trial)
-            self._submit(device, trial)
+            self._submit(place, trial)
 
-    def _submit(self, device: str, trial: FrozenTrial) -> None:
+    def _submit(self, place: int, trial: FrozenTrial) -> None:
         job = Job(
             trial=trial.number,
             allocation=self._study.space.allocation(trial.params),
             save_to=self._study.adapter_path(trial.number),
         )
         try:
-            if device not in self._workers:
-                self._workers[device] = self._launch(device)
-            self._workers[device].submit(job)
+            if place not in self._workers:
+                self._workers[place] = self._launch(self._devices[place])
+            self._workers[place].submit(job)
         except WorkerDied as death:
-            self._bury(device, death)
+            self._bury(place, death)
 
     def _round(self) -> None:
-        messages: dict[int, tuple[str, Message | WorkerDied]] = {}
-        for device, number in self._busy.items():
+        messages: dict[int, tuple[int, Message | WorkerDied]] = {}
+        for place, number in self._busy.items():
             try:
-                messages[number] = device, self._workers[device].receive()
+                messages[number] = place, self._workers[place].receive()
             except WorkerDied as death:
-                messages[number] = device, death
+                messages[number] = place, death
         for number in sorted(messages):
-            device, message = messages[number]
-            if isinstance(message, WorkerDied):
-                self._bury(device, message)
-            elif isinstance(message, Finished):
-                self._finish(device, message)
-            else:
-                self._study_boundary(device, message.step, message.score, message.loss)
+            place, message = messages[number]
+            match message:
+                case WorkerDied():
+                    self._bury(place, message)
+                case Finished():
+                    self._finish(place, message)
+                case Boundary():
+                    self._decide(place, message)
 
-    def _study_boundary(self, device: str, step: int, score: float, loss: float) -> None:
-        number = self._busy[device]
-        verdict = self._study.on_boundary(number, step, score, loss)
-        self._watcher.reached(self._study.trials[number], step, score)
+    def _decide(self, place: int, boundary: Boundary) -> None:
+        number = boundary.trial
+        verdict = self._study.on_boundary(number, boundary.step, boundary.score, boundary.loss)
+        self._watcher.reached(self._study.trials[number], boundary.step, boundary.score)
         try:
-            self._workers[device].answer(verdict)
+            self._workers[place].answer(verdict)
         except WorkerDied as death:
-            self._bury(device, death)
+            self._bury(place, death)
 
-    def _finish(self, device: str, message: Finished) -> None:
-        del self._busy[device]
+    def _finish(self, place: int, message: Finished) -> None:
+        del self._busy[place]
         self._deaths = 0
         self._study.tell(message.trial, message.outcome)
         self._watcher.ended(self._study.trials[message.trial])
 
-    def _bury(self, device: str, death: WorkerDied) -> None:
+    def _bury(self, place: int, death: WorkerDied) -> None:
         """Give up a dead worker; its trial is tried once more, by a new one."""
-        number = self._busy.pop(device)
-        self._workers.pop(device).close()
+        number = self._busy.pop(place)
+        self._workers.pop(place).close()
         self._deaths += 1
         retry = self._study.attempts(number) < _ATTEMPTS
         self._study.fail(number, str(death), retry=retry)

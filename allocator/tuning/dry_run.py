@@ -81,11 +81,11 @@ def estimate_cost(prepared: PreparedSearch) -> Estimate:
     steps = [order[i % len(order)] for i in range(_WARM_UP_STEPS + _TIMED_STEPS)]
     for indices in steps[:_WARM_UP_STEPS]:
         slot.step(splits.train.batch(indices, device))
-    slot.take_mean_loss()  # waits for the device
+    slot.mean_loss()  # waits for the device
     start = time.perf_counter()
     for indices in steps[_WARM_UP_STEPS:]:
         slot.step(splits.train.batch(indices, device))
-    slot.take_mean_loss()
+    slot.mean_loss()
     step_seconds = (time.perf_counter() - start) / _TIMED_STEPS
     start = time.perf_counter()
     evaluate_slot(slot, splits.scoring, splits.metric)

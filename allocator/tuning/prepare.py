@@ -11,13 +11,21 @@ import torch
 
 from allocator.adapters import AdapterSpec
 from allocator.config import AdapterConfig, SearchConfig
+from allocator.errors import StudyError, unknown
 from allocator.training.backbone import read_backbone_shape
 from allocator.training.data_sources import TaskData, load_task
 from allocator.training.models import ModelSource, locate_model
 from allocator.training.precision import choose_precision
 from allocator.training.recipe import ModelSection, TaskSection
 from allocator.training.splits import split_held_out
-from allocator.training.worker import WorkerConfig, available_threads, visible_devices
+from allocator.training.worker import (
+    WorkerConfig,
+    available_threads,
+    require_devices,
+    visible_devices,
+)
+from allocator.tuning.pruning import PRUNERS
+from allocator.tuning.samplers import SAMPLERS
 from allocator.tuning.space import Space, build_space
 from allocator.tuning.space_file import SpaceFile, read_space
 from allocator.tuning.storage import storage_url
@@ -56,6 +64,7 @@ def prepare(config: SearchConfig) -> PreparedSearch:
     Raises:
         AllocatorError: For every mistake that can be known before a trial runs.
     """
+    _require_known(config)
     space_file = read_space(config.space)
     if config.targets is not None:
         space_file = space_file.model_copy(update={"targets": config.targets})
@@ -81,6 +90,20 @@ def prepare(config: SearchConfig) -> PreparedSearch:
         folder=folder,
         url=storage_url(config.storage, folder),
     )
+
+
+def _require_known(config: SearchConfig) -> None:
+    for kind, value, known in (
+        ("sampler", config.sampler, SAMPLERS),
+        ("pruner", config.pruner, PRUNERS),
+    ):
+        if value not in known:
+            raise StudyError(unknown(kind, value, known))
+    if config.study is not None and not re.fullmatch(r"[\w][\w.-]*", config.study):
+        raise StudyError(
+            f"study must be a plain name of letters, digits, dots, dashes, got {config.study!r}"
+        )
+    require_devices(config.devices or ())
 
 
 def _default_name(config: SearchConfig, data: TaskData) -> str:

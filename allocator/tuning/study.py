@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 from filelock import FileLock, Timeout
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from allocator.errors import StudyError, unknown
+from allocator.errors import StorageError, StudyError, unknown
 from allocator.training.loop import Outcome, Verdict
 from allocator.training.recipe import write_yaml
 from allocator.tuning.pruning import LOSSES, PROTECTED, make_pruner
@@ -178,8 +180,7 @@ def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Ite
         config.require_same(read_study_config(recorded))
     elif folder.exists() and any(folder.iterdir()):
         raise StudyError(f"{folder} is not empty and holds no {CONFIG_FILE}; give another --study")
-    storage = open_storage(url)
-    folder.mkdir(parents=True, exist_ok=True)
+    storage = _storage_in_new_folder(url, folder)
     with _locked(folder):
         write_yaml(recorded, config, "What all trials of this study share.")
         study = optuna.create_study(
@@ -234,6 +235,20 @@ def load_study(folder: Path, url: str | None) -> Iterator[SearchStudy]:
         yield SearchStudy(study, space, config, folder)
 
 
+def _storage_in_new_folder(url: str, folder: Path) -> BaseStorage:
+    """Open a storage that may lie in a folder to be made; leave none behind where that fails."""
+    is_new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return open_storage(url)
+    except OSError as problem:
+        raise StudyError(f"{folder} cannot be made: {problem.strerror}") from None
+    except StorageError:
+        if is_new:
+            folder.rmdir()
+        raise
+
+
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     lock = FileLock(folder / ".lock")
@@ -252,7 +267,9 @@ def _describe(study: optuna.Study, config: StudyConfig) -> None:
     if recorded is not None:
         config.require_same(StudyConfig.model_validate(recorded))
         return
-    study.set_metric_names([config.task.metric])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([config.task.metric])
     study.set_user_attr("config", config.model_dump(mode="json"))
     study.set_user_attr("task", config.task.name)
     study.set_user_attr("data", config.task.source)

