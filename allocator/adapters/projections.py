@@ -31,7 +31,7 @@ def find_projections(model: nn.Module, targets: Sequence[str]) -> list[list[tupl
         Name and module of every projection: one list a layer, in the order of the targets.
 
     Raises:
-        ModelError: If a target is missing in some layer; lists the linear layers that there are.
+        ModelError: If a target names no projection in some layer, or more than one.
     """
     linears = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
     layers: dict[int, dict[str, tuple[str, nn.Linear]]] = defaultdict(dict)
@@ -39,11 +39,18 @@ def find_projections(model: nn.Module, targets: Sequence[str]) -> list[list[tupl
         number = re.search(r"\.(\d+)\.", name)
         for target in targets:
             if number and name.rsplit(".", 1)[-1] in PROJECTION_NAMES.get(target, (target,)):
-                layers[int(number[1])][target] = (name, module)
+                layer = layers[int(number[1])]
+                if target in layer:
+                    raise ModelError(
+                        f"target {target} must name one linear layer in each layer of "
+                        f"{type(model).__name__}, got {layer[target][0]} and {name}; "
+                        "choose another with --targets"
+                    )
+                layer[target] = (name, module)
     found = [layers[number] for number in sorted(layers)]
     missing = [t for t in targets if not found or any(t not in layer for layer in found)]
     if missing:
-        kinds = sorted({re.sub(r"\d+", "*", name) for name in linears})
+        kinds = sorted({re.sub(r"\.\d+\.", ".*.", name) for name in linears})
         raise ModelError(
             f"projections {', '.join(missing)} not found in every layer of "
             f"{type(model).__name__}; its linear layers are {', '.join(kinds) or 'none'}; "

@@ -18,7 +18,7 @@ from allocator.adapters.adapter import Adapter
 from allocator.adapters.build import AdapterSpec, build_adapter
 from allocator.allocation import AdapterShape, BackboneShape, Construction, Factorization, Mode
 from allocator.config import AdapterConfig, Initialization
-from allocator.errors import CheckpointError
+from allocator.errors import CheckpointError, SpaceError
 
 _ADAPTER, _HEAD = "adapter.", "head."
 
@@ -113,10 +113,10 @@ def load_adapter(path: Path) -> SavedAdapter:
         raise CheckpointError(f"{path} is not an adapter of the allocator: it lacks its metadata")
     try:
         description = AdapterDescription.model_validate(json.loads(metadata["allocator"]))
-    except (json.JSONDecodeError, ValidationError) as problem:
+        adapter = build_adapter(description.spec, description.ranks, seed=0)
+    except (json.JSONDecodeError, ValidationError, SpaceError) as problem:
         reason = str(problem).splitlines()[0]
         raise CheckpointError(f"{path} has damaged metadata: {reason}") from None
-    adapter = build_adapter(description.spec, description.ranks, seed=0)
     _fill(path, adapter, tensors)
     head = {n.removeprefix(_HEAD): v for n, v in tensors.items() if n.startswith(_HEAD)}
     return SavedAdapter(description=description, adapter=adapter, head=head)

@@ -42,6 +42,7 @@ class LayerProjections(nn.Module):
         self.bias = nn.Parameter(torch.cat(biases), requires_grad=False) if biases else None
         self.pair: tuple[Tensor, Tensor] | None = None
         self.dropout = 0.0
+        self.generator: torch.Generator | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -62,7 +63,10 @@ class LayerProjections(nn.Module):
         if self.pair is not None:
             a_IR, b_RO = self.pair
             if self.dropout:
-                x_NI = F.dropout(x_NI, self.dropout)
+                keep_NI = torch.empty_like(x_NI).bernoulli_(
+                    1 - self.dropout, generator=self.generator
+                )
+                x_NI = x_NI * keep_NI / (1 - self.dropout)
             y_NO = y_NO.addmm(x_NI @ a_IR, b_RO)
         return y_NO.view(*x.shape[:-1], -1)
 
@@ -97,12 +101,19 @@ class Sites:
     shape: BackboneShape
     groups: Sequence[Sequence[tuple[LayerProjections, Sequence[int]]]]
 
-    def use(self, pairs: Pairs | None, *, dropout: float = 0.0) -> None:
+    def use(
+        self,
+        pairs: Pairs | None,
+        *,
+        dropout: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
         """Let the following forward passes add these updates, or none.
 
         Args:
             pairs: The updates.
             dropout: Share of a site's inputs that its update does not see; 0 for evaluation.
+            generator: Source of dropout's randomness, on the device of the model.
         """
         if pairs is not None:
             dtype = self.groups[0][0][0].weight.dtype
@@ -110,7 +121,7 @@ class Sites:
         for layer, groups in enumerate(self.groups):
             for projections, targets in groups:
                 projections.forget()
-                projections.dropout = dropout
+                projections.dropout, projections.generator = dropout, generator
                 projections.pair = None if pairs is None else pairs.side_by_side(layer, targets)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoModelForSequenceClassification,
@@ -22,6 +23,8 @@ from allocator.config import Precision
 from allocator.errors import ModelError
 from allocator.training.head import Head, split_head
 from allocator.training.models import ModelSource, read_config
+
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,11 +81,18 @@ def load_backbone(
             attn_implementation="eager" if device.type == "cpu" else "sdpa",
             output_loading_info=True,
         )
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as problem:
         reason = str(problem).splitlines()[0]
         raise ModelError(f"model {source.name!r} cannot be loaded: {reason}") from None
     model.requires_grad_(False).eval()
-    backbone, head = split_head(model, set(report["missing_keys"]))
+    missing = set(report["missing_keys"])
+    backbone, head = split_head(model, missing)
+    prefix = model.base_model_prefix
+    if lacking := sorted(n for n, _ in backbone.named_parameters() if f"{prefix}.{n}" in missing):
+        raise ModelError(
+            f"model {source.name!r} lacks {len(lacking)} weights of its backbone, "
+            f"{lacking[0]} the first; its config.json belongs to other weights"
+        )
     nn.Module.to(backbone, device=device, dtype=getattr(torch, precision))
     sites = adapt(backbone, targets)
     return Backbone(model=backbone, head=head.to(device), sites=sites, device=device)
@@ -94,6 +104,12 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: If it is missing or cannot be read.
     """
+    # Without its files transformers makes up a tokenizer that knows no words.
+    if not any(any(source.folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
+        raise ModelError(
+            f"model {source.name!r} has no tokenizer: {source.folder} holds none of "
+            f"{', '.join(_TOKENIZER_FILES)}"
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.folder)
     except (OSError, ValueError) as problem:

@@ -68,6 +68,7 @@ def evaluate_majority(train: TokenizedSplit, split: TokenizedSplit, metric: str)
 def _prior_loss(train: TokenizedSplit, split: TokenizedSplit) -> float:
     if train.labels.is_floating_point():
         return F.mse_loss(train.labels.mean().expand(len(split)), split.labels).item()
-    shares = torch.bincount(train.labels) / len(train)
+    classes = 1 + max(int(train.labels.max()), int(split.labels.max()))
+    shares = torch.bincount(train.labels, minlength=classes) / len(train)
     log_shares: Sequence[float] = shares.clamp_min(1 / len(train)).log().tolist()
     return -math.fsum(log_shares[label] for label in split.labels.tolist()) / len(split)

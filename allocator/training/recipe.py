@@ -138,7 +138,10 @@ def read_recipe(path: Path) -> Recipe:
     """
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist")
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise CheckpointError(f"{path} is not text in UTF-8") from None
     return parse_yaml(text, Recipe, origin=str(path), error=CheckpointError)
 
 

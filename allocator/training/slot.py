@@ -69,6 +69,7 @@ class Slot:
         self._scheduler = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: schedule(step, total_steps, config.warmup)
         )
+        self._dropout_generator = torch.Generator(backbone.device).manual_seed(config.seed)
         self._loss_sum = torch.zeros((), device=backbone.device)
         self._steps = 0
 
@@ -81,7 +82,9 @@ class Slot:
 
     def step(self, batch: Batch) -> None:
         """Take one optimizer step; nothing here waits for the device."""
-        self.backbone.sites.use(self.adapter.pairs(), dropout=self.config.dropout)
+        self.backbone.sites.use(
+            self.adapter.pairs(), dropout=self.config.dropout, generator=self._dropout_generator
+        )
         loss = task_loss(self.head(self.backbone(batch.inputs)), batch.labels)
         loss.backward()
         nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm)

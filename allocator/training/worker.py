@@ -166,6 +166,7 @@ def run_worker(connection: Connection, config: WorkerConfig, device: str) -> Non
                 save_adapter(job.save_to, trained.slot.adapter, head, description)
             connection.send(Finished(trial=job.trial, outcome=trained.outcome))
         except (EOFError, BrokenPipeError, ConnectionResetError):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending already
             return  # the coordinator has closed the connection, or is gone
 
 
@@ -190,6 +191,7 @@ class ProcessWorker:
 
     def __init__(self, config: WorkerConfig, device: str) -> None:
         self.device = device
+        self._is_training = False
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
@@ -204,6 +206,7 @@ class ProcessWorker:
         Raises:
             WorkerDied: If the process is gone.
         """
+        self._is_training = True
         self._send(job)
 
     def answer(self, verdict: Verdict) -> None:
@@ -224,12 +227,14 @@ class ProcessWorker:
             message: Message = self._connection.recv()
         except (EOFError, ConnectionResetError):
             raise self._death() from None
+        self._is_training = not isinstance(message, Finished)
         return message
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
         self._connection.close()
-        self._process.terminate()
+        if self._is_training:
+            self._process.terminate()
         self._process.join(_PATIENCE)
         if self._process.is_alive():
             self._process.kill()

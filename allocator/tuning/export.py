@@ -38,9 +38,7 @@ def export_best(study: SearchStudy) -> Exported:
         CheckpointError: If the chosen trial's adapter is missing or damaged.
     """
     config = study.config
-    selection = select(
-        study.space, study.trials, final_step=study.final_step, seed=config.training.seed
-    )
+    selection = select(study.space, study.trials, final_step=study.final_step)
     recipe = _recipe(study, selection)
     number = selection.best.trial.number
     saved = load_adapter(study.adapter_path(number))

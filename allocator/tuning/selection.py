@@ -43,14 +43,13 @@ class Selection:
     noise: float
 
 
-def select(space: Space, trials: Sequence[FrozenTrial], *, final_step: int, seed: int) -> Selection:
+def select(space: Space, trials: Sequence[FrozenTrial], *, final_step: int) -> Selection:
     """Choose the best allocation of a study.
 
     Args:
         space: The study's space.
         trials: All its trials.
         final_step: Boundaries of a whole trial.
-        seed: Seed of the surrogate's fit.
 
     Raises:
         StudyError: If no trial was completed.
@@ -66,7 +65,7 @@ def select(space: Space, trials: Sequence[FrozenTrial], *, final_step: int, seed
             "search on with more --trials, or lower learning rates in the space"
         )
     observations = read_observations(space, trials, final_step=final_step)
-    surrogate = Surrogate.fit(space, observations, seed=seed)
+    surrogate = Surrogate.fit(space, observations)
     means, deviations = surrogate.predict([trial.params for trial in completed])
     expected = [
         Expectation(trial=trial, mean=float(mean), deviation=float(deviation))

@@ -106,9 +106,13 @@ class SearchStudy:
         self._break_off(self.trials[number], retry=retry)
 
     def interrupt(self) -> None:
-        """Break off the running trials; the next run starts them again."""
-        for number in sorted(self._running):
-            self.fail(number, "interrupted", retry=True)
+        """Break off the running trials, also those that a killed run left; they are tried again.
+
+        Only the process that holds the study's lock may call this.
+        """
+        for trial in self.trials:
+            if trial.state == TrialState.RUNNING:
+                self._break_off(trial, retry=trial.params.keys() >= self.space.distributions.keys())
 
     def attempts(self, number: int) -> int:
         """Count how often a trial's allocation has been tried, this time included."""
@@ -116,26 +120,17 @@ class SearchStudy:
         return 1 if earlier is None else 1 + self.attempts(earlier)
 
     def start(self) -> None:
-        """Queue the baseline in a new study, and what a killed run left behind in an old one."""
-        if not self.trials:
+        """Queue what a killed run left behind, and the baseline where it is still to come."""
+        self.interrupt()
+        has_baseline = any(
+            trial.user_attrs.get("baseline")
+            and (trial.state != TrialState.FAIL or trial.user_attrs.get("given_up"))
+            for trial in self.trials
+        )
+        if not has_baseline:
             self.study.enqueue_trial(
                 dict(baseline_params(self.space)), user_attrs={"baseline": True, PROTECTED: True}
             )
-        for trial in self.trials:
-            if trial.state == TrialState.RUNNING:
-                self._break_off(trial, retry=True)
-
-    @property
-    def baseline(self) -> FrozenTrial | None:
-        """The completed trial of the uniform-rank baseline."""
-        return next(
-            (
-                trial
-                for trial in self.trials
-                if trial.user_attrs.get("baseline") and trial.state == TrialState.COMPLETE
-            ),
-            None,
-        )
 
     def adapter_path(self, number: int) -> Path:
         """Say where a completed trial's adapter is."""

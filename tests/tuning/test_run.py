@@ -109,7 +109,6 @@ def _kill_a_worker() -> int:
     for child in psutil.Process().children():
         if "spawn_main" in " ".join(child.cmdline()):
             child.kill()
-            child.wait()
             return child.pid
     raise AssertionError("no worker is running")
 

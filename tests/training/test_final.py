@@ -1,0 +1,170 @@
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.metrics import matthews_corrcoef
+
+from allocator.adapters.save import load_adapter
+from allocator.allocation import Allocation
+from allocator.config import TrainingConfig
+from allocator.errors import ModelError, SpaceError, TaskError
+from allocator.training.backbone import Backbone
+from allocator.training.data_sources import TaskData
+from allocator.training.final import train_recipe
+from allocator.training.loop import Outcome, Splits
+from allocator.training.models import ModelSource
+from allocator.training.recipe import (
+    AdapterSection,
+    ModelSection,
+    Recipe,
+    TaskSection,
+    read_recipe,
+    training_section,
+)
+
+RANKS = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
+ALLOCATION = Allocation(ranks=RANKS, learning_rate=2e-3, core_lr_multiplier=4.0)
+
+
+@pytest.fixture
+def recipe(tiny_source: ModelSource, small_task: TaskData) -> Recipe:
+    return Recipe(
+        budget=1_000,
+        num_parameters=300,
+        model=ModelSection(name=tiny_source.name, sha256=tiny_source.sha256),
+        task=TaskSection(
+            name="cola",
+            source=small_task.source,
+            fingerprint=small_task.fingerprint,
+            metric=small_task.task.metric,
+        ),
+        adapter=AdapterSection(
+            construction="att_qkv_depth",
+            factorization="tucker",
+            ranks=RANKS,
+            targets=("query", "key", "value"),
+            scaling=4.0,
+            initialization="orthogonal",
+        ),
+        training=training_section(
+            ALLOCATION, TrainingConfig(epochs=2, max_length=64), precision="float32"
+        ),
+        scores={"held_out": 0.9},
+        study={"name": "small"},
+    )
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "new" / "trained"
+
+
+Train = Callable[[Recipe], Outcome]
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def train(small_glue: Path, output: Path, tmp_path: Path, said: list[str]) -> Train:
+    """Trains a recipe on the small task."""
+    return lambda recipe: train_recipe(
+        recipe,
+        output=output,
+        data_source="auto",
+        data_dir=small_glue,
+        fallback_dir=None,
+        model_cache=tmp_path / "cache",
+        say=said.append,
+    )
+
+
+def test_a_recipe_is_trained_and_leaves_its_adapter_and_its_result(
+    recipe: Recipe, train: Train, output: Path
+) -> None:
+    outcome = train(recipe)
+    assert sorted(path.name for path in output.iterdir()) == ["adapter.safetensors", "result.yaml"]
+    assert outcome.ending == "completed"
+    assert math.isfinite(outcome.loss)
+    result = read_recipe(output / "result.yaml")
+    assert result.scores == {
+        "scored_on": "dev",
+        "score": outcome.score,
+        "loss": outcome.loss,
+        "matthews_correlation": outcome.score,
+    }
+    assert result.model_copy(update={"scores": recipe.scores}) == recipe
+
+
+def test_the_saved_adapter_and_head_have_the_score_on_dev_that_was_told(
+    recipe: Recipe,
+    train: Train,
+    output: Path,
+    tiny_backbone: Backbone,
+    tiny_splits: Splits,
+) -> None:
+    outcome = train(recipe)
+    saved = load_adapter(output / "adapter.safetensors")
+    assert saved.description.model_sha256 == recipe.model.sha256
+    head = tiny_backbone.head.copy_fresh(3)
+    head.model.load_state_dict(dict(saved.head), strict=False)
+    tiny_backbone.sites.use(saved.adapter.pairs())
+    dev = tiny_splits.scoring
+    with torch.no_grad():
+        predictions = [
+            head(tiny_backbone({"input_ids": torch.tensor([ids])})).argmax().item()
+            for ids in dev.input_ids
+        ]
+    assert matthews_corrcoef(dev.labels, predictions) == pytest.approx(outcome.score)
+
+
+def test_every_boundary_and_the_end_are_told(
+    recipe: Recipe, train: Train, output: Path, said: list[str]
+) -> None:
+    outcome = train(recipe)
+    first, second, end = said
+    number = r"-?\d\.\d{4}"
+    for step, line in enumerate((first, second), start=1):
+        pattern = rf"boundary {step}: dev matthews_correlation {number}, loss {number}"
+        assert re.fullmatch(pattern, line)
+    assert end == f"completed: dev matthews_correlation {outcome.score:.4f}; wrote {output}"
+
+
+def test_other_weights_than_the_recipes_are_refused(
+    recipe: Recipe, train: Train, output: Path
+) -> None:
+    other = recipe.model.model_copy(update={"sha256": "c0ffee"})
+    message = (
+        f"model '{recipe.model.name}' must have sha256 c0ffee, got {recipe.model.sha256}; "
+        "the recipe was made with other weights"
+    )
+    with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
+        train(recipe.model_copy(update={"model": other}))
+    assert not output.exists()
+
+
+def test_other_data_than_the_recipes_are_refused(
+    recipe: Recipe, train: Train, output: Path
+) -> None:
+    other = recipe.task.model_copy(update={"fingerprint": "0123"})
+    message = (
+        f"task 'cola' must have fingerprint 0123, got {recipe.task.fingerprint} "
+        f"from {recipe.task.source}; the recipe was made on other data"
+    )
+    with pytest.raises(TaskError, match=f"^{re.escape(message)}$"):
+        train(recipe.model_copy(update={"task": other}))
+    assert not output.exists()
+
+
+def test_ranks_that_do_not_fit_the_construction_are_refused(
+    recipe: Recipe, train: Train, output: Path
+) -> None:
+    other = recipe.adapter.model_copy(update={"ranks": {"input": 4}})
+    with pytest.raises(SpaceError, match=r"must be given for input, .*, got input$"):
+        train(recipe.model_copy(update={"adapter": other}))
+    assert not output.exists()
