@@ -9,7 +9,7 @@ import torch
 
 from allocator.adapters.save import describe, save_adapter
 from allocator.config import DataSource
-from allocator.errors import ModelError, TaskError
+from allocator.errors import ModelError, StudyError, TaskError
 from allocator.training.backbone import load_backbone, read_backbone_shape
 from allocator.training.data_sources import TaskData, load_task
 from allocator.training.loop import Outcome, Verdict, train
@@ -42,6 +42,7 @@ def train_recipe(
     Raises:
         ModelError: If the model is not the recipe's.
         TaskError: If the data are not the recipe's.
+        StudyError: If the training diverged or collapsed.
     """
     model = locate_model(recipe.model.name, model_cache)
     data = load_task(
@@ -67,6 +68,11 @@ def train_recipe(
     trained = train(
         0, recipe.allocation(), worker.spec, backbone, splits, worker.training, on_boundary
     )
+    if trained.outcome.ending != "completed":
+        raise StudyError(
+            f"the training {trained.outcome.ending}: nothing was written; "
+            "lower learning_rate or core_lr_multiplier in the recipe"
+        )
     description = describe(worker.spec, recipe.adapter.ranks, model.sha256)
     head = trained.slot.head.trained_state()
     save_adapter(output / "adapter.safetensors", trained.slot.adapter, head, description)

@@ -5,8 +5,9 @@ import datasets
 import huggingface_hub
 import pytest
 
+from allocator.config import DataSource
 from allocator.errors import DataError, TaskError
-from allocator.training.data_sources import DataSource, load_files, load_task
+from allocator.training.data_sources import load_files, load_task
 from allocator.training.tasks import FileLayout, Task
 
 
