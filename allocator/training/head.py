@@ -37,15 +37,20 @@ class Head(nn.Module):
 
     Args:
         model: A classification model whose backbone is a `HiddenStates`.
-        fresh: Names of the parameters that the checkpoint lacked; these train.
+        fresh: Names of the parameters that the checkpoint lacked. These train, and so does a
+            pooler that fresh parameters read from: the head starts anew from it.
     """
 
     def __init__(self, model: PreTrainedModel, fresh: frozenset[str]) -> None:
         super().__init__()
         self.model = model
         self.fresh = fresh
+        stand_in = model.base_model
+        assert isinstance(stand_in, HiddenStates)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in fresh)
+        if fresh and stand_in.pooler is not None:
+            stand_in.pooler.requires_grad_(True)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Turn hidden states of shape (batch, tokens, width) into logits (batch, labels)."""
@@ -58,13 +63,13 @@ class Head(nn.Module):
         return logits
 
     def copy_fresh(self, seed: int) -> Head:
-        """Copy the head, drawing the parameters that train anew."""
+        """Copy the head, drawing anew the parameters that the checkpoint lacked."""
         head = copy.deepcopy(self)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            for module in head.model.modules():
-                own = list(module.parameters(recurse=False))
-                if own and all(parameter.requires_grad for parameter in own):
+            for name, module in head.model.named_modules():
+                own = [f"{name}.{p}" for p, _ in module.named_parameters(recurse=False)]
+                if own and all(parameter in self.fresh for parameter in own):
                     head.model._init_weights(module)
         return head
 
@@ -81,7 +86,7 @@ class Head(nn.Module):
 def split_head(model: PreTrainedModel, missing: set[str]) -> tuple[PreTrainedModel, Head]:
     """Take a classification model apart.
 
-    A pooler goes with the head: it trains where the checkpoint lacked it, and is frozen otherwise.
+    A pooler goes with the head.
 
     Args:
         model: The classification model; it becomes the head and cannot be used by itself.

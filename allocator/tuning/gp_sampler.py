@@ -18,7 +18,7 @@ from allocator.tuning.observations import Observation, read_observations
 from allocator.tuning.space import Space
 from allocator.tuning.surrogate import Encoder, Surrogate
 
-_STARTUP_TRIALS = 8
+_STARTUP_TRIALS = 5
 _STARTUP_CANDIDATES = 64
 _STARTS = 5
 
@@ -27,8 +27,8 @@ class FeasibleGPSampler(FeasibleSampler):
     """Bayesian optimisation over the feasible set, aware of noise, pruned trials and batches.
 
     After some space-filling trials, each suggestion maximises the noisy expected improvement of a
-    Gaussian process over feasible points only. Pruned trials count with the fidelity at which
-    their score was seen, trials in training as points whose score will be known.
+    Gaussian process over feasible points only. Every boundary's score counts with its fidelity,
+    those of pruned trials too; trials in training count as points whose score will be known.
 
     Args:
         space: The search space.
@@ -56,9 +56,9 @@ class FeasibleGPSampler(FeasibleSampler):
             self.space, trials, final_step=self.final_step, direction=study.direction
         )
         rng = self.rng(trial)
-        if not observations or len(observations) + len(pending) < self.n_startup_trials:
+        seen = np.unique(domain.points([o.params for o in observations]), axis=0)
+        if not len(seen) or len(seen) + len(pending) < self.n_startup_trials:
             return self._fill_space(trial, domain, used, rng)
-        seen = domain.points([o.params for o in observations])
         # Matrices this small are slower on several threads, most of all on a busy machine.
         with threadpool_limits(limits=1, user_api="blas"):
             found = self._improve(observations, np.concatenate([seen, pending]), domain, used, rng)

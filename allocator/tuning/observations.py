@@ -34,12 +34,15 @@ def read_observations(
     final_step: int,
     direction: StudyDirection = StudyDirection.MAXIMIZE,
 ) -> list[Observation]:
-    """Read completed trials at full fidelity, and pruned ones at the step where they stopped.
+    """Read the scores of completed and pruned trials at every boundary that they reached.
+
+    The earlier boundaries of completed trials are what tells how scores rise with fidelity: without
+    them, that a pruned trial was seen early and that it was bad cannot be told apart.
 
     Args:
         space: The search space; trials that lack one of its parameters are left out.
         trials: Trials in any state.
-        final_step: The last boundary; a trial pruned at step s was seen at fidelity s / final_step.
+        final_step: The last boundary; a score at step s has fidelity s / final_step.
         direction: The study's direction; scores to be minimised change sign.
     """
     sign = 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
@@ -47,10 +50,12 @@ def read_observations(
     for trial in trials:
         if not has_parameters(space, trial):
             continue
-        step, score = _last_value(trial, final_step)
-        if step > 0 and math.isfinite(score):
-            fidelity = min(step / final_step, 1.0)
-            found.append(Observation(params=trial.params, fidelity=fidelity, score=sign * score))
+        for step, score in sorted(_scores(trial, final_step).items()):
+            if step > 0 and math.isfinite(score):
+                fidelity = min(step / final_step, 1.0)
+                found.append(
+                    Observation(params=trial.params, fidelity=fidelity, score=sign * score)
+                )
     return found
 
 
@@ -59,10 +64,8 @@ def has_parameters(space: Space, trial: FrozenTrial) -> bool:
     return trial.params.keys() >= space.distributions.keys()
 
 
-def _last_value(trial: FrozenTrial, final_step: int) -> tuple[int, float]:
+def _scores(trial: FrozenTrial, final_step: int) -> dict[int, float]:
     if trial.state == TrialState.COMPLETE and trial.value is not None:
-        return final_step, trial.value
-    if trial.state == TrialState.PRUNED and trial.intermediate_values:
-        step = max(trial.intermediate_values)
-        return step, trial.intermediate_values[step]
-    return 0, math.nan
+        earlier = {s: v for s, v in trial.intermediate_values.items() if s < final_step}
+        return {**earlier, final_step: trial.value}
+    return trial.intermediate_values if trial.state == TrialState.PRUNED else {}

@@ -97,7 +97,8 @@ def make_pruner(name: str, *, warmup: float, final_step: int) -> BasePruner:
     Raises:
         StudyError: If the name is not known.
     """
-    first_step = int(warmup * final_step) + 1
+    # Curves cross early: even after warm-up, a loss says little before half of the training.
+    first_step = max(int(warmup * final_step) + 1, (final_step + 1) // 2)
     if name == "halving":
         return SuccessiveHalvingPruner(first_step=first_step)
     if name == "median":

@@ -17,7 +17,7 @@ __all__ = ["Encoder", "Observation", "Surrogate"]
 
 Floats = npt.NDArray[np.float64]
 _COLLAPSED = 0.05  # scores in this lowest share of their range are those of collapsed trials
-_FLOOR = 3.0
+_FLOOR = 4.0
 
 
 class Encoder:
@@ -149,7 +149,7 @@ class Surrogate:
 
 
 def raise_floor(scores: Floats) -> Floats:
-    """Raise very low scores to three times as far below the best as the typical one is.
+    """Raise very low scores to four times as far below the best as the typical one is.
 
     Collapsed trials score far below all others. How far says nothing of where the best lies, and
     a process that had to draw the cliff to its foot would see the top as flat. The typical score

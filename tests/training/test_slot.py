@@ -169,7 +169,7 @@ def test_training_lowers_the_loss(
     assert evaluate_slot(slot, split, tiny_splits.metric).loss < before - 0.05
 
 
-def test_training_leaves_the_backbone_and_the_frozen_part_of_the_head_as_they_were(
+def test_training_leaves_the_backbone_and_the_head_it_was_copied_from_as_they_were(
     tiny_backbone: Backbone, tiny_spec: AdapterSpec, batch: Batch
 ) -> None:
     frozen = [*tiny_backbone.model.parameters(), *tiny_backbone.head.parameters()]
@@ -178,8 +178,6 @@ def test_training_leaves_the_backbone_and_the_frozen_part_of_the_head_as_they_we
     for _ in range(3):
         slot.step(batch)
     assert all(torch.equal(old, new) for old, new in zip(before, frozen, strict=True))
-    pooler = slot.head.get_parameter("model.bert.pooler.dense.weight")
-    assert torch.equal(pooler, tiny_backbone.head.get_parameter("model.bert.pooler.dense.weight"))
 
 
 def test_the_mean_loss_is_that_of_the_steps_so_far(

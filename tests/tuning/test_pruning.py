@@ -77,9 +77,16 @@ def test_a_loss_that_is_not_a_number_is_stopped_by_no_comparison_with_itself() -
 @pytest.mark.parametrize("name", ["halving", "median"])
 def test_the_baseline_is_never_stopped(name: str) -> None:
     pruner = make_pruner(name, warmup=0.1, final_step=3)
-    study = study_of(*[[0.1]] * 8)
-    assert not pruner.prune(study, newest(study, [9.0], protected=True))
-    assert pruner.prune(study, newest(study, [9.0]))
+    study = study_of(*[[0.1, 0.1]] * 8)
+    assert not pruner.prune(study, newest(study, [9.0, 9.0], protected=True))
+    assert pruner.prune(study, newest(study, [9.0, 9.0]))
+
+
+def test_nothing_is_stopped_before_half_of_the_training() -> None:
+    pruner = make_pruner("halving", warmup=0.1, final_step=4)
+    study = study_of(*[[0.1] * 4] * 8)
+    assert not pruner.prune(study, newest(study, [9.0]))
+    assert pruner.prune(study, newest(study, [9.0] * 2))
 
 
 def test_the_median_rule_stops_what_is_worse_than_the_median() -> None:
