@@ -174,9 +174,9 @@ def main(argv: list[str]) -> None:
                         batch=arguments.batch,
                     )
                 )
+        if arguments.json:  # after every seed, so that a run that is cut short leaves its results
+            arguments.json.write_text(json.dumps([asdict(run) for run in runs], indent=1))
     print_table(runs)
-    if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(run) for run in runs], indent=1))
 
 
 if __name__ == "__main__":

@@ -97,7 +97,8 @@ def test_every_boundary_is_told_with_score_and_loss(run: Run) -> None:
 def test_the_outcome_counts_what_was_built(run: Run) -> None:
     trained = run(config=TrainingConfig(epochs=1))
     assert trained.outcome.num_parameters == run.spec.shape.num_parameters(RANKS)
-    assert trained.outcome.head_parameters == 32 * 2 + 2
+    pooler, classifier = 32 * 32 + 32, 32 * 2 + 2
+    assert trained.outcome.head_parameters == pooler + classifier
     assert trained.outcome.seconds > 0
 
 

