@@ -32,7 +32,7 @@ from allocator.tuning.storage import storage_url
 from allocator.tuning.study import CONFIG_FILE
 from allocator.tuning.study_config import StudyConfig, read_study_config
 
-_VERSIONED = ("allocator", "torch", "transformers", "datasets", "optuna", "botorch")
+_VERSIONED = ("allocator", "torch", "transformers", "datasets", "optuna", "scipy")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
