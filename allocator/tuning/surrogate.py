@@ -153,11 +153,15 @@ def raise_floor(scores: Floats) -> Floats:
 
     Collapsed trials score far below all others. How far says nothing of where the best lies, and
     a process that had to draw the cliff to its foot would see the top as flat. The typical score
-    is the median of those that have not collapsed, since most may have.
+    is the median of those that have not collapsed, since most may have; with fewer than three of
+    them none is typical, and nothing is raised.
 
     Args:
         scores: Shape (n,).
     """
     top, bottom = scores.max(), scores.min()
-    typical = np.median(scores[scores >= bottom + _COLLAPSED * (top - bottom)])
+    sound = scores[scores >= bottom + _COLLAPSED * (top - bottom)]
+    if len(sound) < 3:
+        return scores
+    typical = np.median(sound)
     return np.asarray(np.maximum(scores, top - _FLOOR * (top - typical)))

@@ -6,7 +6,7 @@ from allocator.tuning.domain import Domain
 from allocator.tuning.observations import Observation
 from allocator.tuning.space import Params, Space, build_space
 from allocator.tuning.space_file import read_space
-from allocator.tuning.surrogate import Encoder, Surrogate
+from allocator.tuning.surrogate import Encoder, Surrogate, raise_floor
 
 BACKBONE = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
 
@@ -134,3 +134,8 @@ def test_parameters_that_are_fixed_are_no_inputs(preset: str, inputs: int) -> No
     space = build_space(read_space(preset), BACKBONE, 500_000)
     points = Domain(space).sample(3, np.random.default_rng(0))
     assert Encoder(space).encode(points).shape == (3, inputs)
+
+
+def test_one_sound_score_among_collapsed_ones_stays_the_best() -> None:
+    scores = np.array([0.45, 0.0, 0.0, 0.0])
+    assert np.array_equal(raise_floor(scores), scores)
