@@ -72,6 +72,7 @@ class SearchConfig:
         space: A preset's name, or the path of a search-space file.
         targets: Adapted projections, in place of the space's own.
         trials: Finished trials that the study is to have in all.
+        slots: Trials that one device trains together.
         timeout: Seconds after which no trial is started.
         training: The recipe of all trials.
         study: The study's name.
@@ -94,6 +95,7 @@ class SearchConfig:
     space: str
     targets: tuple[str, ...] | None
     trials: int
+    slots: int | None
     timeout: float | None
     training: TrainingConfig
     study: str | None

@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--storage", metavar="URL", help="the storage that the search was given")
     arguments = parser.parse_args(argv)
     from allocator.tuning.export import export_best  # noqa: PLC0415
-    from allocator.tuning.study import load_study  # noqa: PLC0415
+    from allocator.tuning.study_folder import load_study  # noqa: PLC0415
 
     with load_study(arguments.studies_dir / arguments.study, arguments.storage) as study:
         print(export_best(study).path)

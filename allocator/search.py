@@ -65,6 +65,13 @@ def _add_search_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--timeout", type=positive_integer, metavar="S", help="start no trial after S seconds"
     )
+    group.add_argument(
+        "--slots",
+        type=_slots,
+        default="auto",
+        metavar="N",
+        help="trials that one device trains together; auto measures what is fastest, once a study",
+    )
     group.add_argument("--sampler", default="gp", help="gp, tpe or random; all stay in budget")
     group.add_argument("--pruner", default="halving", help="halving, median or none")
     group.add_argument(
@@ -118,6 +125,10 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def _slots(text: str) -> int | None:
+    return None if text == "auto" else positive_integer(text)
+
+
 def to_config(arguments: argparse.Namespace) -> SearchConfig:
     """Turn parsed options into the configuration of a search."""
     devices: str | None = arguments.devices
@@ -128,6 +139,7 @@ def to_config(arguments: argparse.Namespace) -> SearchConfig:
         space=arguments.space,
         targets=tuple(arguments.targets.split(",")) if arguments.targets else None,
         trials=arguments.trials,
+        slots=arguments.slots,
         timeout=arguments.timeout,
         training=TrainingConfig(
             epochs=arguments.epochs, batch_size=arguments.batch_size, seed=arguments.seed
@@ -163,9 +175,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepared = prepare(config)
     if arguments.dry_run:
         print_header(console, prepared)
-        print_dry_run(console, prepared, config.trials)
+        print_dry_run(console, prepared, trials=config.trials, slots=config.slots)
         return 0
-    exported = run_search(prepared, console, trials=config.trials, timeout=config.timeout)
+    exported = run_search(
+        prepared, console, trials=config.trials, slots=config.slots, timeout=config.timeout
+    )
     if exported is None:
         return INTERRUPTED
     if arguments.quiet:

@@ -31,21 +31,30 @@ class Pairs:
         """Give A of shape (I, R) and B of shape (R, O) of one site."""
         return _at(self.a_LTIR, layer, target), _at(self.b_LTRO, layer, target)
 
-    def side_by_side(self, layer: int, targets: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Join the updates of one layer's targets to one pair, their outputs side by side.
+    def side_by_side(self, targets: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Join the updates of targets that read one input to one pair a layer.
 
         Args:
-            layer: The layer.
-            targets: Indices of the targets, in the order of the outputs.
+            targets: Indices of the targets, in the order of their outputs.
 
         Returns:
-            A of shape (I, R), once where the targets share it, and B of shape (R, sum of O).
+            A of shape (L or 1, I, R), where R counts a shared bottleneck once, and B of shape
+            (L or 1, R, sum of O).
         """
-        b = [_at(self.b_LTRO, layer, target) for target in targets]
+        b_LTRO = _of(self.b_LTRO, targets)
         if self.a_LTIR.shape[1] == 1:
-            return _at(self.a_LTIR, layer, 0), torch.cat(b, dim=1)
-        a = [_at(self.a_LTIR, layer, target) for target in targets]
-        return torch.cat(a, dim=1), torch.block_diag(*b)
+            b_LTRO = b_LTRO.expand(-1, len(targets), -1, -1)
+            return self.a_LTIR[:, 0], b_LTRO.transpose(1, 2).flatten(2)
+        a_LTIR = _of(self.a_LTIR, targets)
+        own_TU = torch.eye(len(targets), dtype=b_LTRO.dtype, device=b_LTRO.device)
+        diagonal_LTRUO = b_LTRO.unsqueeze(3) * own_TU[:, None, :, None]
+        return a_LTIR.transpose(1, 2).flatten(2), diagonal_LTRUO.flatten(1, 2).flatten(2)
+
+
+def _of(matrices: Tensor, targets: Sequence[int]) -> Tensor:
+    """Take some targets of (L, T or 1, ...), in their order."""
+    is_all = list(targets) == list(range(matrices.shape[1]))
+    return matrices if is_all or matrices.shape[1] == 1 else matrices[:, list(targets)]
 
 
 def _at(matrices: Tensor, layer: int, target: int) -> Tensor:

@@ -11,12 +11,14 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from allocator.adapters.adapter import Pairs
+from allocator.adapters.frozen import FrozenLinear
 from allocator.adapters.projections import PROJECTION_NAMES, backbone_shape, find_projections
 from allocator.allocation import BackboneShape
 from allocator.errors import ModelError
 
-# Shapes: N tokens, I input width, R bottleneck rank of all targets of a layer, O output width of
-# all targets of a layer, side by side
+# Shapes: S slots, N tokens of one slot, L layers (or 1, where all share one matrix), I input width,
+# R bottleneck rank of all targets of a layer (the largest of all slots, zeros beyond a slot's own),
+# O output width of all targets of a layer, side by side
 
 
 class LayerProjections(nn.Module):
@@ -26,27 +28,35 @@ class LayerProjections(nn.Module):
     all of them, the others take their part.
 
     Args:
-        projections: The layer's projections, whose weights become views of one matrix.
+        projections: The layer's projections, on their device and in their final precision.
     """
 
     def __init__(self, projections: Sequence[nn.Linear]) -> None:
         super().__init__()
         self.widths = [projection.out_features for projection in projections]
-        self.weight = nn.Parameter(
-            torch.cat([projection.weight.detach() for projection in projections]),
-            requires_grad=False,
-        )
+        weight = torch.cat([projection.weight.detach() for projection in projections])
         biases = [p.bias.detach() for p in projections if p.bias is not None]
         if biases and len(biases) < len(self.widths):
             raise ModelError("adapted projections of a layer must all have a bias, or none")
-        self.bias = nn.Parameter(torch.cat(biases), requires_grad=False) if biases else None
-        self.pair: tuple[Tensor, Tensor] | None = None
-        self.dropout = 0.0
-        self.generator: torch.Generator | None = None
-        self.forget()
+        self.linear = FrozenLinear(weight, torch.cat(biases) if biases else None)
+        self.reads_embeddings = False
+        self.use(None)
 
-    def forget(self) -> None:
-        """Drop the last input and outputs."""
+    def use(
+        self,
+        pair: tuple[Tensor, Tensor] | None,
+        *,
+        dropout: float = 0.0,
+        generators: Sequence[torch.Generator] = (),
+    ) -> None:
+        """Set the update of the following forward passes, and forget the last one.
+
+        Args:
+            pair: A of shape (S, I, R) and B of shape (S, R, O), or none.
+            dropout: Share of the inputs that the update does not see.
+            generators: One a slot, for dropout.
+        """
+        self._pair, self._dropout, self._generators = pair, dropout, generators
         self._x: Tensor | None = None
         self._parts: tuple[Tensor, ...] = ()
 
@@ -57,18 +67,24 @@ class LayerProjections(nn.Module):
         return self._parts[index]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute `x W^T + b + (x A) B`, (..., I) to (..., O)."""
-        x_NI = x.flatten(0, -2)
-        y_NO = F.linear(x_NI, self.weight, self.bias)
-        if self.pair is not None:
-            a_IR, b_RO = self.pair
-            if self.dropout:
-                keep_NI = torch.empty_like(x_NI).bernoulli_(
-                    1 - self.dropout, generator=self.generator
-                )
-                x_NI = x_NI * keep_NI / (1 - self.dropout)
-            y_NO = y_NO.addmm(x_NI @ a_IR, b_RO)
-        return y_NO.view(*x.shape[:-1], -1)
+        """Compute `x W^T + b + (x A) B`, (..., I) to (..., O), the rows of x slot after slot."""
+        if self._pair is None:
+            unchanged: Tensor = self.linear(x)
+            return unchanged
+        a_SIR, b_SRO = self._pair
+        x_SNI = x.reshape(a_SIR.shape[0], -1, x.shape[-1])
+        # What the embeddings give is the same for all slots, and so is its frozen product.
+        frozen = self.linear(x_SNI[0] if self.reads_embeddings else x_SNI)
+        down_SNR = torch.bmm(self._drop(x_SNI), a_SIR)
+        return torch.baddbmm(frozen, down_SNR, b_SRO).view(*x.shape[:-1], -1)
+
+    def _drop(self, x_SNI: Tensor) -> Tensor:
+        if not self._dropout:
+            return x_SNI
+        keep_SNI = torch.empty_like(x_SNI)
+        for keep_NI, generator in zip(keep_SNI, self._generators, strict=True):
+            keep_NI.bernoulli_(1 - self._dropout, generator=generator)
+        return x_SNI * keep_SNI / (1 - self._dropout)
 
 
 class AdaptedProjection(nn.Module):
@@ -90,39 +106,68 @@ class AdaptedProjection(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SiteGroup:
+    """Targets that read one input, in every layer.
+
+    Attributes:
+        targets: Their indices.
+        layers: Their projections, layer by layer.
+    """
+
+    targets: Sequence[int]
+    layers: Sequence[LayerProjections]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sites:
     """The adapted projections of one model.
 
     Attributes:
         shape: The numbers of the backbone.
-        groups: By layer, projections with one input: each with the indices of its targets.
+        groups: Its sites, by what they read.
     """
 
     shape: BackboneShape
-    groups: Sequence[Sequence[tuple[LayerProjections, Sequence[int]]]]
+    groups: Sequence[SiteGroup]
 
     def use(
         self,
-        pairs: Pairs | None,
+        pack: Sequence[Pairs],
         *,
         dropout: float = 0.0,
-        generator: torch.Generator | None = None,
+        generators: Sequence[torch.Generator] = (),
     ) -> None:
         """Let the following forward passes add these updates, or none.
 
         Args:
-            pairs: The updates.
+            pack: The updates of every slot. Inputs must then hold as many copies of their rows,
+                slot after slot.
             dropout: Share of a site's inputs that its update does not see; 0 for evaluation.
-            generator: Source of dropout's randomness, on the device of the model.
+            generators: Sources of dropout's randomness, one a slot, on the device of the model.
         """
-        if pairs is not None:
-            dtype = self.groups[0][0][0].weight.dtype
-            pairs = Pairs(a_LTIR=pairs.a_LTIR.to(dtype), b_LTRO=pairs.b_LTRO.to(dtype))
-        for layer, groups in enumerate(self.groups):
-            for projections, targets in groups:
-                projections.forget()
-                projections.dropout, projections.generator = dropout, generator
-                projections.pair = None if pairs is None else pairs.side_by_side(layer, targets)
+        for group in self.groups:
+            pairs = _joined(pack, group) if pack else [None] * len(group.layers)
+            for projections, pair in zip(group.layers, pairs, strict=True):
+                projections.use(pair, dropout=dropout, generators=generators)
+
+
+def _joined(pack: Sequence[Pairs], group: SiteGroup) -> list[tuple[Tensor, Tensor]]:
+    """Join the slots' updates of some targets: a pair (S, I, R) and (S, R, O) a layer."""
+    layers, dtype = len(group.layers), group.layers[0].linear.dtype
+    a_s, b_s = zip(*(pairs.side_by_side(group.targets) for pairs in pack), strict=True)
+    rank = max(a_LIR.shape[2] for a_LIR in a_s)
+    a_LSIR = _stacked([F.pad(a_LIR, (0, rank - a_LIR.shape[2])) for a_LIR in a_s])
+    b_LSRO = _stacked([F.pad(b_LRO, (0, 0, 0, rank - b_LRO.shape[1])) for b_LRO in b_s])
+    a_layers, b_layers = (
+        (list(m.unbind()) if m.shape[0] > 1 else [m[0]] * layers)
+        for m in (a_LSIR.to(dtype), b_LSRO.to(dtype))
+    )
+    return list(zip(a_layers, b_layers, strict=True))
+
+
+def _stacked(slots: Sequence[Tensor]) -> Tensor:
+    layers = max(matrices.shape[0] for matrices in slots)
+    return torch.stack([matrices.expand(layers, -1, -1) for matrices in slots], dim=1)
 
 
 def adapt(model: PreTrainedModel, targets: Sequence[str]) -> Sites:
@@ -132,19 +177,19 @@ def adapt(model: PreTrainedModel, targets: Sequence[str]) -> Sites:
         ModelError: If projections are missing, or are not all of one shape.
     """
     shape = backbone_shape(model, targets)
+    found = find_projections(model, targets)
     # Only the inputs of attention are known to be one tensor.
     together = [i for i, target in enumerate(targets) if target in PROJECTION_NAMES]
     alone = [[i] for i, target in enumerate(targets) if target not in PROJECTION_NAMES]
     groups = []
-    for found in find_projections(model, targets):
-        layer = []
-        for indices in [together, *alone] if together else alone:
-            projections = LayerProjections([found[i][1] for i in indices])
-            layer.append((projections, indices))
+    for indices in [together, *alone] if together else alone:
+        layers = [LayerProjections([layer[i][1] for i in indices]) for layer in found]
+        layers[0].reads_embeddings = indices is together
+        groups.append(SiteGroup(targets=indices, layers=layers))
+        for layer, projections in zip(found, layers, strict=True):
             for position, i in enumerate(indices):
-                parent, _, child = found[i][0].rpartition(".")
+                parent, _, child = layer[i][0].rpartition(".")
                 setattr(
                     model.get_submodule(parent), child, AdaptedProjection(projections, position)
                 )
-        groups.append(layer)
     return Sites(shape=shape, groups=groups)

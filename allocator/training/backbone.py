@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
+    MODEL_MAPPING,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
@@ -18,9 +20,12 @@ from transformers.utils import logging as transformers_logging
 
 from allocator.adapters import Sites, adapt
 from allocator.adapters import backbone_shape as shape_of
+from allocator.adapters.projections import find_projections
 from allocator.allocation import BackboneShape
 from allocator.config import Precision
 from allocator.errors import ModelError
+from allocator.training.attention import SHORT_ATTENTION
+from allocator.training.freeze import freeze_linears, skip_unread_tokens
 from allocator.training.head import Head, split_head
 from allocator.training.models import ModelSource, read_config
 
@@ -35,19 +40,58 @@ class Backbone:
         model: The backbone, in the precision chosen, its dropout off.
         head: The head as loaded; every trial takes a fresh copy.
         sites: The adapted projections.
+        copies: Hands every slot its copy of a batch.
         device: Where the backbone is.
     """
 
     model: PreTrainedModel
     head: Head
     sites: Sites
+    copies: Copies
     device: torch.device
 
-    def __call__(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Compute hidden states (batch, tokens, width) under the updates in use."""
-        hidden = self.model(**inputs).last_hidden_state
+    def __call__(self, inputs: Mapping[str, Tensor], slots: int = 1) -> Tensor:
+        """Compute hidden states under the updates in use.
+
+        Args:
+            inputs: Keyword arguments of the model, each of shape (batch, tokens).
+            slots: Slots whose updates are in use; each gets these inputs.
+
+        Returns:
+            Shape (slots * batch, tokens that the head reads, width), slot after slot.
+        """
+        hidden = self.model(**self.copies.prepare(inputs, slots)).last_hidden_state
         assert isinstance(hidden, Tensor)
         return hidden
+
+
+class Copies:
+    """Hands every slot its copy of a batch, as late as the model allows.
+
+    Embeddings are the same for all slots, so they are computed once and copied; the inputs
+    themselves are copied where a model keeps its embeddings elsewhere.
+
+    Args:
+        model: The backbone.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        embeddings = getattr(model, "embeddings", None)
+        self._copies_embeddings = isinstance(embeddings, nn.Module)
+        self._slots = 1
+        if isinstance(embeddings, nn.Module):
+            embeddings.register_forward_hook(lambda _module, _inputs, output: self._copy(output))
+
+    def prepare(self, inputs: Mapping[str, Tensor], slots: int) -> dict[str, Tensor]:
+        """Make the model's inputs for a number of slots."""
+        self._slots = slots
+        if not self._copies_embeddings:
+            return {name: self._copy(values) for name, values in inputs.items()}
+        # A mask goes past the embeddings.
+        return {n: self._copy(v) if n == "attention_mask" else v for n, v in inputs.items()}
+
+    def _copy(self, rows: Tensor) -> Tensor:
+        return rows if self._slots == 1 else rows.repeat(self._slots, *[1] * (rows.dim() - 1))
 
 
 def read_backbone_shape(source: ModelSource, targets: Sequence[str]) -> BackboneShape:
@@ -77,8 +121,7 @@ def load_backbone(
             source.folder,
             num_labels=num_labels,
             dtype=torch.float32,
-            # The bf16 backward pass of fused attention is slow on CPUs; plain products are not.
-            attn_implementation="eager" if device.type == "cpu" else "sdpa",
+            attn_implementation=_attention(source, device),
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as problem:
@@ -94,8 +137,35 @@ def load_backbone(
             f"{lacking[0]} the first; its config.json belongs to other weights"
         )
     nn.Module.to(backbone, device=device, dtype=getattr(torch, precision))
+    last_layer = _layer_of(find_projections(backbone, targets)[-1][0][0])
     sites = adapt(backbone, targets)
-    return Backbone(model=backbone, head=head.to(device), sites=sites, device=device)
+    freeze_linears(backbone)
+    loaded = Backbone(
+        model=backbone,
+        head=head.to(device),
+        sites=sites,
+        copies=Copies(backbone),
+        device=device,
+    )
+    skip_unread_tokens(backbone, last_layer, loaded, loaded.head)
+    return loaded
+
+
+def _attention(source: ModelSource, device: torch.device) -> str:
+    if device.type != "cpu":
+        return "sdpa"
+    # Models that keep an attention of their own know no other's name.
+    own = not getattr(
+        MODEL_MAPPING[type(read_config(source))], "_supports_attention_backend", False
+    )
+    return "eager" if own else SHORT_ATTENTION
+
+
+def _layer_of(projection: str) -> str:
+    """Give the name of the layer that a projection is in, `encoder.layer.5` for instance."""
+    match = re.match(r".*?\.\d+(?=\.)", projection)
+    assert match is not None  # find_projections found a number
+    return match[0]
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:

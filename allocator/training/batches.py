@@ -97,14 +97,12 @@ def tokenize(
     )
 
 
-def epoch_order(
-    split: TokenizedSplit, batch_size: int, *, seed: int, epoch: int
-) -> list[list[int]]:
-    """Put the examples of one epoch into batches of similar length, in random order.
+def epoch_order(split: TokenizedSplit, batch_size: int, *, seed: int) -> list[list[int]]:
+    """Put the examples into batches of similar length, in random order.
 
     The order depends on its arguments alone, so that all trials of a study see the same one.
     """
-    rng = np.random.default_rng([seed, epoch])
+    rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(split))
     lengths = split.lengths
     batches: list[list[int]] = []

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
-from allocator.adapters.save import describe, save_adapter
 from allocator.config import DataSource
 from allocator.errors import ModelError, StudyError, TaskError
-from allocator.training.backbone import load_backbone, read_backbone_shape
+from allocator.training.backbone import read_backbone_shape
 from allocator.training.data_sources import TaskData, load_task
-from allocator.training.loop import Outcome, Verdict, train
+from allocator.training.devices import available_threads, see_only, visible_devices
+from allocator.training.loop import train
+from allocator.training.messages import Boundary, Job, Orders, Report
 from allocator.training.models import ModelSource, locate_model
 from allocator.training.recipe import Recipe, write_yaml
-from allocator.training.worker import WorkerConfig, available_threads, load_splits, visible_devices
+from allocator.training.worker import (
+    WorkerConfig,
+    load_splits,
+    load_worker_backbone,
+    save_trained,
+)
 
 
 def train_recipe(
@@ -27,7 +31,7 @@ def train_recipe(
     fallback_dir: Path | None,
     model_cache: Path,
     say: Callable[[str], None],
-) -> Outcome:
+) -> Report:
     """Train a recipe and write its adapter and scores into a folder.
 
     Args:
@@ -49,44 +53,47 @@ def train_recipe(
         recipe.task.name, source=data_source, data_dir=data_dir, fallback_dir=fallback_dir
     )
     _require_same(recipe, model, data)
-    device = torch.device(visible_devices()[0])
     worker = _worker(recipe, model, data)
-    backbone = load_backbone(
-        model,
-        recipe.adapter.targets,
-        num_labels=data.task.num_labels,
-        precision=worker.precision,
-        device=device,
-    )
+    backbone = load_worker_backbone(worker, see_only(visible_devices()[0], worker.threads))
+    job = Job(trial=0, allocation=recipe.allocation(), save_to=output / "adapter.safetensors")
+    reports: list[Report] = []
 
-    def on_boundary(trial: int, step: int, score: float, loss: float) -> Verdict:
-        del trial
-        say(f"boundary {step}: dev {recipe.task.metric} {score:.4f}, loss {loss:.4f}")
-        return "continue"
+    def on_boundary(boundary: Boundary) -> Orders | None:
+        for report in boundary.reports:
+            reports.append(report)
+            say(
+                f"boundary {report.step}: dev {recipe.task.metric} {report.score:.4f}, "
+                f"loss {report.loss:.4f}"
+            )
+        if not reports:
+            return Orders(jobs=(job,))
+        return Orders() if reports[-1].ending is None else None
 
-    splits = load_splits(worker)
-    trained = train(
-        0, recipe.allocation(), worker.spec, backbone, splits, worker.training, on_boundary
+    train(
+        backbone,
+        load_splits(worker),
+        worker.spec,
+        worker.training,
+        slots=1,
+        on_boundary=on_boundary,
+        on_completed=lambda job, slot: save_trained(worker, job, slot),
     )
-    if trained.outcome.ending != "completed":
+    last = reports[-1]
+    if last.ending != "completed":
         raise StudyError(
-            f"the training {trained.outcome.ending}: nothing was written; "
+            f"the training {last.ending}: nothing was written; "
             "lower learning_rate or core_lr_multiplier in the recipe"
         )
-    description = describe(worker.spec, recipe.adapter.ranks, model.sha256)
-    head = trained.slot.head.trained_state()
-    save_adapter(output / "adapter.safetensors", trained.slot.adapter, head, description)
-    outcome = trained.outcome
     scores: dict[str, float | int | str] = {
         "scored_on": "dev",
-        "score": outcome.score,
-        "loss": outcome.loss,
-        **outcome.parts,
+        "score": last.score,
+        "loss": last.loss,
+        **last.parts,
     }
     result = recipe.model_copy(update={"scores": scores})
     write_yaml(output / "result.yaml", result, "Trained on all of train, scored on dev once.")
-    say(f"{outcome.ending}: dev {recipe.task.metric} {outcome.score:.4f}; wrote {output}")
-    return outcome
+    say(f"{last.ending}: dev {recipe.task.metric} {last.score:.4f}; wrote {output}")
+    return last
 
 
 def _require_same(recipe: Recipe, model: ModelSource, data: TaskData) -> None:
@@ -115,4 +122,5 @@ def _worker(recipe: Recipe, model: ModelSource, data: TaskData) -> WorkerConfig:
         training=recipe.training.config(),
         precision=recipe.training.precision,
         threads=available_threads(),
+        typical=recipe.allocation(),
     )

@@ -8,11 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from allocator.adapters import Adapter, AdapterSpec, ParameterGroup, build_adapter, parameter_groups
+from allocator.adapters import (
+    Adapter,
+    AdapterSpec,
+    Pairs,
+    ParameterGroup,
+    build_adapter,
+    parameter_groups,
+)
 from allocator.allocation import Allocation
 from allocator.config import TrainingConfig
 from allocator.training.backbone import Backbone
-from allocator.training.batches import Batch
 from allocator.training.head import Head
 
 
@@ -39,6 +45,13 @@ def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
 class Slot:
     """Everything that belongs to one trial and to no other.
 
+    Attributes:
+        adapter: Its adapter.
+        head: Its head.
+        generator: Source of its dropout.
+        steps: Optimizer steps taken.
+        loss_sum: Sum of their losses, on the device; not finite where one was not.
+
     Args:
         allocation: What the trial tries.
         spec: Shape, scaling and initialisation of adapters in this study.
@@ -55,7 +68,7 @@ class Slot:
         config: TrainingConfig,
         total_steps: int,
     ) -> None:
-        self.backbone, self.config = backbone, config
+        self.config = config
         adapter = build_adapter(spec, allocation.ranks, seed=config.seed)
         self.adapter: Adapter = adapter.to(backbone.device)
         self.head: Head = backbone.head.copy_fresh(config.seed)
@@ -69,9 +82,9 @@ class Slot:
         self._scheduler = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: schedule(step, total_steps, config.warmup)
         )
-        self._dropout_generator = torch.Generator(backbone.device).manual_seed(config.seed)
-        self._loss_sum = torch.zeros((), device=backbone.device)
-        self._steps = 0
+        self.generator = torch.Generator(backbone.device).manual_seed(config.seed)
+        self.loss_sum = torch.zeros((), device=backbone.device)
+        self.steps = 0
 
     def _groups(self, allocation: Allocation) -> list[ParameterGroup]:
         head: ParameterGroup = {
@@ -80,29 +93,27 @@ class Slot:
         }
         return [*parameter_groups(self.adapter, allocation), head]
 
-    def step(self, batch: Batch) -> None:
-        """Take one optimizer step; nothing here waits for the device."""
-        self.backbone.sites.use(
-            self.adapter.pairs(), dropout=self.config.dropout, generator=self._dropout_generator
-        )
-        loss = task_loss(self.head(self.backbone(batch.inputs)), batch.labels)
-        loss.backward()
+    def pairs(self) -> Pairs:
+        """Compute the updates of the trial's adapter."""
+        return self.adapter.pairs()
+
+    def loss(self, hidden: Tensor, labels: Tensor) -> Tensor:
+        """Compute the loss of hidden states of shape (batch, tokens, width)."""
+        return task_loss(self.head(hidden), labels)
+
+    def update(self, loss: Tensor) -> None:
+        """Take an optimizer step along the gradients of a loss; nothing waits for the device."""
         nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm)
         self._optimizer.step()
         self._scheduler.step()
+        self.forget_gradients()
+        self.loss_sum += loss.detach()
+        self.steps += 1
+
+    def forget_gradients(self) -> None:
+        """Drop the gradients of a step that was not taken."""
         self._optimizer.zero_grad(set_to_none=True)
-        self._loss_sum += loss.detach()
-        self._steps += 1
-
-    @torch.no_grad()
-    def use_for_evaluation(self) -> None:
-        """Let the backbone run with this trial's updates until another's are used."""
-        self.backbone.sites.use(self.adapter.pairs())
-
-    def has_diverged(self) -> bool:
-        """Tell whether a loss so far was not finite."""
-        return not math.isfinite(self._loss_sum.item())  # host-device sync
 
     def mean_loss(self) -> float:
         """Give the mean loss over the steps so far."""
-        return self._loss_sum.item() / max(1, self._steps)  # host-device sync
+        return self.loss_sum.item() / max(1, self.steps)  # host-device sync

@@ -1,21 +1,24 @@
 """Hands trials to workers and their scores to the study, in rounds: one seed gives one study.
 
-In a round every busy worker brings its trial to its next boundary or its end. Only then are
+In a round every worker that trains brings its trials to their next boundary. Only then are
 verdicts given and new trials asked for, in the order of their numbers: which worker was faster
 decides nothing.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from optuna.trial import FrozenTrial
 
 from allocator.errors import StudyError
-from allocator.training.loop import Verdict
-from allocator.training.worker import Boundary, Finished, Job, Message, WorkerDied
+from allocator.training.messages import Boundary, Job, Orders, Report
+from allocator.training.process_worker import WorkerDied
 from allocator.tuning.study import SearchStudy
 
 _ATTEMPTS = 2  # a trial whose worker died this often is given up
@@ -25,14 +28,11 @@ _DEATHS = 4  # in a row, without a trial that ended
 class Worker(Protocol):
     """What the coordinator needs of a worker, wherever it runs."""
 
-    def submit(self, job: Job) -> None:
-        """Start a trial."""
-
-    def answer(self, verdict: Verdict) -> None:
+    def order(self, orders: Orders) -> None:
         """Answer a boundary."""
 
-    def receive(self) -> Message:
-        """Wait for the next message of the running trial."""
+    def receive(self) -> Boundary:
+        """Wait for the next boundary, the first one when the worker is ready."""
 
     def close(self) -> None:
         """End the worker."""
@@ -40,6 +40,9 @@ class Worker(Protocol):
 
 class Watcher(Protocol):
     """Who is told what happens, to show it."""
+
+    def ready(self, slots: int) -> None:
+        """A worker is ready to train so many trials together."""
 
     def started(self, trial: FrozenTrial) -> None:
         """A trial was handed to a worker."""
@@ -56,21 +59,27 @@ class Coordinator:
 
     Args:
         study: The study.
-        launch: Starts a worker on a device.
+        launch: Starts a worker on a device, for so many trials at once (None: as many as are best).
         devices: One worker each.
+        slots: Trials that a worker trains together, in place of what the study has recorded.
         watcher: Told what happens.
     """
 
     def __init__(
         self,
         study: SearchStudy,
-        launch: Callable[[str], Worker],
+        launch: Callable[[str, int | None], Worker],
         devices: Sequence[str],
         watcher: Watcher,
+        *,
+        slots: int | None = None,
     ) -> None:
         self._study, self._launch, self._devices, self._watcher = study, launch, devices, watcher
+        self._slots = slots or study.slots
         self._workers: dict[int, Worker] = {}  # by place: the index of a device
-        self._busy: dict[int, int] = {}  # trial number by place
+        self._boundaries: dict[int, Boundary] = {}  # by place: what was told last
+        self._training: dict[int, set[int]] = {}  # by place: trial numbers
+        self._stop: set[int] = set()
         self._deaths = 0
 
     def run(self, *, trials: int, timeout: float | None = None) -> None:
@@ -86,83 +95,120 @@ class Coordinator:
         Raises:
             StudyError: If workers keep dying.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
         try:
             while True:
-                if deadline is None or time.monotonic() < deadline:
-                    self._fill(trials)
-                if not self._busy:
+                missing = trials - self._study.num_finished - self._num_training
+                if missing <= 0 or time.monotonic() >= deadline:
+                    missing = 0
+                if not missing and not self._num_training:
                     return
-                self._round()
+                self._launch_workers(missing)
+                self._give_orders(self._start_trials(missing))
+                self._take_reports()
         finally:
             self._study.interrupt()
             for worker in self._workers.values():
                 worker.close()
 
-    def _fill(self, trials: int) -> None:
-        for place in range(len(self._devices)):
-            if place in self._busy or self._study.num_finished + len(self._busy) >= trials:
+    @property
+    def _num_training(self) -> int:
+        return sum(map(len, self._training.values()))
+
+    def _launch_workers(self, missing: int) -> None:
+        """Start the workers that are needed for new trials, and wait until they are ready."""
+        for place, device in list(enumerate(self._devices))[:missing]:
+            if place in self._workers:
                 continue
+            self._workers[place] = self._launch(device, self._slots)
+            self._training[place] = set()
+            self._receive(place)
+
+    def _start_trials(self, missing: int) -> dict[int, list[Job]]:
+        """Ask for trials while places are free, the emptiest worker first."""
+        jobs: dict[int, list[Job]] = {place: [] for place in self._workers}
+        for _ in range(missing):
+            open_places = [p for p in jobs if len(jobs[p]) < self._boundaries[p].free]
+            if not open_places:
+                break
+            place = min(open_places, key=lambda p: (len(self._training[p]), p))
             trial = self._study.ask()
-            self._busy[place] = trial.number
+            self._training[place].add(trial.number)
             self._watcher.started(trial)
-            self._submit(place, trial)
+            jobs[place].append(
+                Job(
+                    trial=trial.number,
+                    allocation=self._study.space.allocation(trial.params),
+                    save_to=self._study.adapter_path(trial.number),
+                )
+            )
+        return jobs
 
-    def _submit(self, place: int, trial: FrozenTrial) -> None:
-        job = Job(
-            trial=trial.number,
-            allocation=self._study.space.allocation(trial.params),
-            save_to=self._study.adapter_path(trial.number),
-        )
-        try:
-            if place not in self._workers:
-                self._workers[place] = self._launch(self._devices[place])
-            self._workers[place].submit(job)
-        except WorkerDied as death:
-            self._bury(place, death)
-
-    def _round(self) -> None:
-        messages: dict[int, tuple[int, Message | WorkerDied]] = {}
-        for place, number in self._busy.items():
+    def _give_orders(self, jobs: Mapping[int, list[Job]]) -> None:
+        orders = {
+            place: Orders(stop=frozenset(self._stop), jobs=tuple(jobs[place])) for place in jobs
+        }
+        self._stop = set()
+        for place, order in orders.items():
             try:
-                messages[number] = place, self._workers[place].receive()
+                self._workers[place].order(order)
             except WorkerDied as death:
-                messages[number] = place, death
-        for number in sorted(messages):
-            place, message = messages[number]
-            match message:
-                case WorkerDied():
-                    self._bury(place, message)
-                case Finished():
-                    self._finish(place, message)
-                case Boundary():
-                    self._decide(place, message)
+                self._bury(place, death)
+        for place in [place for place in orders if place in self._workers]:
+            self._receive(place)
 
-    def _decide(self, place: int, boundary: Boundary) -> None:
-        number = boundary.trial
-        verdict = self._study.on_boundary(number, boundary.step, boundary.score, boundary.loss)
-        self._watcher.reached(self._study.trials[number], boundary.step, boundary.score)
+    def _receive(self, place: int) -> None:
         try:
-            self._workers[place].answer(verdict)
+            boundary = self._workers[place].receive()
         except WorkerDied as death:
             self._bury(place, death)
+            return
+        self._boundaries[place] = boundary
+        if self._slots is None or boundary.slots < self._slots:
+            self._slots = boundary.slots
+            self._study.slots = boundary.slots
+            self._watcher.ready(boundary.slots)
 
-    def _finish(self, place: int, message: Finished) -> None:
-        del self._busy[place]
+    def _take_reports(self) -> None:
+        """Note all scores of a round, then decide in the order of trials."""
+        reports = sorted(
+            (report for boundary in self._boundaries.values() for report in boundary.reports),
+            key=lambda report: report.trial,
+        )
+        for report in reports:
+            if report.ending in (None, "completed"):
+                self._study.note(report)
+                self._watcher.reached(self._study.trials[report.trial], report.step, report.score)
+        for report in reports:
+            ended = report
+            if report.ending is None:
+                if not self._study.should_stop(report.trial):
+                    continue
+                self._stop.add(report.trial)
+                ended = dataclasses.replace(report, ending="stopped")
+            self._end(ended)
+
+    def _end(self, report: Report) -> None:
+        for training in self._training.values():
+            training.discard(report.trial)
         self._deaths = 0
-        self._study.tell(message.trial, message.outcome)
-        self._watcher.ended(self._study.trials[message.trial])
+        self._study.tell(report)
+        self._watcher.ended(self._study.trials[report.trial])
 
     def _bury(self, place: int, death: WorkerDied) -> None:
-        """Give up a dead worker; its trial is tried once more, by a new one."""
-        number = self._busy.pop(place)
+        """Give up a dead worker; its trials are tried once more, by a new one."""
         self._workers.pop(place).close()
+        self._boundaries.pop(place, None)
+        for number in sorted(self._training.pop(place)):
+            retry = self._study.attempts(number) < _ATTEMPTS
+            self._study.fail(number, str(death), retry=retry)
+            self._watcher.ended(self._study.trials[number])
+        if death.exit_code == -signal.SIGKILL and self._slots is not None:
+            # On Linux a machine without memory left kills; fewer trials at once need less.
+            self._slots = self._study.slots = max(1, self._slots // 2)
         self._deaths += 1
-        retry = self._study.attempts(number) < _ATTEMPTS
-        self._study.fail(number, str(death), retry=retry)
-        self._watcher.ended(self._study.trials[number])
         if self._deaths >= _DEATHS:
             raise StudyError(
-                f"{self._deaths} workers in a row died, the last in trial {number}: {death}; "
+                f"{self._deaths} workers in a row died, the last with {death}; "
                 "their messages are above"
             )

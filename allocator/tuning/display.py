@@ -75,6 +75,11 @@ def describe_trial(space: Space, trial: FrozenTrial) -> list[str]:
     ]
 
 
+def describe_slots(slots: int) -> str:
+    """Say how many trials train together."""
+    return f"slots      {slots}: as many trials train together on a device"
+
+
 def _state(trial: FrozenTrial) -> str:
     if trial.state == TrialState.COMPLETE:
         return str(trial.user_attrs.get("ending", "completed"))
@@ -85,6 +90,9 @@ def _state(trial: FrozenTrial) -> str:
 
 class QuietWatcher:
     """Shows nothing."""
+
+    def ready(self, slots: int) -> None:
+        """A worker is ready."""
 
     def started(self, trial: FrozenTrial) -> None:
         """A trial was handed to a worker."""
@@ -102,6 +110,10 @@ class PlainWatcher(QuietWatcher):
     def __init__(self, console: Console, study: SearchStudy, total: int) -> None:
         self._console, self._study, self._total = console, study, total
         self._clock = _Clock(study, total)
+
+    def ready(self, slots: int) -> None:
+        """Print how many trials train together."""
+        self._console.print(describe_slots(slots), highlight=False)
 
     def ended(self, trial: FrozenTrial) -> None:
         """Print the trial and how far the search is."""
@@ -132,6 +144,10 @@ class LiveWatcher(QuietWatcher):
         )
         self._task = self._progress.add_task("", total=total, best="", left="")
         self.live = Live(self._render(), console=console, refresh_per_second=4)
+
+    def ready(self, slots: int) -> None:
+        """Show, above the table, how many trials train together."""
+        self.live.console.print(describe_slots(slots), highlight=False)
 
     def started(self, trial: FrozenTrial) -> None:
         """Show the new trial."""

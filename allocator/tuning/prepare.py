@@ -14,23 +14,20 @@ from allocator.config import AdapterConfig, SearchConfig
 from allocator.errors import StudyError, unknown
 from allocator.training.backbone import read_backbone_shape
 from allocator.training.data_sources import TaskData, load_task
+from allocator.training.devices import available_threads, require_devices, visible_devices
 from allocator.training.models import ModelSource, locate_model
 from allocator.training.precision import choose_precision
 from allocator.training.recipe import ModelSection, TaskSection
 from allocator.training.splits import split_held_out
-from allocator.training.worker import (
-    WorkerConfig,
-    available_threads,
-    require_devices,
-    visible_devices,
-)
+from allocator.training.worker import WorkerConfig
 from allocator.tuning.pruning import PRUNERS
 from allocator.tuning.samplers import SAMPLERS
 from allocator.tuning.space import Space, build_space
 from allocator.tuning.space_file import SpaceFile, read_space
 from allocator.tuning.storage import storage_url
-from allocator.tuning.study import CONFIG_FILE
+from allocator.tuning.study import baseline_params
 from allocator.tuning.study_config import StudyConfig, read_study_config
+from allocator.tuning.study_folder import CONFIG_FILE
 
 _VERSIONED = ("allocator", "torch", "transformers", "datasets", "optuna", "scipy")
 
@@ -178,4 +175,5 @@ def _worker_config(
         training=config.training,
         precision=study.precision,
         threads=max(1, available_threads() // workers),
+        typical=space.allocation(baseline_params(space)),
     )

@@ -11,17 +11,23 @@ import optuna
 from rich.console import Console
 
 from allocator.errors import StudyError
-from allocator.training.worker import ProcessWorker
+from allocator.training.process_worker import ProcessWorker
 from allocator.tuning.coordinator import Coordinator
 from allocator.tuning.display import print_header, watch
 from allocator.tuning.export import Exported, export_best
 from allocator.tuning.prepare import PreparedSearch
 from allocator.tuning.report import print_result
-from allocator.tuning.study import SearchStudy, open_study
+from allocator.tuning.study import SearchStudy
+from allocator.tuning.study_folder import open_study
 
 
 def run_search(
-    prepared: PreparedSearch, console: Console, *, trials: int, timeout: float | None
+    prepared: PreparedSearch,
+    console: Console,
+    *,
+    trials: int,
+    slots: int | None,
+    timeout: float | None,
 ) -> Exported | None:
     """Search until the study has its trials, and export the best.
 
@@ -31,6 +37,8 @@ def run_search(
         prepared: What is searched.
         console: Where it is shown.
         trials: Finished trials that the study is to have in all.
+        slots: Trials that a worker trains together; None takes what the study has recorded, or
+            measures.
         timeout: Seconds after which no trial is started.
 
     Returns:
@@ -42,7 +50,7 @@ def run_search(
         try:
             with _sigterm_as_interrupt(), watch(console, study, trials) as watcher:
                 launch = partial(ProcessWorker, prepared.worker)
-                Coordinator(study, launch, prepared.devices, watcher).run(
+                Coordinator(study, launch, prepared.devices, watcher, slots=slots).run(
                     trials=trials, timeout=timeout
                 )
         except KeyboardInterrupt:

@@ -66,17 +66,18 @@ def test_side_by_side_computes_the_updates_of_all_targets_at_once(
 ) -> None:
     pairs = pairs_of(2, 3, shared=shared)
     x = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
+    a, b = pairs.side_by_side(targets)
     for layer in range(2):
-        a, b = pairs.side_by_side(layer, targets)
         alone = [x @ pairs.site(layer, t)[0] @ pairs.site(layer, t)[1] for t in targets]
-        torch.testing.assert_close(x @ a @ b, torch.cat(alone, dim=1))
+        joined = x @ a[min(layer, len(a) - 1)] @ b[layer]
+        torch.testing.assert_close(joined, torch.cat(alone, dim=1))
 
 
 def test_side_by_side_holds_a_shared_matrix_once() -> None:
-    a, b = pairs_of(2, 3, shared=True).side_by_side(1, [0, 1, 2])
-    assert (a.shape, b.shape) == ((5, 2), (2, 12))
-    a, b = pairs_of(2, 3, shared=False).side_by_side(1, [0, 1, 2])
-    assert (a.shape, b.shape) == ((5, 6), (6, 12))
+    a, b = pairs_of(2, 3, shared=True).side_by_side([0, 1, 2])
+    assert (a.shape, b.shape) == ((1, 5, 2), (2, 2, 12))
+    a, b = pairs_of(2, 3, shared=False).side_by_side([0, 1, 2])
+    assert (a.shape, b.shape) == ((2, 5, 6), (2, 6, 12))
 
 
 @pytest.mark.parametrize("targets", [TARGETS, ("query",), ("value", "query"), ("key", "value")])
@@ -94,27 +95,27 @@ def test_a_fresh_adapter_changes_no_hidden_state(bert: BertModel, ids: Tensor) -
     before = hidden(bert, ids)
     adapter = random_adapter(sites)
     torch.nn.init.zeros_(adapter.zero_part)
-    sites.use(adapter.pairs())
+    sites.use([adapter.pairs()])
     torch.testing.assert_close(hidden(bert, ids), before, rtol=0, atol=0)
 
 
 def test_using_no_updates_takes_them_off_again(bert: BertModel, ids: Tensor) -> None:
     sites = adapt(bert, TARGETS)
     before = hidden(bert, ids)
-    sites.use(random_adapter(sites).pairs())
+    sites.use([random_adapter(sites).pairs()])
     assert (hidden(bert, ids) - before).abs().max() > 0.1
-    sites.use(None)
+    sites.use([])
     torch.testing.assert_close(hidden(bert, ids), before, rtol=0, atol=0)
 
 
 def test_the_updates_in_use_are_the_last_ones_given(bert: BertModel, ids: Tensor) -> None:
     sites = adapt(bert, TARGETS)
     first, second = random_adapter(sites, seed=1), random_adapter(sites, seed=2)
-    sites.use(first.pairs())
+    sites.use([first.pairs()])
     expected = hidden(bert, ids)
-    sites.use(second.pairs())
+    sites.use([second.pairs()])
     assert (hidden(bert, ids) - expected).abs().max() > 0.1
-    sites.use(first.pairs())
+    sites.use([first.pairs()])
     torch.testing.assert_close(hidden(bert, ids), expected, rtol=0, atol=0)
 
 
@@ -125,28 +126,27 @@ def test_an_input_that_comes_again_is_projected_under_the_updates_then_in_use(
     query = bert.get_submodule("encoder.layer.0.attention.self.query")
     x = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
     plain = query(x)
-    sites.use(random_adapter(sites).pairs())
+    sites.use([random_adapter(sites).pairs()])
     assert (query(x) - plain).abs().max() > 0.1
 
 
 def test_projections_of_one_input_are_computed_once(bert: BertModel, ids: Tensor) -> None:
     sites = adapt(bert, TARGETS)
     calls = []
-    for groups in sites.groups:
-        for projections, _ in groups:
+    for group in sites.groups:
+        for projections in group.layers:
             projections.register_forward_hook(lambda *_: calls.append(1))
     hidden(bert, ids)
     assert len(calls) == 2  # one a layer
 
 
-def test_adapted_projections_hold_the_models_weights_once_and_frozen(bert: BertModel) -> None:
+def test_adapted_projections_take_the_models_weights_out_of_what_could_train(
+    bert: BertModel,
+) -> None:
     before = sum(p.numel() for p in bert.parameters())
-    adapted = copy.deepcopy(bert)
-    sites = adapt(adapted, TARGETS)
-    own = [p for groups in sites.groups for layer, _ in groups for p in layer.parameters()]
-    left = sum(p.numel() for p in adapted.parameters() if all(p is not o for o in own))
-    assert left + sum(p.numel() for p in own) == before
-    assert not any(p.requires_grad for p in [*own, *adapted.parameters()])
+    sites = adapt(bert, TARGETS)
+    assert before - sum(p.numel() for p in bert.parameters()) == 2 * 3 * (32 * 32 + 32)
+    assert not [p for group in sites.groups for layer in group.layers for p in layer.parameters()]
 
 
 def test_dropout_hides_inputs_from_the_update_alone() -> None:
@@ -154,8 +154,7 @@ def test_dropout_hides_inputs_from_the_update_alone() -> None:
     layer = LayerProjections([linear])
     ones = torch.ones(500, 200)
     a, b = torch.eye(200), torch.ones(200, 3)
-    layer.pair, layer.dropout = (a, b), 0.25
-    torch.manual_seed(0)
+    layer.use((a[None], b[None]), dropout=0.25, generators=[torch.Generator().manual_seed(0)])
     update = layer(ones) - linear(ones).detach()
     kept = update[:, 0] * 0.75  # inputs that were seen; those kept are scaled by 4/3
     torch.testing.assert_close(kept, kept.round(), rtol=0, atol=1e-3)
@@ -166,25 +165,23 @@ def test_dropout_hides_inputs_from_the_update_alone() -> None:
 def test_dropout_ends_with_the_next_use(bert: BertModel, ids: Tensor) -> None:
     sites = adapt(bert, TARGETS)
     pairs = random_adapter(sites).pairs()
-    sites.use(pairs)
+    sites.use([pairs])
     expected = hidden(bert, ids)
-    sites.use(pairs, dropout=0.5)
+    sites.use([pairs], dropout=0.5, generators=[torch.Generator()])
     assert (hidden(bert, ids) - expected).abs().max() > 0.01
-    sites.use(pairs)
+    sites.use([pairs])
     torch.testing.assert_close(hidden(bert, ids), expected, rtol=0, atol=0)
 
 
 def test_updates_take_the_precision_of_the_frozen_weights(bert: BertModel, ids: Tensor) -> None:
+    half = copy.deepcopy(bert)
+    nn.Module.to(half, torch.bfloat16)
     sites = adapt(bert, TARGETS)
     adapter = random_adapter(sites)
-    sites.use(adapter.pairs())
+    sites.use([adapter.pairs()])
     expected = hidden(bert, ids)
-    nn.Module.to(bert, torch.bfloat16)
-    for groups in sites.groups:
-        for projections, _ in groups:
-            nn.Module.to(projections, torch.bfloat16)
-    sites.use(adapter.pairs())
-    found = hidden(bert, ids)
+    adapt(half, TARGETS).use([adapter.pairs()])
+    found = hidden(half, ids)
     assert found.dtype == torch.bfloat16
     assert (found.float() - expected).abs().mean() < 0.05
     found.float().pow(3).sum().backward()
@@ -225,7 +222,39 @@ def test_a_target_outside_of_attentions_inputs_is_adapted_by_itself() -> None:
         for target, name in enumerate(("q_lin", "out_lin")):
             a, b = pairs.site(layer, target)
             reference.get_submodule(f"{attention}.{name}").weight.data += (a @ b).T.detach()
-    sites.use(pairs)
+    sites.use([pairs])
     torch.testing.assert_close(
         model(input_ids=ids).last_hidden_state, reference(input_ids=ids).last_hidden_state
     )
+
+
+def test_slots_of_any_ranks_and_kinds_get_their_own_updates(bert: BertModel, ids: Tensor) -> None:
+    sites = adapt(bert, TARGETS)
+    shape = AdapterShape(construction="matrix", factorization="matrix", backbone=sites.shape)
+    lora = build_adapter(AdapterSpec(shape=shape, config=AdapterConfig()), {"rank": 3}, seed=0)
+    torch.nn.init.normal_(lora.zero_part, generator=torch.Generator().manual_seed(0))
+    pack = [random_adapter(sites), lora, random_adapter(sites, seed=2)]
+    alone = []
+    for adapter in pack:
+        sites.use([adapter.pairs()])
+        alone.append(hidden(bert, ids))
+    sites.use([adapter.pairs() for adapter in pack])
+    together = hidden(bert, ids.repeat(3, 1))
+    torch.testing.assert_close(together, torch.cat(alone))
+    assert (alone[0] - alone[1]).abs().max() > 0.1
+
+
+def test_slots_of_one_width_get_gradients_of_their_own_loss_alone(
+    bert: BertModel, ids: Tensor
+) -> None:
+    sites = adapt(bert, TARGETS)
+    pack = [random_adapter(sites), random_adapter(sites, seed=2)]
+    sites.use([adapter.pairs() for adapter in pack])
+    first, second = hidden(bert, ids.repeat(2, 1)).unflatten(0, (2, -1))
+    (first.pow(3).sum() + second.pow(3).sum()).backward()
+    packed = [[p.grad for p in adapter.parameters()] for adapter in pack]
+    for adapter, gradients in zip(pack, packed, strict=True):
+        adapter.zero_grad()
+        sites.use([adapter.pairs()])
+        hidden(bert, ids).pow(3).sum().backward()
+        torch.testing.assert_close([p.grad for p in adapter.parameters()], gradients)

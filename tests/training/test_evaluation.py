@@ -12,9 +12,10 @@ from allocator.config import TrainingConfig
 from allocator.training import evaluation
 from allocator.training.backbone import Backbone, load_backbone
 from allocator.training.batches import TokenizedSplit
-from allocator.training.evaluation import evaluate_majority, evaluate_slot
+from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_pack
 from allocator.training.loop import Splits
 from allocator.training.models import ModelSource
+from allocator.training.pack import Pack
 from allocator.training.slot import Slot
 
 RANKS = {"input": 3, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
@@ -29,6 +30,12 @@ def random_slot(backbone: Backbone, spec: AdapterSpec) -> Slot:
     return slot
 
 
+def evaluate_slot(backbone: Backbone, slot: Slot, split: TokenizedSplit, metric: str) -> Evaluation:
+    pack = Pack(backbone, width=1)
+    pack.slots = [slot]
+    return evaluate_pack(pack, split, metric)[0]
+
+
 def labelled(labels: list[int] | list[float]) -> TokenizedSplit:
     return TokenizedSplit(
         input_ids=[[0, 2]] * len(labels),
@@ -39,27 +46,26 @@ def labelled(labels: list[int] | list[float]) -> TokenizedSplit:
 
 
 @torch.no_grad()
-def one_by_one(slot: Slot, split: TokenizedSplit) -> torch.Tensor:
+def one_by_one(backbone: Backbone, slot: Slot, split: TokenizedSplit) -> torch.Tensor:
     """Logits of every example of a split, each computed alone."""
-    slot.backbone.sites.use(slot.adapter.pairs())
-    logits = [
-        slot.head(slot.backbone({"input_ids": torch.tensor([ids])})) for ids in split.input_ids
-    ]
+    backbone.sites.use([slot.pairs()])
+    logits = [slot.head(backbone({"input_ids": torch.tensor([ids])})) for ids in split.input_ids]
     return torch.cat(logits)
 
 
-@pytest.mark.parametrize("batch_size", [7, 128])
+@pytest.mark.parametrize("rows", [7, 128])
 def test_score_and_loss_are_those_of_the_examples_one_by_one(
-    batch_size: int,
+    rows: int,
     tiny_backbone: Backbone,
     tiny_spec: AdapterSpec,
     tiny_splits: Splits,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(evaluation, "_BATCH_SIZE", batch_size)
+    monkeypatch.setattr(evaluation, "_ROWS", rows)
+    monkeypatch.setattr(evaluation, "_LEAST_BATCH", 1)
     slot, split = random_slot(tiny_backbone, tiny_spec), tiny_splits.scoring
-    logits = one_by_one(slot, split)
-    found = evaluate_slot(slot, split, MCC)
+    logits = one_by_one(tiny_backbone, slot, split)
+    found = evaluate_slot(tiny_backbone, slot, split, MCC)
     expected = matthews_corrcoef(split.labels, logits.argmax(dim=1))
     assert found.score.value == pytest.approx(expected)
     log_shares = logits.double().log_softmax(dim=1)
@@ -74,7 +80,7 @@ def test_a_head_that_always_answers_one_class_is_constant(
     slot = random_slot(tiny_backbone, tiny_spec)
     with torch.no_grad():
         slot.head.get_parameter("model.classifier.bias").copy_(torch.tensor([0.0, 1e6]))
-    found = evaluate_slot(slot, tiny_splits.scoring, MCC)
+    found = evaluate_slot(tiny_backbone, slot, tiny_splits.scoring, MCC)
     assert found.is_constant
     assert found.score.value == 0.0
 
@@ -83,8 +89,8 @@ def test_evaluation_leaves_no_gradient_and_no_dropout(
     tiny_backbone: Backbone, tiny_spec: AdapterSpec, tiny_splits: Splits
 ) -> None:
     slot = random_slot(tiny_backbone, tiny_spec)
-    first = evaluate_slot(slot, tiny_splits.scoring, MCC)
-    assert evaluate_slot(slot, tiny_splits.scoring, MCC) == first
+    first = evaluate_slot(tiny_backbone, slot, tiny_splits.scoring, MCC)
+    assert evaluate_slot(tiny_backbone, slot, tiny_splits.scoring, MCC) == first
     assert all(p.grad is None for p in [*slot.adapter.parameters(), *slot.head.parameters()])
 
 
@@ -102,8 +108,8 @@ def test_scores_are_compared_as_they_are_predicted(
     targets = torch.tensor(rng.normal(size=len(tiny_splits.scoring)), dtype=torch.float32)
     split = dataclasses.replace(tiny_splits.scoring, labels=targets)
     slot = random_slot(backbone, tiny_spec)
-    predicted = one_by_one(slot, split).squeeze(1).double().numpy()
-    found = evaluate_slot(slot, split, "pearson_and_spearman")
+    predicted = one_by_one(backbone, slot, split).squeeze(1).double().numpy()
+    found = evaluate_slot(backbone, slot, split, "pearson_and_spearman")
     expected = np.corrcoef(predicted, targets.numpy())[0, 1]
     assert found.score.parts["pearson"] == pytest.approx(expected, abs=1e-5)
     assert found.loss == pytest.approx(np.mean((predicted - targets.numpy()) ** 2), rel=1e-5)
@@ -127,3 +133,19 @@ def test_the_majority_predictor_of_scores_answers_their_mean() -> None:
     found = evaluate_majority(labelled([1.0, 3.0]), labelled([2.0, 5.0]), "pearson_and_spearman")
     assert found.loss == pytest.approx((0 + 9) / 2)
     assert found.score.value == 0.0
+
+
+def test_trials_are_scored_together_as_each_is_alone(
+    tiny_backbone: Backbone, tiny_spec: AdapterSpec, tiny_splits: Splits
+) -> None:
+    pack = Pack(tiny_backbone, width=3)
+    pack.slots = [random_slot(tiny_backbone, tiny_spec) for _ in range(3)]
+    with torch.no_grad():
+        pack.slots[1].adapter.zero_part.mul_(-2)
+        pack.slots[2].adapter.zero_part.fill_(torch.inf)
+    found = evaluate_pack(pack, tiny_splits.scoring, MCC)
+    alone = [evaluate_slot(tiny_backbone, slot, tiny_splits.scoring, MCC) for slot in pack.slots]
+    assert [f.score for f in found] == [a.score for a in alone]
+    assert [f.loss for f in found[:2]] == pytest.approx([a.loss for a in alone[:2]], rel=1e-5)
+    assert found[0].loss != found[1].loss
+    assert not math.isfinite(found[2].loss)

@@ -14,7 +14,8 @@ from allocator.errors import ModelError, SpaceError, TaskError
 from allocator.training.backbone import Backbone
 from allocator.training.data_sources import TaskData
 from allocator.training.final import train_recipe
-from allocator.training.loop import Outcome, Splits
+from allocator.training.loop import Splits
+from allocator.training.messages import Report
 from allocator.training.models import ModelSource
 from allocator.training.recipe import (
     AdapterSection,
@@ -62,7 +63,7 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "new" / "trained"
 
 
-Train = Callable[[Recipe], Outcome]
+Train = Callable[[Recipe], Report]
 
 
 @pytest.fixture
@@ -87,16 +88,16 @@ def train(small_glue: Path, output: Path, tmp_path: Path, said: list[str]) -> Tr
 def test_a_recipe_is_trained_and_leaves_its_adapter_and_its_result(
     recipe: Recipe, train: Train, output: Path
 ) -> None:
-    outcome = train(recipe)
+    report = train(recipe)
     assert sorted(path.name for path in output.iterdir()) == ["adapter.safetensors", "result.yaml"]
-    assert outcome.ending == "completed"
-    assert math.isfinite(outcome.loss)
+    assert report.ending == "completed"
+    assert math.isfinite(report.loss)
     result = read_recipe(output / "result.yaml")
     assert result.scores == {
         "scored_on": "dev",
-        "score": outcome.score,
-        "loss": outcome.loss,
-        "matthews_correlation": outcome.score,
+        "score": report.score,
+        "loss": report.loss,
+        "matthews_correlation": report.score,
     }
     assert result.model_copy(update={"scores": recipe.scores}) == recipe
 
@@ -108,31 +109,31 @@ def test_the_saved_adapter_and_head_have_the_score_on_dev_that_was_told(
     tiny_backbone: Backbone,
     tiny_splits: Splits,
 ) -> None:
-    outcome = train(recipe)
+    report = train(recipe)
     saved = load_adapter(output / "adapter.safetensors")
     assert saved.description.model_sha256 == recipe.model.sha256
     head = tiny_backbone.head.copy_fresh(3)
     head.model.load_state_dict(dict(saved.head), strict=False)
-    tiny_backbone.sites.use(saved.adapter.pairs())
+    tiny_backbone.sites.use([saved.adapter.pairs()])
     dev = tiny_splits.scoring
     with torch.no_grad():
         predictions = [
             head(tiny_backbone({"input_ids": torch.tensor([ids])})).argmax().item()
             for ids in dev.input_ids
         ]
-    assert matthews_corrcoef(dev.labels, predictions) == pytest.approx(outcome.score)
+    assert matthews_corrcoef(dev.labels, predictions) == pytest.approx(report.score)
 
 
 def test_every_boundary_and_the_end_are_told(
     recipe: Recipe, train: Train, output: Path, said: list[str]
 ) -> None:
-    outcome = train(recipe)
+    report = train(recipe)
     first, second, end = said
     number = r"-?\d\.\d{4}"
     for step, line in enumerate((first, second), start=1):
         pattern = rf"boundary {step}: dev matthews_correlation {number}, loss {number}"
         assert re.fullmatch(pattern, line)
-    assert end == f"completed: dev matthews_correlation {outcome.score:.4f}; wrote {output}"
+    assert end == f"completed: dev matthews_correlation {report.score:.4f}; wrote {output}"
 
 
 def test_other_weights_than_the_recipes_are_refused(

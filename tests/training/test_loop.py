@@ -9,46 +9,97 @@ from allocator.allocation import Allocation
 from allocator.config import TrainingConfig
 from allocator.training import loop
 from allocator.training.backbone import Backbone
-from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_slot
-from allocator.training.loop import Outcome, Splits, TrainedTrial, Verdict, boundary_steps, train
+from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_pack
+from allocator.training.loop import Splits, epoch_parts, train
+from allocator.training.messages import Boundary, Job, Orders, Report
 from allocator.training.metrics import Score
+from allocator.training.pack import Pack
 from allocator.training.slot import Slot
 
 RANKS = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
 ALLOCATION = Allocation(ranks=RANKS, learning_rate=2e-3, core_lr_multiplier=4.0)
+OTHER = Allocation(ranks=RANKS | {"input": 2}, learning_rate=5e-3)
+ABSURD = Allocation(ranks=RANKS, learning_rate=1e30, core_lr_multiplier=1e8)
 CONFIG = TrainingConfig(epochs=2, boundaries_per_epoch=2)  # of 10 steps an epoch
-Told = list[tuple[int, int, float, float]]
 
 
-class Run:
-    """Trains on the tiny backbone and remembers what was told at boundaries."""
+class Loop:
+    """Runs the loop on the tiny backbone, gives scripted orders and remembers what it was told."""
 
     def __init__(self, spec: AdapterSpec, backbone: Backbone, splits: Splits) -> None:
         self.spec, self.backbone, self.splits = spec, backbone, splits
-        self.told: Told = []
+        self.told: list[Boundary] = []
+        self.completed: dict[int, Slot] = {}
 
     def __call__(
         self,
-        allocation: Allocation = ALLOCATION,
+        *waiting: Allocation,
         config: TrainingConfig = CONFIG,
-        verdicts: Sequence[Verdict] = (),
-    ) -> TrainedTrial:
-        answers = iter(verdicts)
+        slots: int = 1,
+        stop: Sequence[tuple[int, int]] = (),
+    ) -> dict[int, list[Report]]:
+        """Train allocations, in their order, as places become free.
 
-        def on_boundary(trial: int, step: int, score: float, loss: float) -> Verdict:
-            self.told.append((trial, step, score, loss))
-            return next(answers, "continue")
+        Args:
+            waiting: The trials, numbered from 0.
+            config: The recipe.
+            slots: Trials at once.
+            stop: Trials to stop, each with the boundary that is its last.
 
-        return train(7, allocation, self.spec, self.backbone, self.splits, config, on_boundary)
+        Returns:
+            Reports by trial.
+        """
+        jobs = [Job(trial=i, allocation=a, save_to=None) for i, a in enumerate(waiting)]  # type: ignore[arg-type]  # saved by nobody
+        reports: dict[int, list[Report]] = {}
+        self.told, self.completed = [], {}
+
+        def on_boundary(boundary: Boundary) -> Orders | None:
+            self.told.append(boundary)
+            for report in boundary.reports:
+                reports.setdefault(report.trial, []).append(report)
+            stopped = {r.trial for r in boundary.reports if (r.trial, r.step) in stop}
+            new = [jobs.pop(0) for _ in range(min(boundary.free, len(jobs)))]
+            goes_on = any(r.ending is None and r.trial not in stopped for r in boundary.reports)
+            if not new and not jobs and not goes_on:
+                return None
+            return Orders(stop=frozenset(stopped), jobs=tuple(new))
+
+        def on_completed(job: Job, slot: Slot) -> None:
+            self.completed[job.trial] = slot
+
+        train(
+            self.backbone,
+            self.splits,
+            self.spec,
+            config,
+            slots=slots,
+            on_boundary=on_boundary,
+            on_completed=on_completed,
+        )
+        return reports
+
+    def last(self, allocation: Allocation = ALLOCATION, config: TrainingConfig = CONFIG) -> Report:
+        """Train one trial and give its last report."""
+        return self(allocation, config=config)[0][-1]
+
+    def evaluate(self, slot: Slot, *, on_train: bool = False) -> Evaluation:
+        pack = Pack(self.backbone, width=1)
+        pack.slots = [slot]
+        split = self.splits.train if on_train else self.splits.scoring
+        return evaluate_pack(pack, split, self.splits.metric)[0]
 
 
 @pytest.fixture
-def run(tiny_spec: AdapterSpec, tiny_backbone: Backbone, tiny_splits: Splits) -> Run:
-    return Run(tiny_spec, tiny_backbone, tiny_splits)
+def run(tiny_spec: AdapterSpec, tiny_backbone: Backbone, tiny_splits: Splits) -> Loop:
+    return Loop(tiny_spec, tiny_backbone, tiny_splits)
 
 
-def timeless(outcome: Outcome) -> Outcome:
-    return dataclasses.replace(outcome, seconds=0.0)
+def timeless(reports: Sequence[Report]) -> list[Report]:
+    return [dataclasses.replace(report, seconds=0.0) for report in reports]
+
+
+def losses(reports: Sequence[Report]) -> list[float]:
+    return [report.loss for report in reports]
 
 
 def scripted(
@@ -59,113 +110,121 @@ def scripted(
         Evaluation(score=Score(value=0.1, parts={}), loss=loss, is_constant=same)
         for loss, same in zip(losses, constant, strict=True)
     )
-    monkeypatch.setattr(loop, "evaluate_slot", lambda *_: next(found))
+    monkeypatch.setattr(loop, "evaluate_pack", lambda *_: [next(found)])
 
 
 @pytest.mark.parametrize(
-    ("examples", "batch_size", "epochs", "per_epoch", "expected"),
-    [
-        (320, 32, 1, 1, (10,)),
-        (321, 32, 2, 1, (11, 22)),
-        (320, 32, 2, 2, (5, 10, 15, 20)),
-        (96, 32, 2, 3, (1, 2, 3, 4, 5, 6)),
-        (224, 32, 1, 3, (2, 5, 7)),
-    ],
+    ("batch_size", "per_epoch", "expected"),
+    [(32, 1, [10]), (32, 2, [5, 5]), (107, 3, [1, 1, 1]), (46, 3, [2, 3, 2])],
 )
-def test_boundaries_divide_every_epoch_evenly_and_end_with_it(
-    examples: int, batch_size: int, epochs: int, per_epoch: int, expected: tuple[int, ...]
+def test_boundaries_divide_an_epoch_evenly_and_end_with_it(
+    batch_size: int,
+    per_epoch: int,
+    expected: list[int],
+    tiny_splits: Splits,
+    tiny_backbone: Backbone,
 ) -> None:
-    config = TrainingConfig(epochs=epochs, batch_size=batch_size, boundaries_per_epoch=per_epoch)
-    assert boundary_steps(examples, config) == expected
+    config = TrainingConfig(epochs=1, batch_size=batch_size, boundaries_per_epoch=per_epoch)
+    parts = epoch_parts(tiny_splits.train, config, tiny_backbone)
+    assert [len(part) for part in parts] == expected
+    assert sum(len(batch.labels) for part in parts for batch in part) == 320
 
 
-def test_more_boundaries_than_steps_are_refused() -> None:
-    config = TrainingConfig(epochs=1, batch_size=32, boundaries_per_epoch=4)
-    with pytest.raises(ValueError, match="an epoch of 3 steps cannot have 4 boundaries"):
-        boundary_steps(96, config)
+def test_more_boundaries_than_steps_are_refused(
+    tiny_splits: Splits, tiny_backbone: Backbone
+) -> None:
+    config = TrainingConfig(epochs=1, batch_size=200, boundaries_per_epoch=4)
+    with pytest.raises(ValueError, match="an epoch of 2 steps cannot have 4 boundaries"):
+        epoch_parts(tiny_splits.train, config, tiny_backbone)
 
 
-def test_every_boundary_is_told_with_score_and_loss(run: Run) -> None:
-    outcome = run().outcome
-    assert [(trial, step) for trial, step, _, _ in run.told] == [(7, 1), (7, 2), (7, 3), (7, 4)]
-    assert outcome.ending == "completed"
-    assert outcome.step == 4
-    assert (outcome.score, outcome.loss) == run.told[-1][2:]
-    assert outcome.best_score == max(score for _, _, score, _ in run.told)
+def test_every_boundary_is_reported_with_score_and_loss(run: Loop) -> None:
+    reports = run(ALLOCATION)[0]
+    assert [report.step for report in reports] == [1, 2, 3, 4]
+    assert [report.ending for report in reports] == [None, None, None, "completed"]
+    assert reports[-1].best_score == max(report.score for report in reports)
 
 
-def test_the_outcome_counts_what_was_built(run: Run) -> None:
-    trained = run(config=TrainingConfig(epochs=1))
-    assert trained.outcome.num_parameters == run.spec.shape.num_parameters(RANKS)
+def test_a_report_counts_what_was_built(run: Loop) -> None:
+    report = run.last(config=TrainingConfig(epochs=1))
+    assert report.num_parameters == run.spec.shape.num_parameters(RANKS)
     pooler, classifier = 32 * 32 + 32, 32 * 2 + 2
-    assert trained.outcome.head_parameters == pooler + classifier
-    assert trained.outcome.seconds > 0
+    assert report.head_parameters == pooler + classifier
+    assert report.seconds > 0
 
 
-def test_the_trained_parts_have_the_outcomes_score(run: Run) -> None:
-    trained = run()
-    again = evaluate_slot(trained.slot, run.splits.scoring, run.splits.metric)
-    assert (again.score.value, again.loss) == (trained.outcome.score, trained.outcome.loss)
-    assert again.score.parts == trained.outcome.parts
+def test_the_trained_parts_have_the_score_that_was_reported(run: Loop) -> None:
+    report = run.last()
+    again = run.evaluate(run.completed[0])
+    assert (again.score.value, again.loss) == (report.score, report.loss)
+    assert again.score.parts == report.parts
 
 
-def test_a_verdict_to_stop_ends_a_trial_at_its_boundary(run: Run) -> None:
-    outcome = run(verdicts=["continue", "stop"]).outcome
-    assert outcome.ending == "stopped"
-    assert outcome.step == len(run.told) == 2
-    assert (outcome.score, outcome.loss) == run.told[-1][2:]
+def test_orders_to_stop_end_a_trial_at_its_boundary(run: Loop) -> None:
+    reports = run(ALLOCATION, stop=[(0, 2)])[0]
+    assert [report.step for report in reports] == [1, 2]
+    assert not run.completed
 
 
-def test_a_verdict_to_stop_at_the_end_changes_nothing(run: Run) -> None:
-    outcome = run(verdicts=["continue", "continue", "continue", "stop"]).outcome
-    assert outcome.ending == "completed"
-
-
-def test_one_seed_gives_one_outcome_whoever_trained_before(run: Run) -> None:
-    first = run().outcome
-    run(Allocation(ranks=RANKS | {"input": 1}, learning_rate=1e-2))
+def test_one_seed_gives_one_trial_whoever_trained_before(run: Loop) -> None:
+    first = run(ALLOCATION)[0]
+    run(OTHER)
     torch.rand(10)
-    assert timeless(run().outcome) == timeless(first)
-    assert run.told[:4] == run.told[-4:]
+    assert timeless(run(ALLOCATION)[0]) == timeless(first)
 
 
-def test_another_seed_gives_another_outcome(run: Run) -> None:
-    first = run().outcome
-    assert run(config=dataclasses.replace(CONFIG, seed=1)).outcome.loss != first.loss
+def test_another_seed_gives_another_trial(run: Loop) -> None:
+    first = run.last()
+    assert run.last(config=dataclasses.replace(CONFIG, seed=1)).loss != first.loss
 
 
-def test_training_loss_is_the_mean_over_all_steps(run: Run) -> None:
+def test_a_trial_does_not_know_its_neighbours_or_when_it_came(run: Loop) -> None:
+    alone = {i: run(a)[0] for i, a in enumerate((ALLOCATION, OTHER))}
+    # Trial 1 is stopped at the first epoch's end, so that trial 2 starts there beside trial 0.
+    together = run(ALLOCATION, ABSURD, OTHER, ALLOCATION, slots=2)
+    assert losses(together[0]) == pytest.approx(losses(alone[0]), rel=1e-4)
+    assert losses(together[2]) == pytest.approx(losses(alone[1]), rel=1e-4)
+    assert losses(together[3]) == pytest.approx(losses(alone[0]), rel=1e-4)
+    assert together[1][-1].ending == "diverged"
+
+
+def test_a_free_place_is_offered_where_an_epoch_starts(run: Loop) -> None:
+    run(ALLOCATION, OTHER, OTHER, slots=2, stop=[(1, 1)])
+    assert [boundary.free for boundary in run.told] == [2, 0, 1, 0, 1, 0, 2]
+    trials = [[report.trial for report in boundary.reports] for boundary in run.told]
+    assert trials == [[], [0, 1], [0], [0, 2], [0, 2], [2], [2]]
+
+
+def test_training_loss_is_the_mean_over_all_steps(run: Loop) -> None:
     config = TrainingConfig(epochs=1, head_learning_rate=1e-12)
     still = Allocation(ranks=RANKS, learning_rate=1e-12)
-    outcome = run(still, config).outcome
-    trained = run(still, dataclasses.replace(config, epochs=2))
-    on_train = evaluate_slot(trained.slot, run.splits.train, run.splits.metric)
+    first = run.last(still, config)
+    second = run.last(still, dataclasses.replace(config, epochs=2))
+    on_train = run.evaluate(run.completed[0], on_train=True)
     # Nothing moves, so both are the loss of the fresh adapter on train.
-    assert outcome.train_loss == pytest.approx(on_train.loss, rel=1e-4)
-    assert trained.outcome.train_loss == pytest.approx(on_train.loss, rel=1e-4)
+    assert first.train_loss == pytest.approx(on_train.loss, rel=1e-4)
+    assert second.train_loss == pytest.approx(on_train.loss, rel=1e-4)
 
 
-def test_an_absurd_learning_rate_diverges_and_is_scored_as_the_majority_class(run: Run) -> None:
-    absurd = Allocation(ranks=RANKS, learning_rate=1e30, core_lr_multiplier=1e8)
-    outcome = run(absurd).outcome
+def test_an_absurd_learning_rate_diverges_and_is_scored_as_the_majority_class(run: Loop) -> None:
+    (report,) = run(ABSURD)[0]
     majority = evaluate_majority(run.splits.train, run.splits.scoring, run.splits.metric)
-    assert outcome.ending == "diverged"
-    assert (outcome.score, outcome.loss) == (majority.score.value, majority.loss)
-    assert outcome.parts == majority.score.parts
-    assert outcome.step == 0
-    assert run.told == []
+    assert report.ending == "diverged"
+    assert (report.score, report.loss) == (majority.score.value, majority.loss)
+    assert report.parts == majority.score.parts
+    assert report.step == 0
+    assert not run.completed
 
 
 def test_divergence_between_boundaries_is_seen_within_a_few_steps(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+    run: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "_DIVERGENCE_CHECK", 2)
-    steps = []
-    monkeypatch.setattr(Slot, "step", lambda self, _: steps.append(self))
-    monkeypatch.setattr(Slot, "has_diverged", lambda _: len(steps) >= 3)
-    outcome = run(config=TrainingConfig(epochs=1)).outcome
-    assert outcome.ending == "diverged"
-    assert len(steps) == 4
+    steps: list[int] = []
+    monkeypatch.setattr(Pack, "step", lambda self, _: steps.append(len(self.slots)))
+    monkeypatch.setattr(Pack, "diverged", lambda self: self.slots if len(steps) >= 3 else [])
+    assert run.last(config=TrainingConfig(epochs=1)).ending == "diverged"
+    assert steps == [1] * 4 + [0] * 6
 
 
 @pytest.mark.parametrize(
@@ -181,28 +240,28 @@ def test_a_trial_that_answers_one_class_after_half_of_its_training_has_collapsed
     constant: list[bool],
     ending: str,
     boundaries: int,
-    run: Run,
+    run: Loop,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scripted(monkeypatch, [5.0] * 4, constant)
-    outcome = run().outcome
-    assert (outcome.ending, outcome.step) == (ending, boundaries)
-    assert len(run.told) == (boundaries - 1 if ending == "collapsed" else boundaries)
+    report = run.last()
+    assert (report.ending, report.step) == (ending, boundaries)
+    assert bool(run.completed) == (ending == "completed")
 
 
 def test_a_collapsed_trial_is_scored_as_the_majority_class(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+    run: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted(monkeypatch, [5.0, 5.0], [False, True])
-    outcome = run().outcome
+    report = run.last()
     majority = evaluate_majority(run.splits.train, run.splits.scoring, run.splits.metric)
-    assert (outcome.score, outcome.loss) == (majority.score.value, majority.loss)
-    assert outcome.best_score == max(0.1, majority.score.value)
+    assert (report.score, report.loss) == (majority.score.value, majority.loss)
+    assert report.best_score == max(0.1, majority.score.value)
 
 
 def test_a_trial_that_answers_one_class_but_knows_more_than_shares_goes_on(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+    run: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     majority = evaluate_majority(run.splits.train, run.splits.scoring, run.splits.metric)
     scripted(monkeypatch, [majority.loss - 1e-3] * 4, [True] * 4)
-    assert run().outcome.ending == "completed"
+    assert run.last().ending == "completed"

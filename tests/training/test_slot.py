@@ -10,8 +10,9 @@ from allocator.allocation import Allocation
 from allocator.config import TrainingConfig
 from allocator.training.backbone import Backbone
 from allocator.training.batches import Batch
-from allocator.training.evaluation import evaluate_slot
+from allocator.training.evaluation import evaluate_pack
 from allocator.training.loop import Splits
+from allocator.training.pack import Pack
 from allocator.training.slot import Slot, schedule, task_loss
 
 RANKS = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
@@ -35,10 +36,23 @@ def make(
     return Slot(allocation, spec, backbone, config, total_steps)
 
 
+def step(backbone: Backbone, slot: Slot, batch: Batch) -> None:
+    """One step of a pack that holds one slot."""
+    pack = Pack(backbone, width=1, dropout=slot.config.dropout)
+    pack.slots = [slot]
+    pack.step(batch)
+
+
 def values(slot: Slot) -> dict[str, Tensor]:
     parts = {"core": slot.adapter.zero_part, **slot.adapter.factors}
     head = {f"head.{name}": parameter for name, parameter in slot.head.trained_state().items()}
     return {name: part.detach().clone() for name, part in (parts | head).items()}
+
+
+def loss_of(backbone: Backbone, slot: Slot, splits: Splits) -> float:
+    pack = Pack(backbone, width=1)
+    pack.slots = [slot]
+    return evaluate_pack(pack, splits.train, splits.metric)[0].loss
 
 
 def largest_move(before: dict[str, Tensor], after: dict[str, Tensor]) -> dict[str, float]:
@@ -89,7 +103,7 @@ def test_the_first_step_moves_the_core_by_lambda_times_the_base_rate_and_the_hea
 ) -> None:
     slot = make(tiny_backbone, tiny_spec)
     before = values(slot)
-    slot.step(batch)
+    step(tiny_backbone, slot, batch)
     moves = largest_move(before, values(slot))
     # Adam's first step is the learning rate, whatever the gradient.
     assert moves["core"] == pytest.approx(4.0 * 2e-3, rel=1e-3)
@@ -104,13 +118,13 @@ def test_the_second_step_moves_every_factor_by_its_multiple_of_the_base_rate(
         ranks=RANKS, learning_rate=2e-3, core_lr_multiplier=4.0, lr_multipliers={"heads": 3.0}
     )
     slot = make(tiny_backbone, tiny_spec, allocation)
-    slot.step(batch)
+    step(tiny_backbone, slot, batch)
     before = values(slot)
-    slot.step(batch)
+    step(tiny_backbone, slot, batch)
     moves = largest_move(before, values(slot))
     # Adam with gradients 0 and g: bias-corrected moments 0.1 g / 0.19 and 0.001 g^2 / 0.001999.
-    step = (0.1 / 0.19) / math.sqrt(0.001 / 0.001999)
-    rates = {mode: moves[mode] / step for mode in RANKS}
+    expected_step = (0.1 / 0.19) / math.sqrt(0.001 / 0.001999)
+    rates = {mode: moves[mode] / expected_step for mode in RANKS}
     expected = dict.fromkeys(RANKS, 2e-3) | {"heads": 6e-3}
     assert rates == pytest.approx(expected, rel=2e-2)
 
@@ -121,7 +135,7 @@ def test_the_warm_up_holds_for_every_rate(
     config = TrainingConfig(epochs=1, warmup=0.5, weight_decay=0.0)
     slot = make(tiny_backbone, tiny_spec, config=config, total_steps=40)
     before = values(slot)
-    slot.step(batch)
+    step(tiny_backbone, slot, batch)
     moves = largest_move(before, values(slot))
     assert moves["core"] == pytest.approx(4.0 * 2e-3 / 20, rel=1e-3)
     assert moves["head.classifier.weight"] == pytest.approx(1e-3 / 20, rel=1e-3)
@@ -135,7 +149,7 @@ def test_the_gradient_of_adapter_and_head_together_is_clipped(
     allocation = Allocation(ranks=RANKS, learning_rate=rate)
     slot = make(tiny_backbone, tiny_spec, allocation, config)
     before = values(slot)
-    slot.step(batch)
+    step(tiny_backbone, slot, batch)
     after = values(slot)
     squares = 0.0
     for name, start in before.items():
@@ -150,7 +164,7 @@ def test_weight_decay_pulls_every_trained_part_towards_zero(
     config = TrainingConfig(epochs=1, warmup=0.0, weight_decay=0.5)
     slot = make(tiny_backbone, tiny_spec, config=config)
     before = values(slot)
-    slot.step(batch)
+    step(tiny_backbone, slot, batch)
     after = values(slot)
     for mode in RANKS:  # the first gradient of a factor is zero, so decay alone moves it
         torch.testing.assert_close(after[mode], before[mode] * (1 - 2e-3 * 0.5))
@@ -162,11 +176,11 @@ def test_training_lowers_the_loss(
     config = TrainingConfig(epochs=1, warmup=0.1)
     slot = make(tiny_backbone, tiny_spec, config=config, total_steps=40)
     split = tiny_splits.train
-    before = evaluate_slot(slot, split, tiny_splits.metric).loss
-    for step in range(40):
-        start = step % 5 * 64
-        slot.step(split.batch(range(start, start + 64), torch.device("cpu")))
-    assert evaluate_slot(slot, split, tiny_splits.metric).loss < before - 0.05
+    before = loss_of(tiny_backbone, slot, tiny_splits)
+    for number in range(40):
+        start = number % 5 * 64
+        step(tiny_backbone, slot, split.batch(range(start, start + 64), torch.device("cpu")))
+    assert loss_of(tiny_backbone, slot, tiny_splits) < before - 0.05
 
 
 def test_training_leaves_the_backbone_and_the_head_it_was_copied_from_as_they_were(
@@ -176,7 +190,7 @@ def test_training_leaves_the_backbone_and_the_head_it_was_copied_from_as_they_we
     before = [parameter.detach().clone() for parameter in frozen]
     slot = make(tiny_backbone, tiny_spec)
     for _ in range(3):
-        slot.step(batch)
+        step(tiny_backbone, slot, batch)
     assert all(torch.equal(old, new) for old, new in zip(before, frozen, strict=True))
 
 
@@ -186,27 +200,12 @@ def test_the_mean_loss_is_that_of_the_steps_so_far(
     slot = make(tiny_backbone, tiny_spec)
     losses = []
     for _ in range(3):
-        slot.use_for_evaluation()
+        tiny_backbone.sites.use([slot.pairs()])
         with torch.no_grad():
             logits = slot.head(tiny_backbone(batch.inputs))
         losses.append(torch.nn.functional.cross_entropy(logits, batch.labels).item())
-        slot.step(batch)
+        step(tiny_backbone, slot, batch)
     assert slot.mean_loss() == pytest.approx(sum(losses) / 3, rel=1e-5)
-    assert not slot.has_diverged()
-
-
-def test_two_slots_on_one_backbone_train_as_each_does_alone(
-    tiny_backbone: Backbone, tiny_spec: AdapterSpec, batch: Batch
-) -> None:
-    other = Allocation(ranks=RANKS | {"input": 2}, learning_rate=1e-2)
-    alone = make(tiny_backbone, tiny_spec)
-    for _ in range(3):
-        alone.step(batch)
-    one, two = make(tiny_backbone, tiny_spec), make(tiny_backbone, tiny_spec, other)
-    for _ in range(3):
-        one.step(batch)
-        two.step(batch)
-    assert all(torch.equal(values(one)[name], part) for name, part in values(alone).items())
 
 
 def test_the_seed_alone_decides_what_dropout_hides(
@@ -216,7 +215,7 @@ def test_the_seed_alone_decides_what_dropout_hides(
         config = TrainingConfig(epochs=1, warmup=0.0, dropout=0.3, seed=seed)
         slot = make(tiny_backbone, tiny_spec, config=config)
         for _ in range(4):
-            slot.step(batch)
+            step(tiny_backbone, slot, batch)
         return slot.mean_loss()
 
     first = losses(1)
@@ -224,5 +223,5 @@ def test_the_seed_alone_decides_what_dropout_hides(
     assert losses(1) == first
     without = make(tiny_backbone, tiny_spec, config=TrainingConfig(epochs=1, warmup=0.0, seed=1))
     for _ in range(4):
-        without.step(batch)
+        step(tiny_backbone, without, batch)
     assert without.mean_loss() != first

@@ -16,19 +16,12 @@ from allocator.config import TrainingConfig
 from allocator.errors import ModelError
 from allocator.training.backbone import Backbone
 from allocator.training.data_sources import TaskData
-from allocator.training.loop import Outcome, Splits, Verdict, train
+from allocator.training.devices import available_threads, require_devices
+from allocator.training.loop import Splits, train
+from allocator.training.messages import Boundary, Job, Orders, Report
 from allocator.training.models import ModelSource
-from allocator.training.worker import (
-    Boundary,
-    Finished,
-    Job,
-    ProcessWorker,
-    WorkerConfig,
-    WorkerDied,
-    available_threads,
-    load_splits,
-    require_devices,
-)
+from allocator.training.process_worker import ProcessWorker, WorkerDied
+from allocator.training.worker import WorkerConfig, load_splits
 
 RANKS = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
 ALLOCATION = Allocation(ranks=RANKS, learning_rate=2e-3, core_lr_multiplier=4.0)
@@ -47,13 +40,16 @@ def config(tiny_source: ModelSource, tiny_spec: AdapterSpec, small_task: TaskDat
         training=TRAINING,
         precision="float32",
         threads=1,
+        typical=ALLOCATION,
     )
 
 
 @pytest.fixture(scope="module")
 def workers(config: WorkerConfig) -> Iterator[Pair]:
-    """Two processes that start side by side."""
-    pair = ProcessWorker(config, "cpu"), ProcessWorker(config, "cpu")
+    """Two processes that start side by side, each with place for two trials."""
+    pair = ProcessWorker(config, "cpu", 2), ProcessWorker(config, "cpu", 2)
+    for worker in pair:
+        worker.receive()
     yield pair
     for worker in pair:
         worker.close()
@@ -63,101 +59,125 @@ def job(number: int, folder: Path, allocation: Allocation = ALLOCATION) -> Job:
     return Job(trial=number, allocation=allocation, save_to=folder / f"{number}.safetensors")
 
 
-def to_its_end(worker: ProcessWorker) -> tuple[list[Boundary], Outcome]:
-    boundaries = []
-    while isinstance(message := worker.receive(), Boundary):
-        boundaries.append(message)
-        worker.answer("continue")
-    return boundaries, dataclasses.replace(message.outcome, seconds=0.0)
+def to_its_end(worker: ProcessWorker, *jobs: Job) -> dict[int, list[Report]]:
+    """Train jobs together until all have ended."""
+    worker.order(Orders(jobs=jobs))
+    reports: dict[int, list[Report]] = {job.trial: [] for job in jobs}
+    while True:
+        boundary = worker.receive()
+        for report in boundary.reports:
+            reports[report.trial].append(dataclasses.replace(report, seconds=0.0))
+        if all(own and own[-1].ending for own in reports.values()):
+            return reports
+        worker.order(Orders())
 
 
-def test_a_job_is_trained_as_the_loop_trains_it(
+def test_a_ready_worker_says_how_many_trials_it_takes(config: WorkerConfig) -> None:
+    worker = ProcessWorker(config, "cpu", 3)
+    try:
+        assert worker.receive() == Boundary(reports=(), free=3, slots=3)
+    finally:
+        worker.close()
+
+
+def test_jobs_are_trained_as_the_loop_trains_them(
     workers: Pair,
     tiny_backbone: Backbone,
     tiny_splits: Splits,
     tiny_spec: AdapterSpec,
     tmp_path: Path,
 ) -> None:
-    told: list[Boundary] = []
+    here: list[Report] = []
 
-    def on_boundary(trial: int, step: int, score: float, loss: float) -> Verdict:
-        told.append(Boundary(trial=trial, step=step, score=score, loss=loss))
-        return "continue"
+    def on_boundary(boundary: Boundary) -> Orders | None:
+        here.extend(boundary.reports)
+        if not here:
+            return Orders(jobs=(job(5, tmp_path),))
+        return Orders() if here[-1].ending is None else None
 
-    here = train(5, ALLOCATION, tiny_spec, tiny_backbone, tiny_splits, TRAINING, on_boundary)
-    workers[0].submit(job(5, tmp_path))
-    boundaries, outcome = to_its_end(workers[0])
+    train(
+        tiny_backbone,
+        tiny_splits,
+        tiny_spec,
+        TRAINING,
+        slots=1,
+        on_boundary=on_boundary,
+        on_completed=lambda *_: None,
+    )
+    there = to_its_end(workers[0], job(5, tmp_path))[5]
     # Another process may add in another order, so equal to rounding.
-    assert [(b.trial, b.step) for b in boundaries] == [(b.trial, b.step) for b in told]
-    assert [b.loss for b in boundaries] == pytest.approx([b.loss for b in told], rel=1e-5)
-    assert outcome.loss == pytest.approx(here.outcome.loss, rel=1e-5)
-    assert outcome.train_loss == pytest.approx(here.outcome.train_loss, rel=1e-5)
-    assert outcome.num_parameters == here.outcome.num_parameters
+    assert [report.step for report in there] == [report.step for report in here]
+    assert [r.loss for r in there] == pytest.approx([r.loss for r in here], rel=1e-5)
+    assert there[-1].train_loss == pytest.approx(here[-1].train_loss, rel=1e-5)
+    assert there[-1].num_parameters == here[-1].num_parameters
 
 
 def test_a_completed_job_leaves_its_trained_adapter_and_head(
     workers: Pair, tiny_backbone: Backbone, config: WorkerConfig, tmp_path: Path
 ) -> None:
-    workers[0].submit(job(1, tmp_path))
-    _, outcome = to_its_end(workers[0])
+    last = to_its_end(workers[0], job(1, tmp_path))[1][-1]
     saved = load_adapter(tmp_path / "1.safetensors")
     assert saved.description.spec == config.spec
     assert saved.description.model_sha256 == config.model.sha256
     head = tiny_backbone.head.copy_fresh(0)
     head.model.load_state_dict(dict(saved.head), strict=False)
-    tiny_backbone.sites.use(saved.adapter.pairs())
+    tiny_backbone.sites.use([saved.adapter.pairs()])
     split = load_splits(config).scoring
     with torch.no_grad():
         logits = torch.cat(
             [head(tiny_backbone({"input_ids": torch.tensor([ids])})) for ids in split.input_ids]
         )
     loss = torch.nn.functional.cross_entropy(logits, split.labels).item()
-    assert loss == pytest.approx(outcome.loss, rel=1e-4)
+    assert loss == pytest.approx(last.loss, rel=1e-4)
 
 
-def test_two_workers_at_once_give_the_outcome_of_one(workers: Pair, tmp_path: Path) -> None:
-    workers[0].submit(job(1, tmp_path))
-    alone = to_its_end(workers[0])[1]
-    for number, worker in enumerate(workers):
-        worker.submit(job(number, tmp_path))
-    assert [to_its_end(worker)[1] for worker in workers] == [alone, alone]
+def test_two_workers_give_the_trials_of_one(workers: Pair, tmp_path: Path) -> None:
+    first, second = (to_its_end(worker, job(1, tmp_path)) for worker in workers)
+    assert first == second
 
 
-def test_a_stopped_job_leaves_no_adapter_and_a_worker_for_the_next(
+def test_trials_of_a_pack_end_as_they_would_alone(workers: Pair, tmp_path: Path) -> None:
+    absurd = Allocation(ranks=RANKS, learning_rate=1e30, core_lr_multiplier=1e8)
+    alone = to_its_end(workers[0], job(1, tmp_path))[1]
+    packed = to_its_end(workers[0], job(1, tmp_path), job(2, tmp_path, absurd))
+    assert [r.loss for r in packed[1]] == pytest.approx([r.loss for r in alone], rel=1e-4)
+    assert [report.ending for report in packed[2]] == ["diverged"]
+    assert [path.name for path in tmp_path.iterdir()] == ["1.safetensors"]
+
+
+def test_a_stopped_job_leaves_no_adapter_and_its_place_to_the_next(
     workers: Pair, tmp_path: Path
 ) -> None:
-    workers[1].submit(job(1, tmp_path))
-    assert isinstance(workers[1].receive(), Boundary)
-    workers[1].answer("stop")
-    finished = workers[1].receive()
-    assert isinstance(finished, Finished)
-    assert (finished.trial, finished.outcome.ending) == (1, "stopped")
-    workers[1].submit(job(2, tmp_path))
-    assert to_its_end(workers[1])[1].ending == "completed"
+    worker = workers[1]
+    worker.order(Orders(jobs=(job(1, tmp_path),)))
+    boundary = worker.receive()
+    assert (boundary.free, [report.trial for report in boundary.reports]) == (1, [1])
+    worker.order(Orders(stop=frozenset({1}), jobs=(job(2, tmp_path),)))
+    trials = []
+    while True:
+        boundary = worker.receive()
+        trials += [report.trial for report in boundary.reports]
+        if boundary.reports[-1].ending:
+            break
+        worker.order(Orders())
+    assert trials == [2, 2]
     assert [path.name for path in tmp_path.iterdir()] == ["2.safetensors"]
-
-
-def test_a_diverged_job_leaves_no_adapter(workers: Pair, tmp_path: Path) -> None:
-    absurd = Allocation(ranks=RANKS, learning_rate=1e30, core_lr_multiplier=1e8)
-    workers[0].submit(job(1, tmp_path, absurd))
-    boundaries, outcome = to_its_end(workers[0])
-    assert (boundaries, outcome.ending) == ([], "diverged")
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_killed_process_is_a_worker_that_died(config: WorkerConfig, tmp_path: Path) -> None:
     others = {process.pid for process in multiprocessing.active_children()}
-    worker = ProcessWorker(config, "cpu")
+    worker = ProcessWorker(config, "cpu", 1)
     (process,) = [p for p in multiprocessing.active_children() if p.pid not in others]
     assert process.pid is not None
     try:
-        worker.submit(job(1, tmp_path))
+        worker.receive()
+        worker.order(Orders(jobs=(job(1, tmp_path),)))
         os.kill(process.pid, signal.SIGKILL)
         message = "worker on cpu died, exit code -9"
         with pytest.raises(WorkerDied, match=f"^{re.escape(message)}$"):
             worker.receive()
         with pytest.raises(WorkerDied, match=f"^{re.escape(message)}$"):
-            worker.submit(job(2, tmp_path))
+            worker.order(Orders(jobs=(job(2, tmp_path),)))
     finally:
         worker.close()
 
@@ -166,8 +186,9 @@ def test_a_closed_worker_is_gone_whatever_it_was_doing(
     config: WorkerConfig, tmp_path: Path
 ) -> None:
     others = {process.pid for process in multiprocessing.active_children()}
-    worker = ProcessWorker(config, "cpu")
-    worker.submit(job(1, tmp_path))
+    worker = ProcessWorker(config, "cpu", 1)
+    worker.receive()
+    worker.order(Orders(jobs=(job(1, tmp_path),)))
     worker.close()
     assert {process.pid for process in multiprocessing.active_children()} == others
 

@@ -24,6 +24,7 @@ def make_config(tiny_bert: Path, small_glue: Path, tmp_path: Path) -> MakeConfig
             "space": "tenslora_plus",
             "targets": None,
             "trials": 4,
+            "slots": 2,
             "timeout": None,
             "training": TrainingConfig(epochs=2),
             "study": "tiny",

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -17,15 +18,15 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from allocator.adapters.save import load_adapter
-from allocator.config import SearchConfig
+from allocator.config import SearchConfig, TrainingConfig
+from allocator.training.process_worker import ProcessWorker
 from allocator.training.recipe import read_recipe
-from allocator.training.worker import ProcessWorker
 from allocator.tuning.coordinator import Coordinator
 from allocator.tuning.display import QuietWatcher
 from allocator.tuning.export import export_best
 from allocator.tuning.prepare import PreparedSearch, prepare
 from allocator.tuning.run import run_search
-from allocator.tuning.study import load_study, open_study
+from allocator.tuning.study_folder import load_study, open_study
 
 MakeConfig = Callable[..., SearchConfig]
 Seen = list[tuple[int, TrialState, dict[str, float], float | None, dict[int, float]]]
@@ -34,7 +35,7 @@ Seen = list[tuple[int, TrialState, dict[str, float], float | None, dict[int, flo
 def search(config: SearchConfig) -> tuple[str, PreparedSearch]:
     prepared = prepare(config)
     console = Console(file=io.StringIO(), width=160)
-    run_search(prepared, console, trials=config.trials, timeout=config.timeout)
+    run_search(prepared, console, trials=config.trials, slots=config.slots, timeout=config.timeout)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue(), prepared
 
@@ -93,6 +94,32 @@ def test_two_workers_search_together_and_repeat_themselves(
     assert len(studies[0]) == 4
 
 
+def test_the_number_of_slots_is_measured_once_and_recorded(make_config: MakeConfig) -> None:
+    text, prepared = search(make_config(trials=3, slots=None))
+    with load_study(prepared.folder, None) as study:
+        slots = study.slots
+    assert slots is not None
+    assert 1 <= slots <= 16
+    assert f"slots      {slots}:" in text
+    text, _ = search(make_config(trials=4, slots=None))
+    assert "slots  " not in text
+
+
+def test_a_pruned_trials_place_is_taken_while_its_neighbours_train_on(
+    make_config: MakeConfig,
+) -> None:
+    _, prepared = search(make_config(trials=14, slots=4, training=TrainingConfig(epochs=4)))
+    spans = [(t.datetime_start, t.datetime_complete, t.state) for t in trials_of(prepared)]
+    pruned = [end for _, end, state in spans if state == TrialState.PRUNED]
+    packs_that_went_on = [
+        [later for later, _, _ in spans if later and end and end < later < last]
+        for end in pruned
+        for first, last, _ in spans
+        if first and last and end and first < end < last
+    ]
+    assert any(packs_that_went_on)
+
+
 class KillsTheWorker(QuietWatcher):
     """Kills the process that trains trial 1, at its first boundary."""
 
@@ -117,17 +144,18 @@ def test_a_worker_that_dies_does_not_take_the_search_with_it(make_config: MakeCo
     prepared = prepare(make_config())
     watcher = KillsTheWorker()
     with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
-        Coordinator(
-            study, lambda device: ProcessWorker(prepared.worker, device), ("cpu",), watcher
-        ).run(trials=3)
+        launch = partial(ProcessWorker, prepared.worker)
+        Coordinator(study, launch, ("cpu",), watcher, slots=2).run(trials=3)
         export_best(study)
         trials = study.trials
     assert watcher.killed
-    assert trials[1].state == TrialState.FAIL
-    assert "worker on cpu died, exit code -9" in trials[1].user_attrs["reason"]
-    assert trials[2].params == trials[1].params
-    assert trials[2].user_attrs["retry_of"] == 1
+    for number in (0, 1):
+        assert trials[number].state == TrialState.FAIL
+        assert "worker on cpu died, exit code -9" in trials[number].user_attrs["reason"]
+        assert trials[number + 2].params == trials[number].params
+        assert trials[number + 2].user_attrs["retry_of"] == number
     assert study.num_finished == 3
+    assert study.slots == 1  # what kills without a word is a machine without memory left
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
@@ -137,12 +165,12 @@ def test_an_interrupt_keeps_what_was_told_and_the_next_run_goes_on(
     config = make_config(trials=40)
     database = config.studies_dir / "tiny" / "trials"
 
-    def interrupt_after_two_trials() -> None:
-        while len(list(database.glob("*.safetensors"))) < 2:
+    def interrupt_in_the_second_pack() -> None:
+        while len(list(database.glob("*.safetensors"))) < 3:
             time.sleep(0.05)
         os.kill(os.getpid(), kind)
 
-    threading.Thread(target=interrupt_after_two_trials, daemon=True).start()
+    threading.Thread(target=interrupt_in_the_second_pack, daemon=True).start()
     text, prepared = search(config)
     trials = trials_of(prepared)
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
@@ -151,4 +179,5 @@ def test_an_interrupt_keeps_what_was_told_and_the_next_run_goes_on(
     assert not [trial for trial in trials if trial.state == TrialState.RUNNING]
     assert (prepared.folder / "best.yaml").is_file()
     text, prepared = search(make_config(trials=len(finished) + 1))
-    assert seen(trials_of(prepared))[: len(finished)] == seen(finished)
+    kept = [trials_of(prepared)[trial.number] for trial in finished]
+    assert seen(kept) == seen(finished)

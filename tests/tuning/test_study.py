@@ -12,21 +12,25 @@ from optuna.trial import TrialState
 
 from allocator.config import SearchConfig, TrainingConfig
 from allocator.errors import StorageError, StudyError
-from allocator.training.loop import Ending, Outcome
+from allocator.training.messages import Ending, Report
 from allocator.tuning.prepare import PreparedSearch, prepare
-from allocator.tuning.study import SearchStudy, load_study, open_study
+from allocator.tuning.study import SearchStudy
+from allocator.tuning.study_folder import load_study, open_study
 
 MakeConfig = Callable[..., SearchConfig]
 
 
-def outcome(score: float, ending: Ending = "completed") -> Outcome:
-    return Outcome(
+def report(
+    number: int, score: float, ending: Ending | None = "completed", *, step: int = 2
+) -> Report:
+    return Report(
+        trial=number,
         ending=ending,
         score=score,
         loss=1 - score,
         parts={"matthews_correlation": score},
         best_score=score,
-        step=2,
+        step=step,
         train_loss=0.5,
         num_parameters=100,
         head_parameters=10,
@@ -53,13 +57,14 @@ def test_scores_are_kept_when_the_study_is_opened_again(make_config: MakeConfig)
     prepared = prepare(make_config())
     with opened(prepared) as study:
         number = study.ask().number
-        assert study.on_boundary(number, 1, 0.25, 0.7) == "continue"
-        study.tell(number, outcome(0.5))
+        study.note(report(number, 0.25, None, step=1))
+        assert not study.should_stop(number)
+        study.tell(report(number, 0.5))
     with opened(prepared) as again:
         (trial,) = again.trials
     assert trial.value == 0.5
     assert trial.intermediate_values == {1: 0.25}
-    assert trial.user_attrs["losses"] == [0.7]
+    assert trial.user_attrs["losses"] == [0.75]
     assert again.num_finished == 1
 
 
@@ -80,8 +85,8 @@ def test_a_trial_left_running_is_tried_again_before_any_other(make_config: MakeC
 def test_a_stopped_trial_is_pruned_and_counts(make_config: MakeConfig) -> None:
     with opened(prepare(make_config())) as study:
         number = study.ask().number
-        study.on_boundary(number, 1, 0.25, 0.7)
-        study.tell(number, outcome(0.25, "stopped"))
+        study.note(report(number, 0.25, None, step=1))
+        study.tell(report(number, 0.25, "stopped", step=1))
     assert study.trials[0].state == TrialState.PRUNED
     assert study.num_finished == 1
 
@@ -159,7 +164,7 @@ def test_a_real_postgresql_server_keeps_a_study(make_config: MakeConfig, tmp_pat
         url = server.get_uri().replace("postgresql://", "postgresql+psycopg2://")
         prepared = prepare(make_config(storage=url))
         with opened(prepared) as study:
-            study.tell(study.ask().number, outcome(0.5))
+            study.tell(report(study.ask().number, 0.5))
         with load_study(prepared.folder, url) as again:
             assert again.trials[0].value == 0.5
         assert not (prepared.folder / "study.db").exists()

@@ -1,0 +1,92 @@
+"""Attention for short sequences on a CPU, which transformers' models call by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import eager_mask
+
+# Shapes: B sentences, H heads, T tokens, K head size
+
+SHORT_ATTENTION = "allocator_short"
+_LARGEST = 80.0  # e^80 and e^-80 are finite in bfloat16 and float32, as are their sums
+
+
+class ShortAttention(torch.autograd.Function):
+    """`softmax(scaling q k^T + mask) v` out of products and elementwise operations alone.
+
+    A sentence has a dozen tokens. A softmax over rows that short spends its time on starting
+    them, and fused attention has a slow backward pass in bfloat16 on CPUs; operations on whole
+    tensors have neither cost. Sums over rows are products with ones, which also spread them.
+    Scores are held within 80 of zero, where no exponential overflows, in place of subtracting the
+    largest of every row.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # torch's own type has no attributes
+        q_BHTK: Tensor,
+        k_BHTK: Tensor,
+        v_BHTK: Tensor,
+        mask: Tensor | None,
+        scaling: float,
+    ) -> Tensor:
+        """Attend; the mask broadcasts to (B, H, T, T)."""
+        q_BHTK, k_BHTK, v_BHTK = q_BHTK.contiguous(), k_BHTK.contiguous(), v_BHTK.contiguous()
+        p_BHTT = (q_BHTK @ k_BHTK.transpose(2, 3)).mul_(scaling)
+        if mask is not None:
+            p_BHTT += mask
+        p_BHTT = p_BHTT.clamp_(-_LARGEST, _LARGEST).exp_()
+        p_BHTT /= _row_sums(p_BHTT)
+        ctx.save_for_backward(q_BHTK, k_BHTK, v_BHTK, p_BHTT)
+        ctx.scaling = scaling
+        return p_BHTT @ v_BHTK
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any,
+        gradient: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        """Give the gradients of q, k and v."""
+        q_BHTK, k_BHTK, v_BHTK, p_BHTT = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        ds_BHTT = (gradient @ v_BHTK.transpose(2, 3)).mul_(p_BHTT)
+        ds_BHTT = ds_BHTT.addcmul_(p_BHTT, _row_sums(ds_BHTT), value=-1).mul_(ctx.scaling)
+        return (
+            ds_BHTT @ k_BHTK,
+            ds_BHTT.transpose(2, 3) @ q_BHTK,
+            p_BHTT.transpose(2, 3) @ gradient,
+            None,
+            None,
+        )
+
+
+def _row_sums(x_BHTT: Tensor) -> Tensor:
+    return x_BHTT @ x_BHTT.new_ones(x_BHTT.shape[-1], x_BHTT.shape[-1])
+
+
+def short_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **_: object,
+) -> tuple[Tensor, None]:
+    """Attend as transformers asks: from (B, H, T, K) each to (B, T, H, K)."""
+    del module
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    attended: Tensor = ShortAttention.apply(  # type: ignore[no-untyped-call]
+        query, key, value, attention_mask, scale
+    )
+    return attended.transpose(1, 2), None
+
+
+AttentionInterface.register(SHORT_ATTENTION, short_attention)
+AttentionMaskInterface.register(SHORT_ATTENTION, eager_mask)

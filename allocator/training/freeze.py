@@ -1,0 +1,76 @@
+"""Makes a frozen backbone do no more than its trials need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from allocator.adapters.frozen import FrozenLinear
+
+_ROUNDING = 0.02  # products of other sizes may add in another order, in bfloat16
+
+
+def freeze_linears(model: nn.Module) -> None:
+    """Replace every linear layer of a model by one that never trains."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Linear):
+                setattr(parent, name, FrozenLinear(child.weight, child.bias))
+
+
+def skip_unread_tokens(
+    model: PreTrainedModel,
+    last_layer: str,
+    hidden_states: Callable[[Mapping[str, Tensor]], Tensor],
+    head: nn.Module,
+) -> bool:
+    """Let the last layer's feed-forward part compute the first token alone, where that suffices.
+
+    Most heads read one token. Whether this one does, its gradients say; whether the layer is built
+    so that it may be cut there, is tried.
+
+    Args:
+        model: The backbone.
+        last_layer: Name of its last layer.
+        hidden_states: Runs the backbone.
+        head: Takes hidden states of shape (batch, tokens, width).
+
+    Returns:
+        Whether the other tokens are now skipped.
+    """
+    attention = getattr(model.get_submodule(last_layer), "attention", None)
+    if not isinstance(attention, nn.Module):
+        return False
+    draw = torch.Generator().manual_seed(0)
+    inputs = {
+        "input_ids": torch.randint(model.config.vocab_size, (4, 9), generator=draw).to(model.device)
+    }
+    expected = hidden_states(inputs).detach()
+    if not _reads_first_token_only(head, expected):
+        return False
+    hook = attention.register_forward_hook(lambda _module, _inputs, output: _first_token(output))
+    try:
+        found = hidden_states(inputs).detach()
+    except RuntimeError:  # shapes no longer fit
+        found = expected
+    is_skipped = found.shape[1] == 1 and bool(
+        (found[:, 0] - expected[:, 0]).abs().max() <= _ROUNDING * expected.abs().max()
+    )
+    if not is_skipped:
+        hook.remove()
+    return is_skipped
+
+
+def _reads_first_token_only(head: nn.Module, hidden: Tensor) -> bool:
+    watched = hidden.float().requires_grad_()
+    (gradient,) = torch.autograd.grad(head(watched).sum(), watched)
+    return bool((gradient[:, 1:] == 0).all())
+
+
+def _first_token(output: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+    if isinstance(output, tuple):
+        return output[0][:, :1], *output[1:]
+    return output[:, :1]

@@ -1,0 +1,87 @@
+"""What a worker and its coordinator tell each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from allocator.allocation import Allocation
+
+Ending = Literal["completed", "stopped", "diverged", "collapsed"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One trial to train.
+
+    Attributes:
+        trial: Its number.
+        allocation: What it tries.
+        save_to: Where its trained adapter goes if it is completed.
+    """
+
+    trial: int
+    allocation: Allocation
+    save_to: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """Where a trial stands at a boundary.
+
+    Attributes:
+        trial: Its number.
+        ending: How it ended, or None while it trains. A trial that `diverged` or `collapsed` is
+            scored as the majority-class predictor; one is `stopped` by orders.
+        score: At the last boundary.
+        loss: At the last boundary, on the scoring split.
+        parts: The metric's components at the last boundary.
+        best_score: Of all boundaries; for information, never for selection.
+        step: Boundaries reached.
+        train_loss: Mean loss over all steps of the training.
+        num_parameters: Trainable parameters of the adapter as built.
+        head_parameters: Trainable parameters of the head.
+        seconds: Wall time since its start, which it shared with its neighbours.
+    """
+
+    trial: int
+    ending: Ending | None
+    score: float
+    loss: float
+    parts: Mapping[str, float]
+    best_score: float
+    step: int
+    train_loss: float
+    num_parameters: int
+    head_parameters: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Boundary:
+    """What a worker tells at a boundary; it waits for orders then.
+
+    Attributes:
+        reports: One for every trial that it trained.
+        free: Trials that may start now.
+        slots: Trials that it trains together at most.
+    """
+
+    reports: tuple[Report, ...]
+    free: int
+    slots: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Orders:
+    """What a worker is to do until the next boundary.
+
+    Attributes:
+        stop: Trials that end here.
+        jobs: Trials that start here.
+    """
+
+    stop: frozenset[int] = frozenset()
+    jobs: tuple[Job, ...] = ()

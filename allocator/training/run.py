@@ -1,0 +1,64 @@
+"""One trial from its start to its end, as a worker follows it."""
+
+from __future__ import annotations
+
+import time
+
+from allocator.training.evaluation import Evaluation
+from allocator.training.messages import Ending, Job, Report
+from allocator.training.slot import Slot
+
+
+class Run:
+    """A trial in training and what its boundaries have shown.
+
+    Args:
+        job: The trial.
+        slot: Its place in a pack.
+        majority: What the majority-class predictor scores.
+        boundaries: Boundaries of a whole trial.
+
+    Attributes:
+        ending: How it ended, or None while it trains.
+    """
+
+    def __init__(self, job: Job, slot: Slot, majority: Evaluation, boundaries: int) -> None:
+        self.job, self.slot = job, slot
+        self.ending: Ending | None = None
+        self._majority, self._boundaries = majority, boundaries
+        self._history: list[Evaluation] = []
+        self._start = time.perf_counter()
+
+    def reach(self, found: Evaluation) -> None:
+        """Take in what the trial scored at its next boundary."""
+        self._history.append(found)
+        if len(self._history) == self._boundaries:
+            self.ending = "completed"
+        elif self._has_collapsed(found):
+            self.ending = "collapsed"
+
+    def report(self) -> Report:
+        """Say where the trial stands."""
+        failed = self.ending in ("diverged", "collapsed")
+        last = self._majority if failed else self._history[-1]
+        return Report(
+            trial=self.job.trial,
+            ending=self.ending,
+            score=last.score.value,
+            loss=last.loss,
+            parts=last.score.parts,
+            best_score=max(found.score.value for found in [*self._history, last]),
+            step=len(self._history),
+            train_loss=self.slot.mean_loss(),
+            num_parameters=self.slot.adapter.num_parameters,
+            head_parameters=self.slot.head.num_parameters,
+            seconds=time.perf_counter() - self._start,
+        )
+
+    def _has_collapsed(self, now: Evaluation) -> bool:
+        """Tell whether the trial answers one class, having learnt no more than classes' shares.
+
+        Before half of its training it may still recover.
+        """
+        late = 2 * len(self._history) >= self._boundaries
+        return late and now.is_constant and now.loss >= self._majority.loss

@@ -1,0 +1,103 @@
+"""How many trials a device trains together best, measured in a few seconds."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from allocator.adapters import AdapterSpec
+from allocator.allocation import Allocation
+from allocator.config import TrainingConfig
+from allocator.training.backbone import Backbone
+from allocator.training.batches import Batch, TokenizedSplit, epoch_order
+from allocator.training.pack import Pack
+from allocator.training.slot import Slot
+
+_MOST_SLOTS = 16
+_BATCHES, _ROUNDS = 6, 2
+_WORTHWHILE = 1.1  # a larger pack must train this many times as many sentences a second
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Throughput:
+    """What packs of one size train.
+
+    Attributes:
+        slots: Trials that train together.
+        sentences: Sentences a second, over all slots; 0 where they do not fit into memory.
+        memory_gib: Peak memory so far: on a GPU of its tensors, on a CPU of the process.
+    """
+
+    slots: int
+    sentences: float
+    memory_gib: float
+
+
+def measure_throughput(
+    slots: int,
+    allocation: Allocation,
+    spec: AdapterSpec,
+    backbone: Backbone,
+    split: TokenizedSplit,
+    config: TrainingConfig,
+) -> Throughput:
+    """Train a pack of one allocation on a few batches of all lengths, the longest first."""
+    order = epoch_order(split, config.batch_size, seed=config.seed)
+    order.sort(key=lambda indices: -max(len(split.input_ids[i]) for i in indices))
+    picked = np.linspace(0, len(order) - 1, min(_BATCHES, len(order))).round().astype(int)
+    batches = [split.batch(order[i], backbone.device) for i in picked]
+    pack = Pack(backbone, width=slots, dropout=config.dropout)
+    pack.slots = [Slot(allocation, spec, backbone, config, total_steps=1000) for _ in range(slots)]
+    pack.step(batches[0])  # not timed: memory is claimed, kernels are chosen
+    seconds = min(_seconds(pack, batches) for _ in range(_ROUNDS))
+    rate = slots * sum(len(batch.labels) for batch in batches) / seconds
+    return Throughput(
+        slots=slots,
+        sentences=rate if pack.width == slots else 0.0,
+        memory_gib=peak_memory_gib(backbone.device),
+    )
+
+
+def choose_slots(
+    allocation: Allocation,
+    spec: AdapterSpec,
+    backbone: Backbone,
+    split: TokenizedSplit,
+    config: TrainingConfig,
+) -> list[Throughput]:
+    """Measure packs of 1, 2, 4, ... trials while doubling pays.
+
+    A search learns more from few trials at a time, so a larger pack must be worth it.
+
+    Returns:
+        The measurements; the last one is of the pack to use.
+    """
+    found = [measure_throughput(1, allocation, spec, backbone, split, config)]
+    while found[-1].slots < _MOST_SLOTS:
+        larger = measure_throughput(2 * found[-1].slots, allocation, spec, backbone, split, config)
+        if larger.sentences < _WORTHWHILE * found[-1].sentences:
+            break
+        found.append(larger)
+    return found
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """Read the peak memory of a GPU's tensors, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def _seconds(pack: Pack, batches: list[Batch]) -> float:
+    pack.diverged()  # waits for the device
+    start = time.perf_counter()
+    for batch in batches:
+        pack.step(batch)
+    pack.diverged()
+    return time.perf_counter() - start

@@ -1,0 +1,140 @@
+"""The folder of a study: opened by one process at a time, made with one configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.storages import BaseStorage
+
+from allocator.errors import StorageError, StudyError, unknown
+from allocator.training.recipe import write_yaml
+from allocator.tuning.pruning import make_pruner
+from allocator.tuning.samplers import make_sampler
+from allocator.tuning.space import Space, build_space
+from allocator.tuning.storage import open_storage, storage_url
+from allocator.tuning.study import SearchStudy
+from allocator.tuning.study_config import StudyConfig, read_study_config
+
+CONFIG_FILE = "config.yaml"
+
+
+@contextlib.contextmanager
+def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Iterator[SearchStudy]:
+    """Create a study, or go on with it where it was made with the same configuration.
+
+    Args:
+        config: What all trials share.
+        space: The search space.
+        folder: The study's folder.
+        url: URL of its storage.
+
+    Raises:
+        StudyError: If another process searches it, or it was made with another configuration.
+        StorageError: If the storage does not answer.
+    """
+    recorded = folder / CONFIG_FILE
+    if recorded.exists():
+        config.require_same(read_study_config(recorded))
+    elif folder.exists() and any(folder.iterdir()):
+        raise StudyError(f"{folder} is not empty and holds no {CONFIG_FILE}; give another --study")
+    storage = _storage_in_new_folder(url, folder)
+    with _locked(folder):
+        write_yaml(recorded, config, "What all trials of this study share.")
+        study = optuna.create_study(
+            study_name=config.study,
+            storage=storage,
+            direction="maximize",
+            load_if_exists=True,
+            sampler=make_sampler(
+                config.sampler,
+                space,
+                seed=config.training.seed,
+                final_step=config.training.epochs * config.training.boundaries_per_epoch,
+            ),
+            pruner=make_pruner(
+                config.pruner,
+                warmup=config.training.warmup,
+                final_step=config.training.epochs * config.training.boundaries_per_epoch,
+            ),
+        )
+        _describe(study, config)
+        search = SearchStudy(study, space, config, folder)
+        search.start()
+        yield search
+
+
+@contextlib.contextmanager
+def load_study(folder: Path, url: str | None) -> Iterator[SearchStudy]:
+    """Open a study that there is, to read it and export from it.
+
+    Args:
+        folder: The study's folder.
+        url: URL of its storage, in place of the file in its folder.
+
+    Raises:
+        StudyError: If there is no such study, or another process searches it.
+        StorageError: If the storage does not answer.
+    """
+    if not folder.is_dir():
+        known = [path.parent.name for path in folder.parent.glob(f"*/{CONFIG_FILE}")]
+        raise StudyError(f"{unknown('study', folder.name, known)} in {folder.parent}")
+    config = read_study_config(folder / CONFIG_FILE)
+    space = build_space(config.space, config.backbone, config.budget)
+    storage = open_storage(storage_url(url, folder))
+    with _locked(folder):
+        try:
+            study = optuna.load_study(study_name=config.study, storage=storage)
+        except KeyError:
+            raise StudyError(
+                f"study {config.study!r} is not in its storage; "
+                "give the --storage that it was searched with"
+            ) from None
+        yield SearchStudy(study, space, config, folder)
+
+
+def _storage_in_new_folder(url: str, folder: Path) -> BaseStorage:
+    """Open a storage that may lie in a folder to be made; leave none behind where that fails."""
+    is_new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return open_storage(url)
+    except OSError as problem:
+        raise StudyError(f"{folder} cannot be made: {problem.strerror}") from None
+    except StorageError:
+        if is_new:
+            folder.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / ".lock")
+    try:
+        with lock.acquire(timeout=0):
+            yield
+    except Timeout:
+        raise StudyError(
+            f"study {folder.name!r} is being searched by another process; wait for it, "
+            "or name another study with --study"
+        ) from None
+
+
+def _describe(study: optuna.Study, config: StudyConfig) -> None:
+    recorded = study.user_attrs.get("config")
+    if recorded is not None:
+        config.require_same(StudyConfig.model_validate(recorded))
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([config.task.metric])
+    study.set_user_attr("config", config.model_dump(mode="json"))
+    study.set_user_attr("task", config.task.name)
+    study.set_user_attr("data", config.task.source)
+    study.set_user_attr("model", config.model.name)
+    study.set_user_attr("budget", config.budget)
+    study.set_user_attr("scored on", config.select_on)

@@ -1,0 +1,175 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from allocator.adapters import AdapterSpec
+from allocator.allocation import AdapterShape, Allocation
+from allocator.config import AdapterConfig, TrainingConfig
+from allocator.errors import ModelError
+from allocator.training.backbone import Backbone, load_backbone
+from allocator.training.batches import Batch
+from allocator.training.loop import Splits
+from allocator.training.models import ModelSource
+from allocator.training.pack import Pack
+from allocator.training.slot import Slot
+
+CPU = torch.device("cpu")
+RANKS = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
+ALLOCATION = Allocation(ranks=RANKS, learning_rate=2e-3, core_lr_multiplier=4.0)
+WILD = Allocation(ranks=RANKS, learning_rate=1e30, core_lr_multiplier=1e8)
+
+
+@pytest.fixture
+def batches(tiny_splits: Splits) -> list[Batch]:
+    return [tiny_splits.train.batch(range(i, i + 8), CPU) for i in range(0, 64, 8)]
+
+
+def make_slots(backbone: Backbone, spec: AdapterSpec) -> list[Slot]:
+    """Slots that differ in all that may differ: ranks, rates, seed, length, kind of adapter."""
+    lora = AdapterSpec(
+        shape=AdapterShape(
+            construction="matrix", factorization="matrix", backbone=spec.shape.backbone
+        ),
+        config=AdapterConfig(),
+    )
+    other = Allocation(ranks=RANKS | {"input": 1, "depth": 1}, learning_rate=1e-2)
+    config = TrainingConfig(epochs=1, dropout=0.1)
+    return [
+        Slot(ALLOCATION, spec, backbone, config, 20),
+        Slot(other, spec, backbone, TrainingConfig(epochs=1, dropout=0.1, seed=3), 9),
+        Slot(Allocation(ranks={"rank": 5}, learning_rate=1e-3), lora, backbone, config, 14),
+    ]
+
+
+def train(slots: list[Slot], backbone: Backbone, batches: list[Batch], **options: int) -> Pack:
+    pack = Pack(backbone, width=options.get("width", len(slots)), dropout=0.1)
+    pack.slots = slots
+    for batch in batches:
+        pack.step(batch)
+    return pack
+
+
+def parameters(slot: Slot) -> list[Tensor]:
+    return [p.detach() for p in [*slot.adapter.parameters(), *slot.head.trained_state().values()]]
+
+
+def test_a_packed_trial_trains_as_it_does_alone(
+    tiny_backbone: Backbone, tiny_spec: AdapterSpec, batches: list[Batch]
+) -> None:
+    packed, alone = (make_slots(tiny_backbone, tiny_spec) for _ in range(2))
+    for number in range(len(batches)):
+        train(packed, tiny_backbone, [batches[number]])
+        for slot in alone:
+            train([slot], tiny_backbone, [batches[number]])
+        together, apart = ([s.loss_sum.item() for s in slots] for slots in (packed, alone))
+        assert together == pytest.approx(apart, rel=1e-5)
+    for slot, reference in zip(packed, alone, strict=True):
+        torch.testing.assert_close(parameters(slot), parameters(reference), rtol=1e-3, atol=1e-5)
+
+
+def test_a_packed_trial_in_half_precision_trains_about_as_it_does_alone(
+    tiny_source: ModelSource, tiny_spec: AdapterSpec, batches: list[Batch]
+) -> None:
+    targets = tiny_spec.shape.backbone.targets
+    backbone = load_backbone(tiny_source, targets, num_labels=2, precision="bfloat16", device=CPU)
+    packed, alone = (make_slots(backbone, tiny_spec) for _ in range(2))
+    train(packed, backbone, batches)
+    for slot in alone:
+        train([slot], backbone, batches)
+    together, apart = ([s.mean_loss() for s in slots] for slots in (packed, alone))
+    assert together == pytest.approx(apart, rel=1e-2)
+
+
+def test_a_neighbour_that_diverges_changes_nothing(
+    tiny_backbone: Backbone, tiny_spec: AdapterSpec, batches: list[Batch]
+) -> None:
+    beside, alone = (make_slots(tiny_backbone, tiny_spec)[0] for _ in range(2))
+    wild = Slot(WILD, tiny_spec, tiny_backbone, TrainingConfig(epochs=1), 20)
+    pack = train([wild, beside], tiny_backbone, batches)
+    train([alone], tiny_backbone, batches)
+    assert pack.diverged() == [wild]
+    assert not math.isfinite(wild.loss_sum.item())
+    assert beside.loss_sum.item() == pytest.approx(alone.loss_sum.item(), rel=1e-5)
+
+
+def test_a_neighbour_that_leaves_or_comes_changes_nothing(
+    tiny_backbone: Backbone, tiny_spec: AdapterSpec, batches: list[Batch]
+) -> None:
+    slots = make_slots(tiny_backbone, tiny_spec)
+    alone = make_slots(tiny_backbone, tiny_spec)[0]
+    train(slots[:2], tiny_backbone, batches[:3])
+    train(slots[:1], tiny_backbone, batches[3:5])
+    train([slots[2], slots[0]], tiny_backbone, batches[5:])
+    train([alone], tiny_backbone, batches)
+    assert slots[0].loss_sum.item() == pytest.approx(alone.loss_sum.item(), rel=1e-5)
+
+
+def test_slots_that_take_turns_train_as_they_do_together(
+    tiny_backbone: Backbone, tiny_spec: AdapterSpec, batches: list[Batch]
+) -> None:
+    together, turns = (make_slots(tiny_backbone, tiny_spec) for _ in range(2))
+    train(together, tiny_backbone, batches)
+    train(turns, tiny_backbone, batches, width=2)
+    assert [s.loss_sum.item() for s in turns] == pytest.approx(
+        [s.loss_sum.item() for s in together], rel=1e-5
+    )
+
+
+class NarrowMemory(Pack):
+    """A device that holds so many slots and no more."""
+
+    fits = 1
+
+    def hidden(self, slots: list[Slot], batch: Batch, *, dropout: float = 0.0) -> Tensor:  # type: ignore[override]
+        hidden = super().hidden(slots, batch, dropout=dropout)
+        if len(slots) > self.fits:
+            raise torch.OutOfMemoryError("out of memory")
+        return hidden
+
+
+def test_without_memory_for_all_a_pack_halves_and_no_trial_is_lost(
+    tiny_backbone: Backbone, tiny_spec: AdapterSpec, batches: list[Batch]
+) -> None:
+    slots = [
+        Slot(ALLOCATION, tiny_spec, tiny_backbone, TrainingConfig(epochs=1), 20) for _ in range(5)
+    ]
+    alone = Slot(ALLOCATION, tiny_spec, tiny_backbone, TrainingConfig(epochs=1), 20)
+    pack = NarrowMemory(tiny_backbone, width=5)
+    pack.slots = slots
+    for batch in batches:
+        pack.step(batch)
+    assert pack.width == 1
+    reference = Pack(tiny_backbone, width=1)
+    reference.slots = [alone]
+    for batch in batches:
+        reference.step(batch)
+    assert {slot.steps for slot in slots} == {len(batches)}
+    assert [slot.loss_sum.item() for slot in slots] == pytest.approx(
+        [alone.loss_sum.item()] * 5, rel=1e-5
+    )
+
+
+def test_a_trial_that_does_not_fit_alone_is_an_error(
+    tiny_backbone: Backbone, tiny_spec: AdapterSpec, batches: list[Batch]
+) -> None:
+    pack = NarrowMemory(tiny_backbone, width=2)
+    pack.fits = 0
+    pack.slots = make_slots(tiny_backbone, tiny_spec)[:2]
+    with pytest.raises(
+        ModelError, match=r"^one trial does not fit into memory; lower --batch-size"
+    ):
+        pack.step(batches[0])
+
+
+def test_another_failure_is_not_taken_for_one_of_memory(
+    tiny_backbone: Backbone, tiny_spec: AdapterSpec, batches: list[Batch]
+) -> None:
+    pack = Pack(tiny_backbone, width=2)
+    pack.slots = make_slots(tiny_backbone, tiny_spec)[:2]
+    broken = Batch(
+        inputs={"input_ids": batches[0].inputs["input_ids"]}, labels=torch.zeros(3).long()
+    )
+    with pytest.raises(ValueError, match="batch_size"):
+        pack.step(broken)

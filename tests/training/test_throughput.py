@@ -1,0 +1,57 @@
+import dataclasses
+
+import pytest
+
+from allocator.adapters import AdapterSpec
+from allocator.allocation import Allocation
+from allocator.config import TrainingConfig
+from allocator.training import throughput
+from allocator.training.backbone import Backbone
+from allocator.training.loop import Splits
+from allocator.training.throughput import Throughput, choose_slots, measure_throughput
+
+RANKS = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
+ALLOCATION = Allocation(ranks=RANKS, learning_rate=1e-3)
+CONFIG = TrainingConfig(epochs=1)
+
+
+def test_throughput_is_measured_on_real_steps(
+    tiny_backbone: Backbone, tiny_spec: AdapterSpec, tiny_splits: Splits
+) -> None:
+    found = measure_throughput(3, ALLOCATION, tiny_spec, tiny_backbone, tiny_splits.train, CONFIG)
+    assert found.slots == 3
+    assert found.sentences > 0
+    assert 0.1 < found.memory_gib < 24
+
+
+@pytest.mark.parametrize(
+    ("rates", "chosen"),
+    [
+        ({1: 100, 2: 180, 4: 300, 8: 340, 16: 350}, 8),
+        ({1: 100, 2: 105, 4: 300}, 1),  # doubling must pay at once
+        ({1: 100, 2: 120, 4: 140, 8: 160, 16: 180}, 16),
+        ({1: 100, 2: 150, 4: 0}, 2),  # four do not fit
+    ],
+)
+def test_packs_grow_while_doubling_pays(
+    rates: dict[int, float],
+    chosen: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_backbone: Backbone,
+    tiny_spec: AdapterSpec,
+    tiny_splits: Splits,
+) -> None:
+    def measured(slots: int, *_: object) -> Throughput:
+        return Throughput(slots=slots, sentences=rates[slots], memory_gib=1.0)
+
+    monkeypatch.setattr(throughput, "measure_throughput", measured)
+    found = choose_slots(ALLOCATION, tiny_spec, tiny_backbone, tiny_splits.train, CONFIG)
+    assert found[-1].slots == chosen
+
+
+def test_an_epoch_of_one_batch_is_enough_to_measure(
+    tiny_backbone: Backbone, tiny_spec: AdapterSpec, tiny_splits: Splits
+) -> None:
+    large = dataclasses.replace(CONFIG, batch_size=1000)
+    found = measure_throughput(1, ALLOCATION, tiny_spec, tiny_backbone, tiny_splits.train, large)
+    assert found.sentences > 0
