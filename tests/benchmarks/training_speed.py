@@ -1,7 +1,7 @@
-"""Sentences a second of one trial, against transformers' Trainer with PEFT's LoRA.
+"""Sentences a second of packed trials, of what one would build instead, and of the floors below.
 
-Every alternative trains the same sentences with the same model, batch 32, in turn, round after
-round in one process, so that a machine that slows down slows all of them:
+Every alternative trains the same sentences with the same model, 32 sentences a trial and step, in
+turn, round after round in one process, so that a machine that slows down slows all of them:
 
     python tests/benchmarks/training_speed.py --data-dir FOLDER --json speed.json
 """
@@ -13,12 +13,13 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from datasets import Dataset
 from peft import LoraConfig, TaskType, get_peft_model
+from torch import nn
 from transformers import (
     AutoModelForSequenceClassification,
     DataCollatorWithPadding,
@@ -30,20 +31,24 @@ from transformers import (
 )
 
 from allocator.adapters import AdapterSpec
-from allocator.adapters.projections import PROJECTION_NAMES, find_projections
+from allocator.adapters.frozen import FrozenLinear
+from allocator.adapters.projections import find_projections
 from allocator.allocation import AdapterShape, Allocation
 from allocator.command import model_cache
 from allocator.config import AdapterConfig, Precision, TrainingConfig
 from allocator.training.backbone import load_backbone, load_tokenizer
-from allocator.training.batches import epoch_order, tokenize
+from allocator.training.batches import Batch, TokenizedSplit, epoch_order, tokenize
 from allocator.training.data_sources import load_task
 from allocator.training.models import ModelSource, locate_model
+from allocator.training.pack import Pack
 from allocator.training.slot import Slot
 from allocator.training.tasks import Examples
 
 BATCH, WARM_UP = 32, 5
 TARGETS = ("query", "key", "value")
 Runner = Callable[[], float]
+Runners = dict[str, Runner]
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Stopwatch(TrainerCallback):
@@ -61,7 +66,16 @@ class Stopwatch(TrainerCallback):
             self.start = time.perf_counter()
 
 
-def peer(model: ModelSource, examples: Examples, steps: int, *, bf16: bool) -> Runner:
+def lora_model(model: ModelSource) -> nn.Module:
+    """Put PEFT's LoRA, rank 8, on query, key and value of a classification model."""
+    plain = AutoModelForSequenceClassification.from_pretrained(model.folder, num_labels=2)
+    names = [name for layer in find_projections(plain, TARGETS) for name, _ in layer]
+    last_names = sorted({name.rsplit(".", 1)[-1] for name in names})
+    lora = LoraConfig(task_type=TaskType.SEQ_CLS, r=8, lora_alpha=16, target_modules=last_names)
+    return get_peft_model(plain, lora).to(DEVICE)
+
+
+def trainer(model: ModelSource, examples: Examples, steps: int, *, bf16: bool) -> Runner:
     """Transformers' Trainer with PEFT's LoRA, rank 8, and the default padding collator."""
     tokenizer = load_tokenizer(model)
     rows = Dataset.from_dict(
@@ -70,12 +84,7 @@ def peer(model: ModelSource, examples: Examples, steps: int, *, bf16: bool) -> R
             "labels": list(examples.labels),
         }
     )
-    plain = AutoModelForSequenceClassification.from_pretrained(model.folder, num_labels=2)
-    names = [name for layer in find_projections(plain, TARGETS) for name, _ in layer]
-    last_names = sorted({name.rsplit(".", 1)[-1] for name in names})
-    assert all(any(n in known for known in PROJECTION_NAMES.values()) for n in last_names)
-    lora = LoraConfig(task_type=TaskType.SEQ_CLS, r=8, lora_alpha=16, target_modules=last_names)
-    peft_model = get_peft_model(plain, lora)
+    peft_model = lora_model(model)
 
     def run() -> float:
         watch = Stopwatch()
@@ -104,31 +113,151 @@ def peer(model: ModelSource, examples: Examples, steps: int, *, bf16: bool) -> R
     return run
 
 
-def ours(model: ModelSource, examples: Examples, steps: int, precision: Precision) -> Runner:
-    """One trial as the search trains it: Tucker rank 8 in every mode."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    backbone = load_backbone(model, TARGETS, num_labels=2, precision=precision, device=device)
+def plain_loop(model: ModelSource, examples: Examples, steps: int, *, bf16: bool) -> Runner:
+    """A loop over PEFT's LoRA, rank 8, with batches of similar length."""
+    peft_model = lora_model(model)
     split = tokenize(examples, load_tokenizer(model), max_length=128)
-    shape = AdapterShape(
-        construction="att_qkv_depth", factorization="tucker", backbone=backbone.sites.shape
-    )
-    spec = AdapterSpec(shape=shape, config=AdapterConfig())
-    allocation = Allocation(ranks=dict.fromkeys(shape.rank_names, 8), learning_rate=1e-3)
+    optimizer = torch.optim.AdamW([p for p in peft_model.parameters() if p.requires_grad], lr=1e-3)
+    batches = full_batches(split)[: WARM_UP + steps]
 
-    def run() -> float:
-        slot = Slot(allocation, spec, backbone, TrainingConfig(epochs=1), WARM_UP + steps)
-        order = epoch_order(split, BATCH, seed=0, epoch=0)
-        order = [indices for indices in order if len(indices) == BATCH]
-        for indices in order[:WARM_UP]:
-            slot.step(split.batch(indices, device))
-        slot.mean_loss()  # waits for the device
-        start = time.perf_counter()
-        for indices in order[WARM_UP : WARM_UP + steps]:
-            slot.step(split.batch(indices, device))
-        slot.mean_loss()
-        return steps * BATCH / (time.perf_counter() - start)
+    def step(batch: Batch) -> None:
+        with torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=bf16):
+            loss = peft_model(**batch.inputs, labels=batch.labels).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
 
-    return run
+    return lambda: timed(step, batches, slots=1)
+
+
+class Ours:
+    """The frozen backbone of a search, and packs on it.
+
+    Args:
+        model: The pretrained model.
+        examples: What to train on.
+        precision: Of the frozen weights.
+    """
+
+    def __init__(self, model: ModelSource, examples: Examples, precision: Precision) -> None:
+        self.backbone = load_backbone(
+            model, TARGETS, num_labels=2, precision=precision, device=DEVICE
+        )
+        split = tokenize(examples, load_tokenizer(model), max_length=128)
+        self.batches = full_batches(split)
+        shape = AdapterShape(
+            construction="att_qkv_depth",
+            factorization="tucker",
+            backbone=self.backbone.sites.shape,
+        )
+        self.spec = AdapterSpec(shape=shape, config=AdapterConfig())
+
+    def pack(self, slots: int, steps: int) -> Runner:
+        """Trials as the search trains them: Tucker, rank 8 in every mode."""
+        allocation = Allocation(
+            ranks=dict.fromkeys(self.spec.shape.rank_names, 8), learning_rate=1e-3
+        )
+
+        def run() -> float:
+            pack = Pack(self.backbone, width=slots)
+            pack.slots = [
+                Slot(allocation, self.spec, self.backbone, TrainingConfig(epochs=1), 10_000)
+                for _ in range(slots)
+            ]
+            return timed(pack.step, self.batches[: WARM_UP + steps], slots=slots)
+
+        return run
+
+    def frozen(self, slots: int, steps: int) -> Runner:
+        """The frozen backbone alone, forward and the gradient of its embeddings."""
+        embeddings = self.backbone.model.get_submodule("embeddings")
+
+        def step(batch: Batch) -> None:
+            hook = embeddings.register_forward_hook(lambda _m, _i, out: out.requires_grad_())
+            self.backbone.sites.use([])
+            self.backbone(batch.inputs, slots).sum().backward()
+            hook.remove()
+
+        return lambda: timed(step, self.batches[: WARM_UP + steps], slots=slots)
+
+    def products(self, slots: int, steps: int) -> Runner:
+        """The matrix products of the frozen layers alone, in both directions."""
+        layers = [m for m in self.backbone.model.modules() if isinstance(m, FrozenLinear)]
+        layers += [p.linear for group in self.backbone.sites.groups for p in group.layers]
+        inputs = {n: torch.randn(200_000, n, dtype=layers[0].dtype) for n in widths(layers)}
+
+        def step(batch: Batch) -> None:
+            rows = slots * batch.inputs["input_ids"].numel()
+            for layer in layers:
+                layer.multiply(inputs[layer.in_features][:rows])
+                layer.multiply_back(inputs[layer.out_features][:rows])
+
+        return lambda: timed(step, self.batches[: WARM_UP + steps], slots=slots)
+
+
+def widths(layers: Sequence[FrozenLinear]) -> set[int]:
+    """List the widths that layers read and write."""
+    return {width for layer in layers for width in (layer.in_features, layer.out_features)}
+
+
+def full_batches(split: TokenizedSplit) -> list[Batch]:
+    """Put a split into length-bucketed batches, all of one size."""
+    order = epoch_order(split, BATCH, seed=0)
+    return [split.batch(indices, DEVICE) for indices in order if len(indices) == BATCH]
+
+
+def timed(step: Callable[[Batch], None], batches: Sequence[Batch], *, slots: int) -> float:
+    """Give sentences a second, over all slots, after a warm-up."""
+    for batch in batches[:WARM_UP]:
+        step(batch)
+    wait()
+    start = time.perf_counter()
+    for batch in batches[WARM_UP:]:
+        step(batch)
+    wait()
+    return slots * BATCH * (len(batches) - WARM_UP) / (time.perf_counter() - start)
+
+
+def wait() -> None:
+    """Wait for the device."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def alternatives(model: ModelSource, examples: Examples, arguments: argparse.Namespace) -> Runners:
+    """Build everything that is timed, by name."""
+    steps: int = arguments.steps
+    ours = Ours(model, examples, "bfloat16")
+    most = max(arguments.slots)
+    few = {slots: max(4, steps // slots) for slots in arguments.slots}
+    runners: Runners = {
+        "a: Trainer + PEFT, float32": trainer(model, examples, steps, bf16=False),
+        "a: Trainer + PEFT, bf16": trainer(model, examples, steps, bf16=True),
+        "b: loop over PEFT, float32": plain_loop(model, examples, steps, bf16=False),
+        "b: loop over PEFT, bf16": plain_loop(model, examples, steps, bf16=True),
+        "c: one trial, float32": Ours(model, examples, "float32").pack(1, steps),
+    }
+    for slots in arguments.slots:
+        runners[f"c: {slots} slots, bf16"] = ours.pack(slots, few[slots])
+    for slots in arguments.slots:
+        if slots in (1, 8, most):
+            runners[f"d: frozen backbone, {slots} x 32"] = ours.frozen(slots, few[slots])
+            runners[f"e: products alone, {slots} x 32"] = ours.products(slots, few[slots])
+    return runners
+
+
+def print_table(medians: Mapping[str, float]) -> None:
+    """Print medians, each as a multiple of the better one of a, b, and the floors."""
+    best = {
+        kind: max((rate for name, rate in medians.items() if name.startswith(kind)), default=1.0)
+        for kind in "abcde"
+    }
+    print(f"{'':32} {'sentences/s':>11} {'x a':>6} {'x b':>6} {'of d':>6} {'of e':>6}")
+    for name, rate in medians.items():
+        print(
+            f"{name:32} {rate:11.0f} {rate / best['a']:6.2f} {rate / best['b']:6.2f} "
+            f"{rate / best['d']:6.0%} {rate / best['e']:6.0%}"
+        )
 
 
 def main() -> None:
@@ -137,7 +266,8 @@ def main() -> None:
     parser.add_argument("--model", default="minilm")
     parser.add_argument("--data-dir", type=Path, help="holds CoLA; default: the bundled corpus")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--slots", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     model = locate_model(arguments.model, model_cache())
@@ -145,21 +275,14 @@ def main() -> None:
         "cola", source="dir" if arguments.data_dir else "bundled", data_dir=arguments.data_dir
     )
     examples = data.train.select(range(min(len(data.train), 4 * BATCH * arguments.steps)))
-    runners = {
-        "Trainer, PEFT LoRA, float32": peer(model, examples, arguments.steps, bf16=False),
-        "Trainer, PEFT LoRA, bf16": peer(model, examples, arguments.steps, bf16=True),
-        "ours, float32": ours(model, examples, arguments.steps, "float32"),
-        "ours, bfloat16": ours(model, examples, arguments.steps, "bfloat16"),
-    }
+    runners = alternatives(model, examples, arguments)
     rates: dict[str, list[float]] = {name: [] for name in runners}
     for number in range(arguments.rounds):
         for name, run in runners.items():
             rates[name].append(run())
             print(f"round {number + 1}: {name}: {rates[name][-1]:.0f} sentences/s", flush=True)
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    peers = [value for name, value in medians.items() if name.startswith("Trainer")]
-    for name, value in medians.items():
-        print(f"{name:32} {value:8.0f} sentences/s {value / max(peers):6.2f} x the better peer")
+    print_table(medians)
     if arguments.json:
         report = {"data": data.source, "rates": rates, "medians": medians}
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
