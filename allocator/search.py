@@ -58,7 +58,7 @@ def _add_search_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--trials",
         type=positive_integer,
-        default=14,
+        default=16,
         metavar="N",
         help="trials of the study in all",
     )

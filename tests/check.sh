@@ -17,7 +17,7 @@ lint-imports
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-python -m allocator.search --budget 40000 --task cola --trials 3 --epochs 1 --studies-dir "$scratch"
+python -m allocator.search --budget 40000 --task cola --trials 2 --studies-dir "$scratch"
 test -s "$scratch"/*/best.yaml
 
 pytest -q "$@"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from allocator.training.pack import Pack
 from allocator.training.slot import Slot
 
 _MOST_SLOTS = 16
-_BATCHES, _ROUNDS = 6, 2
+_BATCHES, _ROUNDS = 5, 2
 _WORTHWHILE = 1.1  # a larger pack must train this many times as many sentences a second
 
 
@@ -63,27 +64,33 @@ def measure_throughput(
     )
 
 
-def choose_slots(
+def measure_packs(
     allocation: Allocation,
     spec: AdapterSpec,
     backbone: Backbone,
     split: TokenizedSplit,
     config: TrainingConfig,
 ) -> list[Throughput]:
-    """Measure packs of 1, 2, 4, ... trials while doubling pays.
+    """Measure packs of 1, 2, 4, ... trials, until two doublings together gain nothing."""
+    found: list[Throughput] = []
+    slots = 1
+    while slots <= _MOST_SLOTS:
+        found.append(measure_throughput(slots, allocation, spec, backbone, split, config))
+        if not found[-1].sentences:
+            break
+        if len(found) > 2 and found[-1].sentences < _WORTHWHILE * found[-3].sentences:
+            break
+        slots *= 2
+    return found
+
+
+def choose_slots(found: Sequence[Throughput]) -> Throughput:
+    """Choose the smallest pack that is nearly as fast as the fastest.
 
     A search learns more from few trials at a time, so a larger pack must be worth it.
-
-    Returns:
-        The measurements; the last one is of the pack to use.
     """
-    found = [measure_throughput(1, allocation, spec, backbone, split, config)]
-    while found[-1].slots < _MOST_SLOTS:
-        larger = measure_throughput(2 * found[-1].slots, allocation, spec, backbone, split, config)
-        if larger.sentences < _WORTHWHILE * found[-1].sentences:
-            break
-        found.append(larger)
-    return found
+    fastest = max(throughput.sentences for throughput in found)
+    return next(t for t in found if _WORTHWHILE * t.sentences >= fastest)
 
 
 def peak_memory_gib(device: torch.device) -> float:

@@ -21,7 +21,7 @@ from allocator.training.messages import Boundary, Job, Orders
 from allocator.training.models import ModelSource
 from allocator.training.slot import Slot
 from allocator.training.tasks import Examples, Task
-from allocator.training.throughput import choose_slots
+from allocator.training.throughput import choose_slots, measure_packs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,10 +97,10 @@ def run_worker(
     backbone = load_worker_backbone(config, see_only(device, config.threads))
     splits = load_splits(config)
     if slots is None:
-        measured = choose_slots(
+        measured = measure_packs(
             config.typical, config.spec, backbone, splits.train, config.training
         )
-        slots = measured[-1].slots
+        slots = choose_slots(measured).slots
 
     def on_boundary(boundary: Boundary) -> Orders:
         connection.send(boundary)

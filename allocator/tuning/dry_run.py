@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from allocator.training.devices import see_only
-from allocator.training.throughput import choose_slots, measure_throughput
+from allocator.training.throughput import choose_slots, measure_packs, measure_throughput
 from allocator.training.worker import load_splits, load_worker_backbone
 from allocator.tuning.prepare import PreparedSearch
 
@@ -41,7 +41,7 @@ def _print_cost(console: Console, prepared: PreparedSearch, trials: int, slots: 
     backbone = load_worker_backbone(worker, see_only(prepared.devices[0], worker.threads))
     train = load_splits(worker).train
     if slots is None:
-        measured = choose_slots(worker.typical, worker.spec, backbone, train, training)
+        measured = measure_packs(worker.typical, worker.spec, backbone, train, training)
     else:
         measured = [
             measure_throughput(slots, worker.typical, worker.spec, backbone, train, training)
@@ -52,10 +52,11 @@ def _print_cost(console: Console, prepared: PreparedSearch, trials: int, slots: 
             f"{found.memory_gib:.1f} GiB a worker",
             highlight=False,
         )
+    chosen = choose_slots(measured)
     sentences = trials * training.epochs * (len(train) + _EVALUATION * len(worker.scoring))
-    minutes = sentences / measured[-1].sentences / len(prepared.devices) / 60
+    minutes = sentences / chosen.sentences / len(prepared.devices) / 60
     console.print(
-        f"{trials} trials of {training.epochs} epochs, {measured[-1].slots} at a time: "
+        f"{trials} trials of {training.epochs} epochs, {chosen.slots} at a time: "
         f"at most about {minutes:.0f} min, less what pruning saves",
         highlight=False,
     )

@@ -8,7 +8,12 @@ from allocator.config import TrainingConfig
 from allocator.training import throughput
 from allocator.training.backbone import Backbone
 from allocator.training.loop import Splits
-from allocator.training.throughput import Throughput, choose_slots, measure_throughput
+from allocator.training.throughput import (
+    Throughput,
+    choose_slots,
+    measure_packs,
+    measure_throughput,
+)
 
 RANKS = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
 ALLOCATION = Allocation(ranks=RANKS, learning_rate=1e-3)
@@ -25,28 +30,31 @@ def test_throughput_is_measured_on_real_steps(
 
 
 @pytest.mark.parametrize(
-    ("rates", "chosen"),
+    ("rates", "measured", "chosen"),
     [
-        ({1: 100, 2: 180, 4: 300, 8: 340, 16: 350}, 8),
-        ({1: 100, 2: 105, 4: 300}, 1),  # doubling must pay at once
-        ({1: 100, 2: 120, 4: 140, 8: 160, 16: 180}, 16),
-        ({1: 100, 2: 150, 4: 0}, 2),  # four do not fit
+        ({1: 100, 2: 180, 4: 300, 8: 340, 16: 350}, 5, 8),
+        ({1: 100, 2: 101, 4: 300, 8: 310, 16: 320}, 5, 4),  # one doubling may gain nothing
+        ({1: 100, 2: 105, 4: 107}, 3, 1),
+        ({1: 100, 2: 120, 4: 140, 8: 160, 16: 180}, 5, 16),
+        ({1: 100, 2: 150, 4: 0}, 3, 2),  # four do not fit
     ],
 )
-def test_packs_grow_while_doubling_pays(
+def test_packs_grow_while_doubling_pays_and_the_smallest_of_the_fast_is_chosen(
     rates: dict[int, float],
+    measured: int,
     chosen: int,
     monkeypatch: pytest.MonkeyPatch,
     tiny_backbone: Backbone,
     tiny_spec: AdapterSpec,
     tiny_splits: Splits,
 ) -> None:
-    def measured(slots: int, *_: object) -> Throughput:
+    def scripted(slots: int, *_: object) -> Throughput:
         return Throughput(slots=slots, sentences=rates[slots], memory_gib=1.0)
 
-    monkeypatch.setattr(throughput, "measure_throughput", measured)
-    found = choose_slots(ALLOCATION, tiny_spec, tiny_backbone, tiny_splits.train, CONFIG)
-    assert found[-1].slots == chosen
+    monkeypatch.setattr(throughput, "measure_throughput", scripted)
+    found = measure_packs(ALLOCATION, tiny_spec, tiny_backbone, tiny_splits.train, CONFIG)
+    assert len(found) == measured
+    assert choose_slots(found).slots == chosen
 
 
 def test_an_epoch_of_one_batch_is_enough_to_measure(

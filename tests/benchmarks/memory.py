@@ -1,0 +1,99 @@
+"""Memory of a worker: its peak by number of slots, and its growth from trial to trial.
+
+Each number of slots runs in a process of its own, on the bundled corpus:
+
+    python tests/benchmarks/memory.py --slots 1 8 16 --trials 200
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import torch
+
+from allocator.adapters import AdapterSpec
+from allocator.allocation import AdapterShape, Allocation
+from allocator.command import model_cache
+from allocator.config import AdapterConfig, TrainingConfig
+from allocator.training.backbone import load_backbone, load_tokenizer
+from allocator.training.batches import tokenize
+from allocator.training.data_sources import load_task
+from allocator.training.loop import Splits, train
+from allocator.training.messages import Boundary, Job, Orders
+from allocator.training.models import locate_model
+from allocator.training.throughput import peak_memory_gib
+
+TARGETS = ("query", "key", "value")
+SENTENCES = 512
+
+
+def run(model_name: str, slots: int, trials: int) -> None:
+    """Train so many trials of one short epoch, and print memory as they end."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = locate_model(model_name, model_cache())
+    backbone = load_backbone(model, TARGETS, num_labels=2, precision="bfloat16", device=device)
+    data = load_task("cola", source="bundled", data_dir=None)
+    tokenizer = load_tokenizer(model)
+    train_split = tokenize(data.train.select(range(SENTENCES)), tokenizer, max_length=128)
+    scoring = tokenize(data.dev.select(range(64)), tokenizer, max_length=128)
+    shape = AdapterShape(
+        construction="att_qkv_depth", factorization="tucker", backbone=backbone.sites.shape
+    )
+    waiting = [
+        Job(
+            trial=number,
+            allocation=Allocation(
+                ranks=dict.fromkeys(shape.rank_names, 1 + number % 8), learning_rate=1e-3
+            ),
+            save_to=Path(),
+        )
+        for number in range(trials)
+    ]
+    ended = 0
+
+    def on_boundary(boundary: Boundary) -> Orders | None:
+        nonlocal ended
+        ended += len(boundary.reports)
+        if boundary.reports and (ended % (5 * slots) == 0 or ended == trials):
+            now = psutil.Process().memory_info().rss / 2**30
+            print(
+                f"{slots} slots, {ended} trials: now {now:.2f} GiB, "
+                f"peak {peak_memory_gib(device):.2f} GiB",
+                flush=True,
+            )
+        jobs = tuple(waiting[: boundary.free])
+        del waiting[: boundary.free]
+        return Orders(jobs=jobs) if jobs else None
+
+    train(
+        backbone,
+        Splits(train=train_split, scoring=scoring, metric=data.task.metric),
+        AdapterSpec(shape=shape, config=AdapterConfig()),
+        TrainingConfig(epochs=1),
+        slots=slots,
+        on_boundary=on_boundary,
+        on_completed=lambda *_: None,
+    )
+
+
+def main() -> None:
+    """Measure every number of slots in a fresh process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="minilm")
+    parser.add_argument("--slots", type=int, nargs="+", default=[1, 8, 16])
+    parser.add_argument("--trials", type=int, default=200)
+    arguments = parser.parse_args()
+    if len(arguments.slots) == 1:
+        run(arguments.model, arguments.slots[0], arguments.trials)
+        return
+    for slots in arguments.slots:
+        command = [sys.executable, __file__, "--model", arguments.model, "--slots", str(slots)]
+        subprocess.run([*command, "--trials", str(arguments.trials)], check=True)
+
+
+if __name__ == "__main__":
+    main()
