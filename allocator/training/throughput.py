@@ -19,8 +19,8 @@ from allocator.training.batches import Batch, TokenizedSplit, epoch_order
 from allocator.training.pack import Pack
 from allocator.training.slot import Slot
 
-_MOST_SLOTS = 16
-_BATCHES, _ROUNDS = 5, 2
+_SIZES = 5  # packs of 1, 2, 4, 8 and 16
+_BATCHES, _ROUNDS = 5, 3
 _WORTHWHILE = 1.1  # a larger pack must train this many times as many sentences a second
 
 
@@ -55,8 +55,7 @@ def measure_throughput(
     pack = Pack(backbone, width=slots, dropout=config.dropout)
     pack.slots = [Slot(allocation, spec, backbone, config, total_steps=1000) for _ in range(slots)]
     pack.step(batches[0])  # not timed: memory is claimed, kernels are chosen
-    seconds = min(_seconds(pack, batches) for _ in range(_ROUNDS))
-    rate = slots * sum(len(batch.labels) for batch in batches) / seconds
+    rate = slots * sum(len(batch.labels) for batch in batches) / _seconds(pack, batches)
     return Throughput(
         slots=slots,
         sentences=rate if pack.width == slots else 0.0,
@@ -71,16 +70,26 @@ def measure_packs(
     split: TokenizedSplit,
     config: TrainingConfig,
 ) -> list[Throughput]:
-    """Measure packs of 1, 2, 4, ... trials, until two doublings together gain nothing."""
+    """Measure packs of 1, 2, 4, ... trials, until two doublings together gain nothing.
+
+    Returns:
+        The best of some measurements of every size.
+    """
+
+    def measure(slots: int) -> Throughput:
+        return measure_throughput(slots, allocation, spec, backbone, split, config)
+
     found: list[Throughput] = []
-    slots = 1
-    while slots <= _MOST_SLOTS:
-        found.append(measure_throughput(slots, allocation, spec, backbone, split, config))
+    while len(found) < _SIZES:
+        found.append(measure(2 ** len(found)))
         if not found[-1].sentences:
-            break
+            return found
         if len(found) > 2 and found[-1].sentences < _WORTHWHILE * found[-3].sentences:
             break
-        slots *= 2
+    # Other work on the machine slows some measurements and speeds up none.
+    for _ in range(_ROUNDS - 1):
+        again = [measure(throughput.slots) for throughput in found]
+        found = [max(pair, key=_sentences) for pair in zip(found, again, strict=True)]
     return found
 
 
@@ -89,7 +98,7 @@ def choose_slots(found: Sequence[Throughput]) -> Throughput:
 
     A search learns more from few trials at a time, so a larger pack must be worth it.
     """
-    fastest = max(throughput.sentences for throughput in found)
+    fastest = max(map(_sentences, found))
     return next(t for t in found if _WORTHWHILE * t.sentences >= fastest)
 
 
@@ -108,3 +117,7 @@ def _seconds(pack: Pack, batches: list[Batch]) -> float:
         pack.step(batch)
     pack.diverged()
     return time.perf_counter() - start
+
+
+def _sentences(throughput: Throughput) -> float:
+    return throughput.sentences
