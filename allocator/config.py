@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -136,6 +137,10 @@ def parse_yaml(text: str, model: type[Model], *, origin: str, error: type[Alloca
     try:
         return model.model_validate(content)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        mistakes = problem.errors()
+        unknown_keys = [m for m in mistakes if m["type"] == "extra_forbidden"]
+        first = (unknown_keys or mistakes)[0]
+        # Names of validators, which pydantic puts among the keys, tell a user nothing.
+        keys = [str(part) for part in first["loc"]]
+        where = ".".join(key for key in keys if not re.search(r"[\[\]()]", key))
         raise error(f"{origin}: {where}: {first['msg']}, got {first['input']!r}") from None

@@ -47,4 +47,4 @@ def unknown(kind: str, value: str, known: Iterable[str]) -> str:
     choices = sorted(known)
     nearest = difflib.get_close_matches(value, choices, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return f"unknown {kind} {value!r}: {hint}known are {', '.join(choices)}"
+    return f"unknown {kind} {value!r}: {hint}known are {', '.join(choices) or 'none'}"

@@ -17,6 +17,7 @@ from allocator.command import (
     run,
 )
 from allocator.config import SearchConfig, TrainingConfig
+from allocator.tuning.space_file import preset_names, read_space
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -50,7 +51,9 @@ def _add_search_options(parser: argparse.ArgumentParser) -> None:
         "Hugging Face hub",
     )
     group.add_argument(
-        "--space", default="tenslora_plus", help="a preset, or a search-space file (.yaml)"
+        "--space",
+        default="tenslora_plus",
+        help=f"a preset ({', '.join(preset_names())}), or a search-space file (.yaml)",
     )
     group.add_argument(
         "--targets", metavar="A,B", help="adapted projections, in place of the space's own"
@@ -126,7 +129,12 @@ def _seed(text: str) -> int:
 
 
 def _slots(text: str) -> int | None:
-    return None if text == "auto" else positive_integer(text)
+    if text == "auto":
+        return None
+    try:
+        return positive_integer(text)
+    except argparse.ArgumentTypeError as mistake:
+        raise argparse.ArgumentTypeError(f"{mistake}; or auto") from None
 
 
 def to_config(arguments: argparse.Namespace) -> SearchConfig:
@@ -163,6 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Search, or with `--dry-run` say what would be searched."""
     arguments = build_parser().parse_args(argv)
     config = to_config(arguments)
+    read_space(config.space)  # a mistake in it need not wait for torch
     # Imported here, so that --help and mistakes in options do not wait for torch.
     from rich.console import Console  # noqa: PLC0415
 

@@ -110,7 +110,7 @@ def _given(known: KnownTask, source: DataSource, data_dir: Path) -> TaskData:
     if source == "hub":
         raise TaskError(f"data source 'hub' reads no folder, got --data-dir {data_dir}; drop one")
     if not (data_dir / known.files.folder).is_dir():
-        raise TaskError(f"no data for task {known.task.name!r}; {_lacking(known, data_dir)}")
+        raise TaskError(f"data folder lacks task {known.task.name!r}: {_lacking(known, data_dir)}")
     return load_files(known.task, known.files, root=data_dir)
 
 

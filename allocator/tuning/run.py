@@ -45,8 +45,8 @@ def run_search(
         What was exported, or None where the search was interrupted.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    print_header(console, prepared)
     with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
+        print_header(console, prepared)
         try:
             with _sigterm_as_interrupt(), watch(console, study, trials) as watcher:
                 launch = partial(ProcessWorker, prepared.worker)
