@@ -12,6 +12,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from optuna.trial import FrozenTrial
@@ -62,6 +63,7 @@ class Coordinator:
         launch: Starts a worker on a device, for so many trials at once (None: as many as are best).
         devices: One worker each.
         slots: Trials that a worker trains together, in place of what the study has recorded.
+        waiting: Entered while the coordinator waits for a worker, where it may be interrupted.
         watcher: Told what happens.
     """
 
@@ -73,9 +75,10 @@ class Coordinator:
         watcher: Watcher,
         *,
         slots: int | None = None,
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._study, self._launch, self._devices, self._watcher = study, launch, devices, watcher
-        self._slots = slots or study.slots
+        self._slots, self._waiting = slots or study.slots, waiting
         self._workers: dict[int, Worker] = {}  # by place: the index of a device
         self._boundaries: dict[int, Boundary] = {}  # by place: what was told last
         self._training: dict[int, set[int]] = {}  # by place: trial numbers
@@ -159,7 +162,8 @@ class Coordinator:
 
     def _receive(self, place: int) -> None:
         try:
-            boundary = self._workers[place].receive()
+            with self._waiting():
+                boundary = self._workers[place].receive()
         except WorkerDied as death:
             self._bury(place, death)
             return

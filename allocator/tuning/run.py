@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 
 import optuna
@@ -15,6 +12,7 @@ from allocator.training.process_worker import ProcessWorker
 from allocator.tuning.coordinator import Coordinator
 from allocator.tuning.display import print_header, watch
 from allocator.tuning.export import Exported, export_best
+from allocator.tuning.interrupts import Interrupts
 from allocator.tuning.prepare import PreparedSearch
 from allocator.tuning.report import print_result
 from allocator.tuning.study import SearchStudy
@@ -45,14 +43,19 @@ def run_search(
         What was exported, or None where the search was interrupted.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    interrupts = Interrupts()
     with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
         print_header(console, prepared)
         try:
-            with _sigterm_as_interrupt(), watch(console, study, trials) as watcher:
-                launch = partial(ProcessWorker, prepared.worker)
-                Coordinator(study, launch, prepared.devices, watcher, slots=slots).run(
-                    trials=trials, timeout=timeout
-                )
+            with interrupts.handled(), watch(console, study, trials) as watcher:
+                Coordinator(
+                    study,
+                    partial(ProcessWorker, prepared.worker),
+                    prepared.devices,
+                    watcher,
+                    slots=slots,
+                    waiting=interrupts.waiting,
+                ).run(trials=trials, timeout=timeout)
         except KeyboardInterrupt:
             _export_what_there_is(study, console, trials)
             return None
@@ -73,15 +76,3 @@ def _export_what_there_is(study: SearchStudy, console: Console, trials: int) -> 
     except StudyError:
         return  # no trial was completed yet
     console.print(f"best so far: {exported.path}", highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from allocator.adapters.save import load_adapter
-from allocator.config import SearchConfig, TrainingConfig
+from allocator.config import SearchConfig
 from allocator.training.process_worker import ProcessWorker
 from allocator.training.recipe import read_recipe
 from allocator.tuning.coordinator import Coordinator
@@ -103,21 +103,6 @@ def test_the_number_of_slots_is_measured_once_and_recorded(make_config: MakeConf
     assert f"slots      {slots}:" in text
     text, _ = search(make_config(trials=4, slots=None))
     assert "slots  " not in text
-
-
-def test_a_pruned_trials_place_is_taken_while_its_neighbours_train_on(
-    make_config: MakeConfig,
-) -> None:
-    _, prepared = search(make_config(trials=14, slots=4, training=TrainingConfig(epochs=4)))
-    spans = [(t.datetime_start, t.datetime_complete, t.state) for t in trials_of(prepared)]
-    pruned = [end for _, end, state in spans if state == TrialState.PRUNED]
-    packs_that_went_on = [
-        [later for later, _, _ in spans if later and end and end < later < last]
-        for end in pruned
-        for first, last, _ in spans
-        if first and last and end and first < end < last
-    ]
-    assert any(packs_that_went_on)
 
 
 class KillsTheWorker(QuietWatcher):
