@@ -68,9 +68,9 @@ def train(
         # Trials that end are reported at the boundary, and are gone behind it.
         reports = tuple(run.report() for run in runs)
         runs = [run for run in runs if run.ending is None]
-        free = pack.width - len(runs) if number == 0 else 0
-        if reports or free:
-            orders = on_boundary(Boundary(reports=reports, free=max(0, free), slots=pack.width))
+        may_start = number == 0
+        if reports or may_start:
+            orders = on_boundary(Boundary(reports=reports, may_start=may_start, slots=pack.width))
             if orders is None:
                 return
             runs = [run for run in runs if run.job.trial not in orders.stop]

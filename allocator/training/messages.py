@@ -65,12 +65,12 @@ class Boundary:
 
     Attributes:
         reports: One for every trial that it trained.
-        free: Trials that may start now.
+        may_start: Whether trials may start here: where an epoch does.
         slots: Trials that it trains together at most.
     """
 
     reports: tuple[Report, ...]
-    free: int
+    may_start: bool
     slots: int
 
 

@@ -131,7 +131,7 @@ class Coordinator:
         """Ask for trials while places are free, the emptiest worker first."""
         jobs: dict[int, list[Job]] = {place: [] for place in self._workers}
         for _ in range(missing):
-            open_places = [p for p in jobs if len(jobs[p]) < self._boundaries[p].free]
+            open_places = [place for place in jobs if self._has_place(place)]
             if not open_places:
                 break
             place = min(open_places, key=lambda p: (len(self._training[p]), p))
@@ -146,6 +146,10 @@ class Coordinator:
                 )
             )
         return jobs
+
+    def _has_place(self, place: int) -> bool:
+        boundary = self._boundaries[place]
+        return boundary.may_start and len(self._training[place]) < boundary.slots
 
     def _give_orders(self, jobs: Mapping[int, list[Job]]) -> None:
         orders = {

@@ -65,8 +65,8 @@ def run(model_name: str, slots: int, trials: int) -> None:
                 f"peak {peak_memory_gib(device):.2f} GiB",
                 flush=True,
             )
-        jobs = tuple(waiting[: boundary.free])
-        del waiting[: boundary.free]
+        jobs = tuple(waiting[: boundary.slots])  # each trial is one epoch, so all places are free
+        del waiting[: boundary.slots]
         return Orders(jobs=jobs) if jobs else None
 
     train(

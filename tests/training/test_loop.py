@@ -58,9 +58,10 @@ class Loop:
             for report in boundary.reports:
                 reports.setdefault(report.trial, []).append(report)
             stopped = {r.trial for r in boundary.reports if (r.trial, r.step) in stop}
-            new = [jobs.pop(0) for _ in range(min(boundary.free, len(jobs)))]
-            goes_on = any(r.ending is None and r.trial not in stopped for r in boundary.reports)
-            if not new and not jobs and not goes_on:
+            going_on = [r for r in boundary.reports if r.ending is None and r.trial not in stopped]
+            free = boundary.slots - len(going_on) if boundary.may_start else 0
+            new = [jobs.pop(0) for _ in range(min(free, len(jobs)))]
+            if not new and not jobs and not going_on:
                 return None
             return Orders(stop=frozenset(stopped), jobs=tuple(new))
 
@@ -188,11 +189,17 @@ def test_a_trial_does_not_know_its_neighbours_or_when_it_came(run: Loop) -> None
     assert together[1][-1].ending == "diverged"
 
 
-def test_a_free_place_is_offered_where_an_epoch_starts(run: Loop) -> None:
+def test_a_free_place_is_taken_where_the_next_epoch_starts(run: Loop) -> None:
     run(ALLOCATION, OTHER, OTHER, slots=2, stop=[(1, 1)])
-    assert [boundary.free for boundary in run.told] == [2, 0, 1, 0, 1, 0, 2]
+    assert [boundary.may_start for boundary in run.told] == [True, False] * 3 + [True]
     trials = [[report.trial for report in boundary.reports] for boundary in run.told]
     assert trials == [[], [0, 1], [0], [0, 2], [0, 2], [2], [2]]
+
+
+def test_the_place_of_a_stopped_trial_is_taken_at_once(run: Loop) -> None:
+    run(ALLOCATION, OTHER, OTHER, slots=2, stop=[(1, 2)])
+    trials = [[report.trial for report in boundary.reports] for boundary in run.told]
+    assert trials == [[], [0, 1], [0, 1], [0, 2], [0, 2], [2], [2]]
 
 
 def test_training_loss_is_the_mean_over_all_steps(run: Loop) -> None:
