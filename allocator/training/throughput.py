@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -89,7 +89,11 @@ def measure_packs(
     # Other work on the machine slows some measurements and speeds up none.
     for _ in range(_ROUNDS - 1):
         again = [measure(throughput.slots) for throughput in found]
-        found = [max(pair, key=_sentences) for pair in zip(found, again, strict=True)]
+        # Peak memory is that of the first round: later ones have seen larger packs.
+        found = [
+            replace(first, sentences=max(first.sentences, second.sentences))
+            for first, second in zip(found, again, strict=True)
+        ]
     return found
 
 
@@ -98,7 +102,7 @@ def choose_slots(found: Sequence[Throughput]) -> Throughput:
 
     A search learns more from few trials at a time, so a larger pack must be worth it.
     """
-    fastest = max(map(_sentences, found))
+    fastest = max(throughput.sentences for throughput in found)
     return next(t for t in found if _WORTHWHILE * t.sentences >= fastest)
 
 
@@ -117,7 +121,3 @@ def _seconds(pack: Pack, batches: list[Batch]) -> float:
         pack.step(batch)
     pack.diverged()
     return time.perf_counter() - start
-
-
-def _sentences(throughput: Throughput) -> float:
-    return throughput.sentences

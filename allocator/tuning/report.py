@@ -10,6 +10,8 @@ from allocator.tuning.selection import Expectation, Selection
 from allocator.tuning.storage import without_password
 from allocator.tuning.study import SearchStudy
 
+_FEW = 5
+
 
 def print_result(console: Console, study: SearchStudy, exported: Exported, url: str) -> None:
     """Compare the baseline with the best allocation, and say what to do next."""
@@ -55,6 +57,8 @@ def _cells(study: SearchStudy, expectation: Expectation) -> dict[str, str]:
 
 def _verdict(selection: Selection) -> str:
     noise = f"one score varies by about ±{selection.noise:.4f}"
+    if selection.completed < _FEW:
+        noise = f"{selection.completed} completed trials are too few to know how a score varies"
     if selection.baseline is None:
         return f"The baseline was not completed; {noise}."
     if selection.best.trial.number == selection.baseline.trial.number:

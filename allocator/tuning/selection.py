@@ -36,11 +36,13 @@ class Selection:
         best: The completed trial of highest posterior mean.
         baseline: The uniform-rank baseline, where it was completed.
         noise: Estimated standard deviation of one score about its expectation.
+        completed: Trials that the choice was made from.
     """
 
     best: Expectation
     baseline: Expectation | None
     noise: float
+    completed: int
 
 
 def select(space: Space, trials: Sequence[FrozenTrial], *, final_step: int) -> Selection:
@@ -75,4 +77,5 @@ def select(space: Space, trials: Sequence[FrozenTrial], *, final_step: int) -> S
         best=max(expected, key=lambda e: e.mean),
         baseline=next((e for e in expected if e.trial.user_attrs.get("baseline")), None),
         noise=surrogate.noise,
+        completed=len(completed),
     )
