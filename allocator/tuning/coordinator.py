@@ -79,6 +79,8 @@ class Coordinator:
     ) -> None:
         self._study, self._launch, self._devices, self._watcher = study, launch, devices, watcher
         self._slots, self._waiting = slots or study.slots, waiting
+        if slots is not None:
+            study.slots = slots
         self._workers: dict[int, Worker] = {}  # by place: the index of a device
         self._boundaries: dict[int, Boundary] = {}  # by place: what was told last
         self._training: dict[int, set[int]] = {}  # by place: trial numbers

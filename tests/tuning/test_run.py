@@ -94,6 +94,12 @@ def test_two_workers_search_together_and_repeat_themselves(
     assert len(studies[0]) == 4
 
 
+def test_a_number_of_slots_that_was_given_is_recorded(make_config: MakeConfig) -> None:
+    _, prepared = search(make_config(trials=1, slots=3))
+    with load_study(prepared.folder, None) as study:
+        assert study.slots == 3
+
+
 def test_the_number_of_slots_is_measured_once_and_recorded(make_config: MakeConfig) -> None:
     text, prepared = search(make_config(trials=3, slots=None))
     with load_study(prepared.folder, None) as study:
