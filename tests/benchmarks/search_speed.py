@@ -62,16 +62,13 @@ def search_peer(prepared: PreparedSearch, trials: int, *, bf16: bool) -> tuple[f
         return Dataset.from_dict({**encoded, "labels": list(examples.labels)})
 
     def space(trial: optuna.Trial) -> dict[str, float]:
-        return {
-            "lora_rank": trial.suggest_categorical("lora_rank", RANKS),
-            "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
-        }
+        return {"learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True)}
 
     def model(trial: optuna.Trial | None) -> nn.Module:
         plain = AutoModelForSequenceClassification.from_pretrained(
             worker.model.folder, num_labels=2
         )
-        rank = trial.params["lora_rank"] if trial is not None else 8
+        rank = 8 if trial is None else int(trial.suggest_categorical("lora_rank", RANKS))
         targets = list(worker.spec.shape.backbone.targets)
         config = LoraConfig(
             task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=2 * rank, target_modules=targets
