@@ -113,12 +113,12 @@ def trainer(model: ModelSource, examples: Examples, steps: int, *, bf16: bool) -
     return run
 
 
-def plain_loop(model: ModelSource, examples: Examples, steps: int, *, bf16: bool) -> Runner:
+def plain_loop(model: ModelSource, examples: Examples, *, bf16: bool) -> Runner:
     """A loop over PEFT's LoRA, rank 8, with batches of similar length."""
     peft_model = lora_model(model)
     split = tokenize(examples, load_tokenizer(model), max_length=128)
     optimizer = torch.optim.AdamW([p for p in peft_model.parameters() if p.requires_grad], lr=1e-3)
-    batches = full_batches(split)[: WARM_UP + steps]
+    batches = full_batches(split)
 
     def step(batch: Batch) -> None:
         with torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=bf16):
@@ -152,7 +152,7 @@ class Ours:
         )
         self.spec = AdapterSpec(shape=shape, config=AdapterConfig())
 
-    def pack(self, slots: int, steps: int) -> Runner:
+    def pack(self, slots: int) -> Runner:
         """Trials as the search trains them: Tucker, rank 8 in every mode."""
         allocation = Allocation(
             ranks=dict.fromkeys(self.spec.shape.rank_names, 8), learning_rate=1e-3
@@ -164,11 +164,11 @@ class Ours:
                 Slot(allocation, self.spec, self.backbone, TrainingConfig(epochs=1), 10_000)
                 for _ in range(slots)
             ]
-            return timed(pack.step, self.batches[: WARM_UP + steps], slots=slots)
+            return timed(pack.step, self.batches, slots=slots)
 
         return run
 
-    def frozen(self, slots: int, steps: int) -> Runner:
+    def frozen(self, slots: int) -> Runner:
         """The frozen backbone alone, forward and the gradient of its embeddings."""
         embeddings = self.backbone.model.get_submodule("embeddings")
 
@@ -178,9 +178,9 @@ class Ours:
             self.backbone(batch.inputs, slots).sum().backward()
             hook.remove()
 
-        return lambda: timed(step, self.batches[: WARM_UP + steps], slots=slots)
+        return lambda: timed(step, self.batches, slots=slots)
 
-    def products(self, slots: int, steps: int) -> Runner:
+    def products(self, slots: int) -> Runner:
         """The matrix products of the frozen layers alone, in both directions."""
         layers = [m for m in self.backbone.model.modules() if isinstance(m, FrozenLinear)]
         layers += [p.linear for group in self.backbone.sites.groups for p in group.layers]
@@ -192,7 +192,7 @@ class Ours:
                 layer.multiply(inputs[layer.in_features][:rows])
                 layer.multiply_back(inputs[layer.out_features][:rows])
 
-        return lambda: timed(step, self.batches[: WARM_UP + steps], slots=slots)
+        return lambda: timed(step, self.batches, slots=slots)
 
 
 def widths(layers: Sequence[FrozenLinear]) -> set[int]:
@@ -229,20 +229,19 @@ def alternatives(model: ModelSource, examples: Examples, arguments: argparse.Nam
     steps: int = arguments.steps
     ours = Ours(model, examples, "bfloat16")
     most = max(arguments.slots)
-    few = {slots: max(4, steps // slots) for slots in arguments.slots}
     runners: Runners = {
         "a: Trainer + PEFT, float32": trainer(model, examples, steps, bf16=False),
         "a: Trainer + PEFT, bf16": trainer(model, examples, steps, bf16=True),
-        "b: loop over PEFT, float32": plain_loop(model, examples, steps, bf16=False),
-        "b: loop over PEFT, bf16": plain_loop(model, examples, steps, bf16=True),
-        "c: one trial, float32": Ours(model, examples, "float32").pack(1, steps),
+        "b: loop over PEFT, float32": plain_loop(model, examples, bf16=False),
+        "b: loop over PEFT, bf16": plain_loop(model, examples, bf16=True),
+        "c: one trial, float32": Ours(model, examples, "float32").pack(1),
     }
     for slots in arguments.slots:
-        runners[f"c: {slots} slots, bf16"] = ours.pack(slots, few[slots])
+        runners[f"c: {slots} slots, bf16"] = ours.pack(slots)
     for slots in arguments.slots:
         if slots in (1, 8, most):
-            runners[f"d: frozen backbone, {slots} x 32"] = ours.frozen(slots, few[slots])
-            runners[f"e: products alone, {slots} x 32"] = ours.products(slots, few[slots])
+            runners[f"d: frozen backbone, {slots} x 32"] = ours.frozen(slots)
+            runners[f"e: products alone, {slots} x 32"] = ours.products(slots)
     return runners
 
 
@@ -266,7 +265,7 @@ def main() -> None:
     parser.add_argument("--model", default="minilm")
     parser.add_argument("--data-dir", type=Path, help="holds CoLA; default: the bundled corpus")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -274,7 +273,7 @@ def main() -> None:
     data = load_task(
         "cola", source="dir" if arguments.data_dir else "bundled", data_dir=arguments.data_dir
     )
-    examples = data.train.select(range(min(len(data.train), 4 * BATCH * arguments.steps)))
+    examples = data.train.select(range(BATCH * (WARM_UP + arguments.steps)))
     runners = alternatives(model, examples, arguments)
     rates: dict[str, list[float]] = {name: [] for name in runners}
     for number in range(arguments.rounds):
