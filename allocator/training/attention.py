@@ -13,7 +13,10 @@ from transformers.masking_utils import eager_mask
 # Shapes: B sentences, H heads, T tokens, K head size
 
 SHORT_ATTENTION = "allocator_short"
-_LARGEST = 80.0  # e^80 and e^-80 are finite in bfloat16 and float32, as are their sums
+_LARGEST = 80.0  # e^80 is finite in bfloat16 and float32, as are its sums
+# What a mask hides becomes 0: products of numbers as small as e^-80 are denormal, and in float32 a
+# CPU takes many times as long for those.
+_NOTHING = 1e-30
 
 
 class ShortAttention(torch.autograd.Function):
@@ -40,8 +43,8 @@ class ShortAttention(torch.autograd.Function):
         p_BHTT = (q_BHTK @ k_BHTK.transpose(2, 3)).mul_(scaling)
         if mask is not None:
             p_BHTT += mask
-        p_BHTT = p_BHTT.clamp_(-_LARGEST, _LARGEST).exp_()
-        p_BHTT /= _row_sums(p_BHTT)
+        p_BHTT = torch.threshold_(p_BHTT.clamp_(-_LARGEST, _LARGEST).exp_(), _NOTHING, 0.0)
+        p_BHTT /= _row_sums(p_BHTT).clamp_min_(_NOTHING)
         ctx.save_for_backward(q_BHTK, k_BHTK, v_BHTK, p_BHTT)
         ctx.scaling = scaling
         return p_BHTT @ v_BHTK

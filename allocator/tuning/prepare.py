@@ -9,8 +9,7 @@ from pathlib import Path
 
 import torch
 
-from allocator.adapters import AdapterSpec
-from allocator.config import AdapterConfig, SearchConfig
+from allocator.config import SearchConfig
 from allocator.errors import StudyError, unknown
 from allocator.training.backbone import read_backbone_shape
 from allocator.training.data_sources import TaskData, load_task
@@ -20,9 +19,10 @@ from allocator.training.precision import choose_precision
 from allocator.training.recipe import ModelSection, TaskSection
 from allocator.training.splits import split_held_out
 from allocator.training.worker import WorkerConfig
+from allocator.tuning.build_space import build_space
 from allocator.tuning.pruning import PRUNERS
 from allocator.tuning.samplers import SAMPLERS
-from allocator.tuning.space import Space, build_space
+from allocator.tuning.space import Space
 from allocator.tuning.space_file import SpaceFile, read_space
 from allocator.tuning.storage import storage_url
 from allocator.tuning.study import baseline_params
@@ -162,13 +162,9 @@ def _worker_config(
         train, scoring = data.train, data.dev
     else:
         train, scoring = split_held_out(data.train, task=data.task, seed=config.training.seed)
-    file = study.space
     return WorkerConfig(
         model=model,
-        spec=AdapterSpec(
-            shape=space.shape,
-            config=AdapterConfig(scaling=file.scaling, initialization=file.initialization),
-        ),
+        spec=study.space.spec(space.shape),
         task=data.task,
         train=train,
         scoring=scoring,

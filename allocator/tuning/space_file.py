@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from allocator.allocation import Construction, Factorization
-from allocator.config import Initialization, parse_yaml
+from allocator.adapters import AdapterSpec
+from allocator.allocation import AdapterShape, Construction, Factorization
+from allocator.config import AdapterConfig, Initialization, parse_yaml
 from allocator.errors import SpaceError, unknown
 
 
@@ -35,18 +36,36 @@ Parameter = Range | Annotated[float, Field(gt=0)] | Literal["full"]
 class SpaceFile(BaseModel):
     """What a search-space file says; `parameters` carry Optuna's parameter names.
 
-    A parameter is a range (searched), a number (fixed) or, for a Tucker rank, `full`. Parameters
+    Where `construction` or `factorization` is a list, the search chooses among them too. A
+    parameter is a range (searched), a number (fixed) or, for a Tucker rank, `full`. Parameters
     that the file does not name have the default ranges.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    construction: Construction
-    factorization: Factorization
+    construction: Construction | tuple[Construction, ...]
+    factorization: Factorization | tuple[Factorization, ...]
     targets: tuple[str, ...] = ("query", "key", "value")
     scaling: Annotated[float, Field(gt=0)] = 4.0
     initialization: Initialization = "orthogonal"
     parameters: dict[str, Parameter] = {}
+
+    def spec(self, shape: AdapterShape) -> AdapterSpec:
+        """Join an adapter shape of this space with what all its adapters share."""
+        config = AdapterConfig(scaling=self.scaling, initialization=self.initialization)
+        return AdapterSpec(shape=shape, config=config)
+
+    @property
+    def constructions(self) -> tuple[Construction, ...]:
+        """The constructions to search over; most spaces have one."""
+        listed = self.construction
+        return listed if isinstance(listed, tuple) else (listed,)
+
+    @property
+    def factorizations(self) -> tuple[Factorization, ...]:
+        """The factorizations to search over; most spaces have one."""
+        listed = self.factorization
+        return listed if isinstance(listed, tuple) else (listed,)
 
 
 def preset_names() -> list[str]:

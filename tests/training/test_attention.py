@@ -52,3 +52,16 @@ def test_scores_of_any_size_give_finite_shares(dtype: torch.dtype) -> None:
     found, _ = short_attention(nn.Identity(), q, k, v, None)
     assert found.isfinite().all()
     assert found.abs().max() <= 1.01 * v.abs().max()
+
+
+def test_what_a_mask_hides_has_no_share_at_all_and_a_row_without_anything_to_see_is_zero() -> None:
+    q, k, v = (t.detach().float() for t in tensors(tokens=4))
+    mask = torch.zeros(3, 1, 4, 4)
+    mask[..., 2:] = torch.finfo(torch.float32).min
+    mask[:, :, 3] = torch.finfo(torch.float32).min
+    found, _ = short_attention(nn.Identity(), q, k, torch.ones_like(v), mask)
+    v[:, :, :2] = 0.0
+    hidden, _ = short_attention(nn.Identity(), q, k, v, mask)
+    assert not hidden.any()  # not even a denormal number
+    torch.testing.assert_close(found[:, :3], torch.ones_like(found[:, :3]))
+    assert not found[:, 3].any()
