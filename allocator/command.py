@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from allocator.config import Budget, LoraBudget
 from allocator.errors import AllocatorError
 
 INTERRUPTED = 130
@@ -62,6 +63,19 @@ def positive_integer(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
     return int(text)
+
+
+def budget(text: str) -> Budget:
+    """Parse a budget: a number of parameters, or `lora:R` for as many as LoRA of rank R has."""
+    try:
+        if text.startswith("lora:"):
+            return LoraBudget(positive_integer(text.removeprefix("lora:")))
+        return positive_integer(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            "must be a positive integer, or lora:R for as many parameters as LoRA of rank R has, "
+            f"got {text!r}"
+        ) from None
 
 
 def model_cache() -> Path:

@@ -20,6 +20,17 @@ SelectOn = Literal["held_out", "dev"]
 Model = TypeVar("Model", bound=BaseModel)
 
 
+@dataclass(frozen=True, slots=True)
+class LoraBudget:
+    """As many parameters as LoRA of this rank would have on the same sites."""
+
+    rank: int
+
+
+Budget = int | LoraBudget
+"""Largest number of trainable adapter parameters."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdapterConfig:
     """What an adapter needs besides its shape and ranks.
@@ -67,7 +78,7 @@ class SearchConfig:
     """What a user asked of one search; None where a default depends on something else.
 
     Attributes:
-        budget: Largest number of trainable adapter parameters.
+        budget: Largest number of trainable adapter parameters, or the rank of a LoRA of as many.
         task: A task's name.
         model: A packaged model's short name, a folder, or an id on the hub.
         space: A preset's name, or the path of a search-space file.
@@ -90,7 +101,7 @@ class SearchConfig:
         model_cache: Folder of fetched models.
     """
 
-    budget: int
+    budget: Budget
     task: str
     model: str
     space: str
