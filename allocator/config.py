@@ -155,15 +155,13 @@ def _first_mistake(problem: ValidationError, model: type[BaseModel]) -> str:
     mistakes = problem.errors()
     unknown_keys = [m for m in mistakes if m["type"] in _UNKNOWN_KEY]
     first = (unknown_keys or mistakes)[0]
-    *parents, key = (str(part) for part in first["loc"])
-    place, known_keys = _place(model, parents)
+    parts = [str(part) for part in first["loc"]]
     if unknown_keys:
-        message = unknown("key", key, known_keys)
+        place, known_keys = _place(model, parts[:-1])
+        message = unknown("key", parts[-1], known_keys)
     else:
-        place, message = (
-            _place(model, [*parents, key])[0],
-            f"{first['msg']}, got {first['input']!r}",
-        )
+        place, _ = _place(model, parts)
+        message = f"{first['msg']}, got {first['input']!r}"
     return f"{place}: {message}" if place else message
 
 
