@@ -78,6 +78,12 @@ def budget(text: str) -> Budget:
         ) from None
 
 
+def _folder(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"must be a folder that is there, got {text!r}")
+    return Path(text)
+
+
 def model_cache() -> Path:
     """Say where fetched models are kept."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -95,7 +101,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("data")
     group.add_argument(
         "--data-dir",
-        type=Path,
+        type=_folder,
         metavar="FOLDER",
         help="folder in GLUE's layout; $ALLOCATOR_DATA_DIR names one to look at by itself",
     )

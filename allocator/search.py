@@ -58,7 +58,10 @@ def _add_search_options(parser: argparse.ArgumentParser) -> None:
         help=f"a preset ({', '.join(preset_names())}), or a search-space file (.yaml)",
     )
     group.add_argument(
-        "--targets", metavar="A,B", help="adapted projections, in place of the space's own"
+        "--targets",
+        metavar="A,B",
+        help="adapted projections, in place of the space's own: of query, key, value, output, or "
+        "ends of linear layers' names",
     )
     group.add_argument(
         "--trials",

@@ -60,6 +60,10 @@ def test_a_budget_below_the_smallest_adapter_says_the_smallest(
         (["--pruner", "halfing"], "unknown pruner 'halfing': did you mean 'halving'?"),
         (["--targets", "query,valeu"], "projections valeu not found in every layer"),
         (["--devices", "gpu"], "unknown device 'gpu'"),
+        (
+            ["--data-dir", "nowhere"],
+            "argument --data-dir: must be a folder that is there, got 'now",
+        ),
         (["--trials", "0"], "argument --trials: must be a positive integer, got '0'"),
         (["--seed", "-1"], "argument --seed: must be an integer of 0 or more, got '-1'"),
         (

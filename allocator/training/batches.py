@@ -29,11 +29,6 @@ class Batch:
     inputs: Mapping[str, Tensor]
     labels: Tensor
 
-    @property
-    def mask(self) -> Tensor | None:
-        """Shape (batch, tokens), 0 where a token is padding; None where none is."""
-        return self.inputs.get("attention_mask")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizedSplit:

@@ -76,9 +76,9 @@ def test_a_tokenizer_without_a_padding_token_pads_with_the_end_and_the_mask_tell
 ) -> None:
     assert load_tokenizer(source).pad_token_id is None
     batch = split.batch(range(8), CPU)
-    assert batch.mask is not None
-    assert batch.mask.sum(1).tolist() == split.lengths[:8].tolist()
-    assert set(batch.inputs["input_ids"][batch.mask == 0].tolist()) == {END}
+    mask = batch.inputs["attention_mask"]
+    assert mask.sum(1).tolist() == split.lengths[:8].tolist()
+    assert set(batch.inputs["input_ids"][mask == 0].tolist()) == {END}
 
 
 @pytest.mark.parametrize("padded", [False, True], ids=["full", "padded"])
@@ -101,8 +101,7 @@ def test_the_head_reads_the_last_token_that_is_no_padding(
 ) -> None:
     backbone = load(source, precision)
     batch = split.batch([0, 1, 2], CPU)
-    assert batch.mask is not None
-    together = backbone.head(backbone(batch.inputs), batch.mask)
+    together = backbone.head(backbone(batch.inputs), batch.inputs["attention_mask"])
     tolerance = 1e-4 if precision == "float32" else 0.1
     for i in range(3):
         alone = backbone.head(backbone(split.batch([i], CPU).inputs))
