@@ -27,12 +27,15 @@ def mistake(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str
     return captured.err
 
 
-@pytest.mark.parametrize("budget", ["0", "-5", "many", "1e4", "40.000"])
-def test_a_budget_must_be_a_positive_integer(
+@pytest.mark.parametrize(
+    "budget", ["0", "-5", "many", "1e4", "40.000", "lora:", "lora:0", "lora:-1", "lora:x", "foo:3"]
+)
+def test_a_budget_must_be_a_positive_integer_or_the_rank_of_a_lora(
     budget: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = mistake(capsys, [*SEARCH, f"--budget={budget}"])
-    assert f"argument --budget: must be a positive integer, got '{budget}'" in line
+    rule = "must be a positive integer, or lora:R for as many parameters as LoRA of rank R has"
+    assert f"argument --budget: {rule}, got '{budget}'" in line
 
 
 def test_a_budget_below_the_smallest_adapter_says_the_smallest(
@@ -57,6 +60,10 @@ def test_a_budget_below_the_smallest_adapter_says_the_smallest(
         (["--pruner", "halfing"], "unknown pruner 'halfing': did you mean 'halving'?"),
         (["--targets", "query,valeu"], "projections valeu not found in every layer"),
         (["--devices", "gpu"], "unknown device 'gpu'"),
+        (
+            ["--data-dir", "nowhere"],
+            "argument --data-dir: must be a folder that is there, got 'now",
+        ),
         (["--trials", "0"], "argument --trials: must be a positive integer, got '0'"),
         (["--seed", "-1"], "argument --seed: must be an integer of 0 or more, got '-1'"),
         (

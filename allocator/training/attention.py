@@ -82,8 +82,14 @@ def short_attention(
     scaling: float | None = None,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """Attend as transformers asks: from (B, H, T, K) each to (B, T, H, K)."""
+    """Attend as transformers asks: from (B, H, T, K) each to (B, T, H, K).
+
+    Keys and values may have fewer heads, each for several neighbouring heads of the query
+    (grouped-query attention, Ainslie et al. 2023, arXiv 2305.13245).
+    """
     del module
+    if (queries := query.shape[1] // key.shape[1]) > 1:
+        key, value = (x.repeat_interleave(queries, dim=1) for x in (key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     attended: Tensor = ShortAttention.apply(  # type: ignore[no-untyped-call]
         query, key, value, attention_mask, scale

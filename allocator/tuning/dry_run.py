@@ -7,6 +7,7 @@ from rich.console import Console
 from allocator.training.devices import see_only
 from allocator.training.throughput import choose_slots, measure_packs, measure_throughput
 from allocator.training.worker import load_splits, load_worker_backbone
+from allocator.tuning.listing import parameter_ranges
 from allocator.tuning.prepare import PreparedSearch
 from allocator.tuning.space import Variant
 
@@ -18,17 +19,8 @@ def print_dry_run(
 ) -> None:
     """Print the space, what fits the budget, and the estimated time and memory."""
     space = prepared.space
-    for name in space.choices:
-        values = ", ".join(dict.fromkeys(v.choice[name] for v in space.variants))
+    for name, values in parameter_ranges(space).items():
         console.print(f"  {name}: {values}", highlight=False, soft_wrap=True)
-    for name, distribution in space.distributions.items():
-        if name in space.choices:
-            continue
-        low, high = getattr(distribution, "low", None), getattr(distribution, "high", None)
-        scale = ", logarithmic" if getattr(distribution, "log", False) else ""
-        console.print(f"  {name}: {low:g} to {high:g}{scale}", highlight=False)
-    for name, value in space.fixed.items():
-        console.print(f"  {name}: {value:g}, fixed", highlight=False)
     for variant in space.variants:
         if variant.choice:
             console.print(" ".join(variant.choice.values()) + ":", highlight=False)

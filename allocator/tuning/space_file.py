@@ -8,9 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from allocator.adapters import AdapterSpec
-from allocator.allocation import AdapterShape, Construction, Factorization
-from allocator.config import AdapterConfig, Initialization, parse_yaml
+from allocator.allocation import Construction, Factorization
+from allocator.config import Initialization, parse_yaml
 from allocator.errors import SpaceError, unknown
 
 
@@ -49,11 +48,6 @@ class SpaceFile(BaseModel):
     scaling: Annotated[float, Field(gt=0)] = 4.0
     initialization: Initialization = "orthogonal"
     parameters: dict[str, Parameter] = {}
-
-    def spec(self, shape: AdapterShape) -> AdapterSpec:
-        """Join an adapter shape of this space with what all its adapters share."""
-        config = AdapterConfig(scaling=self.scaling, initialization=self.initialization)
-        return AdapterSpec(shape=shape, config=config)
 
     @property
     def constructions(self) -> tuple[Construction, ...]:

@@ -8,10 +8,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from allocator.adapters import AdapterSpec
+from allocator.allocation import AdapterShape
+from allocator.config import AdapterConfig
 from allocator.training.messages import Report
 from allocator.tuning.feasible_sampler import ask
 from allocator.tuning.pruning import LOSSES, PROTECTED
 from allocator.tuning.space import Params, Space
+from allocator.tuning.space_file import SpaceFile
 from allocator.tuning.study_config import StudyConfig
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -54,7 +57,7 @@ class SearchStudy:
 
     def spec(self, params: Params) -> AdapterSpec:
         """Say what the adapter of a trial is, apart from its ranks."""
-        return self.config.space.spec(self.space.variant(params).shape)
+        return adapter_spec(self.config.space, self.space.variant(params).shape)
 
     def ask(self) -> FrozenTrial:
         """Start the next trial."""
@@ -150,6 +153,12 @@ class SearchStudy:
         if retry:
             kept = {k: v for k, v in trial.user_attrs.items() if k in ("baseline", PROTECTED)}
             self.study.enqueue_trial(trial.params, user_attrs={**kept, "retry_of": trial.number})
+
+
+def adapter_spec(file: SpaceFile, shape: AdapterShape) -> AdapterSpec:
+    """Join an adapter shape of a space with what all adapters of the space share."""
+    config = AdapterConfig(scaling=file.scaling, initialization=file.initialization)
+    return AdapterSpec(shape=shape, config=config)
 
 
 def baseline_params(space: Space) -> Params:

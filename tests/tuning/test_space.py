@@ -90,6 +90,12 @@ def test_a_full_mode_is_neither_searched_nor_counted(tmp_path: Path) -> None:
         ("construction: att\n", "factorization: Field required"),
         ("construction: atq\nfactorization: tucker\n", "construction: Input should be"),
         (
+            "construction: att\nfactorization: tucker\n"
+            "parameters: {rank_input: {low: 1, hihg: 3}}\n",
+            "parameters.rank_input: unknown key 'hihg': did you mean 'high'? "
+            "known are high, log, low",
+        ),
+        (
             "construction: att\nfactorization: tucker\nparameters: {rank_inputs: 3}\n",
             "unknown parameter 'rank_inputs': did you mean 'rank_input'?",
         ),
