@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from allocator.adapters.save import load_adapter
-from allocator.adapters.spectra import mode_spectra
+from allocator.adapters.spectra import mode_metrics, mode_spectra
 from allocator.training.recipe import AdapterSection, Recipe, training_section, write_yaml
 from allocator.tuning.selection import Selection, select
 from allocator.tuning.study import SearchStudy
 
-BEST_FILE, ADAPTER_FILE, SPECTRA_FILE, TRIALS_FILE = (
+BEST_FILE, ADAPTER_FILE, SPECTRA_FILE, MODES_FILE, TRIALS_FILE = (
     "best.yaml",
     "adapter.safetensors",
     "spectra.csv",
+    "modes.csv",
     "trials.csv",
 )
 
@@ -46,6 +47,7 @@ def export_best(study: SearchStudy) -> Exported:
     shutil.copyfile(study.adapter_path(number), unfinished)
     os.replace(unfinished, study.folder / ADAPTER_FILE)
     mode_spectra(saved.adapter).to_csv(study.folder / SPECTRA_FILE, index=False)
+    mode_metrics(saved.adapter).to_csv(study.folder / MODES_FILE, index=False)
     study.study.trials_dataframe().to_csv(study.folder / TRIALS_FILE, index=False)
     path = study.folder / BEST_FILE
     write_yaml(
