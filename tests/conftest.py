@@ -23,8 +23,15 @@ from transformers import (
 )
 
 from allocator.adapters import AdapterSpec
-from allocator.allocation import AdapterShape
-from allocator.config import AdapterConfig
+from allocator.adapters.recipe import (
+    AdapterSection,
+    ModelSection,
+    Recipe,
+    TaskSection,
+    training_section,
+)
+from allocator.allocation import AdapterShape, Allocation
+from allocator.config import AdapterConfig, TrainingConfig
 from allocator.training.backbone import Backbone, load_backbone, load_tokenizer
 from allocator.training.batches import tokenize
 from allocator.training.corpus import Example, generate
@@ -180,4 +187,37 @@ def tiny_splits(tiny_source: ModelSource, small_task: TaskData) -> Splits:
         train=tokenize(small_task.train, tokenizer, max_length=64),
         scoring=tokenize(small_task.dev, tokenizer, max_length=64),
         metric=small_task.task.metric,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tiny_source: ModelSource, small_task: TaskData) -> Recipe:
+    """An allocation of the tiny BERT and the small task."""
+    ranks = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
+    allocation = Allocation(ranks=ranks, learning_rate=2e-3, core_lr_multiplier=4.0)
+    return Recipe(
+        budget=1_000,
+        num_parameters=226,
+        model=ModelSection(name=tiny_source.name, sha256=tiny_source.sha256),
+        task=TaskSection(
+            name="cola",
+            text_columns=small_task.task.text_columns,
+            labels=small_task.task.labels,
+            source=small_task.source,
+            fingerprint=small_task.fingerprint,
+            metric=small_task.task.metric,
+        ),
+        adapter=AdapterSection(
+            construction="att_qkv_depth",
+            factorization="tucker",
+            ranks=ranks,
+            targets=("query", "key", "value"),
+            scaling=4.0,
+            initialization="orthogonal",
+        ),
+        training=training_section(
+            allocation, TrainingConfig(epochs=2, max_length=64), precision="float32"
+        ),
+        scores={"held_out": 0.9},
+        study={"name": "small"},
     )
