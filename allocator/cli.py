@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from allocator import export, fetch, search, train
+from allocator import export, fetch, predict, search, train
 from allocator.command import run
 from allocator.errors import AllocatorError, unknown
 
@@ -13,6 +13,7 @@ COMMANDS = {
     "search": search.main,
     "train": train.main,
     "export": export.main,
+    "predict": predict.main,
     "fetch": fetch.main,
 }
 USAGE = f"usage: allocator {{{','.join(COMMANDS)}}} [options]; allocator <command> --help"

@@ -218,6 +218,6 @@ def tiny_recipe(tiny_source: ModelSource, small_task: TaskData) -> Recipe:
         training=training_section(
             allocation, TrainingConfig(epochs=2, max_length=64), precision="float32"
         ),
-        scores={"held_out": 0.9},
+        scores={"score": 0.9, "scored_on": "held_out"},
         study={"name": "small"},
     )
