@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from allocator import export, fetch, predict, search, train
+from allocator import export, fetch, predict, search, spaces, train
 from allocator.command import run
 from allocator.errors import AllocatorError, unknown
 
 COMMANDS = {
     "search": search.main,
+    "spaces": spaces.main,
     "train": train.main,
     "export": export.main,
     "predict": predict.main,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from allocator.config import Budget, LoraBudget
 from allocator.errors import AllocatorError
 
 INTERRUPTED = 130
@@ -64,6 +65,25 @@ def positive_integer(text: str) -> int:
     return int(text)
 
 
+def budget(text: str) -> Budget:
+    """Parse a budget: a number of parameters, or `lora:R` for as many as LoRA of rank R has."""
+    try:
+        if text.startswith("lora:"):
+            return LoraBudget(positive_integer(text.removeprefix("lora:")))
+        return positive_integer(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            "must be a positive integer, or lora:R for as many parameters as LoRA of rank R has, "
+            f"got {text!r}"
+        ) from None
+
+
+def _folder(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"must be a folder that is there, got {text!r}")
+    return Path(text)
+
+
 def model_cache() -> Path:
     """Say where fetched models are kept."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -81,7 +101,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("data")
     group.add_argument(
         "--data-dir",
-        type=Path,
+        type=_folder,
         metavar="FOLDER",
         help="folder in GLUE's layout; $ALLOCATOR_DATA_DIR names one to look at by itself",
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -18,6 +19,18 @@ DataSource = Literal["auto", "dir", "hub", "bundled"]
 SelectOn = Literal["held_out", "dev"]
 
 Model = TypeVar("Model", bound=BaseModel)
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LoraBudget:
+    """As many parameters as LoRA of this rank would have on the same sites."""
+
+    rank: int
+
+
+Budget = int | LoraBudget
+"""Largest number of trainable adapter parameters."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +80,7 @@ class SearchConfig:
     """What a user asked of one search; None where a default depends on something else.
 
     Attributes:
-        budget: Largest number of trainable adapter parameters.
+        budget: Largest number of trainable adapter parameters, or the rank of a LoRA of as many.
         task: A task's name.
         model: A packaged model's short name, a folder, or an id on the hub.
         space: A preset's name, or the path of a search-space file.
@@ -90,7 +103,7 @@ class SearchConfig:
         model_cache: Folder of fetched models.
     """
 
-    budget: int
+    budget: Budget
     task: str
     model: str
     space: str
@@ -131,16 +144,54 @@ def parse_yaml(text: str, model: type[Model], *, origin: str, error: type[Alloca
         raise error(f"{origin} is not YAML: {' '.join(str(problem).split())}") from None
     if not isinstance(content, dict):
         raise error(f"{origin} must be a YAML mapping, got {type(content).__name__}")
-    for key in content:
-        if key not in model.model_fields:
-            raise error(f"{origin}: {unknown('key', str(key), model.model_fields)}")
     try:
         return model.model_validate(content)
     except ValidationError as problem:
-        mistakes = problem.errors()
-        unknown_keys = [m for m in mistakes if m["type"] == "extra_forbidden"]
-        first = (unknown_keys or mistakes)[0]
-        # Names of validators, which pydantic puts among the keys, tell a user nothing.
-        keys = [str(part) for part in first["loc"]]
-        where = ".".join(key for key in keys if not re.search(r"[\[\]()]", key))
-        raise error(f"{origin}: {where}: {first['msg']}, got {first['input']!r}") from None
+        raise error(f"{origin}: {_first_mistake(problem, model)}") from None
+
+
+def _first_mistake(problem: ValidationError, model: type[BaseModel]) -> str:
+    """Word what is wrong; a key that is not known comes first, as it may be why others lack."""
+    mistakes = problem.errors()
+    unknown_keys = [m for m in mistakes if m["type"] in _UNKNOWN_KEY]
+    first = (unknown_keys or mistakes)[0]
+    parts = [str(part) for part in first["loc"]]
+    if unknown_keys:
+        place, known_keys = _place(model, parts[:-1])
+        message = unknown("key", parts[-1], known_keys)
+    else:
+        place, _ = _place(model, parts)
+        message = f"{first['msg']}, got {first['input']!r}"
+    return f"{place}: {message}" if place else message
+
+
+def _place(model: type, parts: Sequence[str]) -> tuple[str, set[str]]:
+    """Give the keys that lead to a mapping inside a model, and those that it may have.
+
+    The names of types and validators that pydantic puts among the keys tell a user nothing.
+    """
+    schemas, keys = {model}, []
+    for part in parts:
+        fields = {name: hint for schema in schemas for name, hint in _fields(schema).items()}
+        if part in fields:
+            schemas = set(_schemas(fields[part]))
+        elif chosen := {schema for schema in schemas if schema.__name__ == part}:
+            schemas = chosen
+            continue
+        if not re.search(r"[\[\]()]", part):
+            keys.append(part)
+    return ".".join(keys), {name for schema in schemas for name in _fields(schema)}
+
+
+def _fields(schema: type) -> dict[str, object]:
+    if issubclass(schema, BaseModel):
+        return {name: field.annotation for name, field in schema.model_fields.items()}
+    return dict(get_type_hints(schema))
+
+
+def _schemas(hint: object) -> Iterator[type]:
+    """Give the models and dataclasses that a type is made of."""
+    if isinstance(hint, type) and (issubclass(hint, BaseModel) or is_dataclass(hint)):
+        yield hint
+    for part in get_args(hint):
+        yield from _schemas(part)

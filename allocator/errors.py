@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
@@ -11,7 +12,16 @@ class AllocatorError(Exception):
 
 
 class BudgetError(AllocatorError):
-    """A budget that no allocation, or no sensible allocation, can meet."""
+    """A budget that no allocation, or no sensible allocation, can meet.
+
+    Args:
+        message: The one line.
+        smallest: The smallest budget that would do, where that is known.
+    """
+
+    def __init__(self, message: str, smallest: float = math.inf) -> None:
+        super().__init__(message)
+        self.smallest = smallest
 
 
 class SpaceError(AllocatorError):

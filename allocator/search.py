@@ -10,6 +10,7 @@ from pathlib import Path
 from allocator.command import (
     INTERRUPTED,
     add_data_options,
+    budget,
     fallback_data_dir,
     make_parser,
     model_cache,
@@ -34,10 +35,11 @@ def _add_search_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("search")
     group.add_argument(
         "--budget",
-        type=positive_integer,
+        type=budget,
         required=True,
         metavar="N",
-        help="largest number of trainable adapter parameters; the task head is not counted",
+        help="largest number of trainable adapter parameters, the task head not counted; or lora:R "
+        "for as many as LoRA of rank R has",
     )
     group.add_argument(
         "--task",
@@ -56,7 +58,10 @@ def _add_search_options(parser: argparse.ArgumentParser) -> None:
         help=f"a preset ({', '.join(preset_names())}), or a search-space file (.yaml)",
     )
     group.add_argument(
-        "--targets", metavar="A,B", help="adapted projections, in place of the space's own"
+        "--targets",
+        metavar="A,B",
+        help="adapted projections, in place of the space's own: of query, key, value, output, or "
+        "ends of linear layers' names",
     )
     group.add_argument(
         "--trials",

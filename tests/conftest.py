@@ -14,21 +14,30 @@ from tokenizers.processors import TemplateProcessing
 from transformers import (
     BertConfig,
     BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    ElectraConfig,
+    ElectraModel,
+    LlamaConfig,
+    LlamaModel,
     MPNetConfig,
     MPNetModel,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaModel,
+    XLMRobertaConfig,
+    XLMRobertaModel,
 )
 
-from allocator.adapters import AdapterSpec
+from allocator.adapters import AdapterSpec, attach
 from allocator.adapters.recipe import (
     AdapterSection,
     ModelSection,
     Recipe,
     TaskSection,
     training_section,
+    write_yaml,
 )
 from allocator.allocation import AdapterShape, Allocation
 from allocator.config import AdapterConfig, TrainingConfig
@@ -38,8 +47,17 @@ from allocator.training.corpus import Example, generate
 from allocator.training.data_sources import TaskData, load_task
 from allocator.training.loop import Splits
 from allocator.training.models import ModelSource, locate_model
+from allocator.training.trained import load_model
 
 TRAIN_SENTENCES, DEV_SENTENCES = 320, 120
+SIZES: dict[str, float | None] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 80,
+    "initializer_range": 0.2,  # so that attention is not all but uniform
+}
 SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"]  # RoBERTa and MPNet want the padding second
 
 
@@ -67,36 +85,47 @@ def small_glue(tmp_path_factory: pytest.TempPathFactory, corpus: dict[str, list[
 
 
 @pytest.fixture(scope="session")
-def tiny_models(
-    tmp_path_factory: pytest.TempPathFactory, corpus: dict[str, list[Example]]
-) -> dict[str, Path]:
-    """Folders of random models, 2 layers of 4 heads and 32 wide, by the names of their kinds.
+def words(corpus: dict[str, list[Example]]) -> dict[str, int]:
+    """Token ids of the words of the few hundred sentences."""
+    return _vocabulary([e.sentence for split in corpus.values() for e in split])
 
-    None has a classification head; the BERT has a pooler.
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory, words: dict[str, int]) -> dict[str, Path]:
+    """Folders of random encoders, 2 layers of 4 heads and 32 wide, by the names of their kinds.
+
+    None has a classification head; the BERT has a pooler. The ELECTRA's embeddings are 16 wide.
     """
     root = tmp_path_factory.mktemp("models")
-    words = _vocabulary([e.sentence for split in corpus.values() for e in split])
-    sizes: dict[str, float | None] = {
-        "vocab_size": len(words),
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-        "max_position_embeddings": 80,
-        "initializer_range": 0.2,  # so that attention is not all but uniform
-        "pad_token_id": words["<pad>"],
-    }
+    sizes = {**SIZES, "vocab_size": len(words), "pad_token_id": words["<pad>"]}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         models: dict[str, PreTrainedModel] = {
             "bert": BertModel(BertConfig.from_dict(sizes)),
             "roberta": RobertaModel(RobertaConfig.from_dict(sizes), add_pooling_layer=False),
             "mpnet": MPNetModel(MPNetConfig.from_dict(sizes), add_pooling_layer=False),
+            "xlm-roberta": XLMRobertaModel(
+                XLMRobertaConfig.from_dict(sizes), add_pooling_layer=False
+            ),
+            "electra": ElectraModel(ElectraConfig.from_dict(sizes | {"embedding_size": 16})),
+            "distilbert": DistilBertModel(DistilBertConfig.from_dict(sizes | {"hidden_dim": 64})),
         }
     for name, model in models.items():
         model.save_pretrained(root / name)
         _tokenizer(words, with_segments=name == "bert").save_pretrained(root / name)
     return {name: root / name for name in models}
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory, words: dict[str, int]) -> Path:
+    """Folder of a random decoder of 4 heads, 2 of them for keys and values, without padding."""
+    folder = tmp_path_factory.mktemp("llama")
+    sizes = {**SIZES, "vocab_size": len(words), "num_key_value_heads": 2}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        LlamaModel(LlamaConfig.from_dict(sizes)).save_pretrained(folder)
+    _tokenizer(words, with_segments=False, pad_token=None).save_pretrained(folder)
+    return folder
 
 
 def _vocabulary(sentences: list[str]) -> dict[str, int]:
@@ -108,7 +137,9 @@ def _vocabulary(sentences: list[str]) -> dict[str, int]:
     return {word: i for i, word in enumerate([*SPECIAL_TOKENS, *sorted(words)])}
 
 
-def _tokenizer(words: dict[str, int], *, with_segments: bool) -> PreTrainedTokenizerFast:
+def _tokenizer(
+    words: dict[str, int], *, with_segments: bool, pad_token: str | None = "<pad>"
+) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(WordLevel(words, unk_token="<unk>"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = Lowercase(), BertPreTokenizer()
     tokenizer.post_processor = TemplateProcessing(
@@ -120,8 +151,9 @@ def _tokenizer(words: dict[str, int], *, with_segments: bool) -> PreTrainedToken
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         cls_token="<s>",
-        pad_token="<pad>",
+        pad_token=pad_token,
         sep_token="</s>",
+        eos_token="</s>",
         unk_token="<unk>",
         model_max_length=64,
         model_input_names=["input_ids", *segments, "attention_mask"],
@@ -221,3 +253,17 @@ def tiny_recipe(tiny_source: ModelSource, small_task: TaskData) -> Recipe:
         scores={"score": 0.9, "scored_on": "held_out"},
         study={"name": "small"},
     )
+
+
+@pytest.fixture
+def tiny_study(tiny_recipe: Recipe, tmp_path: Path) -> Path:
+    """A study's folder as far as using its result needs one; its adapter's updates are random."""
+    folder = tmp_path / "studies" / "small"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").touch()
+    write_yaml(folder / "best.yaml", tiny_recipe, "A recipe.")
+    torch.manual_seed(0)
+    attached = attach(load_model(tiny_recipe), tiny_recipe)
+    torch.nn.init.normal_(attached.adapter.zero_part, std=0.2)
+    attached.save(folder / "adapter.safetensors")
+    return folder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -10,13 +10,19 @@ import torch
 from torch import nn
 
 from allocator.adapters.adapter import Adapter
+from allocator.adapters.cp import CPAdapter
 from allocator.adapters.matrix import MatrixAdapter
+from allocator.adapters.tt import TTAdapter
 from allocator.adapters.tucker import TuckerAdapter
-from allocator.allocation import AdapterShape, Allocation
+from allocator.allocation import AdapterShape, Allocation, Factorization
 from allocator.config import AdapterConfig
-from allocator.errors import SpaceError
 
-_MODULES = {"tucker": TuckerAdapter, "matrix": MatrixAdapter}
+_MODULES: Mapping[Factorization, Callable[..., Adapter]] = {
+    "tucker": TuckerAdapter,
+    "cp": CPAdapter,
+    "tt": TTAdapter,
+    "matrix": MatrixAdapter,
+}
 
 
 class ParameterGroup(TypedDict):
@@ -43,13 +49,8 @@ def build_adapter(spec: AdapterSpec, ranks: Mapping[str, int], *, seed: int) -> 
         seed: Seed of the initial values.
 
     Raises:
-        SpaceError: If the ranks do not fit the shape, or its factorization cannot be trained.
+        SpaceError: If the ranks do not fit the shape.
     """
-    if spec.shape.factorization not in _MODULES:
-        raise SpaceError(
-            f"factorization {spec.shape.factorization!r} can be counted but not trained, "
-            f"trainable are {', '.join(_MODULES)}"
-        )
     return _MODULES[spec.shape.factorization](
         spec.shape,
         ranks,

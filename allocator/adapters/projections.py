@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from allocator.allocation import BackboneShape
 from allocator.errors import ModelError
 
-# What the libraries' encoders call the projections of attention.
+ATTENTION_INPUTS = ("query", "key", "value")
+"""The targets that read one input, known to be one tensor."""
+
+# What transformers calls the projections of attention, by the ends of their names.
 PROJECTION_NAMES = {
     "query": ("query", "q", "q_lin", "q_proj"),
     "key": ("key", "k", "k_lin", "k_proj"),
     "value": ("value", "v", "v_lin", "v_proj"),
+    "output": ("attention.output.dense", "o", "out_lin", "o_proj"),
 }
 
 
@@ -25,26 +29,28 @@ def find_projections(model: nn.Module, targets: Sequence[str]) -> list[list[tupl
 
     Args:
         model: A transformer whose layers are numbered in its module names.
-        targets: `query`, `key`, `value`, or the last part of a linear layer's name in the model.
+        targets: `query`, `key`, `value`, `output`, or the end of a linear layer's name in the
+            model, such as `intermediate.dense`.
 
     Returns:
         Name and module of every projection: one list a layer, in the order of the targets.
 
     Raises:
-        ModelError: If a target names no projection in some layer, or more than one.
+        ModelError: If a target names no projection in some layer, more than one, or one that
+            another target names too.
     """
     linears = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
     layers: dict[int, dict[str, tuple[str, nn.Linear]]] = defaultdict(dict)
     for name, module in linears.items():
         number = re.search(r"\.(\d+)\.", name)
         for target in targets:
-            if number and name.rsplit(".", 1)[-1] in PROJECTION_NAMES.get(target, (target,)):
+            if number and _is_named(name, target):
                 layer = layers[int(number[1])]
                 if target in layer:
                     raise ModelError(
                         f"target {target} must name one linear layer in each layer of "
                         f"{type(model).__name__}, got {layer[target][0]} and {name}; "
-                        "choose another with --targets"
+                        "give more of its name with --targets"
                     )
                 layer[target] = (name, module)
     found = [layers[number] for number in sorted(layers)]
@@ -54,9 +60,26 @@ def find_projections(model: nn.Module, targets: Sequence[str]) -> list[list[tupl
         raise ModelError(
             f"projections {', '.join(missing)} not found in every layer of "
             f"{type(model).__name__}; its linear layers are {', '.join(kinds) or 'none'}; "
-            "choose among their last names with --targets"
+            "choose among the ends of their names with --targets"
         )
+    _require_distinct(targets, found[0])
     return [[layer[target] for target in targets] for layer in found]
+
+
+def _is_named(name: str, target: str) -> bool:
+    return any(f".{name}".endswith(f".{end}") for end in PROJECTION_NAMES.get(target, (target,)))
+
+
+def _require_distinct(targets: Sequence[str], layer: Mapping[str, tuple[str, nn.Linear]]) -> None:
+    first: dict[str, str] = {}
+    for target in targets:
+        name = layer[target][0]
+        if name in first:
+            raise ModelError(
+                f"targets must name different linear layers, got {first[name]} and {target} for "
+                f"{name}; drop one from --targets"
+            )
+        first[name] = target
 
 
 def backbone_shape(model: PreTrainedModel, targets: Sequence[str]) -> BackboneShape:
@@ -66,23 +89,33 @@ def backbone_shape(model: PreTrainedModel, targets: Sequence[str]) -> BackboneSh
         ModelError: If projections are missing, or are not all of one shape.
     """
     projections = find_projections(model, targets)
-    widths = {(p.in_features, p.out_features) for layer in projections for _, p in layer}
-    if len(widths) > 1:
+    by_shape: dict[tuple[int, int], dict[str, None]] = defaultdict(dict)  # targets in their order
+    for layer in projections:
+        for target, (_, projection) in zip(targets, layer, strict=True):
+            by_shape[projection.in_features, projection.out_features][target] = None
+    if len(by_shape) > 1:
+        shapes = (f"{i} to {o} ({', '.join(group)})" for (i, o), group in by_shape.items())
+        choices = (f"--targets {','.join(group)}" for group in by_shape.values())
         raise ModelError(
-            "adapted projections must have one shape, got "
-            f"{', '.join(f'{i} to {o}' for i, o in sorted(widths))}; choose with --targets"
+            f"adapted projections must have one shape, got {', '.join(shapes)}; "
+            f"adapt those of one shape alone: {' or '.join(choices)}"
         )
-    ((d_in, d_out),) = widths
-    heads = model.config.num_attention_heads
-    if d_out % heads:
+    ((d_in, d_out),) = by_shape
+    head_size = _head_size(model.config)
+    if d_out % head_size:
         raise ModelError(
-            f"an adapted projection must be as wide as its heads together, got {d_out} for "
-            f"{heads} heads; choose with --targets"
+            f"an adapted projection must be a whole number of heads wide, got {d_out} for heads "
+            f"of {head_size}; choose with --targets"
         )
     return BackboneShape(
         d_in=d_in,
-        heads=heads,
-        head_size=d_out // heads,
+        heads=d_out // head_size,
+        head_size=head_size,
         layers=len(projections),
         targets=tuple(targets),
     )
+
+
+def _head_size(config: PretrainedConfig) -> int:
+    given: int | None = getattr(config, "head_dim", None)
+    return given or int(config.hidden_size // config.num_attention_heads)

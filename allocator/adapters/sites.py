@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from allocator.adapters.adapter import Pairs
 from allocator.adapters.frozen import FrozenLinear
-from allocator.adapters.projections import PROJECTION_NAMES, backbone_shape, find_projections
+from allocator.adapters.projections import ATTENTION_INPUTS, backbone_shape, find_projections
 from allocator.allocation import BackboneShape
 from allocator.errors import ModelError
 
@@ -73,7 +73,8 @@ class LayerProjections(nn.Module):
             return unchanged
         a_SIR, b_SRO = self._pair
         x_SNI = x.reshape(a_SIR.shape[0], -1, x.shape[-1])
-        # What the embeddings give is the same for all slots, and so is its frozen product.
+        # What the embeddings give, normalised or not, is the same for all slots, and so is its
+        # frozen product.
         frozen = self.linear(x_SNI[0] if self.reads_embeddings else x_SNI)
         down_SNR = torch.bmm(self._drop(x_SNI), a_SIR)
         return torch.baddbmm(frozen, down_SNR, b_SRO).view(*x.shape[:-1], -1)
@@ -178,13 +179,14 @@ def adapt(model: PreTrainedModel, targets: Sequence[str]) -> Sites:
     """
     shape = backbone_shape(model, targets)
     found = find_projections(model, targets)
-    # Only the inputs of attention are known to be one tensor.
-    together = [i for i, target in enumerate(targets) if target in PROJECTION_NAMES]
-    alone = [[i] for i, target in enumerate(targets) if target not in PROJECTION_NAMES]
+    together = [i for i, target in enumerate(targets) if target in ATTENTION_INPUTS]
+    alone = [[i] for i, target in enumerate(targets) if target not in ATTENTION_INPUTS]
+    # Where layers share their weights, the first one reads more than the embeddings.
+    is_first_once = len(found) == model.config.num_hidden_layers
     groups = []
     for indices in [together, *alone] if together else alone:
         layers = [LayerProjections([layer[i][1] for i in indices]) for layer in found]
-        layers[0].reads_embeddings = indices is together
+        layers[0].reads_embeddings = indices is together and is_first_once
         groups.append(SiteGroup(targets=indices, layers=layers))
         for layer, projections in zip(found, layers, strict=True):
             for position, i in enumerate(indices):

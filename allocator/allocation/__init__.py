@@ -1,6 +1,7 @@
 """What adapters cost and which fit a budget, from numbers alone."""
 
 from allocator.allocation.allocation import Allocation
+from allocator.allocation.budget import budget_parameters
 from allocator.allocation.constructions import (
     MODES,
     BackboneShape,
@@ -25,5 +26,6 @@ __all__ = [
     "FeasibleSet",
     "Mode",
     "TensorShape",
+    "budget_parameters",
     "tensor_shape",
 ]

@@ -16,10 +16,11 @@ Construction = Literal[
     "qkv_depth",
     "att_qkv_depth",
     "sites",
+    "att_sites",
     "matrix",
 ]
 
-# Marmoret et al. 2025 (arXiv 2509.19391), and `sites` as in LoTR and FacT.
+# Marmoret et al. 2025 (arXiv 2509.19391), `sites` as in LoTR and FacT, `att_sites` as in CaRA.
 MODES: Mapping[Construction, tuple[Mode, ...]] = {
     "att": ("input", "head_dim", "heads"),
     "qkv": ("input", "output", "qkv"),
@@ -29,6 +30,7 @@ MODES: Mapping[Construction, tuple[Mode, ...]] = {
     "qkv_depth": ("input", "output", "qkv", "depth"),
     "att_qkv_depth": ("input", "head_dim", "heads", "qkv", "depth"),
     "sites": ("input", "output", "site"),
+    "att_sites": ("input", "head_dim", "heads", "site"),
     "matrix": ("input", "output"),
 }
 

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from allocator.allocation.constructions import TensorShape
+from allocator.allocation.constructions import Mode, TensorShape
 
 Factorization = Literal["tucker", "cp", "tt", "matrix"]
 Counts = npt.NDArray[np.int64]
@@ -32,12 +32,19 @@ class Formulas:
         bounds: Largest rank of each name that can add expressiveness, given the tensors.
         num_parameters: Trainable parameters of one tensor.
         is_usable: Whether no rank exceeds what the others let it use.
+        zero_mode: Mode whose factor starts at zero, or None where a core does; lambda is the
+            learning rate of what starts at zero over that of the rest.
     """
 
     rank_names: Callable[[TensorShape], tuple[str, ...]]
     bounds: Callable[[TensorShape], dict[str, int]]
     num_parameters: Callable[[TensorShape, frozenset[str], Ranks], Counts]
     is_usable: Callable[[TensorShape, frozenset[str], Ranks], Flags]
+    zero_mode: Callable[[TensorShape], Mode | None]
+
+
+def _output_side(shape: TensorShape) -> Mode:
+    return "output" if "output" in shape.dims else "head_dim"
 
 
 def _product(values: list[Counts]) -> Counts:
@@ -131,18 +138,21 @@ FACTORIZATIONS: Mapping[Factorization, Formulas] = {
         bounds=lambda shape: {str(mode): dim for mode, dim in shape.dims.items()},
         num_parameters=_tucker_parameters,
         is_usable=_tucker_usable,
+        zero_mode=lambda _: None,
     ),
     "cp": Formulas(
         rank_names=lambda _: ("rank",),
         bounds=_cp_bounds,
         num_parameters=_cp_parameters,
         is_usable=_rank_within_bounds(_cp_bounds),
+        zero_mode=_output_side,
     ),
     "tt": Formulas(
         rank_names=_bond_names,
         bounds=_tt_bounds,
         num_parameters=_tt_parameters,
         is_usable=_tt_usable,
+        zero_mode=_output_side,
     ),
     # LoRA is a CP of two modes: A and B hold one factor each.
     "matrix": Formulas(
@@ -150,5 +160,6 @@ FACTORIZATIONS: Mapping[Factorization, Formulas] = {
         bounds=_matrix_bounds,
         num_parameters=_cp_parameters,
         is_usable=_rank_within_bounds(_matrix_bounds),
+        zero_mode=_output_side,
     ),
 }

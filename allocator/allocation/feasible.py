@@ -121,7 +121,8 @@ class FeasibleSet:
             ranks = ", ".join(f"{name} {rank}" for name, rank in least.items())
             raise BudgetError(
                 f"budget must be at least {smallest:,} (the smallest {self.shape.construction} "
-                f"adapter of this space, ranks {ranks}), got {self.budget:,}"
+                f"adapter of this space, ranks {ranks}), got {self.budget:,}",
+                smallest,
             )
 
     def _drop_choices_beyond_budget(self) -> None:

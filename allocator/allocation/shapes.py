@@ -73,6 +73,16 @@ class AdapterShape:
         bounds = FACTORIZATIONS[self.factorization].bounds(self.tensor)
         return {name: bounds[name] for name in self.rank_names}
 
+    @property
+    def zero_mode(self) -> Mode | None:
+        """Mode whose factor starts at zero; None where a core starts at zero instead."""
+        return FACTORIZATIONS[self.factorization].zero_mode(self.tensor)
+
+    @property
+    def factor_modes(self) -> tuple[Mode, ...]:
+        """Modes with a trained factor that does not start at zero."""
+        return tuple(m for m in self.tensor.dims if m not in self.full_modes | {self.zero_mode})
+
     def count(self, ranks: Ranks) -> Counts:
         """Count trainable parameters, without building anything.
 

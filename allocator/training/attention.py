@@ -13,7 +13,10 @@ from transformers.masking_utils import eager_mask
 # Shapes: B sentences, H heads, T tokens, K head size
 
 SHORT_ATTENTION = "allocator_short"
-_LARGEST = 80.0  # e^80 and e^-80 are finite in bfloat16 and float32, as are their sums
+_LARGEST = 80.0  # e^80 is finite in bfloat16 and float32, as are its sums
+# What a mask hides becomes 0: products of numbers as small as e^-80 are denormal, and in float32 a
+# CPU takes many times as long for those.
+_NOTHING = 1e-30
 
 
 class ShortAttention(torch.autograd.Function):
@@ -40,8 +43,8 @@ class ShortAttention(torch.autograd.Function):
         p_BHTT = (q_BHTK @ k_BHTK.transpose(2, 3)).mul_(scaling)
         if mask is not None:
             p_BHTT += mask
-        p_BHTT = p_BHTT.clamp_(-_LARGEST, _LARGEST).exp_()
-        p_BHTT /= _row_sums(p_BHTT)
+        p_BHTT = torch.threshold_(p_BHTT.clamp_(-_LARGEST, _LARGEST).exp_(), _NOTHING, 0.0)
+        p_BHTT /= _row_sums(p_BHTT).clamp_min_(_NOTHING)
         ctx.save_for_backward(q_BHTK, k_BHTK, v_BHTK, p_BHTT)
         ctx.scaling = scaling
         return p_BHTT @ v_BHTK
@@ -79,8 +82,14 @@ def short_attention(
     scaling: float | None = None,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """Attend as transformers asks: from (B, H, T, K) each to (B, T, H, K)."""
+    """Attend as transformers asks: from (B, H, T, K) each to (B, T, H, K).
+
+    Keys and values may have fewer heads, each for several neighbouring heads of the query
+    (grouped-query attention, Ainslie et al. 2023, arXiv 2305.13245).
+    """
     del module
+    if (queries := query.shape[1] // key.shape[1]) > 1:
+        key, value = (x.repeat_interleave(queries, dim=1) for x in (key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     attended: Tensor = ShortAttention.apply(  # type: ignore[no-untyped-call]
         query, key, value, attention_mask, scale

@@ -75,7 +75,9 @@ class Copies:
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        embeddings = getattr(model, "embeddings", None)
+        # ELECTRA's embeddings are narrower than its layers.
+        names = ("embeddings_project", "embeddings")
+        embeddings = next((getattr(model, name) for name in names if hasattr(model, name)), None)
         self._copies_embeddings = isinstance(embeddings, nn.Module)
         self._slots = 1
         if isinstance(embeddings, nn.Module):
@@ -126,6 +128,7 @@ def load_backbone(
         reason = str(problem).splitlines()[0]
         raise ModelError(f"model {source.name!r} cannot be loaded: {reason}") from None
     model.requires_grad_(False).eval()
+    model.config.use_cache = False  # a decoder's, for tokens that never come
     missing = set(report["missing_keys"])
     backbone, head = split_head(model, missing)
     prefix = model.base_model_prefix

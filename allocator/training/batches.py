@@ -93,8 +93,14 @@ def tokenize(
         input_ids=encoded["input_ids"],
         token_type_ids=segments,
         labels=torch.tensor(examples.labels, dtype=torch.float32 if is_regression else torch.int64),
-        pad=(tokenizer.pad_token_id, tokenizer.pad_token_type_id),
+        pad=(_pad_token_id(tokenizer), tokenizer.pad_token_type_id),
     )
+
+
+def _pad_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Give a token to fill up batches with; where it is a word's or the end's, the mask tells."""
+    ids: tuple[int | None, ...] = (tokenizer.pad_token_id, tokenizer.eos_token_id)
+    return next((i for i in ids if i is not None), 0)
 
 
 def epoch_order(split: TokenizedSplit, batch_size: int, *, seed: int) -> list[list[int]]:

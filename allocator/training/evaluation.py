@@ -48,7 +48,11 @@ def _evaluate(
     order, answers, losses = [], [], []
     for indices, batch in in_order_of_length(split, batch_size, pack.backbone.device):
         hidden_SBTW = pack.hidden(slots, batch)
-        logits = [slot.head(h).float() for slot, h in zip(slots, hidden_SBTW, strict=True)]
+        mask = batch.inputs.get("attention_mask")
+        logits = [
+            slot.head(hidden_BTW, mask).float()
+            for slot, hidden_BTW in zip(slots, hidden_SBTW, strict=True)
+        ]
         losses.append(torch.stack([task_loss(z, batch.labels) for z in logits]) * len(indices))
         answers.append(
             torch.stack([z.squeeze(1) if is_regression else z.argmax(1) for z in logits])

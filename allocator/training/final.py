@@ -56,7 +56,12 @@ def train_recipe(
     _require_same(recipe, data)
     worker = _worker(recipe, model, data)
     backbone = load_worker_backbone(worker, see_only(visible_devices()[0], worker.threads))
-    job = Job(trial=0, allocation=recipe.allocation(), save_to=output / "adapter.safetensors")
+    job = Job(
+        trial=0,
+        spec=worker.spec,
+        allocation=recipe.allocation(),
+        save_to=output / "adapter.safetensors",
+    )
     reports: list[Report] = []
 
     def on_boundary(boundary: Boundary) -> Orders | None:
@@ -73,7 +78,6 @@ def train_recipe(
     train(
         backbone,
         load_splits(worker),
-        worker.spec,
         worker.training,
         slots=1,
         on_boundary=on_boundary,

@@ -29,8 +29,8 @@ def skip_unread_tokens(
 ) -> bool:
     """Let the last layer's feed-forward part compute the first token alone, where that suffices.
 
-    Most heads read one token. Whether this one does, its gradients say; whether the layer is built
-    so that it may be cut there, is tried.
+    Most heads read one token. Whether this one does, its gradients say; behind which part of the
+    layer the other tokens may go, is tried.
 
     Args:
         model: The backbone.
@@ -41,9 +41,6 @@ def skip_unread_tokens(
     Returns:
         Whether the other tokens are now skipped.
     """
-    attention = getattr(model.get_submodule(last_layer), "attention", None)
-    if not isinstance(attention, nn.Module):
-        return False
     draw = torch.Generator().manual_seed(0)
     inputs = {
         "input_ids": torch.randint(model.config.vocab_size, (4, 9), generator=draw).to(model.device)
@@ -51,17 +48,18 @@ def skip_unread_tokens(
     expected = hidden_states(inputs).detach()
     if not _reads_first_token_only(head, expected):
         return False
-    hook = attention.register_forward_hook(lambda _module, _inputs, output: _first_token(output))
-    try:
-        found = hidden_states(inputs).detach()
-    except RuntimeError:  # shapes no longer fit
-        found = expected
-    is_skipped = found.shape[1] == 1 and bool(
-        (found[:, 0] - expected[:, 0]).abs().max() <= _ROUNDING * expected.abs().max()
-    )
-    if not is_skipped:
+    for part in model.get_submodule(last_layer).children():
+        hook = part.register_forward_hook(lambda _module, _inputs, output: _first_token(output))
+        try:
+            found = hidden_states(inputs).detach()
+        except RuntimeError:  # shapes no longer fit
+            found = expected
+        if found.shape[1] == 1 and bool(
+            (found[:, 0] - expected[:, 0]).abs().max() <= _ROUNDING * expected.abs().max()
+        ):
+            return True
         hook.remove()
-    return is_skipped
+    return False
 
 
 def _reads_first_token_only(head: nn.Module, hidden: Tensor) -> bool:

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
 
 class HiddenStates(nn.Module):
@@ -22,11 +22,11 @@ class HiddenStates(nn.Module):
         self.pooler = pooler
         self.hidden: Tensor | None = None
 
-    def forward(self, *_: object, **__: object) -> BaseModelOutputWithPooling:
-        """Answer as a backbone would, whatever it was asked."""
+    def forward(self, *_: object, **__: object) -> BaseModelOutputWithPoolingAndCrossAttentions:
+        """Answer as a backbone would, an encoder or a decoder, whatever it was asked."""
         assert self.hidden is not None  # the head sets it before it calls the model
         pooled = self.pooler(self.hidden) if self.pooler is not None else None
-        return BaseModelOutputWithPooling(
+        return BaseModelOutputWithPoolingAndCrossAttentions(
             last_hidden_state=self.hidden,
             pooler_output=pooled,
         )
@@ -35,10 +35,12 @@ class HiddenStates(nn.Module):
 class Head(nn.Module):
     """The head of `AutoModelForSequenceClassification`, in float32, on given hidden states.
 
+    It trains as a whole; a pooler trains where the checkpoint lacked some of the head, which then
+    starts from it anew.
+
     Args:
         model: A classification model whose backbone is a `HiddenStates`.
-        fresh: Names of the parameters that the checkpoint lacked. These train, and so does a
-            pooler that fresh parameters read from: the head starts anew from it.
+        fresh: Names of the parameters that the checkpoint lacked.
     """
 
     def __init__(self, model: PreTrainedModel, fresh: frozenset[str]) -> None:
@@ -47,17 +49,28 @@ class Head(nn.Module):
         self.fresh = fresh
         stand_in = model.base_model
         assert isinstance(stand_in, HiddenStates)
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name in fresh)
-        if fresh and stand_in.pooler is not None:
-            stand_in.pooler.requires_grad_(True)
+        model.requires_grad_(True)
+        stand_in.requires_grad_(bool(fresh))
+        # A decoder's head looks in the token ids for the last one that is no padding. The mask
+        # takes their place: 1 for a token, 0 for padding.
+        model.config = copy.copy(model.config)
+        model.config.pad_token_id = 0
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Turn hidden states of shape (batch, tokens, width) into logits (batch, labels)."""
+    def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Classify sentences by their hidden states.
+
+        Args:
+            hidden: Shape (batch, tokens, width).
+            mask: Shape (batch, tokens), 0 where a token is padding; None where none is.
+
+        Returns:
+            Logits of shape (batch, labels).
+        """
         stand_in = self.model.base_model
         assert isinstance(stand_in, HiddenStates)
         stand_in.hidden = hidden.float()
-        logits = self.model(input_ids=hidden.new_zeros(hidden.shape[:2], dtype=torch.long)).logits
+        ids = hidden.new_ones(hidden.shape[:2], dtype=torch.long) if mask is None else mask
+        logits = self.model(input_ids=ids).logits
         stand_in.hidden = None
         assert isinstance(logits, Tensor)
         return logits

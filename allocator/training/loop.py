@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle, pairwise
 
-from allocator.adapters import AdapterSpec
 from allocator.config import TrainingConfig
 from allocator.training.backbone import Backbone
 from allocator.training.batches import Batch, TokenizedSplit, epoch_order
@@ -37,7 +36,6 @@ class Splits:
 def train(
     backbone: Backbone,
     splits: Splits,
-    spec: AdapterSpec,
     config: TrainingConfig,
     *,
     slots: int,
@@ -52,7 +50,6 @@ def train(
     Args:
         backbone: The frozen backbone.
         splits: What to train on and what to be scored on.
-        spec: Shape, scaling and initialisation of adapters.
         config: The recipe.
         slots: Trials that train together at most.
         on_boundary: Asked for orders at every boundary, and while nothing trains.
@@ -75,7 +72,7 @@ def train(
                 return
             runs = [run for run in runs if run.job.trial not in orders.stop]
             for job in orders.jobs:
-                slot = Slot(job.allocation, spec, backbone, config, total_steps)
+                slot = Slot(job.allocation, job.spec, backbone, config, total_steps)
                 runs.append(Run(job, slot, majority, boundaries))
         if runs:
             _train_to_boundary(pack, runs, part, splits)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from allocator.adapters import AdapterSpec
 from allocator.allocation import Allocation
 
 Ending = Literal["completed", "stopped", "diverged", "collapsed"]
@@ -18,11 +19,13 @@ class Job:
 
     Attributes:
         trial: Its number.
+        spec: What its adapter is, apart from its ranks.
         allocation: What it tries.
         save_to: Where its trained adapter goes if it is completed.
     """
 
     trial: int
+    spec: AdapterSpec
     allocation: Allocation
     save_to: Path
 

@@ -81,7 +81,7 @@ class Pack:
     def _train(self, slots: Sequence[Slot], batch: Batch) -> None:
         hidden_SBTW = self.hidden(slots, batch, dropout=self._dropout)
         losses = [
-            slot.loss(hidden_BTW, batch.labels)
+            slot.loss(hidden_BTW, batch)
             for slot, hidden_BTW in zip(slots, hidden_SBTW, strict=True)
         ]
         torch.stack(losses).sum().backward()

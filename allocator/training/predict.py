@@ -31,11 +31,12 @@ def predict(trained: Trained, lines: Iterable[str], *, origin: str) -> Iterator[
     """
     task, model = trained.recipe.task, trained.attached.model
     numbered = enumerate(lines, start=1)
-    while rows := list(islice(numbered, _BATCH)):
+    size = 1 if trained.tokenizer.pad_token_id is None else _BATCH
+    while rows := list(islice(numbered, size)):
         texts = [_texts(line, task.text_columns, f"{origin}:{number}") for number, line in rows]
         inputs = trained.tokenizer(
             *[list(column) for column in zip(*texts, strict=True)],
-            padding=True,
+            padding=size > 1,
             truncation=True,
             max_length=trained.recipe.training.max_length,
             return_tensors="pt",

@@ -19,6 +19,7 @@ from allocator.adapters import (
 from allocator.allocation import Allocation
 from allocator.config import TrainingConfig
 from allocator.training.backbone import Backbone
+from allocator.training.batches import Batch
 from allocator.training.head import Head
 
 
@@ -97,9 +98,9 @@ class Slot:
         """Compute the updates of the trial's adapter."""
         return self.adapter.pairs()
 
-    def loss(self, hidden: Tensor, labels: Tensor) -> Tensor:
-        """Compute the loss of hidden states of shape (batch, tokens, width)."""
-        return task_loss(self.head(hidden), labels)
+    def loss(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Compute the loss of a batch from its hidden states of shape (batch, tokens, width)."""
+        return task_loss(self.head(hidden, batch.inputs.get("attention_mask")), batch.labels)
 
     def update(self, loss: Tensor) -> None:
         """Take an optimizer step along the gradients of a loss; nothing waits for the device."""

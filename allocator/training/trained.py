@@ -103,15 +103,17 @@ def load_trained(folder: Path, cache: Path) -> Trained:
     silence_loading()
     recipe = read_recipe(folder / RECIPE_FILE)
     source = locate_model_of(recipe.model, cache)
-    attached = attach_saved(_load(source, recipe, {}).eval(), folder / ADAPTER_FILE)
+    model, tokenizer = _load(source, recipe, {}), load_tokenizer(source)
+    model.eval()
+    if model.config.pad_token_id is None:  # a decoder's, whose head looks for the last token
+        model.config.pad_token_id = tokenizer.pad_token_id
+    attached = attach_saved(model, folder / ADAPTER_FILE)
     if attached.adapter.ranks != recipe.adapter.ranks:
         raise CheckpointError(
             f"{folder / ADAPTER_FILE} has ranks {attached.adapter.ranks}, {RECIPE_FILE} beside it "
             f"{recipe.adapter.ranks}; run: python -m allocator.export --study {folder.name}"
         )
-    return Trained(
-        recipe=recipe, source=source, attached=attached, tokenizer=load_tokenizer(source)
-    )
+    return Trained(recipe=recipe, source=source, attached=attached, tokenizer=tokenizer)
 
 
 def _load(source: ModelSource, recipe: Recipe, changes: dict[str, float]) -> PreTrainedModel:

@@ -30,7 +30,7 @@ class WorkerConfig:
 
     Attributes:
         model: The pretrained model.
-        spec: Shape, scaling and initialisation of adapters.
+        spec: Adapters like the typical one; all are on its backbone shape.
         task: The task.
         train: What trials train on.
         scoring: What trials are scored on.
@@ -75,7 +75,7 @@ def load_worker_backbone(config: WorkerConfig, device: torch.device) -> Backbone
 
 def save_trained(config: WorkerConfig, job: Job, slot: Slot) -> None:
     """Save the adapter and the head of a trial that was completed."""
-    description = describe(config.spec, job.allocation.ranks, config.model.sha256)
+    description = describe(job.spec, job.allocation.ranks, config.model.sha256)
     save_adapter(job.save_to, slot.adapter, slot.head.trained_state(), description)
 
 
@@ -111,7 +111,6 @@ def run_worker(
         train(
             backbone,
             splits,
-            config.spec,
             config.training,
             slots=slots,
             on_boundary=on_boundary,

@@ -143,6 +143,7 @@ class Coordinator:
             jobs[place].append(
                 Job(
                     trial=trial.number,
+                    spec=self._study.spec(trial.params),
                     allocation=self._study.space.allocation(trial.params),
                     save_to=self._study.adapter_path(trial.number),
                 )

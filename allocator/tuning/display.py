@@ -35,7 +35,7 @@ def print_header(console: Console, prepared: PreparedSearch) -> None:
         "scored on": f"{len(prepared.worker.scoring):,} examples of "
         + ("the official dev split" if study.select_on == "dev" else "train, held out")
         + f"; trained on {len(prepared.worker.train):,}",
-        "space": f"{study.space_name}: {space.shape.construction}, {space.shape.factorization}, "
+        "space": f"{study.space_name}: {describe_shapes(space)}, "
         f"targets {', '.join(backbone.targets)}",
         "budget": f"{study.budget:,} parameters; {space.feasible.size:,} allocations of ranks fit",
         "study": str(prepared.folder),
@@ -64,11 +64,20 @@ def _print_banner(console: Console, prepared: PreparedSearch) -> None:
     )
 
 
+def describe_shapes(space: Space) -> str:
+    """Say what adapters a space has."""
+    if space.choices:
+        return f"{len(space.variants)} combinations of construction and factorization"
+    return f"{space.shape.construction}, {space.shape.factorization}"
+
+
 def describe_trial(space: Space, trial: FrozenTrial) -> list[str]:
     """Give ranks, lambda, learning rate and parameters of a trial, for a table's row."""
     allocation = space.allocation(trial.params)
+    shape = space.variant(trial.params).shape
+    chosen = [shape.construction, shape.factorization] if space.choices else []
     return [
-        " ".join(str(rank) for rank in allocation.ranks.values()),
+        " ".join([*chosen, *map(str, allocation.ranks.values())]),
         f"{allocation.core_lr_multiplier:.3g}",
         f"{allocation.learning_rate:.2e}",
         f"{space.num_parameters(trial.params):,}",
@@ -174,7 +183,8 @@ class LiveWatcher(QuietWatcher):
             left=self._clock.left(),
         )
         table = Table(box=None, header_style="bold")
-        modes = " ".join(self._study.space.shape.rank_names)
+        space = self._study.space
+        modes = "adapter and ranks" if space.choices else " ".join(space.shape.rank_names)
         for name in ("trial", modes, "lambda", "learning rate", "parameters", "step", "score", ""):
             table.add_column(name, justify="left" if name == "" else "right")
         for trial in trials[-_ROWS:]:

@@ -27,8 +27,9 @@ def bounds(distribution: BaseDistribution) -> tuple[float, float]:
 class Domain:
     """A space's points: one row each, one column per rank and then one per searched rate.
 
-    Fixed ranks keep their column, since the feasibility of the others depends on them. Rates
-    stand as they are; where they are sampled or compared they are placed in the unit interval.
+    Fixed ranks keep their column, since the feasibility of the others depends on them. In a space
+    of several variants the first column says which one a point belongs to. Rates stand as they
+    are; where they are sampled or compared they are placed in the unit interval.
 
     Args:
         space: The search space.
@@ -37,8 +38,11 @@ class Domain:
 
     def __init__(self, space: Space, decided: Params = MappingProxyType({})) -> None:
         self.space = space
-        self.decided = {n: v for n, v in decided.items() if n in space.distributions}
-        self.rank_names = tuple(space.rank_parameters.values())
+        self.given = dict(decided)
+        searched = set(space.distributions) - set(space.choices)
+        self.decided = {n: float(v) for n, v in decided.items() if n in searched}
+        self._variants = space.matching(decided)
+        self.rank_names = space.rank_columns
         self.rate_names = space.rate_parameters
         self.columns = self.rank_names + self.rate_names
         limits = [bounds(space.distributions[name]) for name in self.rate_names]
@@ -47,16 +51,17 @@ class Domain:
 
     def points(self, params: Sequence[Params]) -> Points:
         """Turn the parameters of n trials into points, shape (n, columns)."""
-        rows = [[{**self.space.fixed, **p}[name] for name in self.columns] for p in params]
+        rows = [
+            [*self.space.to_row(p), *({**self.space.fixed, **p}[name] for name in self.rate_names)]
+            for p in params
+        ]
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.columns))
 
-    def params(self, point: Points) -> dict[str, int | float]:
+    def params(self, point: Points) -> dict[str, int | float | str]:
         """Turn one point into the searched parameters of a trial, as Optuna types them."""
-        by_name = dict(zip(self.columns, point.tolist(), strict=True))
-        return {
-            name: round(by_name[name]) if name in self.rank_names else by_name[name]
-            for name in self.space.distributions
-        }
+        rates = dict(zip(self.rate_names, point[len(self.rank_names) :].tolist(), strict=True))
+        values = {**self.space.from_row(self.ranks(point[None])[0]), **rates}
+        return {name: values[name] for name in self.space.distributions if name in values}
 
     def ranks(self, points: Points) -> Counts:
         """Read the ranks of points, shape (n, ranks)."""
@@ -150,7 +155,8 @@ class Domain:
         return np.asarray(~same.any(axis=1))
 
     def _sample_ranks(self, n: int, rng: np.random.Generator) -> Counts:
-        if not set(self.rank_names) & set(self.decided):
+        is_free = len(self._variants) == len(self.space.variants)
+        if is_free and not set(self.rank_names) & set(self.decided):
             return self.space.feasible.sample(n, rng)
         known = self._matching(rng)
         return known[rng.integers(len(known), size=n)]
@@ -165,6 +171,8 @@ class Domain:
 
     def _has_decided(self, ranks: Counts) -> Flags:
         flags = np.ones(len(ranks), dtype=np.bool_)
+        if self.space.choices:
+            flags &= np.isin(ranks[:, 0], self._variants)
         for i, name in enumerate(self.rank_names):
             if name in self.decided:
                 flags &= ranks[:, i] == self.decided[name]

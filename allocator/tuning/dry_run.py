@@ -7,7 +7,9 @@ from rich.console import Console
 from allocator.training.devices import see_only
 from allocator.training.throughput import choose_slots, measure_packs, measure_throughput
 from allocator.training.worker import load_splits, load_worker_backbone
+from allocator.tuning.listing import parameter_ranges
 from allocator.tuning.prepare import PreparedSearch
+from allocator.tuning.space import Variant
 
 _EVALUATION = 0.4  # cost of evaluating a sentence, in those of training on it
 
@@ -17,22 +19,25 @@ def print_dry_run(
 ) -> None:
     """Print the space, what fits the budget, and the estimated time and memory."""
     space = prepared.space
-    for name, distribution in space.distributions.items():
-        low, high = getattr(distribution, "low", None), getattr(distribution, "high", None)
-        scale = ", logarithmic" if getattr(distribution, "log", False) else ""
-        console.print(f"  {name}: {low:g} to {high:g}{scale}", highlight=False)
-    for name, value in space.fixed.items():
-        console.print(f"  {name}: {value:g}, fixed", highlight=False)
-    feasible = space.feasible
+    for name, values in parameter_ranges(space).items():
+        console.print(f"  {name}: {values}", highlight=False, soft_wrap=True)
+    for variant in space.variants:
+        if variant.choice:
+            console.print(" ".join(variant.choice.values()) + ":", highlight=False)
+        _print_extremes(console, variant)
+    _print_cost(console, prepared, trials, slots)
+
+
+def _print_extremes(console: Console, variant: Variant) -> None:
+    feasible = variant.feasible
     for title, ranks in (
         ("smallest", feasible.smallest()),
         ("largest", feasible.largest()),
-        ("uniform baseline", feasible.uniform()),
+        ("uniform", feasible.uniform()),
     ):
         text = ", ".join(f"{name} {rank}" for name, rank in ranks.items())
-        count = space.shape.num_parameters(ranks)
+        count = variant.shape.num_parameters(ranks)
         console.print(f"{title}: {text}; {count:,} parameters", highlight=False, soft_wrap=True)
-    _print_cost(console, prepared, trials, slots)
 
 
 def _print_cost(console: Console, prepared: PreparedSearch, trials: int, slots: int | None) -> None:

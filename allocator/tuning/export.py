@@ -57,7 +57,7 @@ def export_best(study: SearchStudy) -> Exported:
 def _recipe(study: SearchStudy, selection: Selection) -> Recipe:
     config, best = study.config, selection.best
     allocation = study.space.allocation(best.trial.params)
-    shape = study.space.shape
+    shape = study.space.variant(best.trial.params).shape
     scores: dict[str, float | int | str] = {
         "scored_on": config.select_on,
         "score": best.trial.values[0],

@@ -6,22 +6,48 @@ import abc
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from optuna.distributions import BaseDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.samplers import BaseSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from allocator.tuning.domain import Domain, Points
 from allocator.tuning.observations import has_parameters
 from allocator.tuning.space import Space
 
 
+def ask(study: Study, space: Space) -> Trial:
+    """Start a trial that has a value for every parameter of one variant of the space."""
+    trial = study.ask()
+    for name in space.choices:
+        suggest(trial, name, space.distributions[name])
+    for name in space.searched(space.variant(trial.params)):
+        suggest(trial, name, space.distributions[name])
+    return trial
+
+
+def suggest(trial: Trial, name: str, distribution: BaseDistribution) -> None:
+    """Give a trial its value of one parameter."""
+    match distribution:
+        case CategoricalDistribution():
+            trial.suggest_categorical(name, distribution.choices)
+        case IntDistribution():
+            trial.suggest_int(name, distribution.low, distribution.high)
+        case FloatDistribution():
+            trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
+
+
 class FeasibleSampler(BaseSampler, abc.ABC):
     """A sampler with static distributions whose every suggestion is feasible.
 
     A suggestion depends on the seed, the trial's number and the study's trials alone, so that a
-    resumed study goes on as if it had never stopped. Trials must be asked for with the space's
-    distributions, `study.ask(dict(space.distributions))`, so that those in training are known.
+    resumed study goes on as if it had never stopped. Trials must be asked for with `ask`, so that
+    those in training are known.
 
     Args:
         space: The search space.
@@ -44,10 +70,11 @@ class FeasibleSampler(BaseSampler, abc.ABC):
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
-    ) -> dict[str, int | float]:
-        """Suggest a value for every parameter together, around those that were enqueued."""
+    ) -> dict[str, int | float | str]:
+        """Suggest values for all parameters of a variant, around those that were enqueued."""
+        del search_space
         decided = trial.system_attrs.get("fixed_params", {})
-        if decided.keys() >= search_space.keys():
+        if self.space.is_complete(decided):
             return {}
         domain = Domain(self.space, decided)
         return domain.params(self.suggest(study, trial, domain)[0])

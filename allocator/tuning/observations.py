@@ -61,7 +61,7 @@ def read_observations(
 
 def has_parameters(space: Space, trial: FrozenTrial) -> bool:
     """Tell whether a trial has a value for every searched parameter."""
-    return trial.params.keys() >= space.distributions.keys()
+    return space.is_complete(trial.params)
 
 
 def _scores(trial: FrozenTrial, final_step: int) -> dict[int, float]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from allocator.adapters import AdapterSpec
 from allocator.adapters.recipe import ModelSection, TaskSection
-from allocator.config import AdapterConfig, SearchConfig
+from allocator.allocation import budget_parameters
+from allocator.config import SearchConfig
 from allocator.errors import StudyError, unknown
 from allocator.training.backbone import read_backbone_shape
 from allocator.training.data_sources import TaskData, load_task
@@ -21,12 +21,13 @@ from allocator.training.precision import choose_precision
 from allocator.training.splits import split_held_out
 from allocator.training.trained import CONFIG_FILE
 from allocator.training.worker import WorkerConfig
+from allocator.tuning.build_space import build_space
 from allocator.tuning.pruning import PRUNERS
 from allocator.tuning.samplers import SAMPLERS
-from allocator.tuning.space import Space, build_space
+from allocator.tuning.space import Space
 from allocator.tuning.space_file import SpaceFile, read_space
 from allocator.tuning.storage import storage_url
-from allocator.tuning.study import baseline_params
+from allocator.tuning.study import adapter_spec, baseline_params
 from allocator.tuning.study_config import StudyConfig, read_study_config
 
 _VERSIONED = ("allocator", "torch", "transformers", "datasets", "optuna", "scipy")
@@ -67,14 +68,15 @@ def prepare(config: SearchConfig) -> PreparedSearch:
         space_file = space_file.model_copy(update={"targets": config.targets})
     model = locate_model(config.model, config.model_cache)
     backbone = read_backbone_shape(model, space_file.targets)
-    space = build_space(space_file, backbone, config.budget)
+    budget = budget_parameters(config.budget, backbone)
+    space = build_space(space_file, backbone, budget)
     data = load_task(
         config.task,
         source=config.data_source,
         data_dir=config.data_dir,
         fallback_dir=config.fallback_data_dir,
     )
-    name = config.study or _default_name(config, data)
+    name = config.study or _default_name(config, data, budget)
     folder = config.studies_dir / name
     devices = config.devices or tuple(visible_devices())
     study = _study_config(config, name, space_file, space, model, data, devices[0])
@@ -103,8 +105,8 @@ def _require_known(config: SearchConfig) -> None:
     require_devices(config.devices or ())
 
 
-def _default_name(config: SearchConfig, data: TaskData) -> str:
-    parts = [data.task.name, Path(config.model).name, config.budget]
+def _default_name(config: SearchConfig, data: TaskData, budget: int) -> str:
+    parts = [data.task.name, Path(config.model).name, budget]
     if config.space != "tenslora_plus":
         parts.append(Path(config.space).stem)
     if config.select_on == "dev":
@@ -130,7 +132,7 @@ def _study_config(
         precision = choose_precision(torch.device(device), space.shape.backbone.d_in)
     return StudyConfig(
         study=name,
-        budget=config.budget,
+        budget=space.feasible.budget,
         model=ModelSection(name=config.model, sha256=model.sha256),
         task=TaskSection(
             name=data.task.name,
@@ -164,13 +166,9 @@ def _worker_config(
         train, scoring = data.train, data.dev
     else:
         train, scoring = split_held_out(data.train, task=data.task, seed=config.training.seed)
-    file = study.space
     return WorkerConfig(
         model=model,
-        spec=AdapterSpec(
-            shape=space.shape,
-            config=AdapterConfig(scaling=file.scaling, initialization=file.initialization),
-        ),
+        spec=adapter_spec(study.space, space.shape),
         task=data.task,
         train=train,
         scoring=scoring,

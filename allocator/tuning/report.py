@@ -23,8 +23,8 @@ def print_result(console: Console, study: SearchStudy, exported: Exported, url: 
     for name, expectation in shown:
         table.add_column(f"{name} (trial {expectation.trial.number})", justify="right")
     cells = [_cells(study, expectation) for _, expectation in shown]
-    for row in cells[0]:
-        table.add_row(row, *(cell[row] for cell in cells))
+    for row in dict.fromkeys(row for cell in cells for row in cell):
+        table.add_row(row, *(cell.get(row, "") for cell in cells))
     console.print()
     console.print(table, highlight=False)
     console.print(_verdict(selection), highlight=False, soft_wrap=True)
@@ -41,7 +41,9 @@ def print_result(console: Console, study: SearchStudy, exported: Exported, url: 
 def _cells(study: SearchStudy, expectation: Expectation) -> dict[str, str]:
     trial = expectation.trial
     allocation = study.space.allocation(trial.params)
-    cells = {f"rank {name}": str(rank) for name, rank in allocation.ranks.items()}
+    shape = study.space.variant(trial.params).shape
+    cells = {"adapter": f"{shape.construction}, {shape.factorization}"}
+    cells |= {f"rank {name}": str(rank) for name, rank in allocation.ranks.items()}
     cells["lambda"] = f"{allocation.core_lr_multiplier:.3g}"
     cells["learning rate"] = f"{allocation.learning_rate:.2e}"
     cells |= {

@@ -2,158 +2,158 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
 
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from allocator.allocation import AdapterShape, Allocation, BackboneShape, FeasibleSet, Mode
-from allocator.errors import SpaceError, unknown
-from allocator.tuning.space_file import Range, SpaceFile
+from allocator.allocation import AdapterShape, Allocation, FeasibleSet
+from allocator.allocation.factorizations import Counts
+from allocator.tuning.feasible_union import VARIANT, FeasibleUnion
 
-LARGEST_RANK = 32
-DEFAULT_RATES = {
-    "core_lr_multiplier": Range(low=1, high=64, log=True),
-    "learning_rate": Range(low=1e-4, high=1e-2, log=True),
-}
-Params = Mapping[str, float]
+Params = Mapping[str, float | str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variant:
+    """One adapter shape of a space.
+
+    Attributes:
+        choice: What tells it from the others, by parameter: `construction`, `factorization`.
+        shape: The adapter shape on the backbone.
+        feasible: Feasible set of its ranks.
+        rank_parameters: Optuna's parameter name of every rank name of the shape, in its order.
+    """
+
+    choice: Mapping[str, str]
+    shape: AdapterShape
+    feasible: FeasibleSet
+    rank_parameters: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Space:
     """Everything a sampler needs to know; all its suggestions lie in `feasible`.
 
+    Most spaces have one variant. Where there are several, `construction` and `factorization` are
+    parameters, and the ranks of a trial depend on their values.
+
     Attributes:
-        shape: Adapter shape on the backbone.
-        feasible: Feasible set of the ranks.
+        variants: Adapter shapes, the baseline's first.
+        feasible: Feasible set of the ranks of all variants.
         distributions: Optuna's distribution of every searched parameter, static over a study.
         fixed: Values of the parameters that are not searched.
     """
 
-    shape: AdapterShape
-    feasible: FeasibleSet
+    variants: tuple[Variant, ...]
+    feasible: FeasibleSet | FeasibleUnion
     distributions: Mapping[str, BaseDistribution]
-    fixed: Params
+    fixed: Mapping[str, float]
 
     @property
-    def rank_parameters(self) -> dict[str, str]:
-        """Optuna's parameter name of every rank name of the shape, in the shape's order."""
-        return {name: rank_parameter(name) for name in self.shape.rank_names}
+    def shape(self) -> AdapterShape:
+        """Adapter shape of the baseline, of whose backbone all others are."""
+        return self.variants[0].shape
+
+    @property
+    def rank_parameters(self) -> Mapping[str, str]:
+        """Optuna's parameter name of every rank name of the baseline's shape, in its order."""
+        return self.variants[0].rank_parameters
+
+    @property
+    def rank_columns(self) -> tuple[str, ...]:
+        """Columns of the points of `feasible`."""
+        if isinstance(self.feasible, FeasibleUnion):
+            return self.feasible.columns
+        return tuple(self.rank_parameters.values())
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Searched parameters that tell variants apart."""
+        return tuple(
+            n for n, d in self.distributions.items() if isinstance(d, CategoricalDistribution)
+        )
 
     @property
     def rate_parameters(self) -> tuple[str, ...]:
-        """Searched parameters that are not ranks; all are positive reals."""
-        ranks = set(self.rank_parameters.values())
-        return tuple(name for name in self.distributions if name not in ranks)
+        """Searched parameters that are neither ranks nor choices; all are positive reals."""
+        others = {*self.choices, *(p for v in self.variants for p in v.rank_parameters.values())}
+        return tuple(name for name in self.distributions if name not in others)
+
+    def variant(self, params: Params) -> Variant:
+        """Find the adapter shape of a trial."""
+        for variant in self.variants:
+            if all(params.get(name) == value for name, value in variant.choice.items()):
+                return variant
+        chosen = ", ".join(f"{name} {params.get(name)}" for name in self.choices)
+        raise ValueError(f"parameters must choose a variant of the space, got {chosen}")
+
+    def searched(self, variant: Variant) -> tuple[str, ...]:
+        """List the searched parameters of a variant's trials, choices first."""
+        ranks = set(variant.rank_parameters.values())
+        wanted = {*self.choices, *ranks, *self.rate_parameters}
+        return tuple(name for name in self.distributions if name in wanted)
+
+    def is_complete(self, params: Params) -> bool:
+        """Tell whether a trial has a value for every parameter that its variant searches."""
+        chosen = {name: params.get(name) for name in self.choices}
+        return any(
+            chosen == variant.choice and params.keys() >= set(self.searched(variant))
+            for variant in self.variants
+        )
 
     def ranks(self, params: Params) -> dict[str, int]:
         """Read the ranks, by the shape's names, from a trial's parameters."""
         values = {**self.fixed, **params}
-        return {name: int(values[parameter]) for name, parameter in self.rank_parameters.items()}
+        by_rank = self.variant(params).rank_parameters
+        return {name: int(values[parameter]) for name, parameter in by_rank.items()}
 
     def num_parameters(self, params: Params) -> int:
         """Count the adapter parameters of a trial."""
-        return self.shape.num_parameters(self.ranks(params))
+        return self.variant(params).shape.num_parameters(self.ranks(params))
 
     def allocation(self, params: Params) -> Allocation:
         """Turn a trial's parameters into the allocation they stand for."""
-        values = {**self.fixed, **params}
+        rates = {
+            name: float(value)
+            for name, value in {**self.fixed, **params}.items()
+            if not isinstance(value, str)
+        }
         prefix = "lr_multiplier_"
         return Allocation(
             ranks=self.ranks(params),
-            learning_rate=values["learning_rate"],
-            core_lr_multiplier=values["core_lr_multiplier"],
+            learning_rate=rates["learning_rate"],
+            core_lr_multiplier=rates["core_lr_multiplier"],
             lr_multipliers={
                 name.removeprefix(prefix): value
-                for name, value in values.items()
+                for name, value in rates.items()
                 if name.startswith(prefix)
             },
         )
 
+    def to_row(self, params: Params) -> list[int]:
+        """Place a trial's ranks in the columns of `feasible`."""
+        values = {**self.fixed, **params}
+        variant = self.variant(params)
+        row = dict.fromkeys(self.rank_columns, 1)
+        if VARIANT in row:
+            row[VARIANT] = self.variants.index(variant) + 1
+        return list((row | {p: int(values[p]) for p in variant.rank_parameters.values()}).values())
 
-def rank_parameter(rank_name: str) -> str:
-    """Name a rank as Optuna's parameter: `rank_input` for a mode; `rank`, `bond_1` stay."""
-    return f"rank_{rank_name}" if rank_name in get_args(Mode) else rank_name
+    def from_row(self, row: Sequence[int] | Counts) -> dict[str, int | str]:
+        """Read choices and searched ranks from one point of `feasible`."""
+        values = dict(zip(self.rank_columns, map(int, row), strict=True))
+        variant = self.variants[values.get(VARIANT, 1) - 1]
+        ranks = {p: values[p] for p in variant.rank_parameters.values() if p in self.distributions}
+        return {**variant.choice, **ranks}
 
-
-def build_space(file: SpaceFile, backbone: BackboneShape, budget: int) -> Space:
-    """Place a search space on a backbone under a budget.
-
-    Raises:
-        SpaceError: If a parameter is unknown, or its range does not fit the backbone.
-        BudgetError: If nothing fits the budget.
-    """
-    full = frozenset(
-        mode for mode in get_args(Mode) if file.parameters.get(f"rank_{mode}") == "full"
-    )
-    shape = AdapterShape(
-        construction=file.construction,
-        factorization=file.factorization,
-        backbone=backbone,
-        full_modes=full,
-    )
-    searched, fixed = _searched_and_fixed(file, shape)
-    choices = {
-        name: _rank_choices(parameter, searched, fixed)
-        for name, parameter in ((n, rank_parameter(n)) for n in shape.rank_names)
-    }
-    ranks = {rank_parameter(name) for name in shape.rank_names}
-    distributions: dict[str, BaseDistribution] = {
-        name: IntDistribution(int(r.low), int(r.high))
-        if name in ranks
-        else FloatDistribution(r.low, r.high, log=r.log)
-        for name, r in searched.items()
-    }
-    return Space(
-        shape=shape,
-        feasible=FeasibleSet(shape, choices, budget),
-        distributions=distributions,
-        fixed=fixed,
-    )
-
-
-def _searched_and_fixed(
-    file: SpaceFile, shape: AdapterShape
-) -> tuple[dict[str, Range], dict[str, float]]:
-    defaults: dict[str, Range] = {
-        rank_parameter(name): Range(low=1, high=min(bound, LARGEST_RANK))
-        for name, bound in shape.rank_bounds.items()
-    } | DEFAULT_RATES
-    optional = {f"lr_multiplier_{mode}" for mode in shape.tensor.dims}
-    full = {f"rank_{mode}" for mode in shape.full_modes}
-    searched, fixed = dict(defaults), dict[str, float]()
-    for name, value in file.parameters.items():
-        if name in full:
-            continue
-        if name not in {*defaults, *optional}:
-            raise SpaceError(unknown("parameter", name, {*defaults, *optional}))
-        if isinstance(value, str):
-            raise SpaceError(f"parameter {name} must be a range or a number, got {value!r}")
-        searched.pop(name, None)
-        if isinstance(value, Range):
-            searched[name] = _within_bounds(name, value, shape)
-        else:
-            fixed[name] = value
-    return searched, fixed
-
-
-def _within_bounds(name: str, value: Range, shape: AdapterShape) -> Range:
-    bounds = {rank_parameter(n): bound for n, bound in shape.rank_bounds.items()}
-    if name not in bounds:
-        return value
-    if value.low != int(value.low) or value.high != int(value.high):
-        raise SpaceError(f"{name} must be a range of integers, got {value.low} to {value.high}")
-    if value.low > bounds[name]:
-        raise SpaceError(f"{name} can be at most {bounds[name]} on this model, got {value.low:g}")
-    return Range(low=value.low, high=min(value.high, bounds[name]))
-
-
-def _rank_choices(
-    parameter: str, searched: Mapping[str, Range], fixed: Mapping[str, float]
-) -> list[int]:
-    if parameter in searched:
-        return list(range(int(searched[parameter].low), int(searched[parameter].high) + 1))
-    if fixed[parameter] != int(fixed[parameter]):
-        raise SpaceError(f"{parameter} must be a positive integer, got {fixed[parameter]!r}")
-    return [int(fixed[parameter])]
+    def matching(self, decided: Params) -> Counts:
+        """List the variants, numbered from 1, that agree with choices that were decided."""
+        return np.array(
+            [
+                number
+                for number, variant in enumerate(self.variants, start=1)
+                if all(decided.get(name, value) == value for name, value in variant.choice.items())
+            ]
+        )

@@ -35,18 +35,31 @@ Parameter = Range | Annotated[float, Field(gt=0)] | Literal["full"]
 class SpaceFile(BaseModel):
     """What a search-space file says; `parameters` carry Optuna's parameter names.
 
-    A parameter is a range (searched), a number (fixed) or, for a Tucker rank, `full`. Parameters
+    Where `construction` or `factorization` is a list, the search chooses among them too. A
+    parameter is a range (searched), a number (fixed) or, for a Tucker rank, `full`. Parameters
     that the file does not name have the default ranges.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    construction: Construction
-    factorization: Factorization
+    construction: Construction | tuple[Construction, ...]
+    factorization: Factorization | tuple[Factorization, ...]
     targets: tuple[str, ...] = ("query", "key", "value")
     scaling: Annotated[float, Field(gt=0)] = 4.0
     initialization: Initialization = "orthogonal"
     parameters: dict[str, Parameter] = {}
+
+    @property
+    def constructions(self) -> tuple[Construction, ...]:
+        """The constructions to search over; most spaces have one."""
+        listed = self.construction
+        return listed if isinstance(listed, tuple) else (listed,)
+
+    @property
+    def factorizations(self) -> tuple[Factorization, ...]:
+        """The factorizations to search over; most spaces have one."""
+        listed = self.factorization
+        return listed if isinstance(listed, tuple) else (listed,)
 
 
 def preset_names() -> list[str]:

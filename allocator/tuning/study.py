@@ -7,9 +7,14 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from allocator.adapters import AdapterSpec
+from allocator.allocation import AdapterShape
+from allocator.config import AdapterConfig
 from allocator.training.messages import Report
+from allocator.tuning.feasible_sampler import ask
 from allocator.tuning.pruning import LOSSES, PROTECTED
 from allocator.tuning.space import Params, Space
+from allocator.tuning.space_file import SpaceFile
 from allocator.tuning.study_config import StudyConfig
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -50,9 +55,13 @@ class SearchStudy:
         """Boundaries of a whole trial."""
         return self.config.training.epochs * self.config.training.boundaries_per_epoch
 
+    def spec(self, params: Params) -> AdapterSpec:
+        """Say what the adapter of a trial is, apart from its ranks."""
+        return adapter_spec(self.config.space, self.space.variant(params).shape)
+
     def ask(self) -> FrozenTrial:
         """Start the next trial."""
-        trial = self.study.ask(dict(self.space.distributions))
+        trial = ask(self.study, self.space)
         trial.set_user_attr("num_parameters", self.space.num_parameters(trial.params))
         self._running[trial.number] = trial
         return self.study.get_trials(deepcopy=False)[trial.number]
@@ -115,7 +124,7 @@ class SearchStudy:
         """
         for trial in self.trials:
             if trial.state == TrialState.RUNNING:
-                self._break_off(trial, retry=trial.params.keys() >= self.space.distributions.keys())
+                self._break_off(trial, retry=self.space.is_complete(trial.params))
 
     def attempts(self, number: int) -> int:
         """Count how often a trial's allocation has been tried, this time included."""
@@ -146,11 +155,19 @@ class SearchStudy:
             self.study.enqueue_trial(trial.params, user_attrs={**kept, "retry_of": trial.number})
 
 
+def adapter_spec(file: SpaceFile, shape: AdapterShape) -> AdapterSpec:
+    """Join an adapter shape of a space with what all adapters of the space share."""
+    config = AdapterConfig(scaling=file.scaling, initialization=file.initialization)
+    return AdapterSpec(shape=shape, config=config)
+
+
 def baseline_params(space: Space) -> Params:
     """Give the uniform-rank baseline: lambda 1, and the middle of the learning rates' range."""
-    values: dict[str, float] = {
-        space.rank_parameters[name]: rank for name, rank in space.feasible.uniform().items()
+    first = space.variants[0]
+    values: dict[str, float | str] = {
+        first.rank_parameters[name]: rank for name, rank in first.feasible.uniform().items()
     }
+    values |= first.choice
     for name in space.rate_parameters:
         distribution = space.distributions[name]
         assert isinstance(distribution, optuna.distributions.FloatDistribution)

@@ -14,9 +14,10 @@ from optuna.storages import BaseStorage
 from allocator.adapters.recipe import write_yaml
 from allocator.errors import StorageError, StudyError
 from allocator.training.trained import CONFIG_FILE, require_study
+from allocator.tuning.build_space import build_space
 from allocator.tuning.pruning import make_pruner
 from allocator.tuning.samplers import make_sampler
-from allocator.tuning.space import Space, build_space
+from allocator.tuning.space import Space
 from allocator.tuning.storage import open_storage, storage_url
 from allocator.tuning.study import SearchStudy
 from allocator.tuning.study_config import StudyConfig, read_study_config

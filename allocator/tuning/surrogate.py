@@ -26,7 +26,8 @@ class Encoder:
     Ranks stand as logarithms: from 1 to 2 matters as much as from 16 to 32. In place of lambda
     stands the core's own learning rate, lambda times the base rate, because that product decides
     where training collapses, and one input then carries the cliff. The parameter count is an input
-    of its own, since what it costs to be large is the same whichever rank makes it so.
+    of its own, since what it costs to be large is the same whichever rank makes it so. Where a
+    space chooses among constructions or factorizations, each has an input that is 0 or 1.
 
     Args:
         space: The search space.
@@ -37,7 +38,7 @@ class Encoder:
         searched = {
             name: bounds(distribution)
             for name, distribution in space.distributions.items()
-            if not distribution.single()
+            if not distribution.single() and name not in space.choices
         }
         core = ("core_lr_multiplier", "learning_rate")
         self._inputs: dict[str, tuple[str, ...]] = {name: (name,) for name in searched}
@@ -47,6 +48,7 @@ class Encoder:
         self._low = [sum(math.log(searched[name][0]) for name in names) for names in parts]
         self._high = [sum(math.log(searched[name][1]) for name in names) for names in parts]
         self._count_ranks = any(name in searched for name in self.domain.rank_names)
+        self._choices = _one_hot(space)
 
     def encode(self, points: Points) -> Floats:
         """Encode points of shape (n, columns) as inputs of shape (n, inputs)."""
@@ -61,7 +63,19 @@ class Encoder:
             feasible = self.domain.space.feasible
             counts = feasible.counts(self.domain.ranks(points))
             inputs.append(np.log2(counts / feasible.budget) / 4 + 1)
+        if len(self._choices):
+            variants = self.domain.ranks(points)[:, 0] - 1
+            inputs += [column[variants] for column in self._choices]
         return np.stack(inputs or [np.zeros(len(points))], axis=1)
+
+
+def _one_hot(space: Space) -> list[Floats]:
+    """Encode the choices of every variant: one input of shape (variants,) for each value."""
+    return [
+        np.array([float(variant.choice[name] == value) for variant in space.variants])
+        for name in space.choices
+        for value in dict.fromkeys(variant.choice[name] for variant in space.variants)
+    ]
 
 
 class Surrogate:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from optuna.samplers import TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
@@ -34,11 +36,22 @@ class ProjectedTPESampler(FeasibleSampler):
             constant_liar=True,
             n_startup_trials=self.n_startup_trials,
         )
-        searched = {n: d for n, d in self.space.distributions.items() if not d.single()}
-        suggested = tpe.sample_relative(study, trial, searched) if searched else {}
+        # The choices first: only trials of one variant have all of its parameters.
+        chosen = self._relative(tpe, study, trial, self.space.choices)
+        if chosen:
+            domain = Domain(self.space, {**chosen, **domain.given})
+        some = domain.params(domain.sample(1, rng)[0])
+        rest = [n for n in self.space.searched(self.space.variant(some)) if n not in chosen]
+        suggested = self._relative(tpe, study, trial, rest)
         if not suggested:
             return domain.sample(1, rng)
-        single = domain.params(domain.sample(1, rng)[0])
-        point = domain.points([{**single, **suggested}])
+        point = domain.points([{**some, **suggested}])
         ranks = domain.nearest(domain.ranks(point)[0], rng)
         return domain.join(ranks[None], domain.unit_rates(point))
+
+    def _relative(
+        self, tpe: TPESampler, study: Study, trial: FrozenTrial, names: Sequence[str]
+    ) -> dict[str, float | str]:
+        searched = {n: self.space.distributions[n] for n in names}
+        searched = {n: d for n, d in searched.items() if not d.single()}
+        return tpe.sample_relative(study, trial, searched) if searched else {}

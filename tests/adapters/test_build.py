@@ -1,5 +1,3 @@
-import re
-
 import pytest
 import torch
 
@@ -14,7 +12,6 @@ from allocator.allocation import (
     Mode,
 )
 from allocator.config import AdapterConfig
-from allocator.errors import SpaceError
 
 BACKBONE = BackboneShape(d_in=12, heads=2, head_size=3, layers=4)
 NONE: frozenset[Mode] = frozenset()
@@ -82,17 +79,6 @@ def test_factors_are_named_by_the_modes_that_are_not_full() -> None:
         "output": (1, 1, 6, 3),
     }
     assert adapter.zero_part.shape == (1, 1, 2, 3, 12)
-
-
-@pytest.mark.parametrize("factorization", ["cp", "tt"])
-def test_a_factorization_that_is_only_counted_is_refused(factorization: Factorization) -> None:
-    made = spec("qkv", factorization)
-    message = (
-        f"factorization '{factorization}' can be counted but not trained, "
-        "trainable are tucker, matrix"
-    )
-    with pytest.raises(SpaceError, match=f"^{re.escape(message)}$"):
-        build_adapter(made, dict.fromkeys(made.shape.rank_names, 1), seed=0)
 
 
 def test_every_part_has_the_learning_rate_that_the_allocation_gives_it() -> None:

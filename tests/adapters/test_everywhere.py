@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -15,20 +16,29 @@ from allocator.adapters.peft_export import export_peft
 from allocator.allocation import MODES, AdapterShape, Construction, Factorization
 from allocator.config import AdapterConfig
 
-BACKBONES = ("bert", "roberta", "mpnet")
-TARGETS = ("query", "key", "value")
+ENCODERS = ("bert", "roberta", "xlm-roberta", "mpnet", "electra", "distilbert")
+TENSORS: tuple[Factorization, ...] = ("tucker", "cp", "tt")
 KINDS: list[tuple[Construction, Factorization]] = [
     ("matrix", "matrix"),
-    *((construction, "tucker") for construction in MODES if construction != "matrix"),
+    *itertools.product((c for c in MODES if c != "matrix"), TENSORS),
+]
+# On one backbone all kinds, on the others those that share most and least.
+CASES = [
+    *(("bert", *kind) for kind in KINDS),
+    *(
+        (backbone, *kind)
+        for backbone in (*ENCODERS[1:], "llama")
+        for kind in (("matrix", "matrix"), ("att_qkv_depth", "tucker"), ("sites", "tt"))
+    ),
 ]
 IDS = torch.randint(4, 100, (3, 7), generator=torch.Generator().manual_seed(0))
+PAD = 1
 LABELS = torch.tensor([0, 1, 1])
 
 pytestmark = [
     # PEFT asks a model for what transformers has renamed.
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
-    pytest.mark.parametrize("backbone", BACKBONES),
-    pytest.mark.parametrize(("construction", "factorization"), KINDS),
+    pytest.mark.parametrize(("backbone", "construction", "factorization"), CASES),
 ]
 
 
@@ -37,22 +47,27 @@ def load(folder: Path) -> PreTrainedModel:
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     assert isinstance(model, PreTrainedModel)
     model.eval()
+    model.config.pad_token_id = PAD
     return model
 
 
 @pytest.fixture
+def folder(backbone: str, tiny_models: dict[str, Path], tiny_llama: Path) -> Path:
+    return tiny_llama if backbone == "llama" else tiny_models[backbone]
+
+
+@pytest.fixture
 def attached(
-    backbone: str,
-    construction: Construction,
-    factorization: Factorization,
-    tiny_models: dict[str, Path],
+    backbone: str, construction: Construction, factorization: Factorization, folder: Path
 ) -> Attached:
     """An adapter after two steps of training on three sentences."""
-    model = load(tiny_models[backbone])
+    model = load(folder)
+    # The decoder has fewer heads for keys and values.
+    targets = ("query", "output") if backbone == "llama" else ("query", "key", "value")
     shape = AdapterShape(
         construction=construction,
         factorization=factorization,
-        backbone=backbone_shape(model, TARGETS),
+        backbone=backbone_shape(model, targets),
     )
     spec = AdapterSpec(shape=shape, config=AdapterConfig())
     ranks = {name: min(3, bound) for name, bound in shape.rank_bounds.items()}
@@ -86,10 +101,8 @@ def test_every_part_has_a_finite_gradient_after_two_steps(attached: Attached) ->
         assert parameter.grad.abs().max() > 0
 
 
-def test_merged_weights_are_the_weights_plus_the_updates(
-    attached: Attached, backbone: str, tiny_models: dict[str, Path]
-) -> None:
-    plain, expected = load(tiny_models[backbone]), logits(attached.model)
+def test_merged_weights_are_the_weights_plus_the_updates(attached: Attached, folder: Path) -> None:
+    plain, expected = load(folder), logits(attached.model)
     assert (expected - logits(plain)).abs().max() > 1e-3
     pairs = attached.adapter.pairs()
     attached.merge()
@@ -103,12 +116,11 @@ def test_merged_weights_are_the_weights_plus_the_updates(
 
 
 def test_peft_loads_the_export_with_the_same_logits(
-    attached: Attached, backbone: str, tiny_models: dict[str, Path], tmp_path: Path
+    attached: Attached, folder: Path, tmp_path: Path
 ) -> None:
     expected = logits(attached.model)
-    base_folder = tiny_models[backbone]
-    size = export_peft(attached, tmp_path, base_model=str(base_folder))
+    size = export_peft(attached, tmp_path, base_model=str(folder))
     torch.testing.assert_close(logits(attached.model), expected, rtol=0, atol=0)
-    lora = PeftModel.from_pretrained(load(base_folder), str(tmp_path))
+    lora = PeftModel.from_pretrained(load(folder), str(tmp_path))
     torch.testing.assert_close(logits(lora), expected, rtol=0, atol=1e-5)
     assert size == sum(p.numel() for n, p in lora.named_parameters() if "lora_" in n)

@@ -10,6 +10,7 @@ from transformers import (
     Dinov2Config,
     DistilBertConfig,
     ElectraConfig,
+    LlamaConfig,
     MPNetConfig,
     PretrainedConfig,
     PreTrainedModel,
@@ -24,6 +25,7 @@ from allocator.allocation import BackboneShape
 from allocator.errors import ModelError
 
 TARGETS = ("query", "key", "value")
+ALL_TARGETS = (*TARGETS, "output")
 SMALL: dict[str, int] = {
     "hidden_size": 24,
     "num_hidden_layers": 2,
@@ -41,6 +43,7 @@ CONFIGS: list[PretrainedConfig] = [
     DeiTConfig.from_dict(SMALL),
     Dinov2Config.from_dict(SMALL),
 ]
+GROUPED = LlamaConfig.from_dict(SMALL | {"num_attention_heads": 6, "num_key_value_heads": 2})
 
 
 def model_of(config: PretrainedConfig) -> PreTrainedModel:
@@ -50,16 +53,17 @@ def model_of(config: PretrainedConfig) -> PreTrainedModel:
     return model
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.model_type)
-def test_query_key_and_value_are_found_in_every_layer_of_the_known_encoders(
+@pytest.mark.parametrize("config", [*CONFIGS, GROUPED], ids=lambda config: config.model_type)
+def test_the_projections_of_attention_are_found_in_every_layer_of_the_known_models(
     config: PretrainedConfig,
 ) -> None:
-    found = find_projections(model_of(config), TARGETS)
+    found = find_projections(model_of(config), ALL_TARGETS)
     assert len(found) == 2
     for number, layer in enumerate(found):
-        names = [name for name, _ in layer]
-        assert [name.rsplit(".", 1)[-1][0] for name in names] == ["q", "k", "v"]
-        assert all(f".{number}." in f".{name}" for name in names)
+        *inputs, output = [name for name, _ in layer]
+        assert [name.rsplit(".", 1)[-1][0] for name in inputs] == ["q", "k", "v"]
+        assert re.search(r"att.*(\.output\.dense|\.o|out_lin|\.o_proj)$", output)
+        assert all(f".{number}." in f".{name}" for name in (*inputs, output))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.model_type)
@@ -85,11 +89,17 @@ def test_the_tenth_layer_comes_after_the_ninth() -> None:
     assert numbers == [[str(number)] for number in range(12)]
 
 
-def test_a_target_may_be_the_last_name_of_a_linear_layer() -> None:
-    layers = find_projections(model_of(CONFIGS[5]), ("lin1",))
+@pytest.mark.parametrize("target", ["lin1", "ffn.lin1"])
+def test_a_target_may_be_the_end_of_a_linear_layers_name(target: str) -> None:
+    layers = find_projections(model_of(CONFIGS[5]), (target,))
     assert [layer[0][0] for layer in layers] == [
         f"transformer.layer.{number}.ffn.lin1" for number in range(2)
     ]
+
+
+def test_a_name_ends_where_its_parts_do() -> None:
+    with pytest.raises(ModelError, match=r"projections fn\.lin1 not found"):
+        find_projections(model_of(CONFIGS[5]), ("fn.lin1",))
 
 
 def test_a_missing_target_is_refused_with_the_linear_layers_that_there_are() -> None:
@@ -98,7 +108,7 @@ def test_a_missing_target_is_refused_with_the_linear_layers_that_there_are() -> 
         "transformer.layer.*.attention.k_lin, transformer.layer.*.attention.out_lin, "
         "transformer.layer.*.attention.q_lin, transformer.layer.*.attention.v_lin, "
         "transformer.layer.*.ffn.lin1, transformer.layer.*.ffn.lin2; "
-        "choose among their last names with --targets"
+        "choose among the ends of their names with --targets"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
         find_projections(model_of(CONFIGS[5]), ("query", "gate", "up"))
@@ -124,19 +134,49 @@ def test_a_target_that_names_two_linear_layers_of_one_layer_is_refused() -> None
     message = (
         "target dense must name one linear layer in each layer of BertModel, got "
         "encoder.layer.0.attention.output.dense and encoder.layer.0.intermediate.dense; "
-        "choose another with --targets"
+        "give more of its name with --targets"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
         find_projections(model_of(BertConfig.from_dict(SMALL)), ("query", "dense"))
 
 
-def test_projections_of_different_shapes_are_refused() -> None:
-    message = "adapted projections must have one shape, got 24 to 24, 24 to 32; choose with"
-    with pytest.raises(ModelError, match=re.escape(message)):
-        backbone_shape(model_of(CONFIGS[5]), ("query", "lin1"))
+def test_targets_that_name_one_linear_layer_are_refused() -> None:
+    message = (
+        "targets must name different linear layers, got query and q_lin for "
+        "transformer.layer.0.attention.q_lin; drop one from --targets"
+    )
+    with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
+        find_projections(model_of(CONFIGS[5]), ("query", "key", "q_lin"))
 
 
-def test_a_projection_that_the_heads_cannot_share_is_refused() -> None:
-    message = "must be as wide as its heads together, got 32 for 3 heads; choose with --targets"
+def test_projections_of_different_shapes_are_refused_with_targets_that_would_do() -> None:
+    message = (
+        "adapted projections must have one shape, got 24 to 24 (query), 24 to 8 (key, value); "
+        "adapt those of one shape alone: --targets query or --targets key,value"
+    )
+    with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
+        backbone_shape(model_of(GROUPED), TARGETS)
+
+
+def test_grouped_keys_and_values_have_as_many_heads_as_they_are_wide() -> None:
+    model = model_of(GROUPED)
+    assert backbone_shape(model, ("query",)) == BackboneShape(
+        d_in=24, heads=6, head_size=4, layers=2, targets=("query",)
+    )
+    assert backbone_shape(model, ("key", "value")) == BackboneShape(
+        d_in=24, heads=2, head_size=4, layers=2, targets=("key", "value")
+    )
+
+
+def test_the_size_of_heads_may_be_the_models_own() -> None:
+    wide = LlamaConfig.from_dict(SMALL | {"head_dim": 16})
+    assert backbone_shape(model_of(wide), TARGETS) == BackboneShape(
+        d_in=24, heads=3, head_size=16, layers=2
+    )
+
+
+def test_a_projection_that_heads_cannot_share_is_refused() -> None:
+    message = "must be a whole number of heads wide, got 20 for heads of 8; choose with --targets"
+    model = model_of(DistilBertConfig(dim=24, n_layers=2, n_heads=3, hidden_dim=20))
     with pytest.raises(ModelError, match=message):
-        backbone_shape(model_of(CONFIGS[5]), ("lin1",))
+        backbone_shape(model, ("lin1",))

@@ -48,8 +48,8 @@ def test_copies_are_by_layer_and_by_target_where_these_are_no_modes(
     construction: Construction,
 ) -> None:
     tensor = tensor_shape(construction, BACKBONE)
-    by_layer = "depth" not in construction and construction != "sites"
-    by_target = "qkv" not in construction and construction != "sites"
+    by_layer = "depth" not in construction and "sites" not in construction
+    by_target = "qkv" not in construction and "sites" not in construction
     assert (tensor.layer_copies, tensor.target_copies) == (
         5 if by_layer else 1,
         3 if by_target else 1,

@@ -46,6 +46,7 @@ def run(model_name: str, slots: int, trials: int) -> None:
     waiting = [
         Job(
             trial=number,
+            spec=AdapterSpec(shape=shape, config=AdapterConfig()),
             allocation=Allocation(
                 ranks=dict.fromkeys(shape.rank_names, 1 + number % 8), learning_rate=1e-3
             ),
@@ -72,7 +73,6 @@ def run(model_name: str, slots: int, trials: int) -> None:
     train(
         backbone,
         Splits(train=train_split, scoring=scoring, metric=data.task.metric),
-        AdapterSpec(shape=shape, config=AdapterConfig()),
         TrainingConfig(epochs=1),
         slots=slots,
         on_boundary=on_boundary,

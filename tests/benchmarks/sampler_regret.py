@@ -23,9 +23,11 @@ from optuna.trial import Trial, TrialState
 from response_surface import ResponseSurface
 
 from allocator.allocation import BackboneShape
+from allocator.tuning.build_space import build_space
+from allocator.tuning.feasible_sampler import ask
 from allocator.tuning.observations import read_observations
 from allocator.tuning.samplers import make_sampler
-from allocator.tuning.space import Space, build_space
+from allocator.tuning.space import Space
 from allocator.tuning.space_file import read_space
 from allocator.tuning.surrogate import Surrogate
 
@@ -74,7 +76,7 @@ def run_study(
         asked = []
         for _ in range(min(batch, trials - start)):
             before = time.perf_counter()
-            asked.append(study.ask(dict(space.distributions)))
+            asked.append(ask(study, space))
             asks.append(time.perf_counter() - before)
         for trial in asked:
             train(study, trial, surface, noise)

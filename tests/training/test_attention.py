@@ -31,6 +31,20 @@ def test_short_attention_is_scaled_dot_product_attention(tokens: int, masked: bo
     torch.testing.assert_close(torch.autograd.grad((found * weights).sum(), (q, k, v)), gradients)
 
 
+def test_heads_of_keys_and_values_serve_neighbouring_heads_of_the_query() -> None:
+    draw = torch.Generator().manual_seed(0)
+    q = torch.randn(3, 6, 5, 4, generator=draw, dtype=torch.float64, requires_grad=True)
+    k, v = (
+        torch.randn(3, 2, 5, 4, generator=draw, dtype=torch.float64, requires_grad=True)
+        for _ in range(2)
+    )
+    expected = F.scaled_dot_product_attention(q, k, v, enable_gqa=True).transpose(1, 2)
+    found, _ = short_attention(nn.Identity(), q, k, v, None)
+    torch.testing.assert_close(found, expected)
+    gradients = torch.autograd.grad(expected.pow(3).sum(), (q, k, v))
+    torch.testing.assert_close(torch.autograd.grad(found.pow(3).sum(), (q, k, v)), gradients)
+
+
 def test_another_scaling_is_used() -> None:
     q, k, v = (t.detach() for t in tensors(tokens=5))
     expected = F.scaled_dot_product_attention(q, k, v, scale=0.25).transpose(1, 2)
@@ -52,3 +66,16 @@ def test_scores_of_any_size_give_finite_shares(dtype: torch.dtype) -> None:
     found, _ = short_attention(nn.Identity(), q, k, v, None)
     assert found.isfinite().all()
     assert found.abs().max() <= 1.01 * v.abs().max()
+
+
+def test_what_a_mask_hides_has_no_share_at_all_and_a_row_without_anything_to_see_is_zero() -> None:
+    q, k, v = (t.detach().float() for t in tensors(tokens=4))
+    mask = torch.zeros(3, 1, 4, 4)
+    mask[..., 2:] = torch.finfo(torch.float32).min
+    mask[:, :, 3] = torch.finfo(torch.float32).min
+    found, _ = short_attention(nn.Identity(), q, k, torch.ones_like(v), mask)
+    v[:, :, :2] = 0.0
+    hidden, _ = short_attention(nn.Identity(), q, k, v, mask)
+    assert not hidden.any()  # not even a denormal number
+    torch.testing.assert_close(found[:, :3], torch.ones_like(found[:, :3]))
+    assert not found[:, 3].any()

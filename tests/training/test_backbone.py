@@ -23,7 +23,7 @@ from allocator.training.models import ModelSource, locate_model
 
 TARGETS = ("query", "key", "value")
 CPU = torch.device("cpu")
-KINDS = ["bert", "roberta", "mpnet"]
+KINDS = ["bert", "roberta", "mpnet", "xlm-roberta", "electra", "distilbert"]
 
 
 def source_of(folder: Path) -> ModelSource:

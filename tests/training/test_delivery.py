@@ -28,8 +28,8 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 @pytest.fixture
-def trained(study: Path) -> Trained:
-    return load_trained(study, study)
+def trained(tiny_study: Path) -> Trained:
+    return load_trained(tiny_study, tiny_study)
 
 
 def logits(model: nn.Module, folder: Path) -> Tensor:

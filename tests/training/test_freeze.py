@@ -7,12 +7,20 @@ from transformers import (
     BertForSequenceClassification,
     DistilBertConfig,
     DistilBertForSequenceClassification,
+    LlamaModel,
     PreTrainedModel,
 )
 
 from allocator.adapters.frozen import FrozenLinear
 from allocator.training.freeze import freeze_linears, skip_unread_tokens
 from allocator.training.head import split_head
+
+
+class FirstTokenHead(nn.Module):
+    """Reads the first token."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden[:, 0, :2]
 
 
 class MeanHead(nn.Module):
@@ -64,7 +72,7 @@ def test_a_head_that_reads_all_tokens_gets_them(bert: BertForSequenceClassificat
     assert backbone(input_ids=torch.arange(12).view(2, 6)).last_hidden_state.shape == (2, 6, 32)
 
 
-def test_a_layer_that_cannot_be_cut_is_left_as_it_was() -> None:
+def test_a_layer_is_cut_behind_the_sum_of_attention_and_its_input() -> None:
     config = DistilBertConfig(
         vocab_size=50, dim=12, n_layers=2, n_heads=3, hidden_dim=20, max_position_embeddings=16
     )
@@ -73,5 +81,17 @@ def test_a_layer_that_cannot_be_cut_is_left_as_it_was() -> None:
     before = model(input_ids=ids).logits
     backbone, head = split_head(model, set())
     # Its attention gives no residual sum yet, so that the other tokens come back behind it.
-    assert not skip(backbone, head, "transformer.layer.1")
-    torch.testing.assert_close(head(backbone(input_ids=ids).last_hidden_state), before)
+    assert skip(backbone, head, "transformer.layer.1")
+    hidden = backbone(input_ids=ids).last_hidden_state
+    assert hidden.shape == (2, 1, 12)
+    torch.testing.assert_close(head(hidden), before)
+
+
+def test_a_layer_that_cannot_be_cut_is_left_as_it_was(tiny_llama: Path) -> None:
+    model = LlamaModel.from_pretrained(tiny_llama).eval()
+    assert isinstance(model, LlamaModel)
+    ids = torch.arange(12).view(2, 6)
+    before = model(input_ids=ids).last_hidden_state
+    # Behind both of its parts the residual sum brings the other tokens back.
+    assert not skip(model, FirstTokenHead(), "layers.1")
+    torch.testing.assert_close(model(input_ids=ids).last_hidden_state, before, rtol=0, atol=0)

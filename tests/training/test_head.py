@@ -16,8 +16,9 @@ from allocator.training.backbone import Backbone, load_backbone
 from allocator.training.head import Head, split_head
 from allocator.training.models import ModelSource
 
-KINDS = ["bert", "roberta", "mpnet"]
+KINDS = ["bert", "roberta", "mpnet", "xlm-roberta", "electra", "distilbert"]
 CLASSIFIER = {"classifier.weight", "classifier.bias"}
+TWO_LAYERS = {f"classifier.{m}.{p}" for m in ("dense", "out_proj") for p in ("weight", "bias")}
 POOLER = {"bert.pooler.dense.weight", "bert.pooler.dense.bias"}
 
 
@@ -74,27 +75,32 @@ def test_the_backbone_that_is_split_off_has_no_pooler(
 
 
 @pytest.mark.parametrize(
-    ("kind", "names", "count"),
+    ("kind", "names"),
     [
-        ("bert", CLASSIFIER | POOLER, 32 * 3 + 3 + 32 * 32 + 32),
-        (
-            "roberta",
-            {f"classifier.{m}.{p}" for m in ("dense", "out_proj") for p in ("weight", "bias")},
-            32 * 32 + 32 + 32 * 3 + 3,
-        ),
-        (
-            "mpnet",
-            {f"classifier.{m}.{p}" for m in ("dense", "out_proj") for p in ("weight", "bias")},
-            32 * 32 + 32 + 32 * 3 + 3,
-        ),
+        ("bert", CLASSIFIER | POOLER),
+        ("roberta", TWO_LAYERS),
+        ("mpnet", TWO_LAYERS),
+        ("xlm-roberta", TWO_LAYERS),
+        ("electra", TWO_LAYERS),
+        ("distilbert", CLASSIFIER | {"pre_classifier.weight", "pre_classifier.bias"}),
     ],
 )
 def test_what_the_checkpoint_lacked_trains_and_a_pooler_it_reads_from(
-    kind: str, names: set[str], count: int, tiny_models: dict[str, Path]
+    kind: str, names: set[str], tiny_models: dict[str, Path]
 ) -> None:
     head = load(tiny_models[kind]).head
     assert head.trained_state().keys() == names
-    assert head.num_parameters == count
+    assert head.num_parameters == 32 * 32 + 32 + 32 * 3 + 3
+
+
+def test_a_head_of_the_checkpoint_trains_from_its_own_values_without_the_pooler(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    model = classifier(tiny_bert)
+    model.save_pretrained(tmp_path)
+    state = trained(load(tmp_path).head.copy_fresh(3))
+    assert state.keys() == CLASSIFIER
+    assert torch.equal(state["classifier.weight"], model.get_parameter("classifier.weight"))
 
 
 def test_a_pooler_of_the_checkpoint_trains_from_its_own_values(tiny_bert: Path) -> None:

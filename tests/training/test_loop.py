@@ -1,5 +1,6 @@
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -49,7 +50,10 @@ class Loop:
         Returns:
             Reports by trial.
         """
-        jobs = [Job(trial=i, allocation=a, save_to=None) for i, a in enumerate(waiting)]  # type: ignore[arg-type]  # saved by nobody
+        jobs = [
+            Job(trial=i, spec=self.spec, allocation=a, save_to=Path())  # saved by nobody
+            for i, a in enumerate(waiting)
+        ]
         reports: dict[int, list[Report]] = {}
         self.told, self.completed = [], {}
 
@@ -71,7 +75,6 @@ class Loop:
         train(
             self.backbone,
             self.splits,
-            self.spec,
             config,
             slots=slots,
             on_boundary=on_boundary,

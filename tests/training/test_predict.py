@@ -21,8 +21,8 @@ SENTENCES = ["The dog saw the cat.", "Dog the.", "A child slept", "the old teach
 
 
 @pytest.fixture
-def trained(study: Path) -> Trained:
-    return load_trained(study, study)
+def trained(tiny_study: Path) -> Trained:
+    return load_trained(tiny_study, tiny_study)
 
 
 def answers(trained: Trained, lines: list[str]) -> list[tuple[str, ...]]:
@@ -30,9 +30,9 @@ def answers(trained: Trained, lines: list[str]) -> list[tuple[str, ...]]:
 
 
 def test_every_line_is_answered_as_the_searchs_own_model_answers_it_alone(
-    trained: Trained, study: Path, tiny_backbone: Backbone, tiny_source: ModelSource
+    trained: Trained, tiny_study: Path, tiny_backbone: Backbone, tiny_source: ModelSource
 ) -> None:
-    saved = load_adapter(study / "adapter.safetensors")
+    saved = load_adapter(tiny_study / "adapter.safetensors")
     head = tiny_backbone.head.copy_fresh(3)
     head.model.load_state_dict(dict(saved.head), strict=False)
     tiny_backbone.sites.use([saved.adapter.pairs()])
@@ -63,35 +63,35 @@ def test_a_line_without_the_tasks_texts_is_named(line: str, message: str, traine
         answers(trained, [*SENTENCES[:2], line])
 
 
-def test_pairs_are_separated_by_a_tab(trained: Trained, study: Path, tiny_recipe: Recipe) -> None:
+def test_pairs_are_separated_by_a_tab(trained: Trained, tiny_study: Path, tiny_recipe: Recipe) -> None:
     task = tiny_recipe.task.model_copy(update={"text_columns": ("premise", "hypothesis")})
-    write_yaml(study / "best.yaml", tiny_recipe.model_copy(update={"task": task}), "Pairs.")
-    pairs = load_trained(study, study)
+    write_yaml(tiny_study / "best.yaml", tiny_recipe.model_copy(update={"task": task}), "Pairs.")
+    pairs = load_trained(tiny_study, tiny_study)
     (pair,) = answers(pairs, ["The dog saw\tthe cat."])
     assert pair != answers(trained, ["The dog saw the cat."])[0]
     with pytest.raises(DataError, match=r"2 text\(s\) \(premise, hypothesis\)"):
         answers(pairs, ["The dog saw the cat."])
 
 
-def test_a_recipe_of_another_adapter_is_refused(study: Path, tiny_recipe: Recipe) -> None:
+def test_a_recipe_of_another_adapter_is_refused(tiny_study: Path, tiny_recipe: Recipe) -> None:
     ranks = {**tiny_recipe.adapter.ranks, "input": 5}
     adapter = tiny_recipe.adapter.model_copy(update={"ranks": ranks})
-    write_yaml(study / "best.yaml", tiny_recipe.model_copy(update={"adapter": adapter}), "Other.")
+    write_yaml(tiny_study / "best.yaml", tiny_recipe.model_copy(update={"adapter": adapter}), "Other.")
     with pytest.raises(CheckpointError, match=r"has ranks .* run: python -m allocator.export"):
-        load_trained(study, study)
+        load_trained(tiny_study, tiny_study)
 
 
-def test_a_study_that_is_not_there_is_named_with_those_that_are(study: Path) -> None:
-    message = f"unknown study 'smal': did you mean 'small'? known are small in {study.parent}"
+def test_a_study_that_is_not_there_is_named_with_those_that_are(tiny_study: Path) -> None:
+    message = f"unknown study 'smal': did you mean 'small'? known are small in {tiny_study.parent}"
     with pytest.raises(StudyError, match=f"^{re.escape(message)}$"):
-        load_trained(study.with_name("smal"), study)
+        load_trained(tiny_study.with_name("smal"), tiny_study)
 
 
-def test_other_weights_than_the_studys_are_refused(study: Path, tiny_recipe: Recipe) -> None:
+def test_other_weights_than_the_studys_are_refused(tiny_study: Path, tiny_recipe: Recipe) -> None:
     model = tiny_recipe.model.model_copy(update={"sha256": "c0ffee"})
-    write_yaml(study / "best.yaml", tiny_recipe.model_copy(update={"model": model}), "Other.")
+    write_yaml(tiny_study / "best.yaml", tiny_recipe.model_copy(update={"model": model}), "Other.")
     with pytest.raises(ModelError, match="must have sha256 c0ffee"):
-        load_trained(study, study)
+        load_trained(tiny_study, tiny_study)
 
 
 def test_a_recipes_model_begins_as_its_trials_do_without_dropout(

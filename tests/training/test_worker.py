@@ -11,8 +11,8 @@ import torch
 
 from allocator.adapters import AdapterSpec
 from allocator.adapters.save import load_adapter
-from allocator.allocation import Allocation
-from allocator.config import TrainingConfig
+from allocator.allocation import AdapterShape, Allocation, BackboneShape
+from allocator.config import AdapterConfig, TrainingConfig
 from allocator.errors import ModelError
 from allocator.training.backbone import Backbone
 from allocator.training.data_sources import TaskData
@@ -26,6 +26,14 @@ from allocator.training.worker import WorkerConfig, load_splits
 RANKS = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
 ALLOCATION = Allocation(ranks=RANKS, learning_rate=2e-3, core_lr_multiplier=4.0)
 TRAINING = TrainingConfig(epochs=2, max_length=64)
+SPEC = AdapterSpec(
+    shape=AdapterShape(
+        construction="att_qkv_depth",
+        factorization="tucker",
+        backbone=BackboneShape(d_in=32, heads=4, head_size=8, layers=2),
+    ),
+    config=AdapterConfig(),
+)
 Pair = tuple[ProcessWorker, ProcessWorker]
 
 
@@ -56,7 +64,12 @@ def workers(config: WorkerConfig) -> Iterator[Pair]:
 
 
 def job(number: int, folder: Path, allocation: Allocation = ALLOCATION) -> Job:
-    return Job(trial=number, allocation=allocation, save_to=folder / f"{number}.safetensors")
+    return Job(
+        trial=number,
+        spec=SPEC,
+        allocation=allocation,
+        save_to=folder / f"{number}.safetensors",
+    )
 
 
 def to_its_end(worker: ProcessWorker, *jobs: Job) -> dict[int, list[Report]]:
@@ -84,7 +97,6 @@ def test_jobs_are_trained_as_the_loop_trains_them(
     workers: Pair,
     tiny_backbone: Backbone,
     tiny_splits: Splits,
-    tiny_spec: AdapterSpec,
     tmp_path: Path,
 ) -> None:
     here: list[Report] = []
@@ -98,7 +110,6 @@ def test_jobs_are_trained_as_the_loop_trains_them(
     train(
         tiny_backbone,
         tiny_splits,
-        tiny_spec,
         TRAINING,
         slots=1,
         on_boundary=on_boundary,

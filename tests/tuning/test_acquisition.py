@@ -5,9 +5,10 @@ from scipy.stats import norm
 
 from allocator.allocation import BackboneShape
 from allocator.tuning.acquisition import NoisyExpectedImprovement, log_improvement, maximize
+from allocator.tuning.build_space import build_space
 from allocator.tuning.domain import Domain
 from allocator.tuning.observations import Observation
-from allocator.tuning.space import Space, build_space
+from allocator.tuning.space import Space
 from allocator.tuning.space_file import read_space
 from allocator.tuning.surrogate import Surrogate
 

@@ -65,6 +65,16 @@ def test_a_search_ends_with_a_best_allocation_within_the_budget(make_config: Mak
         assert words in text
 
 
+def test_a_decoder_with_grouped_keys_and_values_is_searched(
+    make_config: MakeConfig, tiny_llama: Path
+) -> None:
+    config = make_config(model=str(tiny_llama), targets=("key", "value"), trials=2)
+    text, prepared = search(config)
+    assert {trial.state for trial in trials_of(prepared)} == {TrialState.COMPLETE}
+    assert read_recipe(prepared.folder / "best.yaml").adapter.targets == ("key", "value")
+    assert "targets key, value" in " ".join(text.split())
+
+
 def test_the_same_command_again_goes_on_to_a_larger_total(make_config: MakeConfig) -> None:
     _, first = search(make_config(trials=2))
     before = seen(trials_of(first))

@@ -7,8 +7,10 @@ from optuna.trial import Trial, TrialState
 
 from allocator.allocation import BackboneShape
 from allocator.errors import AllocatorError
+from allocator.tuning.build_space import build_space
+from allocator.tuning.feasible_sampler import ask
 from allocator.tuning.samplers import SAMPLERS, FeasibleGPSampler, make_sampler
-from allocator.tuning.space import Space, build_space
+from allocator.tuning.space import Space
 from allocator.tuning.space_file import Range, SpaceFile, read_space
 
 BACKBONE = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
@@ -18,6 +20,10 @@ BUDGETS = {
     "tenslora_qkv": (20_000, 400_000),
     "lora_plus": (56_000, 900_000),
     "lora": (56_000, 900_000),
+    "lorta": (1_000, 40_000),
+    "lotr": (2_000, 200_000),
+    "tt": (1_000, 60_000),
+    "constructions": (3_000, 200_000),
 }
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -30,10 +36,6 @@ def space() -> Space:
 
 def new_study(sampler: optuna.samplers.BaseSampler) -> optuna.Study:
     return optuna.create_study(direction="maximize", sampler=sampler)
-
-
-def ask(study: optuna.Study, space: Space) -> Trial:
-    return study.ask(dict(space.distributions))
 
 
 def score(space: Space, trial: Trial) -> float:
@@ -52,7 +54,7 @@ def proceed(study: optuna.Study, space: Space, trials: int) -> list[dict[str, fl
 
 
 def is_feasible(space: Space, params: dict[str, float]) -> bool:
-    return space.feasible.contains(space.ranks(params))
+    return bool(space.feasible.mask(np.array([space.to_row(params)]))[0])
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -10,8 +10,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from allocator.allocation import BackboneShape
 from allocator.errors import StudyError
+from allocator.tuning.build_space import build_space
 from allocator.tuning.selection import select
-from allocator.tuning.space import Space, build_space
+from allocator.tuning.space import Space
 from allocator.tuning.space_file import read_space
 
 
@@ -24,7 +25,7 @@ def space() -> Space:
 def trial_of(
     space: Space, rate: float, score: float, *, ending: str = "completed", **attributes: object
 ) -> FrozenTrial:
-    ranks = {space.rank_parameters[n]: r for n, r in space.feasible.uniform().items()}
+    ranks = {space.rank_parameters[n]: r for n, r in space.variants[0].feasible.uniform().items()}
     return create_trial(
         params={**ranks, "core_lr_multiplier": 4.0, "learning_rate": rate},
         distributions=dict(space.distributions),

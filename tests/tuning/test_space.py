@@ -9,7 +9,8 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from allocator.allocation import BackboneShape
 from allocator.errors import BudgetError, SpaceError
-from allocator.tuning.space import Space, build_space
+from allocator.tuning.build_space import build_space
+from allocator.tuning.space import Space
 from allocator.tuning.space_file import preset_names, read_space
 
 ROBERTA = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
@@ -25,7 +26,7 @@ def space_of(text: str, tmp_path: Path, budget: int = 40_000) -> Space:
 @pytest.mark.parametrize("preset", preset_names())
 def test_every_preset_has_allocations_within_a_generous_budget(preset: str) -> None:
     space = build_space(read_space(preset), ROBERTA, 1_000_000)
-    ranks = space.feasible.uniform()
+    ranks = space.variants[0].feasible.uniform()
     assert space.shape.num_parameters(ranks) <= 1_000_000
     assert set(space.rank_parameters.values()) <= {*space.distributions, *space.fixed}
 
@@ -88,6 +89,12 @@ def test_a_full_mode_is_neither_searched_nor_counted(tmp_path: Path) -> None:
         ),
         ("construction: att\n", "factorization: Field required"),
         ("construction: atq\nfactorization: tucker\n", "construction: Input should be"),
+        (
+            "construction: att\nfactorization: tucker\n"
+            "parameters: {rank_input: {low: 1, hihg: 3}}\n",
+            "parameters.rank_input: unknown key 'hihg': did you mean 'high'? "
+            "known are high, log, low",
+        ),
         (
             "construction: att\nfactorization: tucker\nparameters: {rank_inputs: 3}\n",
             "unknown parameter 'rank_inputs': did you mean 'rank_input'?",

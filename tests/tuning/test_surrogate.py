@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from allocator.allocation import BackboneShape
+from allocator.tuning.build_space import build_space
 from allocator.tuning.domain import Domain
 from allocator.tuning.observations import Observation
-from allocator.tuning.space import Params, Space, build_space
+from allocator.tuning.space import Params, Space
 from allocator.tuning.space_file import read_space
 from allocator.tuning.surrogate import Encoder, Surrogate, raise_floor
 
@@ -28,9 +29,10 @@ def observe(
 
 
 def smooth_score(params: Params) -> float:
-    rate = np.log(params["learning_rate"] / 1e-3)
-    core = np.log(params["core_lr_multiplier"] * params["learning_rate"] / 5e-3)
-    return float(0.5 - 0.02 * rate**2 - 0.01 * core**2 + 0.02 * np.log2(params["rank_depth"]))
+    rate, multiplier = float(params["learning_rate"]), float(params["core_lr_multiplier"])
+    core = np.log(multiplier * rate / 5e-3)
+    depth = np.log2(float(params["rank_depth"]))
+    return float(0.5 - 0.02 * np.log(rate / 1e-3) ** 2 - 0.01 * core**2 + 0.02 * depth)
 
 
 def test_one_observation_is_the_prior_mean(space: Space) -> None:
@@ -72,7 +74,8 @@ def test_the_posterior_mean_shrinks_a_lucky_score(space: Space) -> None:
     scores = np.array(true) + noise
     scores[lucky] = max(true) + 0.02
     near = [
-        {**params[lucky], "learning_rate": params[lucky]["learning_rate"] * k} for k in (0.9, 1.1)
+        {**params[lucky], "learning_rate": float(params[lucky]["learning_rate"]) * k}
+        for k in (0.9, 1.1)
     ]
     observations = [
         Observation(params=p, fidelity=1.0, score=s)

@@ -1,0 +1,44 @@
+"""`python -m allocator.spaces`: list search spaces, and what of them fits a model and a budget."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from allocator.command import budget, make_parser, model_cache, run
+from allocator.tuning.space_file import preset_names, read_space
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """List the named spaces, or all presets."""
+    parser = make_parser(
+        "spaces", "List search spaces, and what of them fits a model and a budget."
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="a preset or a .yaml file; all presets by default"
+    )
+    parser.add_argument(
+        "--model", default="minilm", help="a packaged model, a folder, or an id on the hub"
+    )
+    parser.add_argument(
+        "--budget",
+        type=budget,
+        default=40_000,
+        metavar="N",
+        help="adapter parameters, or lora:R for as many as LoRA of rank R has",
+    )
+    arguments = parser.parse_args(argv)
+    spaces = {name: read_space(name) for name in arguments.names or preset_names()}
+    # Imported here, so that --help and mistakes in names do not wait for torch.
+    from rich.console import Console  # noqa: PLC0415
+
+    from allocator.training.models import locate_model  # noqa: PLC0415
+    from allocator.tuning.listing import print_spaces  # noqa: PLC0415
+
+    model = locate_model(arguments.model, model_cache())
+    print_spaces(Console(), spaces, model, arguments.budget)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

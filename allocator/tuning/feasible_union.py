@@ -1,0 +1,77 @@
+"""The feasible sets of several adapter shapes as one, where a space searches over shapes too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from allocator.allocation import ENUMERATION_LIMIT, FeasibleSet
+from allocator.allocation.factorizations import Counts, Flags
+
+VARIANT = "variant"
+
+
+class FeasibleUnion:
+    """Points of several feasible sets, told apart by their first column.
+
+    A point's first column is the number of its set, from 1; the others are the parameters of all
+    sets. A parameter that a point's own set does not have stands at 1, which adds nothing to any
+    logarithm.
+
+    Args:
+        sets: The feasible sets; all have one budget.
+        names: For each set, the parameter name of every rank name of its shape.
+    """
+
+    def __init__(self, sets: Sequence[FeasibleSet], names: Sequence[Mapping[str, str]]) -> None:
+        self.budget = sets[0].budget
+        self.columns = (VARIANT, *dict.fromkeys(p for by_rank in names for p in by_rank.values()))
+        self.size = sum(feasible.size for feasible in sets)
+        self._sets = sets
+        self._at = [
+            np.array([self.columns.index(by_rank[name]) for name in feasible.names])
+            for feasible, by_rank in zip(sets, names, strict=True)
+        ]
+
+    @cached_property
+    def points(self) -> Counts | None:
+        """All points, shape (size, columns), or None where there are over a million."""
+        listed = [feasible.points for feasible in self._sets]
+        if self.size > ENUMERATION_LIMIT or any(points is None for points in listed):
+            return None
+        return np.concatenate([self._place(i, p) for i, p in enumerate(listed) if p is not None])
+
+    def mask(self, points: Counts) -> Flags:
+        """Tell which points of shape (n, columns) are feasible, shape (n,)."""
+        flags = np.zeros(len(points), dtype=np.bool_)
+        for i, feasible in enumerate(self._sets):
+            own = np.flatnonzero(points[:, 0] == i + 1)
+            others = np.setdiff1d(np.arange(1, len(self.columns)), self._at[i])
+            flags[own] = feasible.mask(points[own][:, self._at[i]])
+            flags[own] &= (points[own][:, others] == 1).all(axis=1)
+        return flags
+
+    def sample(self, n: int, rng: np.random.Generator) -> Counts:
+        """Draw `n` points, shape (n, columns): a set at random, and a point of it at random."""
+        drawn = rng.integers(len(self._sets), size=n)
+        points = np.empty((n, len(self.columns)), dtype=np.int64)
+        for i, feasible in enumerate(self._sets):
+            rows = np.flatnonzero(drawn == i)
+            points[rows] = self._place(i, feasible.sample(len(rows), rng))
+        return points
+
+    def counts(self, points: Counts) -> Counts:
+        """Trainable parameters of points of shape (n, columns), shape (n,)."""
+        counts = np.zeros(len(points), dtype=np.int64)
+        for i, feasible in enumerate(self._sets):
+            own = np.flatnonzero(points[:, 0] == i + 1)
+            counts[own] = feasible.counts(points[own][:, self._at[i]])
+        return counts
+
+    def _place(self, i: int, ranks: Counts) -> Counts:
+        points = np.ones((len(ranks), len(self.columns)), dtype=np.int64)
+        points[:, 0] = i + 1
+        points[:, self._at[i]] = ranks
+        return points
