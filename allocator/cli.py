@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from allocator import export, fetch, search, spaces, train
+from allocator import export, fetch, predict, search, spaces, train
 from allocator.command import run
 from allocator.errors import AllocatorError, unknown
 
@@ -14,6 +14,7 @@ COMMANDS = {
     "spaces": spaces.main,
     "train": train.main,
     "export": export.main,
+    "predict": predict.main,
     "fetch": fetch.main,
 }
 USAGE = f"usage: allocator {{{','.join(COMMANDS)}}} [options]; allocator <command> --help"

@@ -1,29 +1,65 @@
-"""`python -m allocator.export`: write a study's best allocation and adapter again."""
+"""`python -m allocator.export`: write a study's best allocation and adapter, in several formats."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
-from allocator.command import make_parser, run
+from allocator.command import make_parser, model_cache, run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Choose again among the completed trials of a study, and write its files."""
-    parser = make_parser("export", "Write a study's best allocation and adapter again.")
+    """Write the study's own files again, or its best adapter for other tools."""
+    parser = make_parser("export", "Write a study's best allocation and adapter.")
     parser.add_argument("--study", required=True, metavar="NAME", help="a study's name")
     parser.add_argument(
         "--studies-dir", type=Path, default=Path("studies"), metavar="FOLDER", help="of all studies"
     )
     parser.add_argument("--storage", metavar="URL", help="the storage that the search was given")
+    parser.add_argument(
+        "--format",
+        choices=("yaml", "peft", "merged"),
+        default="yaml",
+        help="yaml chooses again among all trials and writes the study's own files; peft writes "
+        "the adapter as a standard LoRA, merged as part of a plain model",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="of peft and merged, new or empty (default: in the study's folder)",
+    )
     arguments = parser.parse_args(argv)
+    folder: Path = arguments.studies_dir / arguments.study
+    if arguments.format == "yaml":
+        if arguments.output is not None:
+            parser.error("--output goes with --format peft or merged; yaml is the study's own")
+        _choose_again(folder, arguments.storage)
+    else:
+        _deliver(folder, arguments.format, arguments.output or folder / arguments.format)
+    return 0
+
+
+def _choose_again(folder: Path, storage: str | None) -> None:
     from allocator.tuning.export import export_best  # noqa: PLC0415
     from allocator.tuning.study_folder import load_study  # noqa: PLC0415
 
-    with load_study(arguments.studies_dir / arguments.study, arguments.storage) as study:
+    with load_study(folder, storage) as study:
         print(export_best(study).path)
-    return 0
+
+
+def _deliver(folder: Path, how: Literal["peft", "merged"], output: Path) -> None:
+    from allocator.training.delivery import deliver  # noqa: PLC0415
+    from allocator.training.trained import load_trained  # noqa: PLC0415
+
+    delivered = deliver(load_trained(folder, model_cache()), how, output)
+    print(output)
+    size = f"the adapter has {delivered.adapter_parameters:,} parameters"
+    if how == "peft":
+        size += f", as a LoRA {delivered.exported_parameters:,}"
+    print(f"{size}; the head is not counted")
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, metavar="N", help="in place of the recipe's own")
     add_data_options(parser)
     arguments = parser.parse_args(argv)
+    from allocator.adapters.recipe import read_recipe  # noqa: PLC0415
     from allocator.training.final import train_recipe  # noqa: PLC0415
-    from allocator.training.recipe import read_recipe  # noqa: PLC0415
 
     recipe = read_recipe(arguments.config)
     if arguments.seed is not None:

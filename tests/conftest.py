@@ -30,15 +30,24 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from allocator.adapters import AdapterSpec
-from allocator.allocation import AdapterShape
-from allocator.config import AdapterConfig
+from allocator.adapters import AdapterSpec, attach
+from allocator.adapters.recipe import (
+    AdapterSection,
+    ModelSection,
+    Recipe,
+    TaskSection,
+    training_section,
+    write_yaml,
+)
+from allocator.allocation import AdapterShape, Allocation
+from allocator.config import AdapterConfig, TrainingConfig
 from allocator.training.backbone import Backbone, load_backbone, load_tokenizer
 from allocator.training.batches import tokenize
 from allocator.training.corpus import Example, generate
 from allocator.training.data_sources import TaskData, load_task
 from allocator.training.loop import Splits
 from allocator.training.models import ModelSource, locate_model
+from allocator.training.trained import load_model
 
 TRAIN_SENTENCES, DEV_SENTENCES = 320, 120
 SIZES: dict[str, float | None] = {
@@ -211,3 +220,50 @@ def tiny_splits(tiny_source: ModelSource, small_task: TaskData) -> Splits:
         scoring=tokenize(small_task.dev, tokenizer, max_length=64),
         metric=small_task.task.metric,
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tiny_source: ModelSource, small_task: TaskData) -> Recipe:
+    """An allocation of the tiny BERT and the small task."""
+    ranks = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
+    allocation = Allocation(ranks=ranks, learning_rate=2e-3, core_lr_multiplier=4.0)
+    return Recipe(
+        budget=1_000,
+        num_parameters=226,
+        model=ModelSection(name=tiny_source.name, sha256=tiny_source.sha256),
+        task=TaskSection(
+            name="cola",
+            text_columns=small_task.task.text_columns,
+            labels=small_task.task.labels,
+            source=small_task.source,
+            fingerprint=small_task.fingerprint,
+            metric=small_task.task.metric,
+        ),
+        adapter=AdapterSection(
+            construction="att_qkv_depth",
+            factorization="tucker",
+            ranks=ranks,
+            targets=("query", "key", "value"),
+            scaling=4.0,
+            initialization="orthogonal",
+        ),
+        training=training_section(
+            allocation, TrainingConfig(epochs=2, max_length=64), precision="float32"
+        ),
+        scores={"score": 0.9, "scored_on": "held_out"},
+        study={"name": "small"},
+    )
+
+
+@pytest.fixture
+def tiny_study(tiny_recipe: Recipe, tmp_path: Path) -> Path:
+    """A study's folder as far as using its result needs one; its adapter's updates are random."""
+    folder = tmp_path / "studies" / "small"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").touch()
+    write_yaml(folder / "best.yaml", tiny_recipe, "A recipe.")
+    torch.manual_seed(0)
+    attached = attach(load_model(tiny_recipe), tiny_recipe)
+    torch.nn.init.normal_(attached.adapter.zero_part, std=0.2)
+    attached.save(folder / "adapter.safetensors")
+    return folder

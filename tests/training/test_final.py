@@ -7,55 +7,18 @@ import pytest
 import torch
 from sklearn.metrics import matthews_corrcoef
 
+from allocator.adapters.recipe import Recipe, read_recipe
 from allocator.adapters.save import load_adapter
-from allocator.allocation import Allocation
-from allocator.config import TrainingConfig
 from allocator.errors import ModelError, SpaceError, TaskError
 from allocator.training.backbone import Backbone
-from allocator.training.data_sources import TaskData
 from allocator.training.final import train_recipe
 from allocator.training.loop import Splits
 from allocator.training.messages import Report
-from allocator.training.models import ModelSource
-from allocator.training.recipe import (
-    AdapterSection,
-    ModelSection,
-    Recipe,
-    TaskSection,
-    read_recipe,
-    training_section,
-)
-
-RANKS = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
-ALLOCATION = Allocation(ranks=RANKS, learning_rate=2e-3, core_lr_multiplier=4.0)
 
 
 @pytest.fixture
-def recipe(tiny_source: ModelSource, small_task: TaskData) -> Recipe:
-    return Recipe(
-        budget=1_000,
-        num_parameters=300,
-        model=ModelSection(name=tiny_source.name, sha256=tiny_source.sha256),
-        task=TaskSection(
-            name="cola",
-            source=small_task.source,
-            fingerprint=small_task.fingerprint,
-            metric=small_task.task.metric,
-        ),
-        adapter=AdapterSection(
-            construction="att_qkv_depth",
-            factorization="tucker",
-            ranks=RANKS,
-            targets=("query", "key", "value"),
-            scaling=4.0,
-            initialization="orthogonal",
-        ),
-        training=training_section(
-            ALLOCATION, TrainingConfig(epochs=2, max_length=64), precision="float32"
-        ),
-        scores={"held_out": 0.9},
-        study={"name": "small"},
-    )
+def recipe(tiny_recipe: Recipe) -> Recipe:
+    return tiny_recipe
 
 
 @pytest.fixture

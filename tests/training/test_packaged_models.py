@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from allocator.adapters.weights import sha256_of
 from allocator.errors import ModelError
 from allocator.training import packaged_models
 from allocator.training.packaged_models import (
@@ -15,7 +16,6 @@ from allocator.training.packaged_models import (
     PackagedModel,
     fetch,
     packaged_folder,
-    sha256_of,
 )
 
 WEIGHTS = bytes(range(256)) * 20

@@ -17,10 +17,10 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
+from allocator.adapters.recipe import read_recipe
 from allocator.adapters.save import load_adapter
 from allocator.config import SearchConfig
 from allocator.training.process_worker import ProcessWorker
-from allocator.training.recipe import read_recipe
 from allocator.tuning.coordinator import Coordinator
 from allocator.tuning.display import QuietWatcher
 from allocator.tuning.export import export_best

@@ -5,10 +5,7 @@ import pytest
 import yaml
 
 from allocator.adapters import AdapterSpec
-from allocator.allocation import AdapterShape, Allocation, BackboneShape
-from allocator.config import AdapterConfig, TrainingConfig
-from allocator.errors import CheckpointError
-from allocator.training.recipe import (
+from allocator.adapters.recipe import (
     AdapterSection,
     ModelSection,
     Recipe,
@@ -17,6 +14,9 @@ from allocator.training.recipe import (
     training_section,
     write_yaml,
 )
+from allocator.allocation import AdapterShape, Allocation, BackboneShape
+from allocator.config import AdapterConfig, TrainingConfig
+from allocator.errors import CheckpointError
 
 BACKBONE = BackboneShape(d_in=32, heads=4, head_size=8, layers=2, targets=("query", "value"))
 ALLOCATION = Allocation(
@@ -33,7 +33,12 @@ RECIPE = Recipe(
     num_parameters=1_234,
     model=ModelSection(name="minilm", sha256="c0ffee"),
     task=TaskSection(
-        name="cola", source="dir:/data", fingerprint="0123", metric="matthews_correlation"
+        name="cola",
+        text_columns=("sentence",),
+        labels=("0", "1"),
+        source="dir:/data",
+        fingerprint="0123",
+        metric="matthews_correlation",
     ),
     adapter=AdapterSection(
         construction="sites",

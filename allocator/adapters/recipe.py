@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from allocator.adapters import AdapterSpec
+from allocator.adapters.build import AdapterSpec
 from allocator.allocation import (
     AdapterShape,
     Allocation,
@@ -36,9 +36,14 @@ class ModelSection(_Section):
 
 
 class TaskSection(_Section):
-    """The task, where its data came from, and the hash of all its texts and labels."""
+    """The task, where its data came from, and the hash of all its texts and labels.
+
+    `labels` are the names of its classes in the order of the head's outputs; none for scores.
+    """
 
     name: str
+    text_columns: tuple[str, ...]
+    labels: tuple[str, ...]
     source: str
     fingerprint: str
     metric: str
@@ -106,11 +111,11 @@ class Recipe(_Section):
     study: dict[str, int | str] = {}
     versions: dict[str, str] = {}
 
-    def allocation(self) -> Allocation:
-        """Give the choice that the search made."""
+    def allocation(self, learning_rate: float | None = None) -> Allocation:
+        """Give the choice that the search made, at another base learning rate if one is given."""
         return Allocation(
             ranks=self.adapter.ranks,
-            learning_rate=self.training.learning_rate,
+            learning_rate=learning_rate or self.training.learning_rate,
             core_lr_multiplier=self.training.core_lr_multiplier,
             lr_multipliers=self.training.lr_multipliers,
         )
@@ -130,12 +135,13 @@ def training_section(
     )
 
 
-def read_recipe(path: Path) -> Recipe:
+def read_recipe(path: Path | str) -> Recipe:
     """Read a recipe.
 
     Raises:
         CheckpointError: If the file is missing or breaks the schema.
     """
+    path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist")
     try:

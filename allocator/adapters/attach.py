@@ -1,0 +1,233 @@
+"""Attaches an adapter to a model in memory, which then trains in any loop, Trainer included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+from allocator.adapters.adapter import Adapter, Pairs
+from allocator.adapters.build import AdapterSpec, ParameterGroup, build_adapter, parameter_groups
+from allocator.adapters.projections import backbone_shape, find_projections
+from allocator.adapters.recipe import Recipe
+from allocator.adapters.save import describe, load_adapter, require_shapes, save_adapter
+from allocator.adapters.weights import sha256_of_model
+from allocator.errors import CheckpointError, ModelError
+
+# Shapes: I input width, R bottleneck rank, O output width
+
+_SUBMODULE = "allocator"
+
+
+class Updates:
+    """The updates of all sites, computed once a forward pass.
+
+    Args:
+        adapter: Where they come from.
+        dropout: Share of a site's inputs that its update does not see while the model trains.
+    """
+
+    def __init__(self, adapter: Adapter, dropout: float) -> None:
+        self.adapter, self.dropout = adapter, dropout
+        self.pairs: Pairs | None = None
+
+    def refresh(self, *_: object) -> None:
+        """Compute the updates anew: a forward pre-hook of the backbone.
+
+        They are kept until the next forward pass, because a backward pass that recomputes layers
+        (gradient checkpointing) needs them again.
+        """
+        self.pairs = self.adapter.pairs()
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out what belongs to one forward pass, so that a model can be copied."""
+        return {**self.__dict__, "pairs": None}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiteUpdate:
+    """Adds its update to what one projection gives: a forward hook."""
+
+    updates: Updates
+    layer: int
+    target: int
+
+    def __call__(self, projection: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        """Give `x W^T + b + (x A) B`."""
+        assert self.updates.pairs is not None  # set when the backbone's forward pass began
+        a_IR, b_RO = self.updates.pairs.site(self.layer, self.target)
+        x = F.dropout(inputs[0], self.updates.dropout, projection.training)
+        return output + x @ a_IR.to(x) @ b_RO.to(x)
+
+
+class Attached:
+    """An adapter on a model: what trains, how it is saved, and how it is taken off again.
+
+    The model keeps its modules, its weights, their precision and their device. Its backbone is
+    frozen; the adapter, a submodule of the model, and the head train. The adapter is in float32.
+
+    Args:
+        model: A model with a head, or a bare backbone.
+        adapter: The adapter; it moves to the model's device.
+        spec: Shape, scaling and initialisation of the adapter.
+        dropout: Share of a site's inputs that its update does not see while the model trains.
+
+    Attributes:
+        model: The model.
+        adapter: Its adapter.
+
+    Raises:
+        ModelError: If the model has an adapter already.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, adapter: Adapter, spec: AdapterSpec, *, dropout: float = 0.0
+    ) -> None:
+        if hasattr(model, _SUBMODULE):
+            raise ModelError(f"{type(model).__name__} has an adapter; detach it first")
+        self.model, self.spec = model, spec
+        self._trained_before = {n: p.requires_grad for n, p in model.named_parameters()}
+        model.requires_grad_(False)
+        for parameter in _head(model).values():
+            parameter.requires_grad_(True)
+        self._head_before = {name: value.clone() for name, value in self.head_state().items()}
+        self.adapter: Adapter = adapter.to(model.device)
+        model.add_module(_SUBMODULE, self.adapter)
+        updates = Updates(self.adapter, dropout)
+        self.projections = find_projections(model, spec.shape.backbone.targets)
+        self._hooks = [model.base_model.register_forward_pre_hook(updates.refresh)]
+        for layer, projections in enumerate(self.projections):
+            for target, (_, projection) in enumerate(projections):
+                update = SiteUpdate(updates=updates, layer=layer, target=target)
+                self._hooks.append(projection.register_forward_hook(update))
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable parameters of the adapter; the head is not counted."""
+        return self.adapter.num_parameters
+
+    def head_state(self) -> dict[str, Tensor]:
+        """Give the head's parameters by their names in the model."""
+        return {name: parameter.detach() for name, parameter in _head(self.model).items()}
+
+    def parameter_groups(
+        self, recipe: Recipe, *, learning_rate: float | None = None
+    ) -> list[ParameterGroup]:
+        """Group all that trains by learning rate, for a torch optimizer.
+
+        Args:
+            recipe: Lambda, the multipliers of the modes, and the head's learning rate.
+            learning_rate: Base learning rate of the adapter, in place of the recipe's.
+
+        Returns:
+            One group for the zero-initialised part, one for every factor, one for the head.
+        """
+        groups = parameter_groups(self.adapter, recipe.allocation(learning_rate))
+        head = list(_head(self.model).values())
+        rate = recipe.training.head_learning_rate
+        return [*groups, {"params": head, "lr": rate}] if head else groups
+
+    def save(self, path: Path | str) -> None:
+        """Write the adapter and the head as a safetensors file that says what it is."""
+        sha256 = sha256_of_model(self.model)
+        description = describe(self.spec, self.adapter.ranks, sha256)
+        save_adapter(Path(path), self.adapter, self.head_state(), description)
+
+    def detach(self) -> None:
+        """Take the adapter off: the model, its head included, is what it was before."""
+        state = self.head_state()
+        for name, value in self._head_before.items():
+            state[name].copy_(value)
+        self._unhook()
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Add the updates to the model's weights, keep the trained head, take the adapter off."""
+        pairs = self.adapter.pairs()
+        for layer, projections in enumerate(self.projections):
+            for target, (_, projection) in enumerate(projections):
+                a_IR, b_RO = pairs.site(layer, target)
+                weight_OI = projection.weight
+                weight_OI.copy_(weight_OI.float() + (a_IR @ b_RO).T.to(weight_OI.device))
+        self._unhook()
+
+    def _unhook(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        delattr(self.model, _SUBMODULE)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(self._trained_before[name])
+
+
+def attach(model: PreTrainedModel, recipe: Recipe) -> Attached:
+    """Attach a fresh adapter of a recipe's allocation, which changes nothing until it trains.
+
+    Args:
+        model: Any supported model; it need not be the recipe's.
+        recipe: As `read_recipe` gives it.
+
+    Raises:
+        ModelError: If the model lacks the recipe's targets, or has an adapter already.
+        SpaceError: If the recipe's ranks do not fit its construction.
+    """
+    spec = recipe.adapter.spec(backbone_shape(model, recipe.adapter.targets))
+    adapter = build_adapter(spec, recipe.adapter.ranks, seed=recipe.training.seed)
+    return Attached(model, adapter, spec, dropout=recipe.training.dropout)
+
+
+def attach_saved(model: PreTrainedModel, path: Path | str) -> Attached:
+    """Attach a trained adapter with its head.
+
+    Args:
+        model: The model that it was trained on.
+        path: A file that a search or `Attached.save` wrote.
+
+    Raises:
+        CheckpointError: If the file is damaged, or belongs to another model.
+        ModelError: If the model lacks the adapter's targets, or has an adapter already.
+    """
+    path = Path(path)
+    saved = load_adapter(path)
+    found, made_for = sha256_of_model(model), saved.description.model_sha256
+    if found and made_for and found != made_for:
+        raise CheckpointError(
+            f"{path} was trained on weights with sha256 {made_for}, got a model with {found}; "
+            "load the model that it was trained on"
+        )
+    spec = saved.description.spec
+    shape = backbone_shape(model, spec.shape.backbone.targets)
+    if shape != spec.shape.backbone:
+        raise CheckpointError(f"{path} fits {spec.shape.backbone}, got a model of {shape}")
+    parameters = dict(model.named_parameters())
+    require_shapes(path, saved.head, {n: parameters[n] for n in saved.head if n in parameters})
+    attached = Attached(model, saved.adapter, spec)
+    with torch.no_grad():
+        for name, value in saved.head.items():
+            parameters[name].copy_(value)
+    return attached
+
+
+def _head(model: PreTrainedModel) -> dict[str, nn.Parameter]:
+    """Find what trains beside an adapter: all outside of the backbone, and the pooler it reads."""
+    if model.base_model is model:
+        return {}
+    prefix = f"{model.base_model_prefix}."
+    return {name: p for name, p in model.named_parameters() if _is_head(name, prefix)}
+
+
+def _is_head(name: str, prefix: str) -> bool:
+    if name.startswith(f"{_SUBMODULE}."):
+        return False
+    return not name.startswith(prefix) or name.startswith(f"{prefix}pooler.")
+
+
+def head_modules(names: Iterable[str], prefix: str) -> list[str]:
+    """Name the modules that hold a head's parameters: children of the model, and the pooler."""
+    pooler = f"{prefix}.pooler"
+    modules = (pooler if n.startswith(f"{pooler}.") else n.split(".", 1)[0] for n in names)
+    return sorted(set(modules))

@@ -1,0 +1,131 @@
+"""A trained adapter on its own pretrained model, ready to answer or to be handed on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from allocator.adapters import Attached, Recipe, attach_saved, read_recipe
+from allocator.adapters.recipe import ModelSection
+from allocator.errors import CheckpointError, ModelError, StudyError, unknown
+from allocator.training.backbone import load_tokenizer
+from allocator.training.models import ModelSource, locate_model, read_config, silence_loading
+
+CONFIG_FILE, RECIPE_FILE, ADAPTER_FILE = "config.yaml", "best.yaml", "adapter.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """What a study found, in memory.
+
+    Attributes:
+        recipe: How it was trained, and how it scored.
+        source: The pretrained model.
+        attached: The trained adapter and head, on the model.
+        tokenizer: The model's tokenizer.
+    """
+
+    recipe: Recipe
+    source: ModelSource
+    attached: Attached
+    tokenizer: PreTrainedTokenizerBase
+
+
+def require_study(folder: Path) -> None:
+    """Refuse a study that is not there.
+
+    Raises:
+        StudyError: Naming the studies that are.
+    """
+    if not folder.is_dir():
+        known = [path.parent.name for path in folder.parent.glob(f"*/{CONFIG_FILE}")]
+        raise StudyError(f"{unknown('study', folder.name, known)} in {folder.parent}")
+
+
+def locate_model_of(section: ModelSection, cache: Path) -> ModelSource:
+    """Find the model that a recipe was made with.
+
+    Raises:
+        ModelError: If it is nowhere, or has other weights now.
+    """
+    source = locate_model(section.name, cache)
+    if source.sha256 != section.sha256:
+        raise ModelError(
+            f"model {source.name!r} must have sha256 {section.sha256}, got {source.sha256}; "
+            "the recipe was made with other weights"
+        )
+    return source
+
+
+def load_model(recipe: Recipe, cache: Path | None = None) -> PreTrainedModel:
+    """Load the pretrained model of a recipe with a fresh head, as its trials began.
+
+    Dropout is off, as it is in a search: a frozen model does not overfit. The model is in float32
+    on the CPU.
+
+    Args:
+        recipe: As `read_recipe` gives it.
+        cache: Folder of models that `allocator fetch` brought.
+
+    Raises:
+        ModelError: If the model is nowhere, or has other weights now.
+    """
+    source = locate_model_of(recipe.model, cache or Path.home() / ".cache" / "allocator")
+    config = read_config(source)
+    no_dropout = {
+        name: 0.0
+        for name, value in config.to_dict().items()
+        if "dropout" in name and isinstance(value, float)
+    }
+    return _load(source, recipe, no_dropout)
+
+
+def load_trained(folder: Path, cache: Path) -> Trained:
+    """Load the best adapter of a study onto its model.
+
+    Args:
+        folder: The study's folder.
+        cache: Folder of fetched models.
+
+    Raises:
+        StudyError: If there is no such study.
+        CheckpointError: If the recipe or the adapter is missing, damaged, or not the other's.
+        ModelError: If the model is nowhere, or has other weights now.
+    """
+    require_study(folder)
+    silence_loading()
+    recipe = read_recipe(folder / RECIPE_FILE)
+    source = locate_model_of(recipe.model, cache)
+    model, tokenizer = _load(source, recipe, {}), load_tokenizer(source)
+    model.eval()
+    if model.config.pad_token_id is None:  # a decoder's, whose head looks for the last token
+        model.config.pad_token_id = tokenizer.pad_token_id
+    attached = attach_saved(model, folder / ADAPTER_FILE)
+    if attached.adapter.ranks != recipe.adapter.ranks:
+        raise CheckpointError(
+            f"{folder / ADAPTER_FILE} has ranks {attached.adapter.ranks}, {RECIPE_FILE} beside it "
+            f"{recipe.adapter.ranks}; run: python -m allocator.export --study {folder.name}"
+        )
+    return Trained(recipe=recipe, source=source, attached=attached, tokenizer=tokenizer)
+
+
+def _load(source: ModelSource, recipe: Recipe, changes: dict[str, float]) -> PreTrainedModel:
+    labels = dict(enumerate(recipe.task.labels)) or {0: "score"}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            source.folder,
+            id2label=labels,
+            label2id={label: number for number, label in labels.items()},
+            dtype=torch.float32,
+            **changes,
+        )
+    assert isinstance(model, PreTrainedModel)
+    return model

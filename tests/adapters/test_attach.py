@@ -1,0 +1,277 @@
+"""An adapter on a user's own model: what it computes, what trains, and how it comes off."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
+
+from allocator.adapters import Attached, Recipe, attach, attach_saved
+from allocator.adapters.save import load_adapter
+from allocator.adapters.sites import adapt
+from allocator.errors import CheckpointError, ModelError
+
+IDS = torch.randint(4, 100, (3, 7), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def model(tiny_bert: Path) -> PreTrainedModel:
+    return load(tiny_bert)
+
+
+def load(folder: Path, num_labels: int = 2) -> PreTrainedModel:
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=num_labels)
+    assert isinstance(model, PreTrainedModel)
+    model.eval()
+    return model
+
+
+def logits(model: PreTrainedModel) -> Tensor:
+    with torch.no_grad():
+        found = model(input_ids=IDS).logits
+    assert isinstance(found, Tensor)
+    return found
+
+
+def fill(attached: Attached, seed: int = 1) -> Attached:
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        attached.adapter.zero_part.normal_(std=0.2, generator=draw)
+        for parameter in attached.head_state().values():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=draw))
+    return attached
+
+
+def train_step(model: PreTrainedModel) -> dict[str, Tensor]:
+    model.zero_grad()
+    model(input_ids=IDS, labels=torch.tensor([0, 1, 1])).loss.backward()
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def state(model: PreTrainedModel) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def test_a_fresh_adapter_changes_no_logit(model: PreTrainedModel, tiny_recipe: Recipe) -> None:
+    before = logits(model)
+    attach(model, tiny_recipe)
+    torch.testing.assert_close(logits(model), before, rtol=0, atol=0)
+
+
+def test_an_attached_adapter_computes_what_the_search_trains(
+    tiny_bert: Path, tiny_recipe: Recipe
+) -> None:
+    bare = AutoModel.from_pretrained(tiny_bert, attn_implementation="eager").eval()
+    packed = copy.deepcopy(bare).requires_grad_(False)
+    sites = adapt(packed, tiny_recipe.adapter.targets)
+    attached = fill(attach(bare, tiny_recipe))
+    sites.use([attached.adapter.pairs()])
+    torch.testing.assert_close(
+        bare(input_ids=IDS).last_hidden_state, packed(input_ids=IDS).last_hidden_state
+    )
+
+
+def test_the_backbone_is_frozen_and_adapter_pooler_and_head_train(
+    model: PreTrainedModel, tiny_recipe: Recipe
+) -> None:
+    attached = fill(attach(model, tiny_recipe))
+    gradients = train_step(model)
+    adapter = {f"allocator.{name}" for name, _ in attached.adapter.named_parameters()}
+    head = {f"{m}.{p}" for m in ("classifier", "bert.pooler.dense") for p in ("weight", "bias")}
+    assert gradients.keys() == adapter | head
+    assert all(gradient.abs().max() > 0 for gradient in gradients.values())
+
+
+def test_the_model_lists_the_adapters_parameters_once(
+    model: PreTrainedModel, tiny_recipe: Recipe
+) -> None:
+    before, weights = sum(p.numel() for p in model.parameters()), state(model)
+    attached = attach(model, tiny_recipe)
+    assert sum(p.numel() for p in model.parameters()) == before + attached.num_parameters
+    assert attached.num_parameters == tiny_recipe.num_parameters
+    after = state(model)
+    assert all(torch.equal(after[name], value) for name, value in weights.items())
+    assert {n for n in after if n not in weights} == {
+        f"allocator.{name}" for name in attached.adapter.state_dict()
+    }
+
+
+def test_updates_are_computed_once_a_forward_pass(
+    model: PreTrainedModel, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attached = attach(model, tiny_recipe)
+    pairs = Mock(wraps=attached.adapter.pairs)
+    monkeypatch.setattr(attached.adapter, "pairs", pairs)
+    logits(model)
+    assert pairs.call_count == 1
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(
+    model: PreTrainedModel, tiny_recipe: Recipe
+) -> None:
+    fill(attach(model, tiny_recipe))
+    model.train()
+    without_dropout(model)
+    expected = train_step(model)
+    model.activation_checkpointing_enable()
+    torch.testing.assert_close(train_step(model), expected)
+
+
+def without_dropout(model: PreTrainedModel) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+
+
+def test_gradients_accumulate_over_forward_passes_with_evaluations_between(
+    model: PreTrainedModel, tiny_recipe: Recipe
+) -> None:
+    fill(attach(model, tiny_recipe))
+    expected = {name: 2 * gradient for name, gradient in train_step(model).items()}
+    model.zero_grad()
+    for _ in range(2):
+        model(input_ids=IDS, labels=torch.tensor([0, 1, 1])).loss.backward()
+        logits(model)
+        with torch.inference_mode():
+            model(input_ids=IDS)
+    found = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    torch.testing.assert_close(found, expected)
+
+
+def test_dropout_hides_inputs_from_the_update_only_while_the_model_trains(
+    model: PreTrainedModel, tiny_recipe: Recipe
+) -> None:
+    training = tiny_recipe.training.model_copy(update={"dropout": 0.5})
+    fill(attach(model, tiny_recipe.model_copy(update={"training": training})))
+    torch.testing.assert_close(logits(model), logits(model), rtol=0, atol=0)
+    model.train()
+    without_dropout(model)
+    assert (logits(model) - logits(model)).abs().max() > 1e-3
+
+
+def test_a_model_in_half_precision_stays_in_it_and_the_adapter_in_float32(
+    tiny_bert: Path, tiny_recipe: Recipe
+) -> None:
+    full, half = load(tiny_bert), load(tiny_bert)
+    torch.nn.Module.to(half, torch.bfloat16)
+    fill(attach(full, tiny_recipe))
+    attached = fill(attach(half, tiny_recipe))
+    assert half.dtype == torch.bfloat16
+    assert {p.dtype for p in attached.adapter.parameters()} == {torch.float32}
+    assert logits(half).dtype == torch.bfloat16
+    assert (logits(half).float() - logits(full)).abs().max() < 0.1
+
+
+def test_detaching_leaves_the_model_as_it_was(model: PreTrainedModel, tiny_recipe: Recipe) -> None:
+    model.base_model.get_submodule("embeddings").requires_grad_(False)
+    trained = {name: p.requires_grad for name, p in model.named_parameters()}
+    weights, before = state(model), logits(model)
+    attached = fill(attach(model, tiny_recipe))
+    assert (logits(model) - before).abs().max() > 0.01
+    attached.detach()
+    assert {name: p.requires_grad for name, p in model.named_parameters()} == trained
+    torch.testing.assert_close(state(model), weights, rtol=0, atol=0)
+    torch.testing.assert_close(logits(model), before, rtol=0, atol=0)
+
+
+def test_merging_keeps_the_logits_and_leaves_a_plain_model(
+    model: PreTrainedModel, tiny_recipe: Recipe
+) -> None:
+    names = state(model).keys()
+    attached = fill(attach(model, tiny_recipe))
+    expected = logits(model)
+    attached.merge()
+    assert state(model).keys() == names
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    torch.testing.assert_close(logits(model), expected, rtol=0, atol=1e-5)
+
+
+def test_a_second_adapter_is_refused_until_the_first_is_off(
+    model: PreTrainedModel, tiny_recipe: Recipe
+) -> None:
+    attached = attach(model, tiny_recipe)
+    message = "BertForSequenceClassification has an adapter; detach it first"
+    with pytest.raises(ModelError, match=f"^{message}$"):
+        attach(model, tiny_recipe)
+    attached.detach()
+    attach(model, tiny_recipe)
+
+
+def test_a_copy_of_a_model_trains_an_adapter_of_its_own(
+    model: PreTrainedModel, tiny_recipe: Recipe
+) -> None:
+    fill(attach(model, tiny_recipe))
+    expected = logits(model)
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in other.get_submodule("allocator").parameters():
+            parameter.zero_()
+    assert (logits(other) - expected).abs().max() > 0.01
+    torch.testing.assert_close(logits(model), expected, rtol=0, atol=0)
+
+
+def test_parameter_groups_follow_the_base_learning_rate_and_lambda(
+    model: PreTrainedModel, tiny_recipe: Recipe
+) -> None:
+    attached = attach(model, tiny_recipe)
+    groups = attached.parameter_groups(tiny_recipe, learning_rate=1e-4)
+    core, *factors, head = groups
+    assert core["params"] == [attached.adapter.zero_part]
+    assert core["lr"] == pytest.approx(1e-4 * tiny_recipe.training.core_lr_multiplier)
+    assert {group["lr"] for group in factors} == {1e-4}
+    assert head["lr"] == tiny_recipe.training.head_learning_rate
+    grouped = {id(p) for group in groups for p in group["params"]}
+    assert grouped == {id(p) for p in model.parameters() if p.requires_grad}
+
+
+def test_a_saved_adapter_comes_back_with_its_head(
+    model: PreTrainedModel, tiny_recipe: Recipe, tiny_bert: Path, tmp_path: Path
+) -> None:
+    fill(attach(model, tiny_recipe)).save(tmp_path / "adapter.safetensors")
+    other = load(tiny_bert)
+    attach_saved(other, tmp_path / "adapter.safetensors")
+    torch.testing.assert_close(logits(other), logits(model), rtol=0, atol=0)
+    saved = load_adapter(tmp_path / "adapter.safetensors")
+    assert saved.description.model_sha256 == tiny_recipe.model.sha256
+
+
+def test_an_adapter_of_other_weights_is_refused(
+    model: PreTrainedModel, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    path = tmp_path / "adapter.safetensors"
+    attach(model, tiny_recipe).save(path)
+    with torch.no_grad():
+        model.get_input_embeddings().get_parameter("weight").add_(1)
+    model.save_pretrained(tmp_path / "other")
+    other = load(tmp_path / "other")
+    message = f"{path} was trained on weights with sha256 {tiny_recipe.model.sha256}, got a model"
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}"):
+        attach_saved(other, path)
+
+
+def test_an_adapter_of_a_model_of_other_shapes_is_refused(
+    model: PreTrainedModel, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    path = tmp_path / "adapter.safetensors"
+    attach(model, tiny_recipe).save(path)
+    config = copy.deepcopy(model.config)
+    config.num_hidden_layers, config._name_or_path = 1, ""
+    with pytest.raises(CheckpointError, match=r"layers=2.* got a model of .*layers=1"):
+        attach_saved(type(model)(config), path)
+
+
+def test_a_head_for_other_classes_is_refused(
+    model: PreTrainedModel, tiny_recipe: Recipe, tiny_bert: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "adapter.safetensors"
+    attach(model, tiny_recipe).save(path)
+    message = f"tensor classifier.bias of {path} must have shape (3,), got (2,)"
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        attach_saved(load(tiny_bert, num_labels=3), path)
