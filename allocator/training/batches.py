@@ -85,7 +85,7 @@ def tokenize(
         tokenizer: The backbone's tokenizer.
         max_length: Tokens after which an example is cut.
     """
-    columns = [list(column) for column in zip(*examples.texts, strict=True)]
+    columns = [list(column) for column in zip(*examples.inputs, strict=True)]
     encoded = tokenizer(*columns, truncation=True, max_length=max_length)
     segments = encoded.get("token_type_ids") if len(columns) == 2 else None
     is_regression = isinstance(examples.labels[0], float)

@@ -149,7 +149,7 @@ def _bundled(
 
 def _corpus_examples(corpus: list[Example]) -> Examples:
     return Examples(
-        texts=tuple((example.sentence,) for example in corpus),
+        inputs=tuple((example.sentence,) for example in corpus),
         labels=tuple(example.label for example in corpus),
     )
 
@@ -171,6 +171,6 @@ def _fingerprint(*splits: Examples) -> str:
     digest = hashlib.sha256()
     for split in splits:
         digest.update(f"{len(split)}\n".encode())
-        for texts, label in zip(split.texts, split.labels, strict=True):
+        for texts, label in zip(split.inputs, split.labels, strict=True):
             digest.update(json.dumps([*texts, label]).encode() + b"\n")
     return digest.hexdigest()[:16]

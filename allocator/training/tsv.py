@@ -45,7 +45,7 @@ def read_split(path: Path, *, task: Task, layout: FileLayout) -> Examples:
         labels.append(_label(row[label_at], task, f"{path}:{line}"))
     if not texts:
         raise DataError(f"{path}: no examples; a split needs at least one")
-    return Examples(texts=tuple(texts), labels=tuple(labels))
+    return Examples(inputs=tuple(texts), labels=tuple(labels))
 
 
 def _rows(path: Path, layout: FileLayout) -> Iterator[Row]:
