@@ -33,7 +33,7 @@ class HiddenStates(nn.Module):
 
 
 class Head(nn.Module):
-    """The head of `AutoModelForSequenceClassification`, in float32, on given hidden states.
+    """The head of a classification model, in float32, on given hidden states.
 
     Args:
         model: A classification model whose backbone is a `HiddenStates`.
@@ -57,7 +57,8 @@ class Head(nn.Module):
         stand_in = self.model.base_model
         assert isinstance(stand_in, HiddenStates)
         stand_in.hidden = hidden.float()
-        logits = self.model(input_ids=hidden.new_zeros(hidden.shape[:2], dtype=torch.long)).logits
+        unread = hidden.new_zeros(hidden.shape[:2], dtype=torch.long)
+        logits = self.model(**{self.model.main_input_name: unread}).logits
         stand_in.hidden = None
         assert isinstance(logits, Tensor)
         return logits

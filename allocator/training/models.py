@@ -8,7 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from transformers import AutoConfig, PretrainedConfig
+from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, AutoConfig, PretrainedConfig
 
 from allocator.errors import ModelError, unknown
 from allocator.training.hub import out_of_reach
@@ -73,6 +73,15 @@ def read_config(source: ModelSource) -> PretrainedConfig:
         raise ModelError(f"model {source.name!r} has no usable config.json: {reason}") from None
     assert isinstance(config, PretrainedConfig)
     return config
+
+
+def reads_images(source: ModelSource) -> bool:
+    """Tell whether a model reads images, not texts.
+
+    Raises:
+        ModelError: If it has no usable configuration.
+    """
+    return type(read_config(source)) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
 
 
 def _from_hub(hub_id: str, message: str) -> Path:
