@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Literal, TypeVar, get_args, get_type_hints
@@ -52,14 +52,14 @@ class TrainingConfig:
 
     Attributes:
         epochs: Passes over the training part.
-        batch_size: Sentences a step.
+        batch_size: Examples a step.
         boundaries_per_epoch: Evaluations an epoch, the last one at its end.
         head_learning_rate: Learning rate of the task head.
         weight_decay: AdamW's decoupled decay, on every trained parameter.
         max_grad_norm: Gradient norm that a trial is clipped to.
         warmup: Share of all steps in which learning rates rise linearly, before a cosine to zero.
         dropout: Dropout on the input of every adapter, while training.
-        max_length: Tokens after which a sentence is cut.
+        max_length: Tokens after which a text is cut; images ignore it.
         seed: Seed of initialisation and of the order of the data.
     """
 
@@ -81,7 +81,7 @@ class SearchConfig:
 
     Attributes:
         budget: Largest number of trainable adapter parameters, or the rank of a LoRA of as many.
-        task: A task's name.
+        task: A task's name, or the path of a task file.
         model: A packaged model's short name, a folder, or an id on the hub.
         space: A preset's name, or the path of a search-space file.
         targets: Adapted projections, in place of the space's own.
@@ -138,12 +138,30 @@ def parse_yaml(text: str, model: type[Model], *, origin: str, error: type[Alloca
     Raises:
         AllocatorError: Of class `error`, naming the file, the key, the rule and the value.
     """
+    return validate(
+        read_mapping(text, origin=origin, error=error), model, origin=origin, error=error
+    )
+
+
+def read_mapping(text: str, *, origin: str, error: type[AllocatorError]) -> Mapping[object, object]:
+    """Read a YAML mapping with the safe loader; arguments and errors as for `parse_yaml`."""
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as problem:
         raise error(f"{origin} is not YAML: {' '.join(str(problem).split())}") from None
     if not isinstance(content, dict):
         raise error(f"{origin} must be a YAML mapping, got {type(content).__name__}")
+    return content
+
+
+def validate(
+    content: Mapping[object, object],
+    model: type[Model],
+    *,
+    origin: str,
+    error: type[AllocatorError],
+) -> Model:
+    """Validate a mapping that was read from YAML; arguments and errors as for `parse_yaml`."""
     try:
         return model.model_validate(content)
     except ValidationError as problem:

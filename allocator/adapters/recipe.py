@@ -36,7 +36,7 @@ class ModelSection(_Section):
 
 
 class TaskSection(_Section):
-    """The task, where its data came from, and the hash of all its texts and labels.
+    """The task, where its data came from, and the hash of all its texts, or images, and labels.
 
     `labels` are the names of its classes in the order of the head's outputs; none for scores.
     """
@@ -47,6 +47,12 @@ class TaskSection(_Section):
     source: str
     fingerprint: str
     metric: str
+
+    @property
+    def reference(self) -> str:
+        """What `load_task` finds the task by: its task file, or its name."""
+        file = self.source.removeprefix("file:")
+        return self.name if file == self.source else file
 
 
 class AdapterSection(_Section):

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     MODEL_MAPPING,
+    AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
@@ -26,7 +27,12 @@ from allocator.errors import ModelError
 from allocator.training.attention import SHORT_ATTENTION
 from allocator.training.freeze import freeze_linears, skip_unread_tokens
 from allocator.training.head import Head, split_head
-from allocator.training.models import ModelSource, read_config, silence_loading
+from allocator.training.models import (
+    ModelSource,
+    read_config,
+    reads_images,
+    silence_loading,
+)
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model")
 
@@ -53,7 +59,7 @@ class Backbone:
         """Compute hidden states under the updates in use.
 
         Args:
-            inputs: Keyword arguments of the model, each of shape (batch, tokens).
+            inputs: Keyword arguments of the model, each of shape (batch, ...).
             slots: Slots whose updates are in use; each gets these inputs.
 
         Returns:
@@ -98,7 +104,7 @@ class Copies:
 def read_backbone_shape(source: ModelSource, targets: Sequence[str]) -> BackboneShape:
     """Read the numbers of a model that adapters depend on, without loading its weights."""
     with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(read_config(source))
+        model = _auto_class(source).from_config(read_config(source))  # type: ignore[no-untyped-call]
     return shape_of(model, targets)
 
 
@@ -117,9 +123,10 @@ def load_backbone(
     """
     silence_loading()
     try:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
+        model, report = _auto_class(source).from_pretrained(
             source.folder,
             num_labels=num_labels,
+            ignore_mismatched_sizes=True,  # of a classifier for other classes
             dtype=torch.float32,
             attn_implementation=_attention(source, device),
             output_loading_info=True,
@@ -129,7 +136,7 @@ def load_backbone(
         raise ModelError(f"model {source.name!r} cannot be loaded: {reason}") from None
     model.requires_grad_(False).eval()
     model.config.use_cache = False  # a decoder's, for tokens that never come
-    missing = set(report["missing_keys"])
+    missing = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
     backbone, head = split_head(model, missing)
     prefix = model.base_model_prefix
     if lacking := sorted(n for n, _ in backbone.named_parameters() if f"{prefix}.{n}" in missing):
@@ -148,8 +155,17 @@ def load_backbone(
         copies=Copies(backbone),
         device=device,
     )
-    skip_unread_tokens(backbone, last_layer, loaded, loaded.head)
+    if not reads_images(source):  # these add to all tokens behind attention: nothing can be cut
+        skip_unread_tokens(backbone, last_layer, loaded, loaded.head)
     return loaded
+
+
+def _auto_class(
+    source: ModelSource,
+) -> type[AutoModelForImageClassification | AutoModelForSequenceClassification]:
+    if reads_images(source):
+        return AutoModelForImageClassification
+    return AutoModelForSequenceClassification
 
 
 def _attention(source: ModelSource, device: torch.device) -> str:

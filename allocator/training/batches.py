@@ -1,9 +1,10 @@
-"""Tokens in memory, and length-bucketed batches of them."""
+"""Splits in memory, batches of them, and tokens: the splits of texts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +17,38 @@ from allocator.training.tasks import Examples
 _POOL = 100  # batches that are sorted by length together: padding stays under 2%
 
 
+class Batch(Protocol):
+    """Some examples on the device that trains."""
+
+    @property
+    def inputs(self) -> Mapping[str, Tensor]:
+        """Keyword arguments of the backbone, each of shape (batch, ...)."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Shape (batch,): class ids, or scores for regression."""
+
+
+class Split(Protocol):
+    """One split of a task, ready to be cut into batches."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Shape (examples,): class ids (int64), or scores (float32) for regression."""
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """What every example costs; those that cost alike share a batch."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Sequence[int], device: torch.device) -> Batch:
+        """Join some examples on a device."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
-    """Some examples, padded to the longest.
+class TokenBatch:
+    """Some texts, padded to the longest.
 
     Attributes:
         inputs: Keyword arguments of the backbone, each of shape (batch, tokens); no mask where
@@ -32,7 +62,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizedSplit:
-    """One split of a task as tokens.
+    """One split of a task of texts as tokens.
 
     Attributes:
         input_ids: Token ids of every example.
@@ -54,7 +84,7 @@ class TokenizedSplit:
         """Tokens of every example."""
         return np.array([len(ids) for ids in self.input_ids])
 
-    def batch(self, indices: Sequence[int], device: torch.device) -> Batch:
+    def batch(self, indices: Sequence[int], device: torch.device) -> TokenBatch:
         """Pad some examples to the longest of them."""
         length = max(len(self.input_ids[i]) for i in indices)
         inputs = {"input_ids": self._pad(self.input_ids, indices, length, self.pad[0])}
@@ -63,7 +93,7 @@ class TokenizedSplit:
         if any(len(self.input_ids[i]) < length for i in indices):
             lengths = torch.tensor([len(self.input_ids[i]) for i in indices])
             inputs["attention_mask"] = (torch.arange(length) < lengths[:, None]).long()
-        return Batch(
+        return TokenBatch(
             inputs={name: values.to(device) for name, values in inputs.items()},
             labels=self.labels[list(indices)].to(device),
         )
@@ -85,7 +115,7 @@ def tokenize(
         tokenizer: The backbone's tokenizer.
         max_length: Tokens after which an example is cut.
     """
-    columns = [list(column) for column in zip(*examples.texts, strict=True)]
+    columns = [list(column) for column in zip(*examples.inputs, strict=True)]
     encoded = tokenizer(*columns, truncation=True, max_length=max_length)
     segments = encoded.get("token_type_ids") if len(columns) == 2 else None
     is_regression = isinstance(examples.labels[0], float)
@@ -103,7 +133,7 @@ def _pad_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return next((i for i in ids if i is not None), 0)
 
 
-def epoch_order(split: TokenizedSplit, batch_size: int, *, seed: int) -> list[list[int]]:
+def epoch_order(split: Split, batch_size: int, *, seed: int) -> list[list[int]]:
     """Put the examples into batches of similar length, in random order.
 
     The order depends on its arguments alone, so that all trials of a study see the same one.
@@ -122,7 +152,7 @@ def epoch_order(split: TokenizedSplit, batch_size: int, *, seed: int) -> list[li
 
 
 def in_order_of_length(
-    split: TokenizedSplit, batch_size: int, device: torch.device
+    split: Split, batch_size: int, device: torch.device
 ) -> Iterator[tuple[list[int], Batch]]:
     """Walk a split for evaluation: indices of every batch, and the batch."""
     order = np.argsort(split.lengths, kind="stable")

@@ -8,10 +8,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from allocator.adapters.weights import sha256_of
 from allocator.config import DataSource
 from allocator.errors import TaskError
 from allocator.training import hub
 from allocator.training.corpus import Example, generate
+from allocator.training.task_file import is_task_file, read_task_file
 from allocator.training.tasks import (
     SYNTHETIC,
     Examples,
@@ -31,8 +33,9 @@ class TaskData:
 
     Attributes:
         task: What the data are for; `cola-synthetic` where they are the bundled corpus.
-        source: `dir:<folder>`, `hub:<repository>/<configuration>` or `bundled`.
-        fingerprint: First 16 hexadecimal digits of the sha256 over all texts and labels.
+        source: `dir:<folder>`, `file:<task file>`, `hub:<repository>/<configuration>` or `bundled`.
+        fingerprint: First 16 hexadecimal digits of the sha256 over all texts, or images, and
+            labels.
         train: The training split, of which a part is held out for selection.
         dev: The official dev split, for the report only.
         passed_over: Why the places asked before `source` had no data, for the user to read.
@@ -57,10 +60,11 @@ def load_task(
     """Load a task from the first place that has it.
 
     Asked in this order: `data_dir` alone where it is given; `fallback_dir`; the hub or its cache;
-    for `cola`, the bundled corpus. The name `cola-synthetic` always means the bundled corpus.
+    for `cola`, the bundled corpus. The name `cola-synthetic` always means the bundled corpus, and
+    a task file says itself where its data are.
 
     Args:
-        name: A task of GLUE, or `cola-synthetic`.
+        name: A task of GLUE, `cola-synthetic`, or the path of a task file.
         source: One place to ask, or `auto` for the order above.
         data_dir: A folder in GLUE's layout that must have the task.
         fallback_dir: A folder in GLUE's layout that may have the task.
@@ -70,6 +74,8 @@ def load_task(
         TaskError: The name is not known, or no place has the data.
         DataError: A place has the task, but a file breaks its format.
     """
+    if is_task_file(name):
+        return _own(Path(name), source, data_dir)
     if name == SYNTHETIC or source == "bundled":
         return _bundled(name, source, data_dir, ())
     known = find_task(name)
@@ -104,6 +110,15 @@ def load_files(task: Task, layout: FileLayout, *, root: Path) -> TaskData:
     train = read_split(folder / layout.train, task=task, layout=layout)
     dev = read_split(folder / layout.dev, task=task, layout=layout)
     return _task_data(task, f"dir:{folder}", train, dev)
+
+
+def _own(path: Path, source: DataSource, data_dir: Path | None) -> TaskData:
+    if source in ("hub", "bundled"):
+        raise TaskError(f"task file {path} names its own data, got data source {source!r}; drop it")
+    if data_dir is not None:
+        raise TaskError(f"task file {path} names its own data, got --data-dir {data_dir}; drop it")
+    task, train, dev = read_task_file(path)
+    return _task_data(task, f"file:{path.resolve()}", train, dev)
 
 
 def _given(known: KnownTask, source: DataSource, data_dir: Path) -> TaskData:
@@ -149,7 +164,7 @@ def _bundled(
 
 def _corpus_examples(corpus: list[Example]) -> Examples:
     return Examples(
-        texts=tuple((example.sentence,) for example in corpus),
+        inputs=tuple((example.sentence,) for example in corpus),
         labels=tuple(example.label for example in corpus),
     )
 
@@ -160,17 +175,18 @@ def _task_data(
     return TaskData(
         task=task,
         source=source,
-        fingerprint=_fingerprint(train, dev),
+        fingerprint=_fingerprint(task, train, dev),
         train=train,
         dev=dev,
         passed_over=passed_over,
     )
 
 
-def _fingerprint(*splits: Examples) -> str:
+def _fingerprint(task: Task, *splits: Examples) -> str:
     digest = hashlib.sha256()
     for split in splits:
         digest.update(f"{len(split)}\n".encode())
-        for texts, label in zip(split.texts, split.labels, strict=True):
-            digest.update(json.dumps([*texts, label]).encode() + b"\n")
+        for inputs, label in zip(split.inputs, split.labels, strict=True):
+            content = [sha256_of(Path(i)) for i in inputs] if task.is_of_images else inputs
+            digest.update(json.dumps([*content, label]).encode() + b"\n")
     return digest.hexdigest()[:16]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from allocator.training.batches import TokenizedSplit, in_order_of_length
+from allocator.training.batches import Split, in_order_of_length
 from allocator.training.metrics import Score, majority_score, score
 from allocator.training.pack import Pack
 from allocator.training.slot import Slot, task_loss
@@ -34,15 +34,13 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate_pack(pack: Pack, split: TokenizedSplit, metric: str) -> list[Evaluation]:
+def evaluate_pack(pack: Pack, split: Split, metric: str) -> list[Evaluation]:
     """Score the trials of a pack, as they stand, on a split; in the order of their slots."""
     found = pack.in_turns(lambda slots: _evaluate(pack, slots, split, metric))
     return [evaluation for group in found for evaluation in group]
 
 
-def _evaluate(
-    pack: Pack, slots: Sequence[Slot], split: TokenizedSplit, metric: str
-) -> list[Evaluation]:
+def _evaluate(pack: Pack, slots: Sequence[Slot], split: Split, metric: str) -> list[Evaluation]:
     is_regression = split.labels.is_floating_point()
     batch_size = max(_LEAST_BATCH, _ROWS // len(slots))
     order, answers, losses = [], [], []
@@ -71,8 +69,8 @@ def _evaluate(
     ]
 
 
-def evaluate_majority(train: TokenizedSplit, split: TokenizedSplit, metric: str) -> Evaluation:
-    """Score the predictor that knows train's labels but reads no text.
+def evaluate_majority(train: Split, split: Split, metric: str) -> Evaluation:
+    """Score the predictor that knows train's labels but reads nothing.
 
     It answers the majority class, or the mean score; its loss is that of the class shares, or of
     the mean.
@@ -84,7 +82,7 @@ def evaluate_majority(train: TokenizedSplit, split: TokenizedSplit, metric: str)
     )
 
 
-def _prior_loss(train: TokenizedSplit, split: TokenizedSplit) -> float:
+def _prior_loss(train: Split, split: Split) -> float:
     if train.labels.is_floating_point():
         return F.mse_loss(train.labels.mean().expand(len(split)), split.labels).item()
     classes = 1 + max(int(train.labels.max()), int(split.labels.max()))

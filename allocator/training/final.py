@@ -51,7 +51,7 @@ def train_recipe(
     """
     model = locate_model_of(recipe.model, model_cache)
     data = load_task(
-        recipe.task.name, source=data_source, data_dir=data_dir, fallback_dir=fallback_dir
+        recipe.task.reference, source=data_source, data_dir=data_dir, fallback_dir=fallback_dir
     )
     _require_same(recipe, data)
     worker = _worker(recipe, model, data)
@@ -77,7 +77,7 @@ def train_recipe(
 
     train(
         backbone,
-        load_splits(worker),
+        load_splits(worker, backbone.device),
         worker.training,
         slots=1,
         on_boundary=on_boundary,
@@ -106,6 +106,11 @@ def _require_same(recipe: Recipe, data: TaskData) -> None:
         raise TaskError(
             f"task {recipe.task.name!r} must have fingerprint {recipe.task.fingerprint}, "
             f"got {data.fingerprint} from {data.source}; the recipe was made on other data"
+        )
+    if data.task.metric != recipe.task.metric:
+        raise TaskError(
+            f"task {recipe.task.name!r} must have metric {recipe.task.metric}, "
+            f"got {data.task.metric} from {data.source}; the recipe was made with the first"
         )
 
 

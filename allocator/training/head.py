@@ -33,7 +33,7 @@ class HiddenStates(nn.Module):
 
 
 class Head(nn.Module):
-    """The head of `AutoModelForSequenceClassification`, in float32, on given hidden states.
+    """The head of a classification model, in float32, on given hidden states.
 
     It trains as a whole; a pooler trains where the checkpoint lacked some of the head, which then
     starts from it anew.
@@ -70,7 +70,7 @@ class Head(nn.Module):
         assert isinstance(stand_in, HiddenStates)
         stand_in.hidden = hidden.float()
         ids = hidden.new_ones(hidden.shape[:2], dtype=torch.long) if mask is None else mask
-        logits = self.model(input_ids=ids).logits
+        logits = self.model(**{self.model.main_input_name: ids}).logits
         stand_in.hidden = None
         assert isinstance(logits, Tensor)
         return logits

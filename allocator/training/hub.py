@@ -122,7 +122,7 @@ def _examples(split: datasets.Dataset, hub: HubLayout, task: Task, where: str) -
         _label(value, task, f"{where}, row {row}")
         for row, value in enumerate(split[hub.label_column])
     )
-    return Examples(texts=texts, labels=labels)
+    return Examples(inputs=texts, labels=labels)
 
 
 def _label(value: object, task: Task, where: str) -> float:

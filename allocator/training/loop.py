@@ -8,7 +8,7 @@ from itertools import cycle, pairwise
 
 from allocator.config import TrainingConfig
 from allocator.training.backbone import Backbone
-from allocator.training.batches import Batch, TokenizedSplit, epoch_order
+from allocator.training.batches import Batch, Split, epoch_order
 from allocator.training.evaluation import evaluate_majority, evaluate_pack
 from allocator.training.messages import Boundary, Job, Orders
 from allocator.training.pack import Pack
@@ -28,8 +28,8 @@ _DIVERGENCE_CHECK = 32  # steps between two looks at the losses, each a host-dev
 class Splits:
     """The data of all trials: what they train on, what they are scored on, by which metric."""
 
-    train: TokenizedSplit
-    scoring: TokenizedSplit
+    train: Split
+    scoring: Split
     metric: str
 
 
@@ -81,9 +81,7 @@ def train(
                     on_completed(run.job, run.slot)
 
 
-def epoch_parts(
-    split: TokenizedSplit, config: TrainingConfig, backbone: Backbone
-) -> list[list[Batch]]:
+def epoch_parts(split: Split, config: TrainingConfig, backbone: Backbone) -> list[list[Batch]]:
     """Put the batches of an epoch onto the device, divided by boundaries, the last its end.
 
     Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from transformers import AutoConfig, PretrainedConfig
+from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, AutoConfig, PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from allocator.adapters.weights import sha256_of_folder
@@ -80,6 +80,15 @@ def silence_loading() -> None:
     """Keep transformers from drawing bars and tables while it loads models."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+
+
+def reads_images(source: ModelSource) -> bool:
+    """Tell whether a model reads images, not texts.
+
+    Raises:
+        ModelError: If it has no usable configuration.
+    """
+    return type(read_config(source)) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
 
 
 def _from_hub(hub_id: str, message: str) -> Path:

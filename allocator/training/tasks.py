@@ -17,8 +17,8 @@ class Task:
 
     Attributes:
         name: The task's name in the table, on the command line and in reports.
-        text_columns: One column for sentences, two for pairs.
-        label_column: The column with the class or the score.
+        text_columns: One column for sentences, two for pairs, none for images.
+        label_column: The column with the class or the score; empty for images.
         labels: Class names in id order as they stand in the files; empty for regression.
         metric: A key of `metrics.METRICS`.
     """
@@ -38,6 +38,11 @@ class Task:
     def is_regression(self) -> bool:
         """Whether labels are scores, not classes."""
         return not self.labels
+
+    @property
+    def is_of_images(self) -> bool:
+        """Whether images are classified, not texts."""
+        return not self.text_columns
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,16 +93,16 @@ class Examples:
     """One split in memory.
 
     Attributes:
-        texts: One or two strings per example.
+        inputs: One or two texts per example; of an image task, the path of the image.
         labels: Class ids (`int`) for classification, scores (`float`) for regression.
     """
 
-    texts: tuple[tuple[str, ...], ...]
+    inputs: tuple[tuple[str, ...], ...]
     labels: tuple[int, ...] | tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if len(self.texts) != len(self.labels):
-            raise ValueError(f"got {len(self.texts)} texts and {len(self.labels)} labels")
+        if len(self.inputs) != len(self.labels):
+            raise ValueError(f"got {len(self.inputs)} inputs and {len(self.labels)} labels")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -106,7 +111,7 @@ class Examples:
         """Take the examples at `indices`, in their order."""
         chosen = tuple(indices)
         return Examples(
-            texts=tuple(self.texts[i] for i in chosen),
+            inputs=tuple(self.inputs[i] for i in chosen),
             labels=tuple(self.labels[i] for i in chosen),
         )
 

@@ -15,13 +15,13 @@ from allocator.adapters import AdapterSpec
 from allocator.allocation import Allocation
 from allocator.config import TrainingConfig
 from allocator.training.backbone import Backbone
-from allocator.training.batches import Batch, TokenizedSplit, epoch_order
+from allocator.training.batches import Batch, Split, epoch_order
 from allocator.training.pack import Pack
 from allocator.training.slot import Slot
 
 _SIZES = 5  # packs of 1, 2, 4, 8 and 16
 _BATCHES, _ROUNDS = 5, 3
-_WORTHWHILE = 1.1  # a larger pack must train this many times as many sentences a second
+_WORTHWHILE = 1.1  # a larger pack must train this many times as many examples a second
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,12 +30,12 @@ class Throughput:
 
     Attributes:
         slots: Trials that train together.
-        sentences: Sentences a second, over all slots; 0 where they do not fit into memory.
+        examples: Examples a second, over all slots; 0 where they do not fit into memory.
         memory_gib: Peak memory so far: on a GPU of its tensors, on a CPU of the process.
     """
 
     slots: int
-    sentences: float
+    examples: float
     memory_gib: float
 
 
@@ -44,12 +44,13 @@ def measure_throughput(
     allocation: Allocation,
     spec: AdapterSpec,
     backbone: Backbone,
-    split: TokenizedSplit,
+    split: Split,
     config: TrainingConfig,
 ) -> Throughput:
     """Train a pack of one allocation on a few batches of all lengths, the longest first."""
     order = epoch_order(split, config.batch_size, seed=config.seed)
-    order.sort(key=lambda indices: -max(len(split.input_ids[i]) for i in indices))
+    lengths = split.lengths
+    order.sort(key=lambda indices: -lengths[indices].max())
     picked = np.linspace(0, len(order) - 1, min(_BATCHES, len(order))).round().astype(int)
     batches = [split.batch(order[i], backbone.device) for i in picked]
     pack = Pack(backbone, width=slots, dropout=config.dropout)
@@ -58,7 +59,7 @@ def measure_throughput(
     rate = slots * sum(len(batch.labels) for batch in batches) / _seconds(pack, batches)
     return Throughput(
         slots=slots,
-        sentences=rate if pack.width == slots else 0.0,
+        examples=rate if pack.width == slots else 0.0,
         memory_gib=peak_memory_gib(backbone.device),
     )
 
@@ -67,7 +68,7 @@ def measure_packs(
     allocation: Allocation,
     spec: AdapterSpec,
     backbone: Backbone,
-    split: TokenizedSplit,
+    split: Split,
     config: TrainingConfig,
 ) -> list[Throughput]:
     """Measure packs of 1, 2, 4, ... trials, until two doublings together gain nothing.
@@ -82,16 +83,16 @@ def measure_packs(
     found: list[Throughput] = []
     while len(found) < _SIZES:
         found.append(measure(2 ** len(found)))
-        if not found[-1].sentences:
+        if not found[-1].examples:
             return found
-        if len(found) > 2 and found[-1].sentences < _WORTHWHILE * found[-3].sentences:
+        if len(found) > 2 and found[-1].examples < _WORTHWHILE * found[-3].examples:
             break
     # Other work on the machine slows some measurements and speeds up none.
     for _ in range(_ROUNDS - 1):
         again = [measure(throughput.slots) for throughput in found]
         # Peak memory is that of the first round: later ones have seen larger packs.
         found = [
-            replace(first, sentences=max(first.sentences, second.sentences))
+            replace(first, examples=max(first.examples, second.examples))
             for first, second in zip(found, again, strict=True)
         ]
     return found
@@ -102,8 +103,8 @@ def choose_slots(found: Sequence[Throughput]) -> Throughput:
 
     A search learns more from few trials at a time, so a larger pack must be worth it.
     """
-    fastest = max(throughput.sentences for throughput in found)
-    return next(t for t in found if _WORTHWHILE * t.sentences >= fastest)
+    fastest = max(throughput.examples for throughput in found)
+    return next(t for t in found if _WORTHWHILE * t.examples >= fastest)
 
 
 def peak_memory_gib(device: torch.device) -> float:

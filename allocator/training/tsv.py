@@ -45,7 +45,25 @@ def read_split(path: Path, *, task: Task, layout: FileLayout) -> Examples:
         labels.append(_label(row[label_at], task, f"{path}:{line}"))
     if not texts:
         raise DataError(f"{path}: no examples; a split needs at least one")
-    return Examples(texts=tuple(texts), labels=tuple(labels))
+    return Examples(inputs=tuple(texts), labels=tuple(labels))
+
+
+def read_classes(path: Path, *, column: str, layout: FileLayout) -> tuple[str, ...]:
+    """List the different values of a file's column, sorted.
+
+    Raises:
+        DataError: The file cannot be read, lacks the column, or has an empty value in it.
+    """
+    rows = _rows(path, layout)
+    line, header = next(rows, (1, []))
+    position = _position(column, header, f"{path}:{line}")
+    classes: set[str] = set()
+    for line, row in rows:
+        if len(row) == len(header):  # `read_split` says what is wrong with the others
+            if not row[position]:
+                raise DataError(f"{path}:{line}: no class in {column!r}; fill it in")
+            classes.add(row[position])
+    return tuple(sorted(classes))
 
 
 def _rows(path: Path, layout: FileLayout) -> Iterator[Row]:

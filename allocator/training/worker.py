@@ -13,9 +13,9 @@ from allocator.adapters import AdapterSpec
 from allocator.adapters.save import describe, save_adapter
 from allocator.allocation import Allocation
 from allocator.config import Precision, TrainingConfig
-from allocator.training.backbone import Backbone, load_backbone, load_tokenizer
-from allocator.training.batches import tokenize
+from allocator.training.backbone import Backbone, load_backbone
 from allocator.training.devices import see_only
+from allocator.training.inputs import load_reader
 from allocator.training.loop import Splits, train
 from allocator.training.messages import Boundary, Job, Orders
 from allocator.training.models import ModelSource
@@ -51,13 +51,13 @@ class WorkerConfig:
     typical: Allocation
 
 
-def load_splits(config: WorkerConfig) -> Splits:
-    """Tokenize the data of a study."""
-    tokenizer = load_tokenizer(config.model)
+def load_splits(config: WorkerConfig, device: torch.device) -> Splits:
+    """Turn the data of a study into what its model reads, for training on a device."""
     length = config.training.max_length
+    read = load_reader(config.model, config.task, max_length=length, device=device)
     return Splits(
-        train=tokenize(config.train, tokenizer, max_length=length),
-        scoring=tokenize(config.scoring, tokenizer, max_length=length),
+        train=read(config.train),
+        scoring=read(config.scoring),
         metric=config.task.metric,
     )
 
@@ -95,7 +95,7 @@ def run_worker(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # leaves as at its end, cleaning up
     backbone = load_worker_backbone(config, see_only(device, config.threads))
-    splits = load_splits(config)
+    splits = load_splits(config, backbone.device)
     if slots is None:
         measured = measure_packs(
             config.typical, config.spec, backbone, splits.train, config.training

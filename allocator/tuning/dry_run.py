@@ -11,7 +11,7 @@ from allocator.tuning.listing import parameter_ranges
 from allocator.tuning.prepare import PreparedSearch
 from allocator.tuning.space import Variant
 
-_EVALUATION = 0.4  # cost of evaluating a sentence, in those of training on it
+_EVALUATION = 0.4  # cost of evaluating an example, in those of training on it
 
 
 def print_dry_run(
@@ -44,7 +44,7 @@ def _print_cost(console: Console, prepared: PreparedSearch, trials: int, slots: 
     """Train a few steps of the baseline, and extrapolate."""
     worker, training = prepared.worker, prepared.worker.training
     backbone = load_worker_backbone(worker, see_only(prepared.devices[0], worker.threads))
-    train = load_splits(worker).train
+    train = load_splits(worker, backbone.device).train
     if slots is None:
         measured = measure_packs(worker.typical, worker.spec, backbone, train, training)
     else:
@@ -53,13 +53,13 @@ def _print_cost(console: Console, prepared: PreparedSearch, trials: int, slots: 
         ]
     for found in measured:
         console.print(
-            f"slots {found.slots}: {found.sentences:,.0f} sentences/s, "
+            f"slots {found.slots}: {found.examples:,.0f} examples/s, "
             f"{found.memory_gib:.1f} GiB a worker",
             highlight=False,
         )
     chosen = choose_slots(measured)
-    sentences = trials * training.epochs * (len(train) + _EVALUATION * len(worker.scoring))
-    minutes = sentences / chosen.sentences / len(prepared.devices) / 60
+    examples = trials * training.epochs * (len(train) + _EVALUATION * len(worker.scoring))
+    minutes = examples / chosen.examples / len(prepared.devices) / 60
     console.print(
         f"{trials} trials of {training.epochs} epochs, {chosen.slots} at a time: "
         f"at most about {minutes:.0f} min, less what pruning saves",

@@ -16,6 +16,7 @@ from allocator.errors import StudyError, unknown
 from allocator.training.backbone import read_backbone_shape
 from allocator.training.data_sources import TaskData, load_task
 from allocator.training.devices import available_threads, require_devices, visible_devices
+from allocator.training.inputs import load_reader
 from allocator.training.models import ModelSource, locate_model
 from allocator.training.precision import choose_precision
 from allocator.training.splits import split_held_out
@@ -76,6 +77,8 @@ def prepare(config: SearchConfig) -> PreparedSearch:
         data_dir=config.data_dir,
         fallback_dir=config.fallback_data_dir,
     )
+    # A worker loads it again; what is wrong with it is said here.
+    load_reader(model, data.task, max_length=config.training.max_length, device=torch.device("cpu"))
     name = config.study or _default_name(config, data, budget)
     folder = config.studies_dir / name
     devices = config.devices or tuple(visible_devices())

@@ -58,7 +58,7 @@ def search_peer(prepared: PreparedSearch, trials: int, *, bf16: bool) -> tuple[f
     tokenizer = load_tokenizer(worker.model)
 
     def rows(examples: Examples) -> Dataset:
-        encoded = tokenizer([text[0] for text in examples.texts], truncation=True)
+        encoded = tokenizer([text[0] for text in examples.inputs], truncation=True)
         return Dataset.from_dict({**encoded, "labels": list(examples.labels)})
 
     def space(trial: optuna.Trial) -> dict[str, float]:

@@ -80,7 +80,7 @@ def trainer(model: ModelSource, examples: Examples, steps: int, *, bf16: bool) -
     tokenizer = load_tokenizer(model)
     rows = Dataset.from_dict(
         {
-            **tokenizer([text[0] for text in examples.texts], truncation=True),
+            **tokenizer([text[0] for text in examples.inputs], truncation=True),
             "labels": list(examples.labels),
         }
     )

@@ -41,7 +41,7 @@ def bundled(tiny_bert: Path) -> TokenizedSplit:
     """The training split of the bundled corpus."""
     corpus = generate("train")
     examples = Examples(
-        texts=tuple((example.sentence,) for example in corpus),
+        inputs=tuple((example.sentence,) for example in corpus),
         labels=tuple(example.label for example in corpus),
     )
     return tokenize(examples, load_tokenizer(bert_source(tiny_bert)), max_length=64)
@@ -99,7 +99,7 @@ def test_a_batch_of_one_length_has_no_mask() -> None:
 def test_a_batch_is_what_the_tokenizer_pads(tiny_bert: Path) -> None:
     tokenizer = load_tokenizer(bert_source(tiny_bert))
     pairs = (("The dog barked.", "It did."), ("She sang a song.", "The dog barked at the cat."))
-    split = tokenize(Examples(texts=pairs, labels=(0, 1)), tokenizer, max_length=64)
+    split = tokenize(Examples(inputs=pairs, labels=(0, 1)), tokenizer, max_length=64)
     firsts, seconds = zip(*pairs, strict=True)
     expected = tokenizer(list(firsts), list(seconds), padding=True, return_tensors="pt")
     found = split.batch([0, 1], CPU).inputs
@@ -114,7 +114,7 @@ def test_single_sentences_have_no_segments(bundled: TokenizedSplit) -> None:
 
 def test_examples_are_cut_at_the_largest_length(tiny_bert: Path) -> None:
     tokenizer = load_tokenizer(bert_source(tiny_bert))
-    examples = Examples(texts=(("dog " * 50,), ("dog",)), labels=(0, 1))
+    examples = Examples(inputs=(("dog " * 50,), ("dog",)), labels=(0, 1))
     split = tokenize(examples, tokenizer, max_length=12)
     assert split.lengths.tolist() == [12, 3]
 
@@ -122,8 +122,8 @@ def test_examples_are_cut_at_the_largest_length(tiny_bert: Path) -> None:
 def test_class_ids_stay_integers_and_scores_stay_real(tiny_bert: Path) -> None:
     tokenizer = load_tokenizer(bert_source(tiny_bert))
     texts = (("one",), ("two",))
-    classes = tokenize(Examples(texts=texts, labels=(1, 0)), tokenizer, max_length=12)
-    scores = tokenize(Examples(texts=texts, labels=(1.0, 0.5)), tokenizer, max_length=12)
+    classes = tokenize(Examples(inputs=texts, labels=(1, 0)), tokenizer, max_length=12)
+    scores = tokenize(Examples(inputs=texts, labels=(1.0, 0.5)), tokenizer, max_length=12)
     assert (classes.labels.dtype, scores.labels.dtype) == (torch.int64, torch.float32)
     assert scores.labels.tolist() == [1.0, 0.5]
 

@@ -105,7 +105,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_each_task_reads_from_files_as_glue_lays_them_out(glue: Path, name: str) -> None:
     data = load_task(name, data_dir=glue)
     for split in (data.train, data.dev):
-        assert split.texts == (SAMPLES[name].texts,)
+        assert split.inputs == (SAMPLES[name].texts,)
         assert split.labels == (SAMPLES[name].label,)
     assert data.task.name == name
     assert data.source == f"dir:{glue / SAMPLES[name].folder}"
@@ -211,5 +211,5 @@ def test_a_users_own_csv_is_a_task_with_another_layout(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("text,mood\nno,bad\n")
     layout = FileLayout(folder="", train="a.csv", dev="b.csv", delimiter=",", quoted=True)
     data = load_files(task, layout, root=tmp_path)
-    assert (data.train.texts, data.train.labels) == ((("well, yes",),), (1,))
-    assert (data.dev.texts, data.dev.labels) == ((("no",),), (0,))
+    assert (data.train.inputs, data.train.labels) == ((("well, yes",),), (1,))
+    assert (data.dev.inputs, data.dev.labels) == ((("no",),), (0,))

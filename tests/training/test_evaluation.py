@@ -11,7 +11,7 @@ from allocator.allocation import Allocation
 from allocator.config import TrainingConfig
 from allocator.training import evaluation
 from allocator.training.backbone import Backbone, load_backbone
-from allocator.training.batches import TokenizedSplit
+from allocator.training.batches import Split, TokenizedSplit
 from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_pack
 from allocator.training.loop import Splits
 from allocator.training.models import ModelSource
@@ -30,7 +30,7 @@ def random_slot(backbone: Backbone, spec: AdapterSpec) -> Slot:
     return slot
 
 
-def evaluate_slot(backbone: Backbone, slot: Slot, split: TokenizedSplit, metric: str) -> Evaluation:
+def evaluate_slot(backbone: Backbone, slot: Slot, split: Split, metric: str) -> Evaluation:
     pack = Pack(backbone, width=1)
     pack.slots = [slot]
     return evaluate_pack(pack, split, metric)[0]
@@ -46,11 +46,11 @@ def labelled(labels: list[int] | list[float]) -> TokenizedSplit:
 
 
 @torch.no_grad()
-def one_by_one(backbone: Backbone, slot: Slot, split: TokenizedSplit) -> torch.Tensor:
+def one_by_one(backbone: Backbone, slot: Slot, split: Split) -> torch.Tensor:
     """Logits of every example of a split, each computed alone."""
     backbone.sites.use([slot.pairs()])
-    logits = [slot.head(backbone({"input_ids": torch.tensor([ids])})) for ids in split.input_ids]
-    return torch.cat(logits)
+    batches = [split.batch([i], torch.device("cpu")) for i in range(len(split))]
+    return torch.cat([slot.head(backbone(batch.inputs)) for batch in batches])
 
 
 @pytest.mark.parametrize("rows", [7, 128])
@@ -106,6 +106,7 @@ def test_scores_are_compared_as_they_are_predicted(
     )
     rng = np.random.default_rng(0)
     targets = torch.tensor(rng.normal(size=len(tiny_splits.scoring)), dtype=torch.float32)
+    assert isinstance(tiny_splits.scoring, TokenizedSplit)
     split = dataclasses.replace(tiny_splits.scoring, labels=targets)
     slot = random_slot(backbone, tiny_spec)
     predicted = one_by_one(backbone, slot, split).squeeze(1).double().numpy()

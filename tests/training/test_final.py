@@ -79,11 +79,9 @@ def test_the_saved_adapter_and_head_have_the_score_on_dev_that_was_told(
     head.model.load_state_dict(dict(saved.head), strict=False)
     tiny_backbone.sites.use([saved.adapter.pairs()])
     dev = tiny_splits.scoring
+    batches = [dev.batch([i], torch.device("cpu")) for i in range(len(dev))]
     with torch.no_grad():
-        predictions = [
-            head(tiny_backbone({"input_ids": torch.tensor([ids])})).argmax().item()
-            for ids in dev.input_ids
-        ]
+        predictions = [head(tiny_backbone(batch.inputs)).argmax().item() for batch in batches]
     assert matthews_corrcoef(dev.labels, predictions) == pytest.approx(report.score)
 
 

