@@ -9,12 +9,12 @@ from pathlib import Path
 
 from allocator.adapters.recipe import AdapterSection, Recipe, training_section, write_yaml
 from allocator.adapters.save import load_adapter
-from allocator.adapters.spectra import mode_spectra
+from allocator.adapters.spectra import mode_metrics, mode_spectra
 from allocator.training.trained import ADAPTER_FILE, RECIPE_FILE
 from allocator.tuning.selection import Selection, select
 from allocator.tuning.study import SearchStudy
 
-SPECTRA_FILE, TRIALS_FILE = "spectra.csv", "trials.csv"
+SPECTRA_FILE, MODES_FILE, TRIALS_FILE = "spectra.csv", "modes.csv", "trials.csv"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +42,7 @@ def export_best(study: SearchStudy) -> Exported:
     shutil.copyfile(study.adapter_path(number), unfinished)
     os.replace(unfinished, study.folder / ADAPTER_FILE)
     mode_spectra(saved.adapter).to_csv(study.folder / SPECTRA_FILE, index=False)
+    mode_metrics(saved.adapter).to_csv(study.folder / MODES_FILE, index=False)
     study.study.trials_dataframe().to_csv(study.folder / TRIALS_FILE, index=False)
     path = study.folder / RECIPE_FILE
     write_yaml(

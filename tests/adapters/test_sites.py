@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import BertModel, DistilBertConfig, DistilBertModel
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    PreTrainedModel,
+)
 
 from allocator.adapters import (
     Adapter,
@@ -45,7 +52,7 @@ def random_adapter(sites: Sites, *, seed: int = 1) -> Adapter:
     return adapter
 
 
-def hidden(model: BertModel, ids: Tensor) -> Tensor:
+def hidden(model: PreTrainedModel, ids: Tensor) -> Tensor:
     states = model(input_ids=ids).last_hidden_state
     assert isinstance(states, Tensor)
     return states
@@ -241,6 +248,28 @@ def test_slots_of_any_ranks_and_kinds_get_their_own_updates(bert: BertModel, ids
     sites.use([adapter.pairs() for adapter in pack])
     together = hidden(bert, ids.repeat(3, 1))
     torch.testing.assert_close(together, torch.cat(alone))
+    assert (alone[0] - alone[1]).abs().max() > 0.1
+
+
+def test_a_layer_that_is_used_again_reads_what_every_slot_made_of_it(ids: Tensor) -> None:
+    config = AlbertConfig(
+        vocab_size=100,
+        embedding_size=8,
+        hidden_size=12,
+        num_hidden_layers=3,
+        num_attention_heads=3,
+        intermediate_size=20,
+        max_position_embeddings=16,
+    )
+    model = AlbertModel(config).double().eval().requires_grad_(False)
+    sites = adapt(model, TARGETS)
+    pack = [random_adapter(sites, seed=seed).double() for seed in (1, 2)]
+    alone = []
+    for adapter in pack:
+        sites.use([adapter.pairs()])
+        alone.append(hidden(model, ids))
+    sites.use([adapter.pairs() for adapter in pack])
+    torch.testing.assert_close(hidden(model, ids.repeat(2, 1)), torch.cat(alone))
     assert (alone[0] - alone[1]).abs().max() > 0.1
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from allocator.adapters import Adapter, AdapterSpec, build_adapter
-from allocator.adapters.spectra import effective_rank, mode_spectra
+from allocator.adapters.spectra import mode_metrics, mode_spectra, spectrum_metrics
 from allocator.allocation import AdapterShape, BackboneShape, Construction, Factorization
 from allocator.config import AdapterConfig
 
@@ -25,27 +25,60 @@ def build(
 
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_equal_singular_values_all_count(n: int) -> None:
-    assert effective_rank(torch.full((n,), 0.3)) == pytest.approx(n)
+    found = spectrum_metrics(torch.full((n,), 0.3))
+    assert found["entropy"] == pytest.approx(math.log(n))
+    assert found["normalized_entropy"] == pytest.approx(1)
+    assert found["effective_rank"] == pytest.approx(n)
+    assert found["top1_energy"] == pytest.approx(1 / n)
+    assert found["stable_rank"] == pytest.approx(n)
 
 
 def test_zeros_do_not_count() -> None:
-    assert effective_rank(torch.tensor([2.0, 2.0, 0.0, 0.0])) == pytest.approx(2)
+    found = spectrum_metrics(torch.tensor([2.0, 2.0, 0.0, 0.0]))
+    assert found["effective_rank"] == pytest.approx(2)
+    assert found["normalized_entropy"] == pytest.approx(0.5)
+    assert found["stable_rank"] == pytest.approx(2)
 
 
-def test_one_singular_value_is_rank_one_and_so_is_nothing_at_all() -> None:
-    assert effective_rank(torch.tensor([5.0, 0.0])) == pytest.approx(1)
-    assert effective_rank(torch.zeros(4)) == 1.0
+@pytest.mark.parametrize("values", [[5.0, 0.0], [0.0] * 4])
+def test_one_singular_value_is_rank_one_and_so_is_nothing_at_all(values: list[float]) -> None:
+    found = spectrum_metrics(torch.tensor(values))
+    assert found == {
+        "entropy": 0.0,
+        "normalized_entropy": 0.0,
+        "effective_rank": 1.0,
+        "top1_energy": 1.0,
+        "stable_rank": 1.0,
+    }
 
 
-def test_the_entropy_is_that_of_energies() -> None:
+def test_metrics_are_those_of_energies_with_the_natural_logarithm() -> None:
     # Energies 9 : 1, so shares 0.9 and 0.1.
-    expected = 0.9**-0.9 * 0.1**-0.1
-    assert effective_rank(torch.tensor([3.0, 1.0])) == pytest.approx(expected)
+    found = spectrum_metrics(torch.tensor([3.0, 1.0]))
+    entropy = -0.9 * math.log(0.9) - 0.1 * math.log(0.1)
+    assert found["entropy"] == pytest.approx(entropy)
+    assert found["normalized_entropy"] == pytest.approx(entropy / math.log(2))
+    assert found["effective_rank"] == pytest.approx(math.exp(entropy))
+    assert found["top1_energy"] == pytest.approx(0.9)
+    assert found["stable_rank"] == pytest.approx(10 / 9)
 
 
 def test_the_scale_of_singular_values_does_not_count() -> None:
     values = torch.tensor([3.0, 2.0, 0.5])
-    assert effective_rank(1e-12 * values) == pytest.approx(effective_rank(values), rel=1e-5)
+    assert spectrum_metrics(1e-12 * values) == pytest.approx(spectrum_metrics(values), rel=1e-5)
+
+
+def test_a_core_of_known_spectra_has_their_metrics() -> None:
+    """A diagonal core has the same singular values, its diagonal, in every mode."""
+    adapter = build("qkv_depth", "tucker", {"input": 2, "output": 2, "qkv": 2, "depth": 2})
+    with torch.no_grad():
+        adapter.zero_part.zero_()
+        adapter.zero_part[0, 0, 0, 0, 0, 0], adapter.zero_part[0, 0, 1, 1, 1, 1] = 3.0, 1.0
+    table = mode_metrics(adapter)
+    assert table["mode"].tolist() == ["input", "output", "qkv", "depth"]
+    assert table["rank"].tolist() == [2, 2, 2, 2]
+    for name, value in spectrum_metrics(torch.tensor([3.0, 1.0])).items():
+        np.testing.assert_allclose(table[name], value)
 
 
 def test_spectra_are_numpys_singular_values_of_every_unfolding() -> None:
@@ -61,9 +94,6 @@ def test_spectra_are_numpys_singular_values_of_every_unfolding() -> None:
         expected = np.linalg.svd(unfolding, compute_uv=False)
         np.testing.assert_allclose(rows["singular_value"], expected)
         assert rows["index"].tolist() == list(range(len(expected)))
-        shares = expected**2 / np.sum(expected**2)
-        entropy = -np.sum(shares * np.log(shares))
-        np.testing.assert_allclose(rows["effective_rank"], math.exp(entropy))
 
 
 def test_spectra_have_a_row_for_each_tensor_mode_and_singular_value() -> None:
@@ -77,7 +107,8 @@ def test_spectra_have_a_row_for_each_tensor_mode_and_singular_value() -> None:
 
 
 def test_adapters_without_a_core_have_an_empty_table_of_the_same_columns() -> None:
-    full = mode_spectra(build("qkv", "tucker", {"input": 1, "output": 1, "qkv": 1}))
-    empty = mode_spectra(build("matrix", "matrix", {"rank": 2}))
-    assert empty.empty
-    assert empty.columns.tolist() == full.columns.tolist()
+    tucker = build("qkv", "tucker", {"input": 1, "output": 1, "qkv": 1})
+    for tabulate in (mode_spectra, mode_metrics):
+        empty = tabulate(build("matrix", "matrix", {"rank": 2}))
+        assert empty.empty
+        assert empty.columns.tolist() == tabulate(tucker).columns.tolist()
