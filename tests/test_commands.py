@@ -156,6 +156,11 @@ def test_a_dry_run_says_what_would_run_and_starts_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_commands_load_torch_only_when_they_need_it() -> None:
+    code = "import sys, allocator.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_help_groups_options_and_gives_defaults() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "allocator.search", "--help"],

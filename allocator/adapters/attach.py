@@ -3,66 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from allocator.adapters.adapter import Adapter, Pairs
+from allocator.adapters.adapter import Adapter
 from allocator.adapters.build import AdapterSpec, ParameterGroup, build_adapter, parameter_groups
 from allocator.adapters.projections import backbone_shape, find_projections
 from allocator.adapters.recipe import Recipe
 from allocator.adapters.save import describe, load_adapter, require_shapes, save_adapter
+from allocator.adapters.updates import SiteUpdate, Updates
 from allocator.adapters.weights import sha256_of_model
 from allocator.errors import CheckpointError, ModelError
 
 # Shapes: I input width, R bottleneck rank, O output width
 
 _SUBMODULE = "allocator"
-
-
-class Updates:
-    """The updates of all sites, computed once a forward pass.
-
-    Args:
-        adapter: Where they come from.
-        dropout: Share of a site's inputs that its update does not see while the model trains.
-    """
-
-    def __init__(self, adapter: Adapter, dropout: float) -> None:
-        self.adapter, self.dropout = adapter, dropout
-        self.pairs: Pairs | None = None
-
-    def refresh(self, *_: object) -> None:
-        """Compute the updates anew: a forward pre-hook of the backbone.
-
-        They are kept until the next forward pass, because a backward pass that recomputes layers
-        (gradient checkpointing) needs them again.
-        """
-        self.pairs = self.adapter.pairs()
-
-    def __getstate__(self) -> dict[str, object]:
-        """Leave out what belongs to one forward pass, so that a model can be copied."""
-        return {**self.__dict__, "pairs": None}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SiteUpdate:
-    """Adds its update to what one projection gives: a forward hook."""
-
-    updates: Updates
-    layer: int
-    target: int
-
-    def __call__(self, projection: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-        """Give `x W^T + b + (x A) B`."""
-        assert self.updates.pairs is not None  # set when the backbone's forward pass began
-        a_IR, b_RO = self.updates.pairs.site(self.layer, self.target)
-        x = F.dropout(inputs[0], self.updates.dropout, projection.training)
-        return output + x @ a_IR.to(x) @ b_RO.to(x)
 
 
 class Attached:
@@ -139,7 +97,12 @@ class Attached:
         save_adapter(Path(path), self.adapter, self.head_state(), description)
 
     def detach(self) -> None:
-        """Take the adapter off: the model, its head included, is what it was before."""
+        """Take the adapter off: the model, its head included, is what it was before.
+
+        Raises:
+            ModelError: If the adapter is off already.
+        """
+        self._require_attached()
         state = self.head_state()
         for name, value in self._head_before.items():
             state[name].copy_(value)
@@ -147,7 +110,12 @@ class Attached:
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Add the updates to the model's weights, keep the trained head, take the adapter off."""
+        """Add the updates to the model's weights, keep the trained head, take the adapter off.
+
+        Raises:
+            ModelError: If the adapter is off already.
+        """
+        self._require_attached()
         pairs = self.adapter.pairs()
         for layer, projections in enumerate(self.projections):
             for target, (_, projection) in enumerate(projections):
@@ -155,6 +123,10 @@ class Attached:
                 weight_OI = projection.weight
                 weight_OI.copy_(weight_OI.float() + (a_IR @ b_RO).T.to(weight_OI.device))
         self._unhook()
+
+    def _require_attached(self) -> None:
+        if getattr(self.model, _SUBMODULE, None) is not self.adapter:
+            raise ModelError(f"the adapter is not on this {type(self.model).__name__} any more")
 
     def _unhook(self) -> None:
         for hook in self._hooks:

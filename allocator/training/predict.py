@@ -30,7 +30,7 @@ def predict(trained: Trained, lines: Iterable[str], *, origin: str) -> Iterator[
         DataError: If a line does not hold the task's texts; lines before it have been answered.
     """
     task, model = trained.recipe.task, trained.attached.model
-    numbered = enumerate(lines, start=1)
+    numbered = enumerate(_decoded(lines, origin), start=1)
     size = 1 if trained.tokenizer.pad_token_id is None else _BATCH
     while rows := list(islice(numbered, size)):
         texts = [_texts(line, task.text_columns, f"{origin}:{number}") for number, line in rows]
@@ -52,6 +52,16 @@ def _answers(logits: Tensor, labels: Sequence[str]) -> Iterator[tuple[str, ...]]
     probabilities, classes = logits.softmax(1).max(1)
     for label, probability in zip(classes.tolist(), probabilities.tolist(), strict=True):
         yield labels[label], f"{probability:.4f}"
+
+
+def _decoded(lines: Iterable[str], origin: str) -> Iterator[str]:
+    try:
+        yield from lines
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise DataError(
+            f"{origin} must be UTF-8, got byte 0x{byte:02x}; save it as UTF-8"
+        ) from None
 
 
 def _texts(line: str, columns: Sequence[str], where: str) -> list[str]:

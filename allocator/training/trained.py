@@ -72,7 +72,7 @@ def load_model(recipe: Recipe, cache: Path | None = None) -> PreTrainedModel:
 
     Args:
         recipe: As `read_recipe` gives it.
-        cache: Folder of models that `allocator fetch` brought.
+        cache: Folder of models that `allocator fetch` brought; None for `~/.cache/allocator`.
 
     Raises:
         ModelError: If the model is nowhere, or has other weights now.
@@ -108,10 +108,11 @@ def load_trained(folder: Path, cache: Path) -> Trained:
     if model.config.pad_token_id is None:  # a decoder's, whose head looks for the last token
         model.config.pad_token_id = tokenizer.pad_token_id
     attached = attach_saved(model, folder / ADAPTER_FILE)
-    if attached.adapter.ranks != recipe.adapter.ranks:
+    expected = recipe.adapter.spec(attached.spec.shape.backbone), recipe.adapter.ranks
+    if (attached.spec, attached.adapter.ranks) != expected:
         raise CheckpointError(
-            f"{folder / ADAPTER_FILE} has ranks {attached.adapter.ranks}, {RECIPE_FILE} beside it "
-            f"{recipe.adapter.ranks}; run: python -m allocator.export --study {folder.name}"
+            f"{folder / ADAPTER_FILE} is not the adapter of {RECIPE_FILE} beside it; "
+            f"run: python -m allocator.export --study {folder.name}"
         )
     return Trained(recipe=recipe, source=source, attached=attached, tokenizer=tokenizer)
 

@@ -204,6 +204,17 @@ def test_a_second_adapter_is_refused_until_the_first_is_off(
     attach(model, tiny_recipe)
 
 
+def test_an_adapter_comes_off_once(model: PreTrainedModel, tiny_recipe: Recipe) -> None:
+    first = attach(model, tiny_recipe)
+    first.detach()
+    attach(model, tiny_recipe)
+    message = "^the adapter is not on this BertForSequenceClassification any more$"
+    with pytest.raises(ModelError, match=message):
+        first.merge()
+    with pytest.raises(ModelError, match=message):
+        first.detach()
+
+
 def test_a_copy_of_a_model_trains_an_adapter_of_its_own(
     model: PreTrainedModel, tiny_recipe: Recipe
 ) -> None:

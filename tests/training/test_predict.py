@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
@@ -63,6 +64,12 @@ def test_a_line_without_the_tasks_texts_is_named(line: str, message: str, traine
         answers(trained, [*SENTENCES[:2], line])
 
 
+def test_lines_that_are_not_utf8_are_named(trained: Trained) -> None:
+    lines = io.TextIOWrapper(io.BytesIO(b"The dog sleeps.\n\xff\n"), encoding="utf-8")
+    with pytest.raises(DataError, match=r"^input must be UTF-8, got byte 0xff; save it as UTF-8$"):
+        list(predict(trained, lines, origin="input"))
+
+
 def test_pairs_are_separated_by_a_tab(
     trained: Trained, tiny_study: Path, tiny_recipe: Recipe
 ) -> None:
@@ -81,7 +88,7 @@ def test_a_recipe_of_another_adapter_is_refused(tiny_study: Path, tiny_recipe: R
     write_yaml(
         tiny_study / "best.yaml", tiny_recipe.model_copy(update={"adapter": adapter}), "Other."
     )
-    with pytest.raises(CheckpointError, match=r"has ranks .* run: python -m allocator.export"):
+    with pytest.raises(CheckpointError, match=r"is not the adapter of best.yaml .*; run: "):
         load_trained(tiny_study, tiny_study)
 
 

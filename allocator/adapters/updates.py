@@ -1,0 +1,53 @@
+"""Forward hooks that add an adapter's updates to what a model's own projections give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from allocator.adapters.adapter import Adapter, Pairs
+
+# Shapes: I input width, R bottleneck rank, O output width
+
+
+class Updates:
+    """The updates of all sites, computed once a forward pass.
+
+    Args:
+        adapter: Where they come from.
+        dropout: Share of a site's inputs that its update does not see while the model trains.
+    """
+
+    def __init__(self, adapter: Adapter, dropout: float) -> None:
+        self.adapter, self.dropout = adapter, dropout
+        self.pairs: Pairs | None = None
+
+    def refresh(self, *_: object) -> None:
+        """Compute the updates anew: a forward pre-hook of the backbone.
+
+        They are kept until the next forward pass, because a backward pass that recomputes layers
+        (gradient checkpointing) needs them again.
+        """
+        self.pairs = self.adapter.pairs()
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out what belongs to one forward pass, so that a model can be copied."""
+        return {**self.__dict__, "pairs": None}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiteUpdate:
+    """Adds its update to what one projection gives: a forward hook."""
+
+    updates: Updates
+    layer: int
+    target: int
+
+    def __call__(self, projection: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        """Give `x W^T + b + (x A) B`."""
+        assert self.updates.pairs is not None  # set when the backbone's forward pass began
+        a_IR, b_RO = self.updates.pairs.site(self.layer, self.target)
+        x = F.dropout(inputs[0], self.updates.dropout, projection.training)
+        return output + x @ a_IR.to(x) @ b_RO.to(x)
