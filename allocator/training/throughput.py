@@ -21,6 +21,7 @@ from allocator.training.slot import Slot
 
 _SIZES = 5  # packs of 1, 2, 4, 8 and 16
 _BATCHES, _ROUNDS = 5, 3
+_PATIENCE = 60.0  # seconds after which no more packs are measured
 _WORTHWHILE = 1.1  # a larger pack must train this many times as many examples a second
 
 
@@ -73,6 +74,8 @@ def measure_packs(
 ) -> list[Throughput]:
     """Measure packs of 1, 2, 4, ... trials, until two doublings together gain nothing.
 
+    A model that takes minutes for all sizes and rounds is measured for a minute.
+
     Returns:
         The best of some measurements of every size.
     """
@@ -80,6 +83,7 @@ def measure_packs(
     def measure(slots: int) -> Throughput:
         return measure_throughput(slots, allocation, spec, backbone, split, config)
 
+    start = time.perf_counter()
     found: list[Throughput] = []
     while len(found) < _SIZES:
         found.append(measure(2 ** len(found)))
@@ -87,8 +91,12 @@ def measure_packs(
             return found
         if len(found) > 2 and found[-1].examples < _WORTHWHILE * found[-3].examples:
             break
+        if time.perf_counter() - start > _PATIENCE:
+            break
     # Other work on the machine slows some measurements and speeds up none.
     for _ in range(_ROUNDS - 1):
+        if time.perf_counter() - start > _PATIENCE:
+            break
         again = [measure(throughput.slots) for throughput in found]
         # Peak memory is that of the first round: later ones have seen larger packs.
         found = [

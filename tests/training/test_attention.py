@@ -15,7 +15,7 @@ def tensors(*, tokens: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
     ]
 
 
-@pytest.mark.parametrize("tokens", [1, 2, 11, 40])
+@pytest.mark.parametrize("tokens", [1, 2, 11, 40, 130])
 @pytest.mark.parametrize("masked", [False, True])
 def test_short_attention_is_scaled_dot_product_attention(tokens: int, masked: bool) -> None:
     q, k, v = tensors(tokens=tokens)

@@ -63,3 +63,21 @@ def test_an_epoch_of_one_batch_is_enough_to_measure(
     large = dataclasses.replace(CONFIG, batch_size=1000)
     found = measure_throughput(1, ALLOCATION, tiny_spec, tiny_backbone, tiny_splits.train, large)
     assert found.examples > 0
+
+
+def test_a_slow_model_is_not_measured_for_long(
+    tiny_backbone: Backbone,
+    tiny_spec: AdapterSpec,
+    tiny_splits: Splits,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured: list[int] = []
+
+    def slow(slots: int, *_: object) -> Throughput:
+        measured.append(slots)
+        return Throughput(slots=slots, examples=100.0 * slots, memory_gib=1.0)
+
+    monkeypatch.setattr(throughput, "measure_throughput", slow)
+    monkeypatch.setattr(throughput, "_PATIENCE", -1.0)
+    measure_packs(ALLOCATION, tiny_spec, tiny_backbone, tiny_splits.train, CONFIG)
+    assert measured == [1]
