@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from allocator import search, train
+from allocator.adapters.recipe import read_recipe
 from allocator.command import run
-from allocator.training.recipe import read_recipe
 
 
 def test_a_search_on_a_task_file_of_images_ends_in_a_recipe_that_trains_again(
