@@ -1,4 +1,4 @@
-"""`python -m allocator.predict`: answer texts with a study's best adapter."""
+"""`python -m allocator.predict`: answer texts, or images, with a study's best adapter."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Read texts from standard input, and print a line of TAB-separated answers for each."""
     parser = make_parser(
         "predict",
-        "Read one text a line from standard input (a TAB between the two of a pair), and print "
-        "its class and the class's probability, or its score.",
+        "Read one text a line from standard input (a TAB between the two of a pair), or the path "
+        "of an image, and print its class and the class's probability, or its score.",
     )
     parser.add_argument("--study", required=True, metavar="NAME", help="a study's name")
     parser.add_argument(

@@ -104,7 +104,7 @@ class Copies:
 def read_backbone_shape(source: ModelSource, targets: Sequence[str]) -> BackboneShape:
     """Read the numbers of a model that adapters depend on, without loading its weights."""
     with torch.device("meta"):
-        model = _auto_class(source).from_config(read_config(source))  # type: ignore[no-untyped-call]
+        model = auto_class(source).from_config(read_config(source))  # type: ignore[no-untyped-call]
     return shape_of(model, targets)
 
 
@@ -123,7 +123,7 @@ def load_backbone(
     """
     silence_loading()
     try:
-        model, report = _auto_class(source).from_pretrained(
+        model, report = auto_class(source).from_pretrained(
             source.folder,
             num_labels=num_labels,
             ignore_mismatched_sizes=True,  # of a classifier for other classes
@@ -160,9 +160,10 @@ def load_backbone(
     return loaded
 
 
-def _auto_class(
+def auto_class(
     source: ModelSource,
 ) -> type[AutoModelForImageClassification | AutoModelForSequenceClassification]:
+    """Choose transformers' class for a model with a classification head."""
     if reads_images(source):
         return AutoModelForImageClassification
     return AutoModelForSequenceClassification

@@ -52,7 +52,7 @@ def deliver(trained: Trained, how: DeliveryFormat, output: Path) -> Delivered:
         else:
             trained.attached.merge()
             trained.attached.model.save_pretrained(folder)
-        trained.tokenizer.save_pretrained(folder)
+        trained.preprocessor.save_pretrained(folder)
         card = model_card(trained.recipe, base, is_lora=how == "peft")
         (folder / "README.md").write_text(card, encoding="utf-8")
     return Delivered(adapter_parameters=adapter_parameters, exported_parameters=exported)

@@ -8,16 +8,16 @@ from allocator.adapters import Recipe
 
 _LOAD_LORA = """\
 from peft import PeftModel
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import {model_class}, {preprocessor_class}
 
-base = AutoModelForSequenceClassification.from_pretrained("{base}", num_labels={labels})
+base = {model_class}.from_pretrained("{base}", num_labels={labels})
 model = PeftModel.from_pretrained(base, "path/to/this/folder")
-tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")"""
+preprocessor = {preprocessor_class}.from_pretrained("path/to/this/folder")"""
 
 _LOAD_MERGED = """\
 from transformers import pipeline
 
-classify = pipeline("text-classification", "path/to/this/folder")"""
+classify = pipeline("{pipeline}", "path/to/this/folder")"""
 
 
 def model_card(recipe: Recipe, base_model: str, *, is_lora: bool) -> str:
@@ -29,16 +29,22 @@ def model_card(recipe: Recipe, base_model: str, *, is_lora: bool) -> str:
         is_lora: Whether the folder holds a LoRA, or a whole model.
     """
     adapter, task = recipe.adapter, recipe.task
+    of_images = not task.text_columns
+    pipeline = "image-classification" if of_images else "text-classification"
     header: dict[str, object] = {
         "library_name": "peft" if is_lora else "transformers",
         "base_model": base_model,
-        "pipeline_tag": "text-classification",
+        "pipeline_tag": pipeline,
         "tags": ["lora", "allocator"] if is_lora else ["allocator"],
         "metrics": [task.metric],
     }
     ranks = ", ".join(f"{name} {rank}" for name, rank in adapter.ranks.items())
     load = (_LOAD_LORA if is_lora else _LOAD_MERGED).format(
-        base=base_model, labels=len(task.labels) or 1
+        base=base_model,
+        labels=len(task.labels) or 1,
+        pipeline=pipeline,
+        model_class=f"AutoModelFor{'Image' if of_images else 'Sequence'}Classification",
+        preprocessor_class="AutoImageProcessor" if of_images else "AutoTokenizer",
     )
     kind = "A LoRA that is exactly" if is_lora else "A model that is merged with"
     return f"""---

@@ -1,17 +1,21 @@
-"""Answers texts with a trained adapter."""
+"""Answers texts, or images, with a trained adapter."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
+from transformers import BaseImageProcessor, BatchEncoding, BatchFeature
 
 from allocator.errors import DataError
 from allocator.training.trained import Trained
 
 _BATCH = 64
+Lines = Sequence[tuple[str, str]]
+"""Lines, each with where it came from, for messages."""
 
 
 @torch.no_grad()
@@ -20,29 +24,55 @@ def predict(trained: Trained, lines: Iterable[str], *, origin: str) -> Iterator[
 
     Args:
         trained: An adapter on its model.
-        lines: One text each, or the texts of a pair with a TAB between them.
+        lines: One text each, the texts of a pair with a TAB between them, or the path of an image.
         origin: Where the lines come from, for messages.
 
     Yields:
         The name of the likeliest class and its probability; the score alone for regression.
 
     Raises:
-        DataError: If a line does not hold the task's texts; lines before it have been answered.
+        DataError: If a line does not hold the task's texts or image; batches of lines before it
+            have been answered.
     """
-    task, model = trained.recipe.task, trained.attached.model
+    labels, model = trained.recipe.task.labels, trained.attached.model
     numbered = enumerate(_decoded(lines, origin), start=1)
-    size = 1 if trained.tokenizer.pad_token_id is None else _BATCH
+    read, size = _reader(trained)
     while rows := list(islice(numbered, size)):
-        texts = [_texts(line, task.text_columns, f"{origin}:{number}") for number, line in rows]
-        inputs = trained.tokenizer(
+        inputs = read([(line, f"{origin}:{number}") for number, line in rows])
+        yield from _answers(model(**inputs.to(model.device)).logits.float(), labels)
+
+
+def _reader(trained: Trained) -> tuple[Callable[[Lines], BatchFeature | BatchEncoding], int]:
+    """Give what turns some lines into a model's inputs, and how many lines it takes at once."""
+    task, preprocessor = trained.recipe.task, trained.preprocessor
+    if isinstance(preprocessor, BaseImageProcessor):
+        return lambda rows: _pixels(rows, preprocessor), _BATCH
+    size = 1 if preprocessor.pad_token_id is None else _BATCH
+
+    def tokens(rows: Lines) -> BatchEncoding:
+        texts = [_texts(line, task.text_columns, where) for line, where in rows]
+        encoded: BatchEncoding = preprocessor(
             *[list(column) for column in zip(*texts, strict=True)],
             padding=size > 1,
             truncation=True,
             max_length=trained.recipe.training.max_length,
             return_tensors="pt",
         )
-        logits = model(**inputs.to(model.device)).logits.float()
-        yield from _answers(logits, task.labels)
+        return encoded
+
+    return tokens, size
+
+
+def _pixels(rows: Lines, processor: BaseImageProcessor) -> BatchFeature:
+    images = []
+    for line, where in rows:
+        path = line.removesuffix("\n").removesuffix("\r")
+        try:
+            with Image.open(path) as image:
+                images.append(ImageOps.exif_transpose(image).convert("RGB"))
+        except (OSError, UnidentifiedImageError):
+            raise DataError(f"{where}: a line must be the path of an image, got {path!r}") from None
+    return processor(images, return_tensors="pt")
 
 
 def _answers(logits: Tensor, labels: Sequence[str]) -> Iterator[tuple[str, ...]]:

@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoModelForSequenceClassification,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from allocator.adapters import Attached, Recipe, attach_saved, read_recipe
 from allocator.adapters.recipe import ModelSection
 from allocator.errors import CheckpointError, ModelError, StudyError, unknown
-from allocator.training.backbone import load_tokenizer
-from allocator.training.models import ModelSource, locate_model, read_config, silence_loading
+from allocator.training.backbone import auto_class, load_tokenizer
+from allocator.training.images import load_image_processor
+from allocator.training.models import (
+    ModelSource,
+    locate_model,
+    read_config,
+    reads_images,
+    silence_loading,
+)
 
 CONFIG_FILE, RECIPE_FILE, ADAPTER_FILE = "config.yaml", "best.yaml", "adapter.safetensors"
 
@@ -29,13 +32,13 @@ class Trained:
         recipe: How it was trained, and how it scored.
         source: The pretrained model.
         attached: The trained adapter and head, on the model.
-        tokenizer: The model's tokenizer.
+        preprocessor: What makes the model's inputs: its tokenizer, or its image processor.
     """
 
     recipe: Recipe
     source: ModelSource
     attached: Attached
-    tokenizer: PreTrainedTokenizerBase
+    preprocessor: PreTrainedTokenizerBase | BaseImageProcessor
 
 
 def require_study(folder: Path) -> None:
@@ -103,10 +106,11 @@ def load_trained(folder: Path, cache: Path) -> Trained:
     silence_loading()
     recipe = read_recipe(folder / RECIPE_FILE)
     source = locate_model_of(recipe.model, cache)
-    model, tokenizer = _load(source, recipe, {}), load_tokenizer(source)
-    model.eval()
-    if model.config.pad_token_id is None:  # a decoder's, whose head looks for the last token
-        model.config.pad_token_id = tokenizer.pad_token_id
+    model = _load(source, recipe, {}).eval()
+    preprocessor = (load_image_processor if reads_images(source) else load_tokenizer)(source)
+    if isinstance(preprocessor, PreTrainedTokenizerBase) and model.config.pad_token_id is None:
+        # A decoder's head looks for the last token.
+        model.config.pad_token_id = preprocessor.pad_token_id
     attached = attach_saved(model, folder / ADAPTER_FILE)
     expected = recipe.adapter.spec(attached.spec.shape.backbone), recipe.adapter.ranks
     if (attached.spec, attached.adapter.ranks) != expected:
@@ -114,17 +118,18 @@ def load_trained(folder: Path, cache: Path) -> Trained:
             f"{folder / ADAPTER_FILE} is not the adapter of {RECIPE_FILE} beside it; "
             f"run: python -m allocator.export --study {folder.name}"
         )
-    return Trained(recipe=recipe, source=source, attached=attached, tokenizer=tokenizer)
+    return Trained(recipe=recipe, source=source, attached=attached, preprocessor=preprocessor)
 
 
 def _load(source: ModelSource, recipe: Recipe, changes: dict[str, float]) -> PreTrainedModel:
     labels = dict(enumerate(recipe.task.labels)) or {0: "score"}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
-        model = AutoModelForSequenceClassification.from_pretrained(
+        model = auto_class(source).from_pretrained(
             source.folder,
             id2label=labels,
             label2id={label: number for number, label in labels.items()},
+            ignore_mismatched_sizes=True,  # of a classifier for other classes
             dtype=torch.float32,
             **changes,
         )

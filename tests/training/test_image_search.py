@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 
-from allocator import search, train
+import pytest
+
+from allocator import export, predict, search, train
 from allocator.adapters.recipe import read_recipe
 from allocator.command import run
 
 
-def test_a_search_on_a_task_file_of_images_ends_in_a_recipe_that_trains_again(
-    tiny_image_models: dict[str, Path], image_task: Path, tmp_path: Path
+def test_a_search_on_a_task_file_of_images_ends_in_a_recipe_that_trains_answers_and_is_exported(
+    tiny_image_models: dict[str, Path],
+    image_task: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     options = ["--budget", "600", "--trials", "2", "--epochs", "40", "--slots", "2"]
     places = ["--model", str(tiny_image_models["dinov2"]), "--studies-dir", str(tmp_path)]
@@ -23,3 +31,19 @@ def test_a_search_on_a_task_file_of_images_ends_in_a_recipe_that_trains_again(
     assert run(train.main, ["--config", str(best)]) == 0
     scores = read_recipe(best.parent / "trained" / "result.yaml").scores
     assert float(scores["accuracy"]) > 0.5  # of three classes that differ in their colour
+
+    capsys.readouterr()
+    folder = next((image_task.parent).rglob("*.png")).parent
+    paths = sorted(folder.glob("*.png"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{path}\n" for path in paths)))
+    assert run(predict.main, ["--study", "small", "--studies-dir", str(tmp_path)]) == 0
+    answers = [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()]
+    assert len(answers) == len(paths)
+    assert answers.count(folder.name) > len(answers) / 2
+    monkeypatch.setattr(sys, "stdin", io.StringIO("nowhere.png\n"))
+    assert run(predict.main, ["--study", "small", "--studies-dir", str(tmp_path)]) == 2
+    assert "standard input:1: a line must be the path of an image" in capsys.readouterr().err
+    for how in ("peft", "merged"):
+        given = ["--study", "small", "--studies-dir", str(tmp_path), "--format", how]
+        assert run(export.main, [*given, "--output", str(tmp_path / how)]) == 0
+        assert (tmp_path / how / "preprocessor_config.json").is_file()
