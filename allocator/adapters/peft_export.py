@@ -94,7 +94,7 @@ def _config(loras: Mapping[str, Lora], model: PreTrainedModel, modules: list[str
     rank = max(lora.rank for lora in loras.values())
     others = {name: lora.rank for name, lora in loras.items() if lora.rank != rank}
     return LoraConfig(
-        task_type="SEQ_CLS" if modules else "FEATURE_EXTRACTION",
+        task_type=_task_type(model, has_head=bool(modules)),
         target_modules=_target_modules(loras, model),
         modules_to_save=list(modules) or None,  # PEFT appends to it
         r=rank,
@@ -102,6 +102,13 @@ def _config(loras: Mapping[str, Lora], model: PreTrainedModel, modules: list[str
         rank_pattern=others,
         alpha_pattern=dict(others),
     )
+
+
+def _task_type(model: PreTrainedModel, *, has_head: bool) -> str | None:
+    """Choose how PEFT wraps a model; it has no kind of its own for images."""
+    if model.main_input_name != "input_ids":
+        return None
+    return "SEQ_CLS" if has_head else "FEATURE_EXTRACTION"
 
 
 def _target_modules(loras: Mapping[str, Lora], model: PreTrainedModel) -> list[str]:

@@ -7,12 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForImageClassification
 
 from allocator import export, predict, search, train
 from allocator.adapters.recipe import read_recipe
 from allocator.command import run
+from allocator.training.trained import load_trained
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 def test_a_search_on_a_task_file_of_images_ends_in_a_recipe_that_trains_answers_and_is_exported(
     tiny_image_models: dict[str, Path],
     image_task: Path,
@@ -20,7 +25,7 @@ def test_a_search_on_a_task_file_of_images_ends_in_a_recipe_that_trains_answers_
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    options = ["--budget", "600", "--trials", "2", "--epochs", "40", "--slots", "2"]
+    options = ["--budget", "600", "--trials", "2", "--epochs", "15", "--slots", "2"]
     places = ["--model", str(tiny_image_models["dinov2"]), "--studies-dir", str(tmp_path)]
     precision = ["--precision", "float32", "--batch-size", "8", "--study", "small", "--quiet"]
     given = ["--task", str(image_task), *options, *places, *precision]
@@ -47,3 +52,20 @@ def test_a_search_on_a_task_file_of_images_ends_in_a_recipe_that_trains_answers_
         given = ["--study", "small", "--studies-dir", str(tmp_path), "--format", how]
         assert run(export.main, [*given, "--output", str(tmp_path / how)]) == 0
         assert (tmp_path / how / "preprocessor_config.json").is_file()
+    assert_alike(tmp_path, tiny_image_models["dinov2"])
+
+
+def assert_alike(folder: Path, base: Path) -> None:
+    """The trained model, PEFT's LoRA of it and the merged model give the same logits."""
+    trained = load_trained(folder / "small", folder)
+    plain = AutoModelForImageClassification.from_pretrained(base, num_labels=3)
+    models = [
+        trained.attached.model,
+        PeftModel.from_pretrained(plain, folder / "peft"),
+        AutoModelForImageClassification.from_pretrained(folder / "merged"),
+    ]
+    pixels = torch.randn(2, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, *others = (model.eval()(pixel_values=pixels).logits for model in models)
+    for logits in others:
+        torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
