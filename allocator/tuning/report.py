@@ -41,9 +41,8 @@ def print_result(console: Console, study: SearchStudy, exported: Exported, url: 
 def _cells(study: SearchStudy, expectation: Expectation) -> dict[str, str]:
     trial = expectation.trial
     allocation = study.space.allocation(trial.params)
-    shape = study.space.variant(trial.params).shape
-    cells = {"adapter": f"{shape.construction}, {shape.factorization}"}
-    cells |= {f"rank {name}": str(rank) for name, rank in allocation.ranks.items()}
+    chosen = study.space.variant(trial.params).choice
+    cells = {**chosen, **{f"rank {name}": str(rank) for name, rank in allocation.ranks.items()}}
     cells["lambda"] = f"{allocation.core_lr_multiplier:.3g}"
     cells["learning rate"] = f"{allocation.learning_rate:.2e}"
     cells |= {
