@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import pandas as pd
 import tensorly as tl
@@ -55,50 +57,71 @@ def spectrum_metrics(singular_values: Tensor) -> dict[str, float]:
     }
 
 
-def mode_spectra(adapter: Adapter) -> pd.DataFrame:
-    """Tabulate the singular values of every unfolding of every core.
+@dataclass(frozen=True, slots=True)
+class ModeSpectrum:
+    """The singular values of one unfolding of one core.
+
+    Attributes:
+        layer: Of the tensor; 0 where layers share one.
+        target: Of the tensor; 0 where targets share one.
+        mode: The mode that is unfolded.
+        singular_values: Largest first.
+    """
+
+    layer: int
+    target: int
+    mode: str
+    singular_values: tuple[float, ...]
+
+
+def mode_spectra(adapter: Adapter) -> list[ModeSpectrum]:
+    """Compute the spectrum of every mode of every core (TensorLy's `unfold`).
 
     Args:
-        adapter: A trained adapter; all but Tucker adapters have an empty table.
+        adapter: An adapter; all but Tucker adapters have none.
+    """
+    if not isinstance(adapter, TuckerAdapter):
+        return []
+    cores = adapter.core.detach().double().cpu()
+    with tl.backend_context("pytorch"):
+        return [
+            ModeSpectrum(
+                layer, target, mode, tuple(torch.linalg.svdvals(tl.unfold(core, axis)).tolist())
+            )
+            for layer, per_target in enumerate(cores)
+            for target, core in enumerate(per_target)
+            for axis, mode in enumerate(adapter.shape.tensor.dims)
+        ]
+
+
+def spectra_table(spectra: Iterable[ModeSpectrum]) -> pd.DataFrame:
+    """Tabulate spectra.
 
     Returns:
-        One row for each tensor, mode and singular value: columns `layer` and `target` (0 where
-        tensors are shared), `mode`, `index`, `singular_value`.
+        One row for each tensor, mode and singular value: columns `layer`, `target`, `mode`,
+        `index`, `singular_value`.
     """
     rows = [
-        (*site, index, value)
-        for *site, values in _spectra(adapter)
-        for index, value in enumerate(values.tolist())
+        (s.layer, s.target, s.mode, index, value)
+        for s in spectra
+        for index, value in enumerate(s.singular_values)
     ]
     return pd.DataFrame(rows, columns=[*_SITE, "index", "singular_value"])
 
 
-def mode_metrics(adapter: Adapter) -> pd.DataFrame:
-    """Summarise the spectrum of every mode of every core.
-
-    Args:
-        adapter: A trained adapter; all but Tucker adapters have an empty table.
+def metrics_table(spectra: Iterable[ModeSpectrum]) -> pd.DataFrame:
+    """Tabulate what summarises spectra.
 
     Returns:
         One row for each tensor and mode: columns `layer`, `target`, `mode`, `rank` (singular
         values there are), and those of `spectrum_metrics`.
     """
     rows = [
-        {**dict(zip(_SITE, site, strict=True)), "rank": len(values), **spectrum_metrics(values)}
-        for *site, values in _spectra(adapter)
+        {
+            **dict(zip(_SITE, (s.layer, s.target, s.mode), strict=True)),
+            "rank": len(s.singular_values),
+            **spectrum_metrics(torch.tensor(s.singular_values, dtype=torch.float64)),
+        }
+        for s in spectra
     ]
     return pd.DataFrame(rows, columns=[*_SITE, "rank", *_METRICS])
-
-
-def _spectra(adapter: Adapter) -> list[tuple[int, int, str, Tensor]]:
-    """Give layer, target, mode and singular values, largest first, of every unfolding."""
-    if not isinstance(adapter, TuckerAdapter):
-        return []
-    cores = adapter.core.detach().double()
-    with tl.backend_context("pytorch"):
-        return [
-            (layer, target, mode, torch.linalg.svdvals(tl.unfold(core, axis)))
-            for layer, per_target in enumerate(cores)
-            for target, core in enumerate(per_target)
-            for axis, mode in enumerate(adapter.shape.tensor.dims)
-        ]

@@ -60,7 +60,7 @@ class TuckerAdapter(Adapter):
     @property
     def factors(self) -> Mapping[str, nn.Parameter]:
         """Factor of every mode that is not full, shape (X, Y, dim, rank)."""
-        return dict(self._factors.items())
+        return {mode: self._factors[mode] for mode in self.shape.factor_modes}
 
     def factor(self, mode: str) -> Tensor:
         """Give the factor of a mode, the identity where it is full, shape (X, Y, dim, rank)."""

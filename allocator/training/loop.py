@@ -72,7 +72,14 @@ def train(
                 return
             runs = [run for run in runs if run.job.trial not in orders.stop]
             for job in orders.jobs:
-                slot = Slot(job.allocation, job.spec, backbone, config, total_steps)
+                slot = Slot(
+                    job.allocation,
+                    job.spec,
+                    backbone,
+                    config,
+                    total_steps,
+                    is_measured=job.is_measured,
+                )
                 runs.append(Run(job, slot, majority, boundaries))
         if runs:
             _train_to_boundary(pack, runs, part, splits)

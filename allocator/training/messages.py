@@ -9,6 +9,7 @@ from typing import Literal
 
 from allocator.adapters import AdapterSpec
 from allocator.allocation import Allocation
+from allocator.training.measures import Measures
 
 Ending = Literal["completed", "stopped", "diverged", "collapsed"]
 
@@ -22,12 +23,14 @@ class Job:
         spec: What its adapter is, apart from its ranks.
         allocation: What it tries.
         save_to: Where its trained adapter goes if it is completed.
+        is_measured: Whether its spectra and gradients are reported too.
     """
 
     trial: int
     spec: AdapterSpec
     allocation: Allocation
     save_to: Path
+    is_measured: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +50,7 @@ class Report:
         num_parameters: Trainable parameters of the adapter as built.
         head_parameters: Trainable parameters of the head.
         seconds: Wall time since its start, which it shared with its neighbours.
+        measures: Spectra and gradients, where the job asked for them.
     """
 
     trial: int
@@ -60,6 +64,7 @@ class Report:
     num_parameters: int
     head_parameters: int
     seconds: float
+    measures: Measures | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -53,6 +53,7 @@ class Run:
             num_parameters=self.slot.adapter.num_parameters,
             head_parameters=self.slot.head.num_parameters,
             seconds=time.perf_counter() - self._start,
+            measures=self.slot.observer.measure() if self.slot.observer is not None else None,
         )
 
     def _has_collapsed(self, now: Evaluation) -> bool:

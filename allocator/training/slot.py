@@ -21,6 +21,7 @@ from allocator.config import TrainingConfig
 from allocator.training.backbone import Backbone
 from allocator.training.batches import Batch
 from allocator.training.head import Head
+from allocator.training.measures import Observer
 
 
 def schedule(step: int, total_steps: int, warmup: float) -> float:
@@ -51,6 +52,7 @@ class Slot:
         head: Its head.
         generator: Source of its dropout.
         steps: Optimizer steps taken.
+        observer: Measures the adapter, where that was asked for.
         loss_sum: Sum of their losses, on the device; not finite where one was not.
 
     Args:
@@ -59,6 +61,7 @@ class Slot:
         backbone: The backbone that the trial trains on.
         config: The study's recipe.
         total_steps: Optimizer steps of a whole trial.
+        is_measured: Whether an observer watches the adapter.
     """
 
     def __init__(
@@ -68,11 +71,14 @@ class Slot:
         backbone: Backbone,
         config: TrainingConfig,
         total_steps: int,
+        *,
+        is_measured: bool = False,
     ) -> None:
         self.config = config
         adapter = build_adapter(spec, allocation.ranks, seed=config.seed)
         self.adapter: Adapter = adapter.to(backbone.device)
         self.head: Head = backbone.head.copy_fresh(config.seed)
+        self.observer = Observer(self.adapter) if is_measured else None
         self._head_parameters = [p for p in self.head.parameters() if p.requires_grad]
         self._parameters: list[nn.Parameter] = [*self.adapter.parameters(), *self._head_parameters]
         self._optimizer = torch.optim.AdamW(
@@ -104,6 +110,8 @@ class Slot:
 
     def update(self, loss: Tensor) -> None:
         """Take an optimizer step along the gradients of a loss; nothing waits for the device."""
+        if self.observer is not None:
+            self.observer.observe()
         nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm)
         self._optimizer.step()
         self._scheduler.step()

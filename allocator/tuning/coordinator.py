@@ -140,14 +140,7 @@ class Coordinator:
             trial = self._study.ask()
             self._training[place].add(trial.number)
             self._watcher.started(trial)
-            jobs[place].append(
-                Job(
-                    trial=trial.number,
-                    spec=self._study.spec(trial.params),
-                    allocation=self._study.space.allocation(trial.params),
-                    save_to=self._study.adapter_path(trial.number),
-                )
-            )
+            jobs[place].append(self._study.job(trial))
         return jobs
 
     def _has_place(self, place: int) -> bool:

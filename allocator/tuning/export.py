@@ -9,7 +9,7 @@ from pathlib import Path
 
 from allocator.adapters.recipe import AdapterSection, Recipe, training_section, write_yaml
 from allocator.adapters.save import load_adapter
-from allocator.adapters.spectra import mode_metrics, mode_spectra
+from allocator.adapters.spectra import metrics_table, mode_spectra, spectra_table
 from allocator.training.trained import ADAPTER_FILE, RECIPE_FILE
 from allocator.tuning.selection import Selection, select
 from allocator.tuning.study import SearchStudy
@@ -41,8 +41,9 @@ def export_best(study: SearchStudy) -> Exported:
     unfinished = study.folder / f"{ADAPTER_FILE}.unfinished"
     shutil.copyfile(study.adapter_path(number), unfinished)
     os.replace(unfinished, study.folder / ADAPTER_FILE)
-    mode_spectra(saved.adapter).to_csv(study.folder / SPECTRA_FILE, index=False)
-    mode_metrics(saved.adapter).to_csv(study.folder / MODES_FILE, index=False)
+    spectra = mode_spectra(saved.adapter)
+    spectra_table(spectra).to_csv(study.folder / SPECTRA_FILE, index=False)
+    metrics_table(spectra).to_csv(study.folder / MODES_FILE, index=False)
     study.study.trials_dataframe().to_csv(study.folder / TRIALS_FILE, index=False)
     path = study.folder / RECIPE_FILE
     write_yaml(

@@ -10,7 +10,8 @@ from optuna.trial import FrozenTrial, TrialState
 from allocator.adapters import AdapterSpec
 from allocator.allocation import AdapterShape
 from allocator.config import AdapterConfig
-from allocator.training.messages import Report
+from allocator.training.messages import Job, Report
+from allocator.tuning.baseline import FOLDER, BaselineTables
 from allocator.tuning.feasible_sampler import ask
 from allocator.tuning.pruning import LOSSES, PROTECTED
 from allocator.tuning.space import Params, Space
@@ -35,6 +36,7 @@ class SearchStudy:
     ) -> None:
         self.study, self.space, self.config, self.folder = study, space, config, folder
         self._running: dict[int, optuna.Trial] = {}
+        self._baseline = BaselineTables(folder / FOLDER)
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -54,10 +56,6 @@ class SearchStudy:
     def final_step(self) -> int:
         """Boundaries of a whole trial."""
         return self.config.training.epochs * self.config.training.boundaries_per_epoch
-
-    def spec(self, params: Params) -> AdapterSpec:
-        """Say what the adapter of a trial is, apart from its ranks."""
-        return adapter_spec(self.config.space, self.space.variant(params).shape)
 
     def ask(self) -> FrozenTrial:
         """Start the next trial."""
@@ -81,6 +79,8 @@ class SearchStudy:
         trial = self._running[report.trial]
         trial.report(report.score, report.step)
         trial.set_user_attr(LOSSES, [*trial.user_attrs.get(LOSSES, []), report.loss])
+        if report.measures is not None:
+            self._baseline.add(report)
 
     def should_stop(self, number: int) -> bool:
         """Decide whether a running trial ends at the boundary that was noted last."""
@@ -99,6 +99,8 @@ class SearchStudy:
             **report.parts,
         }.items():
             trial.set_user_attr(name, value)
+        if report.measures is not None and report.ending == "completed":
+            self._baseline.write(self.adapter_path(report.trial))
         if report.ending == "stopped":
             self.study.tell(report.trial, state=TrialState.PRUNED, skip_if_finished=True)
         else:
@@ -143,6 +145,16 @@ class SearchStudy:
             self.study.enqueue_trial(
                 dict(baseline_params(self.space)), user_attrs={"baseline": True, PROTECTED: True}
             )
+
+    def job(self, trial: FrozenTrial) -> Job:
+        """Say what a worker is to train for a trial; the baseline is measured."""
+        return Job(
+            trial=trial.number,
+            spec=adapter_spec(self.config.space, self.space.variant(trial.params).shape),
+            allocation=self.space.allocation(trial.params),
+            save_to=self.adapter_path(trial.number),
+            is_measured=bool(trial.user_attrs.get("baseline", False)),
+        )
 
     def adapter_path(self, number: int) -> Path:
         """Say where a completed trial's adapter is."""

@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from allocator.adapters import Adapter, AdapterSpec, build_adapter
-from allocator.adapters.spectra import mode_metrics, mode_spectra, spectrum_metrics
+from allocator.adapters.spectra import (
+    metrics_table,
+    mode_spectra,
+    spectra_table,
+    spectrum_metrics,
+)
 from allocator.allocation import AdapterShape, BackboneShape, Construction, Factorization
 from allocator.config import AdapterConfig
 
@@ -74,7 +79,7 @@ def test_a_core_of_known_spectra_has_their_metrics() -> None:
     with torch.no_grad():
         adapter.zero_part.zero_()
         adapter.zero_part[0, 0, 0, 0, 0, 0], adapter.zero_part[0, 0, 1, 1, 1, 1] = 3.0, 1.0
-    table = mode_metrics(adapter)
+    table = metrics_table(mode_spectra(adapter))
     assert table["mode"].tolist() == ["input", "output", "qkv", "depth"]
     assert table["rank"].tolist() == [2, 2, 2, 2]
     for name, value in spectrum_metrics(torch.tensor([3.0, 1.0])).items():
@@ -83,7 +88,7 @@ def test_a_core_of_known_spectra_has_their_metrics() -> None:
 
 def test_spectra_are_numpys_singular_values_of_every_unfolding() -> None:
     adapter = build("att_depth", "tucker", {"input": 3, "head_dim": 2, "heads": 2, "depth": 2})
-    table = mode_spectra(adapter)
+    table = spectra_table(mode_spectra(adapter))
     cores = adapter.zero_part.detach().double().numpy()
     modes = ["input", "head_dim", "heads", "depth"]
     for target, (axis, mode) in product(range(2), enumerate(modes)):
@@ -97,7 +102,7 @@ def test_spectra_are_numpys_singular_values_of_every_unfolding() -> None:
 
 
 def test_spectra_have_a_row_for_each_tensor_mode_and_singular_value() -> None:
-    table = mode_spectra(build("qkv", "tucker", {"input": 3, "output": 4, "qkv": 2}))
+    table = spectra_table(mode_spectra(build("qkv", "tucker", {"input": 3, "output": 4, "qkv": 2})))
     counts = table.groupby(["layer", "target", "mode"]).size().to_dict()
     assert counts == {
         (layer, 0, mode): n
@@ -108,7 +113,7 @@ def test_spectra_have_a_row_for_each_tensor_mode_and_singular_value() -> None:
 
 def test_adapters_without_a_core_have_an_empty_table_of_the_same_columns() -> None:
     tucker = build("qkv", "tucker", {"input": 1, "output": 1, "qkv": 1})
-    for tabulate in (mode_spectra, mode_metrics):
-        empty = tabulate(build("matrix", "matrix", {"rank": 2}))
+    for tabulate in (spectra_table, metrics_table):
+        empty = tabulate(mode_spectra(build("matrix", "matrix", {"rank": 2})))
         assert empty.empty
-        assert empty.columns.tolist() == tabulate(tucker).columns.tolist()
+        assert empty.columns.tolist() == tabulate(mode_spectra(tucker)).columns.tolist()

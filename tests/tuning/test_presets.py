@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
 
+from allocator.adapters.save import load_adapter
+from allocator.adapters.spectra import mode_spectra, spectra_table
 from allocator.allocation import BackboneShape
 from allocator.search import build_parser, to_config
 from allocator.training.loop import train
-from allocator.training.messages import Boundary, Job, Orders
+from allocator.training.messages import Boundary, Orders
 from allocator.training.worker import load_splits, load_worker_backbone, save_trained
 from allocator.tuning.build_space import build_space
 from allocator.tuning.export import export_best
@@ -82,23 +86,16 @@ def search_here(prepared: PreparedSearch, trials: int) -> Path:
     worker = prepared.worker
     backbone = load_worker_backbone(worker, torch.device("cpu"))
     with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
-        jobs = []
-        for _ in range(trials):
-            trial = study.ask()
-            jobs.append(
-                Job(
-                    trial=trial.number,
-                    spec=study.spec(trial.params),
-                    allocation=study.space.allocation(trial.params),
-                    save_to=study.adapter_path(trial.number),
-                )
-            )
+        jobs = tuple(study.job(study.ask()) for _ in range(trials))
 
         def on_boundary(boundary: Boundary) -> Orders | None:
             for report in boundary.reports:
                 study.note(report)
-                study.tell(report)
-            return None if boundary.reports else Orders(jobs=tuple(jobs))
+                if report.ending is not None:
+                    study.tell(report)
+            if not boundary.reports:
+                return Orders(jobs=jobs)
+            return Orders() if any(report.ending is None for report in boundary.reports) else None
 
         train(
             backbone,
@@ -126,3 +123,23 @@ def test_every_preset_is_searched(
     content = yaml.safe_load(best.read_text(encoding="utf-8"))
     assert content["num_parameters"] <= 2_000
     assert tuple(content["adapter"]["targets"]) == read_space(preset).targets
+
+
+def test_the_baseline_of_a_search_leaves_tables_of_every_boundary(
+    tiny_bert: Path, small_glue: Path, tmp_path: Path
+) -> None:
+    argv = ["--budget", "2000", "--task", "cola", "--data-dir", str(small_glue), "--epochs", "2"]
+    argv += ["--model", str(tiny_bert), "--studies-dir", str(tmp_path)]
+    argv += ["--precision", "float32", "--devices", "cpu"]
+    folder = search_here(prepare(to_config(build_parser().parse_args(argv))), 2).parent
+    found = {path.stem: pd.read_csv(path) for path in (folder / "baseline").glob("*.csv")}
+    assert set(found) == {"training", "gradients", "spectra", "modes"}
+    assert found["training"]["step"].tolist() == [1, 2]
+    assert found["training"].notna().all(axis=None)
+    modes = ["input", "head_dim", "heads", "qkv", "depth"]
+    assert found["modes"]["mode"].tolist() == modes * 2
+    assert found["gradients"]["part"].tolist() == ["core", *modes] * 2
+    assert (found["gradients"]["max"] >= found["gradients"]["mean"]).all()
+    adapter = load_adapter(folder / "baseline" / "adapter.safetensors").adapter
+    at_the_end = found["spectra"].query("step == 2")["singular_value"]
+    np.testing.assert_allclose(at_the_end, spectra_table(mode_spectra(adapter))["singular_value"])
