@@ -40,11 +40,15 @@ class FrozenLinear(nn.Module):
         return product
 
     def multiply(self, x: Tensor) -> Tensor:
-        """Compute `x W^T + b` without a gradient, the weight packed."""
+        """Compute `x W^T + b` without a gradient."""
+        if not self._is_packed:
+            return F.linear(x, self._weight, self.bias)
         return _multiply(x, self._weight, self.bias)
 
     def multiply_back(self, gradient: Tensor) -> Tensor:
-        """Compute `gradient W`, the weight packed."""
+        """Compute `gradient W`."""
+        if not self._is_packed:
+            return F.linear(gradient, self._transpose)
         return _multiply(gradient, self._transpose, None)
 
 
@@ -59,6 +63,45 @@ class _PackedProduct(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         back: Tensor = ctx.layer.multiply_back(gradient)
         return back, None
+
+
+class UpdatedProduct(torch.autograd.Function):
+    """`x W^T + b + (x A) B`, each sum added where the frozen product already lies.
+
+    Shapes: S slots, N tokens of one slot, I input width, R bottleneck rank, O output width.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_SNI: Tensor,
+        a_SIR: Tensor,
+        b_SRO: Tensor,
+        layer: FrozenLinear,
+        is_shared: bool,
+    ) -> Tensor:
+        """Multiply; where x is the same for all slots, so is its frozen product."""
+        ctx.layer = layer
+        down_SNR = torch.bmm(x_SNI, a_SIR)
+        ctx.save_for_backward(x_SNI, a_SIR, b_SRO, down_SNR)
+        if is_shared:
+            return torch.baddbmm(layer.multiply(x_SNI[0]), down_SNR, b_SRO)
+        return layer.multiply(x_SNI).baddbmm_(down_SNR, b_SRO)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, gradient_SNO: Tensor
+    ) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
+        """Give the gradients of x, A and B."""
+        x_SNI, a_SIR, b_SRO, down_SNR = ctx.saved_tensors
+        to_down_SNR = torch.bmm(gradient_SNO, b_SRO.transpose(1, 2))
+        to_x = None
+        if ctx.needs_input_grad[0]:
+            to_x = ctx.layer.multiply_back(gradient_SNO)
+            to_x.baddbmm_(to_down_SNR, a_SIR.transpose(1, 2))
+        to_a = torch.bmm(x_SNI.transpose(1, 2), to_down_SNR)
+        return to_x, to_a, torch.bmm(down_SNR.transpose(1, 2), gradient_SNO), None, None
 
 
 def can_pack(weight: Tensor) -> bool:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from allocator.adapters.adapter import Pairs
-from allocator.adapters.frozen import FrozenLinear
+from allocator.adapters.frozen import FrozenLinear, UpdatedProduct
 from allocator.adapters.projections import ATTENTION_INPUTS, backbone_shape, find_projections
 from allocator.allocation import BackboneShape
 from allocator.errors import ModelError
@@ -73,15 +73,16 @@ class LayerProjections(nn.Module):
             return unchanged
         a_SIR, b_SRO = self._pair
         x_SNI = x.reshape(a_SIR.shape[0], -1, x.shape[-1])
-        # What the embeddings give, normalised or not, is the same for all slots, and so is its
-        # frozen product.
-        frozen = self.linear(x_SNI[0] if self.reads_embeddings else x_SNI)
-        down_SNR = torch.bmm(self._drop(x_SNI), a_SIR)
-        return torch.baddbmm(frozen, down_SNR, b_SRO).view(*x.shape[:-1], -1)
+        if self._dropout:
+            down_SNR = torch.bmm(self._drop(x_SNI), a_SIR)
+            return torch.baddbmm(self.linear(x_SNI), down_SNR, b_SRO).view(*x.shape[:-1], -1)
+        # What the embeddings give, normalised or not, is the same for all slots.
+        updated: Tensor = UpdatedProduct.apply(  # type: ignore[no-untyped-call]
+            x_SNI, a_SIR, b_SRO, self.linear, self.reads_embeddings
+        )
+        return updated.view(*x.shape[:-1], -1)
 
     def _drop(self, x_SNI: Tensor) -> Tensor:
-        if not self._dropout:
-            return x_SNI
         keep_SNI = torch.empty_like(x_SNI)
         for keep_NI, generator in zip(keep_SNI, self._generators, strict=True):
             keep_NI.bernoulli_(1 - self._dropout, generator=generator)

@@ -42,7 +42,8 @@ def _cells(study: SearchStudy, expectation: Expectation) -> dict[str, str]:
     trial = expectation.trial
     allocation = study.space.allocation(trial.params)
     chosen = study.space.variant(trial.params).choice
-    cells = {**chosen, **{f"rank {name}": str(rank) for name, rank in allocation.ranks.items()}}
+    ranks = {n if n == "rank" else f"rank {n}": str(r) for n, r in allocation.ranks.items()}
+    cells = {**chosen, **ranks}
     cells["lambda"] = f"{allocation.core_lr_multiplier:.3g}"
     cells["learning rate"] = f"{allocation.learning_rate:.2e}"
     cells |= {

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from allocator.adapters import Adapter, AdapterSpec, Pairs, build_adapter
+from allocator.adapters.frozen import FrozenLinear
 from allocator.adapters.projections import find_projections
 from allocator.allocation import AdapterShape, Construction, Factorization
 from allocator.config import AdapterConfig
@@ -154,15 +155,20 @@ def test_embeddings_are_copied_where_they_are_as_wide_as_the_layers(
 
 
 def test_the_frozen_product_of_the_first_layer_is_computed_once_for_all_slots(
-    tiny_llama: Path,
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backbone = load(tiny_llama, ("key", "value"))
     (group,) = backbone.sites.groups
+    adapted = [layer.linear for layer in group.layers]
     rows: list[int] = []
-    for layer in group.layers:
-        layer.linear.register_forward_hook(
-            lambda _module, _inputs, output: rows.append(output.numel() // output.shape[-1])
-        )
+    multiply = FrozenLinear.multiply
+
+    def watched(layer: FrozenLinear, x: Tensor) -> Tensor:
+        if layer in adapted:
+            rows.append(x.numel() // x.shape[-1])
+        return multiply(layer, x)
+
+    monkeypatch.setattr(FrozenLinear, "multiply", watched)
     backbone.sites.use([adapter.pairs() for adapter in random_adapters(backbone)])
     backbone(sentences(padded=False), slots=2)
     assert rows == [3 * 7, 2 * 3 * 7]
