@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from allocator.allocation import AdapterShape
+from allocator.config import AdapterConfig
 
 # Shapes: L layers (or 1, where all share one matrix), T targets (or 1), I input width,
 # R bottleneck rank, O output width
@@ -67,13 +68,15 @@ class Adapter(nn.Module, ABC):
     Args:
         shape: The adapter shape.
         ranks: Rank by name, as in `shape.rank_names`.
-        scaling: Factor of the whole update.
+        config: Scaling of the whole update, and initialisation.
     """
 
-    def __init__(self, shape: AdapterShape, ranks: Mapping[str, int], scaling: float) -> None:
+    def __init__(
+        self, shape: AdapterShape, ranks: Mapping[str, int], config: AdapterConfig
+    ) -> None:
         super().__init__()
         shape.check(ranks)
-        self.shape, self.ranks, self.scaling = shape, dict(ranks), scaling
+        self.shape, self.ranks, self.scaling = shape, dict(ranks), config.scaling
 
     @abstractmethod
     def pairs(self) -> Pairs:

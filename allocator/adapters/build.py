@@ -51,13 +51,8 @@ def build_adapter(spec: AdapterSpec, ranks: Mapping[str, int], *, seed: int) -> 
     Raises:
         SpaceError: If the ranks do not fit the shape.
     """
-    return _MODULES[spec.shape.factorization](
-        spec.shape,
-        ranks,
-        scaling=spec.config.scaling,
-        initialization=spec.config.initialization,
-        generator=torch.Generator().manual_seed(seed),
-    )
+    make = _MODULES[spec.shape.factorization]
+    return make(spec.shape, ranks, spec.config, torch.Generator().manual_seed(seed))
 
 
 def parameter_groups(adapter: Adapter, allocation: Allocation) -> list[ParameterGroup]:

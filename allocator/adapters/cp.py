@@ -5,66 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from allocator.adapters.adapter import Adapter, Pairs
-from allocator.adapters.initialization import factor
-from allocator.allocation import AdapterShape
-from allocator.config import Initialization
+from allocator.adapters.adapter import Pairs
+from allocator.adapters.mode_parts import ModePartsAdapter
+from allocator.allocation import Mode
 
 # Shapes: L layers and T targets (each 1 where tensors are shared), X layers and Y targets that
 # have tensors of their own, R terms, K head size or output width, H heads. In einsum, axes of one
 # letter broadcast where one of them is 1.
 
 
-class CPAdapter(Adapter):
+class CPAdapter(ModePartsAdapter):
     """Updates stacked into sums of R rank-one tensors (TensorLy's `cp_to_tensor`, weights 1).
 
-    The factor of the output side (`output`, or `head_dim`) starts at zero, as LoRA's B does.
-
-    Args:
-        shape: The adapter shape.
-        ranks: The one `rank`.
-        scaling: Factor of the whole update.
-        initialization: Distribution of the factors that do not start at zero.
-        generator: Source of the initial values.
+    Its parts are the factors, each of shape (X, Y, dim, R).
     """
 
-    def __init__(
-        self,
-        shape: AdapterShape,
-        ranks: Mapping[str, int],
-        *,
-        scaling: float,
-        initialization: Initialization,
-        generator: torch.Generator,
-    ) -> None:
-        super().__init__(shape, ranks, scaling)
-        tensor, rank = shape.tensor, ranks["rank"]
-        copies = (tensor.layer_copies, tensor.target_copies)
-        self._factors = nn.ParameterDict(
-            {
-                mode: nn.Parameter(torch.zeros(*copies, dim, rank))
-                if mode == shape.zero_mode
-                else factor(copies, dim, rank, initialization, generator)
-                for mode, dim in tensor.dims.items()
-            }
-        )
-
-    @property
-    def zero_part(self) -> nn.Parameter:
-        """Factor of the output side, shape (X, Y, dim, R)."""
-        zero: nn.Parameter = self._factors[str(self.shape.zero_mode)]
-        return zero
-
-    @property
-    def factors(self) -> Mapping[str, nn.Parameter]:
-        """The other factors by mode, shape (X, Y, dim, R)."""
-        return {mode: self._factors[mode] for mode in self.shape.factor_modes}
+    def part_sizes(self) -> Mapping[Mode, tuple[int, ...]]:
+        """Give the size of every factor, (dim, R)."""
+        return {mode: (dim, self.ranks["rank"]) for mode, dim in self.shape.tensor.dims.items()}
 
     def pairs(self) -> Pairs:
         """Compute the update of every site as a pair of matrices, A shared by all of a tensor."""
-        f = self._factors
+        f = self.parts
         weights_LTR = self._site_weights() * self.scaling
         if "output" in f:
             b_LTRO = torch.einsum("ltKr,ltr->ltrK", f["output"], weights_LTR)
@@ -77,7 +41,7 @@ class CPAdapter(Adapter):
 
     def _site_weights(self) -> Tensor:
         """Multiply the factors of the modes that stack sites, shape (L, T, R)."""
-        f = self._factors
+        f = self.parts
         weights: Tensor = self.zero_part.new_ones(1, 1, self.ranks["rank"])
         if "depth" in f:
             weights = torch.einsum("xylr,lyr->lyr", f["depth"], weights)

@@ -10,7 +10,7 @@ from torch import nn
 from allocator.adapters.adapter import Adapter, Pairs
 from allocator.adapters.initialization import factor
 from allocator.allocation import AdapterShape
-from allocator.config import Initialization
+from allocator.config import AdapterConfig
 
 
 class MatrixAdapter(Adapter):
@@ -19,8 +19,7 @@ class MatrixAdapter(Adapter):
     Args:
         shape: The adapter shape.
         ranks: The one `rank`.
-        scaling: Factor of the whole update, alpha / r in LoRA's terms.
-        initialization: Distribution of A.
+        config: Scaling, alpha / r in LoRA's terms, and the distribution of A.
         generator: Source of the initial values.
     """
 
@@ -28,15 +27,13 @@ class MatrixAdapter(Adapter):
         self,
         shape: AdapterShape,
         ranks: Mapping[str, int],
-        *,
-        scaling: float,
-        initialization: Initialization,
+        config: AdapterConfig,
         generator: torch.Generator,
     ) -> None:
-        super().__init__(shape, ranks, scaling)
+        super().__init__(shape, ranks, config)
         backbone, rank = shape.backbone, ranks["rank"]
         copies = (backbone.layers, len(backbone.targets))
-        self.a = factor(copies, backbone.d_in, rank, initialization, generator)
+        self.a = factor(copies, backbone.d_in, rank, config.initialization, generator)
         self.b = nn.Parameter(torch.zeros(*copies, rank, backbone.d_out))
 
     @property

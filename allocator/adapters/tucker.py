@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from allocator.adapters.adapter import Adapter, Pairs
 from allocator.adapters.initialization import factor
 from allocator.allocation import AdapterShape
-from allocator.config import Initialization
+from allocator.config import AdapterConfig
 
 # Shapes: L layers and T targets (each 1 where tensors are shared), X layers and Y targets that
 # have tensors of their own, I input width, O output width, H heads, K head size; i, o, h, k, q, d,
@@ -24,8 +24,7 @@ class TuckerAdapter(Adapter):
     Args:
         shape: The adapter shape; its full modes have identity factors, which do not train.
         ranks: Rank by mode.
-        scaling: Factor of the whole update.
-        initialization: Distribution of the factors.
+        config: Scaling, and the distribution of the factors.
         generator: Source of the initial values.
     """
 
@@ -33,19 +32,17 @@ class TuckerAdapter(Adapter):
         self,
         shape: AdapterShape,
         ranks: Mapping[str, int],
-        *,
-        scaling: float,
-        initialization: Initialization,
+        config: AdapterConfig,
         generator: torch.Generator,
     ) -> None:
-        super().__init__(shape, ranks, scaling)
+        super().__init__(shape, ranks, config)
         tensor = shape.tensor
         copies = (tensor.layer_copies, tensor.target_copies)
         sizes = [tensor.dims[m] if m in shape.full_modes else ranks[m] for m in tensor.dims]
         self.core = nn.Parameter(torch.zeros(*copies, *sizes))
         self._factors = nn.ParameterDict(
             {
-                mode: factor(copies, dim, ranks[mode], initialization, generator)
+                mode: factor(copies, dim, ranks[mode], config.initialization, generator)
                 for mode, dim in tensor.dims.items()
                 if mode not in shape.full_modes
             }
