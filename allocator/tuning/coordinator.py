@@ -1,4 +1,4 @@
-"""Hands trials to workers and their scores to the study, in rounds: one seed gives one study.
+"""Hands trials to workers and their scores to who asked, in rounds: one seed gives one study.
 
 In a round every worker that trains brings its trials to their next boundary. Only then are
 verdicts given and new trials asked for, in the order of their numbers: which worker was faster
@@ -15,12 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-from optuna.trial import FrozenTrial
-
 from allocator.errors import StudyError
 from allocator.training.messages import Boundary, Job, Orders, Report
 from allocator.training.process_worker import WorkerDied
-from allocator.tuning.study import SearchStudy
 
 _ATTEMPTS = 2  # a trial whose worker died this often is given up
 _DEATHS = 4  # in a row, without a trial that ended
@@ -39,37 +36,69 @@ class Worker(Protocol):
         """End the worker."""
 
 
+class Trials(Protocol):
+    """What is to be trained, and where its scores go: a study, or a list."""
+
+    slots: int | None
+    """Trials that a worker trains together, once that was measured."""
+
+    @property
+    def num_finished(self) -> int:
+        """Trials that count towards the total, those of earlier runs included."""
+
+    def next_job(self) -> Job:
+        """Start the next trial."""
+
+    def note(self, report: Report) -> None:
+        """Note a running trial's score and loss at a boundary."""
+
+    def should_stop(self, number: int) -> bool:
+        """Decide whether a running trial ends at the boundary that was noted last."""
+
+    def tell(self, report: Report) -> None:
+        """Note how a trial ended."""
+
+    def attempts(self, number: int) -> int:
+        """Count how often a trial's allocation has been tried, this time included."""
+
+    def fail(self, number: int, reason: str, *, retry: bool) -> None:
+        """Note that a trial broke off through no fault of its allocation."""
+
+    def interrupt(self) -> None:
+        """Break off the running trials; they are tried again."""
+
+
 class Watcher(Protocol):
-    """Who is told what happens, to show it."""
+    """Who is told what happens, to show it; trials go by their numbers."""
 
     def ready(self, slots: int) -> None:
         """A worker is ready to train so many trials together."""
 
-    def started(self, trial: FrozenTrial) -> None:
+    def started(self, number: int) -> None:
         """A trial was handed to a worker."""
 
-    def reached(self, trial: FrozenTrial, step: int, score: float) -> None:
+    def reached(self, report: Report) -> None:
         """A trial reached a boundary."""
 
-    def ended(self, trial: FrozenTrial) -> None:
+    def ended(self, number: int) -> None:
         """A trial ended, however it did."""
 
 
 class Coordinator:
-    """Owns the study while workers train.
+    """Owns the trials while workers train.
 
     Args:
-        study: The study.
+        trials: What is to be trained.
         launch: Starts a worker on a device, for so many trials at once (None: as many as are best).
         devices: One worker each.
-        slots: Trials that a worker trains together, in place of what the study has recorded.
+        slots: Trials that a worker trains together, in place of what the trials have recorded.
         waiting: Entered while the coordinator waits for a worker, where it may be interrupted.
         watcher: Told what happens.
     """
 
     def __init__(
         self,
-        study: SearchStudy,
+        trials: Trials,
         launch: Callable[[str, int | None], Worker],
         devices: Sequence[str],
         watcher: Watcher,
@@ -77,10 +106,10 @@ class Coordinator:
         slots: int | None = None,
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._study, self._launch, self._devices, self._watcher = study, launch, devices, watcher
-        self._slots, self._waiting = slots or study.slots, waiting
+        self._trials, self._launch, self._devices, self._watcher = trials, launch, devices, watcher
+        self._slots, self._waiting = slots or trials.slots, waiting
         if slots is not None:
-            study.slots = slots
+            trials.slots = slots
         self._workers: dict[int, Worker] = {}  # by place: the index of a device
         self._boundaries: dict[int, Boundary] = {}  # by place: what was told last
         self._training: dict[int, set[int]] = {}  # by place: trial numbers
@@ -88,13 +117,13 @@ class Coordinator:
         self._deaths = 0
 
     def run(self, *, trials: int, timeout: float | None = None) -> None:
-        """Search until the study has so many finished trials, or time is up.
+        """Train until so many trials are finished, or time is up.
 
         Trials that run when time is up are finished. An interrupt breaks them off, and the next
         run starts them again.
 
         Args:
-            trials: Finished trials of the study, those of earlier runs included.
+            trials: Finished trials, those of earlier runs included.
             timeout: Seconds after which no trial is started.
 
         Raises:
@@ -103,7 +132,7 @@ class Coordinator:
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         try:
             while True:
-                missing = trials - self._study.num_finished - self._num_training
+                missing = trials - self._trials.num_finished - self._num_training
                 if missing <= 0 or time.monotonic() >= deadline:
                     missing = 0
                 if not missing and not self._num_training:
@@ -112,7 +141,7 @@ class Coordinator:
                 self._give_orders(self._start_trials(missing))
                 self._take_reports()
         finally:
-            self._study.interrupt()
+            self._trials.interrupt()
             for worker in self._workers.values():
                 worker.close()
 
@@ -137,10 +166,10 @@ class Coordinator:
             if not open_places:
                 break
             place = min(open_places, key=lambda p: (len(self._training[p]), p))
-            trial = self._study.ask()
-            self._training[place].add(trial.number)
-            self._watcher.started(trial)
-            jobs[place].append(self._study.job(trial))
+            job = self._trials.next_job()
+            self._training[place].add(job.trial)
+            self._watcher.started(job.trial)
+            jobs[place].append(job)
         return jobs
 
     def _has_place(self, place: int) -> bool:
@@ -170,7 +199,7 @@ class Coordinator:
         self._boundaries[place] = boundary
         if self._slots is None or boundary.slots < self._slots:
             self._slots = boundary.slots
-            self._study.slots = boundary.slots
+            self._trials.slots = boundary.slots
             self._watcher.ready(boundary.slots)
 
     def _take_reports(self) -> None:
@@ -181,12 +210,12 @@ class Coordinator:
         )
         for report in reports:
             if report.ending in (None, "completed"):
-                self._study.note(report)
-                self._watcher.reached(self._study.trials[report.trial], report.step, report.score)
+                self._trials.note(report)
+                self._watcher.reached(report)
         for report in reports:
             ended = report
             if report.ending is None:
-                if not self._study.should_stop(report.trial):
+                if not self._trials.should_stop(report.trial):
                     continue
                 self._stop.add(report.trial)
                 ended = dataclasses.replace(report, ending="stopped")
@@ -196,20 +225,20 @@ class Coordinator:
         for training in self._training.values():
             training.discard(report.trial)
         self._deaths = 0
-        self._study.tell(report)
-        self._watcher.ended(self._study.trials[report.trial])
+        self._trials.tell(report)
+        self._watcher.ended(report.trial)
 
     def _bury(self, place: int, death: WorkerDied) -> None:
         """Give up a dead worker; its trials are tried once more, by a new one."""
         self._workers.pop(place).close()
         self._boundaries.pop(place, None)
         for number in sorted(self._training.pop(place)):
-            retry = self._study.attempts(number) < _ATTEMPTS
-            self._study.fail(number, str(death), retry=retry)
-            self._watcher.ended(self._study.trials[number])
+            retry = self._trials.attempts(number) < _ATTEMPTS
+            self._trials.fail(number, str(death), retry=retry)
+            self._watcher.ended(number)
         if death.exit_code == -signal.SIGKILL and self._slots is not None:
             # On Linux a machine without memory left kills; fewer trials at once need less.
-            self._slots = self._study.slots = max(1, self._slots // 2)
+            self._slots = self._trials.slots = max(1, self._slots // 2)
         self._deaths += 1
         if self._deaths >= _DEATHS:
             raise StudyError(

@@ -13,6 +13,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from allocator.training.messages import Report
 from allocator.tuning.coordinator import Watcher
 from allocator.tuning.prepare import PreparedSearch
 from allocator.tuning.space import Space
@@ -103,13 +104,13 @@ class QuietWatcher:
     def ready(self, slots: int) -> None:
         """A worker is ready."""
 
-    def started(self, trial: FrozenTrial) -> None:
+    def started(self, number: int) -> None:
         """A trial was handed to a worker."""
 
-    def reached(self, trial: FrozenTrial, step: int, score: float) -> None:
+    def reached(self, report: Report) -> None:
         """A trial reached a boundary."""
 
-    def ended(self, trial: FrozenTrial) -> None:
+    def ended(self, number: int) -> None:
         """A trial ended."""
 
 
@@ -124,8 +125,9 @@ class PlainWatcher(QuietWatcher):
         """Print how many trials train together."""
         self._console.print(describe_slots(slots), highlight=False)
 
-    def ended(self, trial: FrozenTrial) -> None:
+    def ended(self, number: int) -> None:
         """Print the trial and how far the search is."""
+        trial = self._study.trials[number]
         ranks, multiplier, rate, parameters = describe_trial(self._study.space, trial)
         score = "" if trial.value is None else f" score {trial.value:.4f}"
         self._console.print(
@@ -158,19 +160,19 @@ class LiveWatcher(QuietWatcher):
         """Show, above the table, how many trials train together."""
         self.live.console.print(describe_slots(slots), highlight=False)
 
-    def started(self, trial: FrozenTrial) -> None:
+    def started(self, number: int) -> None:
         """Show the new trial."""
-        del trial
+        del number
         self.live.update(self._render())
 
-    def reached(self, trial: FrozenTrial, step: int, score: float) -> None:
+    def reached(self, report: Report) -> None:
         """Show the trial's last score."""
-        del trial, step, score
+        del report
         self.live.update(self._render())
 
-    def ended(self, trial: FrozenTrial) -> None:
+    def ended(self, number: int) -> None:
         """Show how the trial ended."""
-        del trial
+        del number
         self.live.update(self._render())
 
     def _render(self) -> Group:

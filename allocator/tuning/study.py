@@ -57,6 +57,10 @@ class SearchStudy:
         """Boundaries of a whole trial."""
         return self.config.training.epochs * self.config.training.boundaries_per_epoch
 
+    def next_job(self) -> Job:
+        """Start the next trial."""
+        return self.job(self.ask())
+
     def ask(self) -> FrozenTrial:
         """Start the next trial."""
         trial = ask(self.study, self.space)
@@ -71,7 +75,7 @@ class SearchStudy:
         return slots
 
     @slots.setter
-    def slots(self, value: int) -> None:
+    def slots(self, value: int | None) -> None:
         self.study.set_user_attr("slots", value)
 
     def note(self, report: Report) -> None:

@@ -20,6 +20,7 @@ from rich.console import Console
 from allocator.adapters.recipe import read_recipe
 from allocator.adapters.save import load_adapter
 from allocator.config import SearchConfig
+from allocator.training.messages import Report
 from allocator.training.process_worker import ProcessWorker
 from allocator.tuning.coordinator import Coordinator
 from allocator.tuning.display import QuietWatcher
@@ -127,9 +128,8 @@ class KillsTheWorker(QuietWatcher):
     def __init__(self) -> None:
         self.killed = 0
 
-    def reached(self, trial: FrozenTrial, step: int, score: float) -> None:
-        del step, score
-        if trial.number == 1 and not self.killed:
+    def reached(self, report: Report) -> None:
+        if report.trial == 1 and not self.killed:
             self.killed = _kill_a_worker()
 
 
