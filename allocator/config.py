@@ -76,54 +76,63 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SearchConfig:
-    """What a user asked of one search; None where a default depends on something else.
+class RunConfig:
+    """What a user asked of any command that trains; None where a default depends on something else.
 
     Attributes:
-        budget: Largest number of trainable adapter parameters, or the rank of a LoRA of as many.
         task: A task's name, or the path of a task file.
         model: A packaged model's short name, a folder, or an id on the hub.
-        space: A preset's name, or the path of a search-space file.
         targets: Adapted projections, in place of the space's own.
-        trials: Finished trials that the study is to have in all.
         slots: Trials that one device trains together.
-        timeout: Seconds after which no trial is started.
         training: The recipe of all trials.
         study: The study's name.
         studies_dir: Folder of all studies.
-        storage: URL of a storage, in place of a file in the study's folder.
         data_dir: Folder in GLUE's layout that must have the task.
         fallback_data_dir: Folder in GLUE's layout that may have the task.
         data_source: Where data may come from.
         select_on: The split that trials are scored on.
         precision: Of the frozen weights.
-        sampler: A sampler's name.
-        pruner: A pruner's name.
         devices: One worker each.
         model_cache: Folder of fetched models.
     """
 
-    budget: Budget
     task: str
     model: str
-    space: str
     targets: tuple[str, ...] | None
-    trials: int
     slots: int | None
-    timeout: float | None
     training: TrainingConfig
     study: str | None
     studies_dir: Path
-    storage: str | None
     data_dir: Path | None
     fallback_data_dir: Path | None
     data_source: DataSource
     select_on: SelectOn
     precision: Precision | None
-    sampler: str
-    pruner: str
     devices: tuple[str, ...] | None
     model_cache: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchConfig(RunConfig):
+    """What a user asked of one search.
+
+    Attributes:
+        budget: Largest number of trainable adapter parameters, or the rank of a LoRA of as many.
+        space: A preset's name, or the path of a search-space file.
+        trials: Finished trials that the study is to have in all.
+        timeout: Seconds after which no trial is started.
+        storage: URL of a storage, in place of a file in the study's folder.
+        sampler: A sampler's name.
+        pruner: A pruner's name.
+    """
+
+    budget: Budget
+    space: str
+    trials: int
+    timeout: float | None
+    storage: str | None
+    sampler: str
+    pruner: str
 
 
 def parse_yaml(text: str, model: type[Model], *, origin: str, error: type[AllocatorError]) -> Model:

@@ -25,12 +25,14 @@ class Evaluation:
     Attributes:
         score: The task's metric.
         loss: Mean loss.
-        is_constant: Whether all predictions are the same.
+        spread: How much answers depend on the input: the standard deviation over examples of a
+            logit less the mean of its example's, the largest of all classes; of a real label, that
+            of the predictions.
     """
 
     score: Score
     loss: float
-    is_constant: bool
+    spread: float
 
 
 @torch.no_grad()
@@ -43,7 +45,7 @@ def evaluate_pack(pack: Pack, split: Split, metric: str) -> list[Evaluation]:
 def _evaluate(pack: Pack, slots: Sequence[Slot], split: Split, metric: str) -> list[Evaluation]:
     is_regression = split.labels.is_floating_point()
     batch_size = max(_LEAST_BATCH, _ROWS // len(slots))
-    order, answers, losses = [], [], []
+    order, answers, centered, losses = [], [], [], []
     for indices, batch in in_order_of_length(split, batch_size, pack.backbone.device):
         hidden_SBTW = pack.hidden(slots, batch)
         mask = batch.inputs.get("attention_mask")
@@ -55,7 +57,10 @@ def _evaluate(pack: Pack, slots: Sequence[Slot], split: Split, metric: str) -> l
         answers.append(
             torch.stack([z.squeeze(1) if is_regression else z.argmax(1) for z in logits])
         )
+        stacked_SBC = torch.stack(logits)
+        centered.append(stacked_SBC if is_regression else stacked_SBC - stacked_SBC.mean(2, True))
         order += indices
+    spreads = torch.cat(centered, dim=1).std(dim=1, correction=0).amax(dim=1).tolist()
     mean_losses = (torch.stack(losses).sum(0) / len(split)).tolist()  # host-device sync
     predictions = np.zeros((len(slots), len(split)))
     predictions[:, order] = torch.cat(answers, dim=1).cpu().numpy()
@@ -63,9 +68,9 @@ def _evaluate(pack: Pack, slots: Sequence[Slot], split: Split, metric: str) -> l
         Evaluation(
             score=score(metric, predicted, split.labels.tolist()),
             loss=loss,
-            is_constant=bool(np.ptp(predicted) == 0),
+            spread=spread,
         )
-        for predicted, loss in zip(predictions, mean_losses, strict=True)
+        for predicted, loss, spread in zip(predictions, mean_losses, spreads, strict=True)
     ]
 
 
@@ -78,7 +83,7 @@ def evaluate_majority(train: Split, split: Split, metric: str) -> Evaluation:
     return Evaluation(
         score=majority_score(metric, train.labels.tolist(), split.labels.tolist()),
         loss=_prior_loss(train, split),
-        is_constant=True,
+        spread=0.0,
     )
 
 

@@ -14,6 +14,7 @@ from allocator.training.messages import Boundary, Job, Orders
 from allocator.training.pack import Pack
 from allocator.training.run import Run
 from allocator.training.slot import Slot
+from allocator.training.truncation import truncation_losses
 
 OnBoundary = Callable[[Boundary], Orders | None]
 """Told where all trials stand; says which stop and which start, or None to end."""
@@ -85,6 +86,7 @@ def train(
             _train_to_boundary(pack, runs, part, splits)
             for run in runs:
                 if run.ending == "completed":
+                    _measure_truncation(pack, run.slot, splits)
                     on_completed(run.job, run.slot)
 
 
@@ -116,6 +118,12 @@ def _train_to_boundary(
     for run in runs:
         if run.ending is None:
             run.reach(scored[id(run.slot)])
+
+
+def _measure_truncation(pack: Pack, slot: Slot, splits: Splits) -> None:
+    if slot.observer is not None:
+        losses = truncation_losses(pack, slot, splits.scoring, splits.metric)
+        slot.observer.truncation = tuple(losses)
 
 
 def _drop_diverged(pack: Pack, runs: Sequence[Run]) -> None:

@@ -12,6 +12,21 @@ from allocator.adapters import Adapter
 from allocator.adapters.spectra import ModeSpectrum, mode_spectra
 
 
+@dataclass(frozen=True, slots=True)
+class TruncatedLoss:
+    """The loss on the scoring split with one mode of an adapter cut down to a rank.
+
+    Attributes:
+        mode: The mode.
+        rank: What it was cut to; at the mode's own rank nothing was.
+        loss: Mean loss.
+    """
+
+    mode: str
+    rank: int
+    loss: float
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measures:
     """Measures of one adapter at a boundary.
@@ -20,10 +35,12 @@ class Measures:
         gradients: Mean and largest norm of the gradient of every part over the steps since the
             last boundary, before clipping; `core`, or the mode of a factor.
         spectra: Of every mode of every core as it stands; none of adapters without a core.
+        truncation: What the trained adapter would lose at lower ranks, once it is completed.
     """
 
     gradients: Mapping[str, tuple[float, float]]
     spectra: tuple[ModeSpectrum, ...]
+    truncation: tuple[TruncatedLoss, ...] = ()
 
 
 class Observer:
@@ -31,12 +48,16 @@ class Observer:
 
     Args:
         adapter: The adapter, on its device.
+
+    Attributes:
+        truncation: What the adapter loses at lower ranks, set when it is completed.
     """
 
     def __init__(self, adapter: Adapter) -> None:
         self._adapter = adapter
         self._parts = {adapter.shape.zero_mode or "core": adapter.zero_part, **adapter.factors}
         self._norms: list[Tensor] = []  # a tensor of shape (parts,) a step
+        self.truncation: tuple[TruncatedLoss, ...] = ()
 
     def observe(self) -> None:
         """Take in the gradients of a step."""
@@ -51,4 +72,5 @@ class Observer:
         return Measures(
             gradients=dict(zip(self._parts, zip(means, largest, strict=True), strict=True)),
             spectra=tuple(mode_spectra(self._adapter)),
+            truncation=self.truncation,
         )

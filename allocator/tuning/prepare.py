@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
-import torch
-
-from allocator.adapters.recipe import ModelSection, TaskSection
 from allocator.allocation import budget_parameters
-from allocator.config import SearchConfig
+from allocator.config import Precision, SearchConfig
 from allocator.errors import StudyError, unknown
-from allocator.training.backbone import read_backbone_shape
-from allocator.training.data_sources import TaskData, load_task
-from allocator.training.devices import available_threads, require_devices, visible_devices
-from allocator.training.inputs import load_reader
-from allocator.training.models import ModelSource, locate_model
-from allocator.training.precision import choose_precision
-from allocator.training.splits import split_held_out
+from allocator.training.data_sources import TaskData
 from allocator.training.trained import CONFIG_FILE
 from allocator.training.worker import WorkerConfig
 from allocator.tuning.build_space import build_space
 from allocator.tuning.pruning import PRUNERS
 from allocator.tuning.samplers import SAMPLERS
+from allocator.tuning.setting import Setting, prepare_setting, study_name
 from allocator.tuning.space import Space
 from allocator.tuning.space_file import SpaceFile, read_space
 from allocator.tuning.storage import storage_url
 from allocator.tuning.study import adapter_spec, baseline_params
 from allocator.tuning.study_config import StudyConfig, read_study_config
-
-_VERSIONED = ("allocator", "torch", "transformers", "datasets", "optuna", "scipy")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,28 +55,23 @@ def prepare(config: SearchConfig) -> PreparedSearch:
     space_file = read_space(config.space)
     if config.targets is not None:
         space_file = space_file.model_copy(update={"targets": config.targets})
-    model = locate_model(config.model, config.model_cache)
-    backbone = read_backbone_shape(model, space_file.targets)
-    budget = budget_parameters(config.budget, backbone)
-    space = build_space(space_file, backbone, budget)
-    data = load_task(
-        config.task,
-        source=config.data_source,
-        data_dir=config.data_dir,
-        fallback_dir=config.fallback_data_dir,
-    )
-    # A worker loads it again; what is wrong with it is said here.
-    load_reader(model, data.task, max_length=config.training.max_length, device=torch.device("cpu"))
-    name = config.study or _default_name(config, data, budget)
+    setting = prepare_setting(config, space_file.targets)
+    budget = budget_parameters(config.budget, setting.backbone)
+    space = build_space(space_file, setting.backbone, budget)
+    preset = [] if config.space == "tenslora_plus" else [Path(config.space).stem]
+    name = study_name(config, setting.data, budget, *preset)
     folder = config.studies_dir / name
-    devices = config.devices or tuple(visible_devices())
-    study = _study_config(config, name, space_file, space, model, data, devices[0])
+    study = _study_config(config, setting, name, space_file, space)
     return PreparedSearch(
         study=study,
         space=space,
-        data=data,
-        worker=_worker_config(config, study, space, model, data, len(devices)),
-        devices=devices,
+        data=setting.data,
+        worker=setting.worker(
+            study.precision,
+            spec=adapter_spec(space_file, space.shape),
+            typical=space.allocation(baseline_params(space)),
+        ),
+        devices=setting.devices,
         folder=folder,
         url=storage_url(config.storage, folder),
     )
@@ -101,82 +84,23 @@ def _require_known(config: SearchConfig) -> None:
     ):
         if value not in known:
             raise StudyError(unknown(kind, value, known))
-    if config.study is not None and not re.fullmatch(r"[\w][\w.-]*", config.study):
-        raise StudyError(
-            f"study must be a plain name of letters, digits, dots, dashes, got {config.study!r}"
-        )
-    require_devices(config.devices or ())
-
-
-def _default_name(config: SearchConfig, data: TaskData, budget: int) -> str:
-    parts = [data.task.name, Path(config.model).name, budget]
-    if config.space != "tenslora_plus":
-        parts.append(Path(config.space).stem)
-    if config.select_on == "dev":
-        parts.append("selected-on-dev")
-    return re.sub(r"[^\w.-]+", "-", "-".join(map(str, parts)))
 
 
 def _study_config(
-    config: SearchConfig,
-    name: str,
-    space_file: SpaceFile,
-    space: Space,
-    model: ModelSource,
-    data: TaskData,
-    device: str,
+    config: SearchConfig, setting: Setting, name: str, space_file: SpaceFile, space: Space
 ) -> StudyConfig:
-    # A study keeps the precision that was probed when it began.
-    recorded = config.studies_dir / name / CONFIG_FILE
-    precision = config.precision
-    if precision is None and recorded.exists():
-        precision = read_study_config(recorded).precision
-    if precision is None:
-        precision = choose_precision(torch.device(device), space.shape.backbone.d_in)
+    shared = setting.shared(name, _recorded_precision(config.studies_dir / name))
     return StudyConfig(
-        study=name,
+        **dict(shared),
         budget=space.feasible.budget,
-        model=ModelSection(name=config.model, sha256=model.sha256),
-        task=TaskSection(
-            name=data.task.name,
-            text_columns=data.task.text_columns,
-            labels=data.task.labels,
-            source=data.source,
-            fingerprint=data.fingerprint,
-            metric=data.task.metric,
-        ),
-        select_on=config.select_on,
         space_name=config.space,
         space=space_file,
-        backbone=space.shape.backbone,
-        training=config.training,
-        precision=precision,
         sampler=config.sampler,
         pruner=config.pruner,
-        versions={package: version(package) for package in _VERSIONED},
     )
 
 
-def _worker_config(
-    config: SearchConfig,
-    study: StudyConfig,
-    space: Space,
-    model: ModelSource,
-    data: TaskData,
-    workers: int,
-) -> WorkerConfig:
-    if config.select_on == "dev":
-        train, scoring = data.train, data.dev
-    else:
-        train, scoring = split_held_out(data.train, task=data.task, seed=config.training.seed)
-    return WorkerConfig(
-        model=model,
-        spec=adapter_spec(study.space, space.shape),
-        task=data.task,
-        train=train,
-        scoring=scoring,
-        training=config.training,
-        precision=study.precision,
-        threads=max(1, available_threads() // workers),
-        typical=space.allocation(baseline_params(space)),
-    )
+def _recorded_precision(folder: Path) -> Precision | None:
+    """Read the precision that was probed when a study began: it keeps that."""
+    recorded = folder / CONFIG_FILE
+    return read_study_config(recorded).precision if recorded.exists() else None

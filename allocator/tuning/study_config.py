@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from allocator.adapters.recipe import ModelSection, TaskSection
-from allocator.allocation import BackboneShape
+from allocator.adapters.recipe import AdapterSection, ModelSection, TaskSection
+from allocator.allocation import Allocation, BackboneShape
 from allocator.config import Precision, SelectOn, TrainingConfig, parse_yaml
 from allocator.errors import StudyError
 from allocator.tuning.space_file import SpaceFile
 
+Config = TypeVar("Config", bound="SharedConfig")
 
-class StudyConfig(BaseModel):
-    """The content of a study's `config.yaml`; a study is resumed only with the same one."""
+
+class SharedConfig(BaseModel):
+    """What makes trainings comparable: a folder of them is gone on with only with the same one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     study: str
-    budget: int
     model: ModelSection
     task: TaskSection
     select_on: SelectOn
-    space_name: str
-    space: SpaceFile
     backbone: BackboneShape
     training: TrainingConfig
     precision: Precision
-    sampler: str
-    pruner: str
     versions: dict[str, str]
 
-    def require_same(self, recorded: StudyConfig) -> None:
-        """Refuse to go on with a study that was made with another configuration.
+    def require_same(self, recorded: Self) -> None:
+        """Refuse to go on with what was made with another configuration.
 
         Versions of libraries may differ.
 
@@ -49,16 +47,75 @@ class StudyConfig(BaseModel):
                 )
 
 
+class StudyConfig(SharedConfig):
+    """The content of a study's `config.yaml`."""
+
+    budget: int
+    space_name: str
+    space: SpaceFile
+    sampler: str
+    pruner: str
+
+
+class ListedAllocation(BaseModel):
+    """One allocation of a list, chosen by nobody's search."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    adapter: AdapterSection
+    num_parameters: int
+    learning_rate: float
+    core_lr_multiplier: float
+
+    @property
+    def allocation(self) -> Allocation:
+        """The ranks and rates to train with."""
+        return Allocation(
+            ranks=self.adapter.ranks,
+            learning_rate=self.learning_rate,
+            core_lr_multiplier=self.core_lr_multiplier,
+        )
+
+
+class ListConfig(SharedConfig):
+    """What a list of allocations is trained with: the `config.yaml` beside their tables."""
+
+    allocations: dict[str, ListedAllocation]
+
+    def joined(self, recorded: ListConfig) -> ListConfig:
+        """Add the allocations that were trained before.
+
+        Raises:
+            StudyError: If anything else differs, or one of them goes by a name of this list.
+        """
+        names = self.allocations.keys() & recorded.allocations.keys()
+        mine, theirs = (
+            config.model_copy(update={"allocations": {n: config.allocations[n] for n in names}})
+            for config in (self, recorded)
+        )
+        mine.require_same(theirs)
+        return self.model_copy(update={"allocations": recorded.allocations | self.allocations})
+
+
 def read_study_config(path: Path) -> StudyConfig:
     """Read a study's configuration.
 
     Raises:
         StudyError: If the file is missing or breaks the schema.
     """
+    return _read(path, StudyConfig)
+
+
+def read_list_config(path: Path) -> ListConfig:
+    """Read the configuration of a list of allocations; errors as for `read_study_config`."""
+    return _read(path, ListConfig)
+
+
+def _read(path: Path, kind: type[Config]) -> Config:
     if not path.is_file():
         raise StudyError(f"{path} does not exist, so {path.parent} is not a study's folder")
     text = path.read_text(encoding="utf-8")
-    return parse_yaml(text, StudyConfig, origin=str(path), error=StudyError)
+    return parse_yaml(text, kind, origin=str(path), error=StudyError)
 
 
 def _flat(content: dict[str, object], prefix: str = "") -> dict[str, object]:

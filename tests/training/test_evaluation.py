@@ -71,17 +71,19 @@ def test_score_and_loss_are_those_of_the_examples_one_by_one(
     log_shares = logits.double().log_softmax(dim=1)
     loss = -log_shares[range(len(split)), split.labels].mean().item()
     assert found.loss == pytest.approx(loss, rel=1e-5)
-    assert not found.is_constant
+    margins = (logits[:, 1] - logits[:, 0]).double().numpy()
+    assert found.spread == pytest.approx(margins.std() / 2, rel=1e-4)
 
 
-def test_a_head_that_always_answers_one_class_is_constant(
+def test_a_head_that_answers_the_same_to_all_has_no_spread(
     tiny_backbone: Backbone, tiny_spec: AdapterSpec, tiny_splits: Splits
 ) -> None:
     slot = random_slot(tiny_backbone, tiny_spec)
     with torch.no_grad():
-        slot.head.get_parameter("model.classifier.bias").copy_(torch.tensor([0.0, 1e6]))
+        slot.head.get_parameter("model.classifier.weight").zero_()
+        slot.head.get_parameter("model.classifier.bias").copy_(torch.tensor([0.0, 3.0]))
     found = evaluate_slot(tiny_backbone, slot, tiny_splits.scoring, MCC)
-    assert found.is_constant
+    assert found.spread == 0.0
     assert found.score.value == 0.0
 
 
@@ -121,7 +123,7 @@ def test_the_majority_predictor_has_the_loss_of_trains_class_shares() -> None:
     assert found.score.value == pytest.approx(3 / 5)
     expected = -(3 * math.log(0.75) + 2 * math.log(0.25)) / 5
     assert found.loss == pytest.approx(expected, rel=1e-6)
-    assert found.is_constant
+    assert found.spread == 0.0
 
 
 @pytest.mark.parametrize("absent", [0, 2])

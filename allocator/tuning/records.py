@@ -1,0 +1,116 @@
+"""Trainings of named allocations, as tables in a folder that is whole after every one of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import pandas as pd
+
+from allocator.adapters.spectra import metrics_table, spectra_table
+from allocator.training.messages import Report
+
+Table = Literal["gradients", "spectra", "modes", "truncation", "training"]
+
+
+class Records:
+    """What trainings have shown, by the name of the allocation and the seed.
+
+    Each table is a CSV file whose first columns are `name` and `seed`. A training is there once
+    `training.csv` has it, which is written last: what a killed process left of it in other tables
+    is replaced when it is trained again.
+
+    Args:
+        folder: Where the tables and the adapters are, and where new ones go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def table(self, kind: Table) -> pd.DataFrame:
+        """Read a table as `tables` describes it; an empty one where nothing was recorded."""
+        path = self._path(kind)
+        return pd.read_csv(path, dtype={"name": str}) if path.exists() else pd.DataFrame()
+
+    def names(self, seed: int) -> list[str]:
+        """List what was trained with a seed."""
+        training = self.table("training")
+        return [] if training.empty else training[training.seed == seed].name.unique().tolist()
+
+    def adapter_path(self, name: str) -> Path:
+        """Say where the trained adapter of a name is, where one was kept."""
+        return self.folder / f"{name}.safetensors"
+
+    def add(
+        self, name: str, seed: int, reports: Sequence[Report], adapter: Path | None = None
+    ) -> None:
+        """Add a training that has ended.
+
+        Args:
+            name: Of the allocation.
+            seed: It was trained with.
+            reports: Its boundaries in their order.
+            adapter: File of the trained adapter, which is copied, where it is to be kept.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if adapter is not None:
+            unfinished = self.folder / "unfinished.safetensors"
+            shutil.copyfile(adapter, unfinished)
+            os.replace(unfinished, self.adapter_path(name))
+        new = tables(reports)
+        for kind in get_args(Table):
+            if not new[kind].empty:
+                self._append(kind, name, seed, new[kind])
+
+    def _append(self, kind: Table, name: str, seed: int, rows: pd.DataFrame) -> None:
+        rows = rows.assign(name=name, seed=seed)
+        rows = rows[["name", "seed", *rows.columns.drop(["name", "seed"])]]
+        known = self.table(kind)
+        if not known.empty:
+            known = known[(known.name != name) | (known.seed != seed)]
+            rows = pd.concat([known, rows], ignore_index=True) if len(known) else rows
+        unfinished = self.folder / "unfinished.csv"
+        rows.to_csv(unfinished, index=False)
+        os.replace(unfinished, self._path(kind))
+
+    def _path(self, kind: Table) -> Path:
+        return self.folder / f"{kind}.csv"
+
+
+def tables(reports: Sequence[Report]) -> Mapping[Table, pd.DataFrame]:
+    """Tabulate the boundaries of one training.
+
+    Returns:
+        `training`: a row a boundary, columns `step`, `train_loss` (mean since the start), `loss`
+        and `score` (on the scoring split), `ending` (empty before the last), `num_parameters`,
+        `head_parameters`, `seconds`. Of a measured one also `gradients`: a row a boundary and
+        part, columns `step`, `part`, `mean`, `max` (norms over the steps since the boundary
+        before); `spectra` and `modes`: those of `spectra_table` and `metrics_table`, with `step`
+        in front; `truncation`: columns `mode`, `rank`, `loss`, on the scoring split with one mode
+        of the trained adapter cut to a rank.
+    """
+    columns = ["step", "train_loss", "loss", "score", "ending"]
+    columns += ["num_parameters", "head_parameters", "seconds"]
+    rows = [{column: getattr(report, column) for column in columns} for report in reports]
+    training = pd.DataFrame(rows, columns=columns).fillna({"ending": ""})
+    measured = [(r.step, r.measures) for r in reports if r.measures is not None]
+    gradients = [(step, part, *n) for step, m in measured for part, n in m.gradients.items()]
+    truncation = [(cut.mode, cut.rank, cut.loss) for _, m in measured[-1:] for cut in m.truncation]
+    return {
+        "training": training,
+        "gradients": pd.DataFrame(gradients, columns=["step", "part", "mean", "max"]),
+        "spectra": _stacked([(step, spectra_table(m.spectra)) for step, m in measured]),
+        "modes": _stacked([(step, metrics_table(m.spectra)) for step, m in measured]),
+        "truncation": pd.DataFrame(truncation, columns=["mode", "rank", "loss"]),
+    }
+
+
+def _stacked(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
+    with_steps = [table.assign(step=step) for step, table in tables if not table.empty]
+    if not with_steps:
+        return pd.DataFrame()
+    stacked = pd.concat(with_steps, ignore_index=True)
+    return stacked[["step", *stacked.columns.drop("step")]]
