@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from allocator import export, fetch, predict, search, spaces, train
+from allocator import baseline, export, fetch, predict, search, spaces, sweep, train
 from allocator.command import run
 from allocator.errors import AllocatorError, unknown
 
 COMMANDS = {
     "search": search.main,
+    "baseline": baseline.main,
+    "sweep": sweep.main,
     "spaces": spaces.main,
     "train": train.main,
     "export": export.main,

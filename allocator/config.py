@@ -113,12 +113,53 @@ class RunConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SearchConfig(RunConfig):
-    """What a user asked of one search.
+class SpaceConfig(RunConfig):
+    """What a user asked of a command that works on a search space under a budget.
 
     Attributes:
         budget: Largest number of trainable adapter parameters, or the rank of a LoRA of as many.
         space: A preset's name, or the path of a search-space file.
+    """
+
+    budget: Budget
+    space: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaselineConfig(SpaceConfig):
+    """What a user asked of a baseline.
+
+    Attributes:
+        also: Other kinds of adapters to train beside it: of `cp`, `tt`, `lora`.
+        rank: Rank of every mode, whatever the budget; None for the largest within it.
+        is_capped: Whether no rank is larger than its mode can use.
+    """
+
+    also: tuple[str, ...]
+    rank: int | None
+    is_capped: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepConfig(RunConfig):
+    """What a user asked of a sweep.
+
+    Attributes:
+        sweep: Its name.
+        seeds: Trainings of every allocation, each with a seed of its own.
+        learning_rate: Base learning rate of all allocations.
+    """
+
+    sweep: str
+    seeds: int
+    learning_rate: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchConfig(SpaceConfig):
+    """What a user asked of one search.
+
+    Attributes:
         trials: Finished trials that the study is to have in all.
         timeout: Seconds after which no trial is started.
         storage: URL of a storage, in place of a file in the study's folder.
@@ -126,8 +167,6 @@ class SearchConfig(RunConfig):
         pruner: A pruner's name.
     """
 
-    budget: Budget
-    space: str
     trials: int
     timeout: float | None
     storage: str | None

@@ -5,65 +5,41 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from allocator.command import (
     INTERRUPTED,
     add_data_options,
-    budget,
-    fallback_data_dir,
     make_parser,
-    model_cache,
     positive_integer,
     run,
 )
-from allocator.config import SearchConfig, TrainingConfig
-from allocator.tuning.space_file import preset_names, read_space
+from allocator.config import SearchConfig
+from allocator.options import (
+    add_space_options,
+    add_study_options,
+    add_task_options,
+    add_training_options,
+    run_options,
+)
+from allocator.tuning.space_file import read_space
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command's options."""
     parser = make_parser("search", "Find the best adapter configuration within a parameter budget.")
-    _add_search_options(parser)
+    group = parser.add_argument_group("search")
+    add_space_options(group)
+    add_task_options(group)
+    _add_search_options(group)
     add_data_options(parser)
-    _add_training_options(parser)
-    _add_study_options(parser)
+    add_training_options(parser)
+    group = parser.add_argument_group("study")
+    add_study_options(group)
+    _add_output_options(group)
     return parser
 
 
-def _add_search_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("search")
-    group.add_argument(
-        "--budget",
-        type=budget,
-        required=True,
-        metavar="N",
-        help="largest number of trainable adapter parameters, the task head not counted; or lora:R "
-        "for as many as LoRA of rank R has",
-    )
-    group.add_argument(
-        "--task",
-        required=True,
-        help="cola, sst2, mrpc, rte, wnli, qnli, qqp, mnli, stsb, cola-synthetic, or a task file "
-        "of your own (.yaml)",
-    )
-    group.add_argument(
-        "--model",
-        default="minilm",
-        help="minilm; mpnet-base or, for images, dinov2-small (after: allocator fetch NAME); a "
-        "folder, or an id on the Hugging Face hub",
-    )
-    group.add_argument(
-        "--space",
-        default="tenslora_plus",
-        help=f"a preset ({', '.join(preset_names())}), or a search-space file (.yaml)",
-    )
-    group.add_argument(
-        "--targets",
-        metavar="A,B",
-        help="adapted projections, in place of the space's own: of query, key, value, output, or "
-        "ends of linear layers' names",
-    )
+def _add_search_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--trials",
         type=positive_integer,
@@ -74,51 +50,11 @@ def _add_search_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--timeout", type=positive_integer, metavar="S", help="start no trial after S seconds"
     )
-    group.add_argument(
-        "--slots",
-        type=_slots,
-        default="auto",
-        metavar="N",
-        help="trials that one device trains together; auto measures what is fastest, once a study",
-    )
     group.add_argument("--sampler", default="gp", help="gp, tpe or random; all stay in budget")
     group.add_argument("--pruner", default="halving", help="halving, median or none")
-    group.add_argument(
-        "--select-on",
-        choices=("held_out", "dev"),
-        default="held_out",
-        help="what trials are scored on; dev reproduces published protocols and marks the study",
-    )
 
 
-def _add_training_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("training")
-    group.add_argument("--epochs", type=positive_integer, default=3, metavar="N", help="per trial")
-    group.add_argument(
-        "--batch-size", type=positive_integer, default=32, metavar="N", help="examples a step"
-    )
-    group.add_argument("--seed", type=_seed, default=0, metavar="N", help="one seed, one study")
-    group.add_argument(
-        "--precision",
-        choices=("auto", "float32", "bfloat16"),
-        default="auto",
-        help="of frozen weights; auto times both on the device",
-    )
-    group.add_argument(
-        "--devices",
-        metavar="A,B",
-        help="one worker each, such as cuda:0,cuda:1 or cpu; by default every visible GPU, or cpu",
-    )
-
-
-def _add_study_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("study")
-    group.add_argument(
-        "--study", metavar="NAME", help="name; by default made of task, model and budget"
-    )
-    group.add_argument(
-        "--studies-dir", type=Path, default=Path("studies"), metavar="FOLDER", help="of all studies"
-    )
+def _add_output_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--storage", metavar="URL", help="Optuna storage, in place of a file in the study's folder"
     )
@@ -128,48 +64,17 @@ def _add_study_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--quiet", action="store_true", help="print the path of best.yaml alone")
 
 
-def _seed(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"must be an integer of 0 or more, got {text!r}")
-    return int(text)
-
-
-def _slots(text: str) -> int | None:
-    if text == "auto":
-        return None
-    try:
-        return positive_integer(text)
-    except argparse.ArgumentTypeError as mistake:
-        raise argparse.ArgumentTypeError(f"{mistake}; or auto") from None
-
-
 def to_config(arguments: argparse.Namespace) -> SearchConfig:
     """Turn parsed options into the configuration of a search."""
-    devices: str | None = arguments.devices
     return SearchConfig(
         budget=arguments.budget,
-        task=arguments.task,
-        model=arguments.model,
         space=arguments.space,
-        targets=tuple(arguments.targets.split(",")) if arguments.targets else None,
         trials=arguments.trials,
-        slots=arguments.slots,
         timeout=arguments.timeout,
-        training=TrainingConfig(
-            epochs=arguments.epochs, batch_size=arguments.batch_size, seed=arguments.seed
-        ),
-        study=arguments.study,
-        studies_dir=arguments.studies_dir,
         storage=arguments.storage,
-        data_dir=arguments.data_dir,
-        fallback_data_dir=fallback_data_dir(),
-        data_source=arguments.data_source,
-        select_on=arguments.select_on,
-        precision=None if arguments.precision == "auto" else arguments.precision,
         sampler=arguments.sampler,
         pruner=arguments.pruner,
-        devices=tuple(devices.split(",")) if devices else None,
-        model_cache=model_cache(),
+        **run_options(arguments),
     )
 
 

@@ -1,76 +1,128 @@
-"""What a study's baseline shows while it trains, as tables in the study's folder."""
+"""The uniform-rank baseline of a study: what it is, and how it is recorded and used again."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-import pandas as pd
+from optuna.distributions import FloatDistribution
 
-from allocator.adapters.spectra import metrics_table, spectra_table
+from allocator.adapters import AdapterSpec
+from allocator.adapters.recipe import AdapterSection, write_yaml
+from allocator.allocation import Allocation
+from allocator.errors import StudyError
 from allocator.training.messages import Report
+from allocator.training.trained import CONFIG_FILE
+from allocator.tuning.records import Records
+from allocator.tuning.space import Params, Space
+from allocator.tuning.study_config import (
+    ListConfig,
+    ListedAllocation,
+    SharedConfig,
+    read_list_config,
+)
 
 FOLDER = "baseline"
-_ADAPTER_FILE = "adapter.safetensors"
+UNIFORM = "uniform"
+"""Name of the baseline among the records of its folder."""
 
 
-class BaselineTables:
-    """The boundaries of one measured trial.
+def baseline_params(space: Space) -> Params:
+    """Give the uniform-rank baseline: lambda 1, and the middle of the learning rates' range."""
+    first = space.variants[0]
+    values: dict[str, float | str] = {
+        first.rank_parameters[name]: rank for name, rank in first.feasible.uniform().items()
+    }
+    values |= first.choice
+    for name in space.rate_parameters:
+        distribution = space.distributions[name]
+        assert isinstance(distribution, FloatDistribution)
+        middle = (distribution.low * distribution.high) ** 0.5
+        values[name] = middle if name == "learning_rate" else max(1.0, distribution.low)
+    return {name: value for name, value in values.items() if name in space.distributions}
+
+
+def listed(spec: AdapterSpec, allocation: Allocation) -> ListedAllocation:
+    """Describe an allocation for the configuration of a list."""
+    shape = spec.shape
+    return ListedAllocation(
+        adapter=AdapterSection(
+            construction=shape.construction,
+            factorization=shape.factorization,
+            full_modes=tuple(sorted(shape.full_modes)),
+            ranks=dict(allocation.ranks),
+            targets=shape.backbone.targets,
+            scaling=spec.config.scaling,
+            initialization=spec.config.initialization,
+        ),
+        num_parameters=shape.num_parameters(allocation.ranks),
+        learning_rate=allocation.learning_rate,
+        core_lr_multiplier=allocation.core_lr_multiplier,
+        lr_multipliers=dict(allocation.lr_multipliers),
+    )
+
+
+def list_config(shared: SharedConfig, allocations: Mapping[str, ListedAllocation]) -> ListConfig:
+    """Join what trainings share and what they train."""
+    fields = {name: getattr(shared, name) for name in SharedConfig.model_fields}
+    return ListConfig(**fields, allocations=dict(allocations))
+
+
+def record(folder: Path, config: ListConfig) -> Records:
+    """Open the records in a folder for trainings of a list, and note what they are.
+
+    Raises:
+        StudyError: If the folder's trainings were of another configuration.
+    """
+    path = folder / CONFIG_FILE
+    if path.exists():
+        config = config.joined(read_list_config(path))
+    elif folder.exists() and any(folder.iterdir()):
+        raise StudyError(f"{folder} is not empty and holds no {CONFIG_FILE}; move it away")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_yaml(path, config, "What the trainings recorded here share, and their allocations.")
+    return Records(folder)
+
+
+class BaselineRecorder:
+    """Keeps what a study's baseline shows while it trains, and gives it back to a later study.
 
     Args:
-        folder: Where the tables go once the trial is completed.
+        folder: The study's folder.
+        config: What all trials share.
+        space: The search space.
+        spec: What the baseline's adapter is, apart from its ranks.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, config: SharedConfig, space: Space, spec: AdapterSpec) -> None:
+        self.records = Records(folder / FOLDER)
+        self._params = baseline_params(space)
+        uniform = listed(spec, space.allocation(self._params))
+        self._config, self._space = list_config(config, {UNIFORM: uniform}), space
         self._reports: list[Report] = []
 
-    def add(self, report: Report) -> None:
+    def note(self, report: Report) -> None:
         """Take in a boundary; a trial that starts again starts anew."""
         self._reports = [r for r in self._reports if r.step < report.step] + [report]
 
-    def write(self, adapter: Path) -> None:
-        """Write the tables, and a copy of the trained adapter; the folder appears whole."""
-        unfinished = self.folder.with_name(f"{self.folder.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        for name, table in tables(self._reports).items():
-            table.to_csv(unfinished / f"{name}.csv", index=False)
-        shutil.copyfile(adapter, unfinished / _ADAPTER_FILE)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        unfinished.rename(self.folder)
+    def write(self, report: Report, adapter: Path) -> None:
+        """Record the completed baseline and keep its adapter."""
+        self.note(report)
+        record(self.records.folder, self._config)
+        self.records.add(UNIFORM, self._config.training.seed, self._reports, adapter)
 
+    def recorded(self) -> list[Report]:
+        """Give the boundaries of a baseline that was recorded before the study began, if one was.
 
-def tables(reports: Sequence[Report]) -> dict[str, pd.DataFrame]:
-    """Tabulate the boundaries of a measured trial.
+        Raises:
+            StudyError: If what is recorded was made with another configuration.
+        """
+        if not self.records.folder.exists():
+            return []
+        record(self.records.folder, self._config)
+        return self.records.reports(UNIFORM, self._config.training.seed)
 
-    Returns:
-        `training`: a row a boundary, columns `step`, `train_loss` (mean since the start), `loss`
-        and `score` (on the scoring split). `gradients`: a row a boundary and part, columns `step`,
-        `part`, `mean`, `max` (norms over the steps since the boundary before). `spectra` and
-        `modes`: those of `spectra_table` and `metrics_table`, with `step` in front.
-    """
-    training = pd.DataFrame(
-        [(r.step, r.train_loss, r.loss, r.score) for r in reports],
-        columns=["step", "train_loss", "loss", "score"],
-    )
-    measured = [(r.step, r.measures) for r in reports if r.measures is not None]
-    gradients = pd.DataFrame(
-        [(step, part, *norms) for step, m in measured for part, norms in m.gradients.items()],
-        columns=["step", "part", "mean", "max"],
-    )
-    return {
-        "training": training,
-        "gradients": gradients,
-        "spectra": _stacked([(step, spectra_table(m.spectra)) for step, m in measured]),
-        "modes": _stacked([(step, metrics_table(m.spectra)) for step, m in measured]),
-    }
-
-
-def _stacked(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
-    with_steps = []
-    for step, table in tables:
-        table.insert(0, "step", step)
-        with_steps.append(table)
-    return pd.concat(with_steps, ignore_index=True) if with_steps else pd.DataFrame()
+    @property
+    def adapter(self) -> Path:
+        """File of the trained baseline."""
+        return self.records.adapter_path(UNIFORM)

@@ -15,16 +15,16 @@ from rich.table import Table
 
 from allocator.training.messages import Report
 from allocator.tuning.coordinator import Watcher
-from allocator.tuning.prepare import PreparedSearch
+from allocator.tuning.prepare import PreparedSpace
 from allocator.tuning.space import Space
 from allocator.tuning.study import SearchStudy
 
 _ROWS = 10
 
 
-def print_header(console: Console, prepared: PreparedSearch) -> None:
+def print_header(console: Console, prepared: PreparedSpace) -> None:
     """Say what is searched, on what, and where the data came from."""
-    study, space = prepared.study, prepared.space
+    study, space = prepared.shared, prepared.space
     if prepared.data.source == "bundled":
         _print_banner(console, prepared)
     backbone = space.shape.backbone
@@ -36,9 +36,10 @@ def print_header(console: Console, prepared: PreparedSearch) -> None:
         "scored on": f"{len(prepared.worker.scoring):,} examples of "
         + ("the official dev split" if study.select_on == "dev" else "train, held out")
         + f"; trained on {len(prepared.worker.train):,}",
-        "space": f"{study.space_name}: {describe_shapes(space)}, "
+        "space": f"{prepared.space_name}: {describe_shapes(space)}, "
         f"targets {', '.join(backbone.targets)}",
-        "budget": f"{study.budget:,} parameters; {space.feasible.size:,} allocations of ranks fit",
+        "budget": f"{space.feasible.budget:,} parameters; "
+        f"{space.feasible.size:,} allocations of ranks fit",
         "study": str(prepared.folder),
     }
     for name, value in rows.items():
@@ -51,11 +52,11 @@ def print_header(console: Console, prepared: PreparedSearch) -> None:
         )
 
 
-def _print_banner(console: Console, prepared: PreparedSearch) -> None:
+def _print_banner(console: Console, prepared: PreparedSpace) -> None:
     reasons = "".join(f"\n- {reason}" for reason in prepared.data.passed_over)
     console.print(
         Panel(
-            f"This is not CoLA. The task is [bold]{prepared.study.task.name}[/bold], a bundled "
+            f"This is not CoLA. The task is [bold]{prepared.shared.task.name}[/bold], a bundled "
             "corpus made by a grammar; scores on it say nothing about CoLA. Give --data-dir a "
             f"folder that holds CoLA/train.tsv and CoLA/dev.tsv.{reasons}",
             title="bundled data",

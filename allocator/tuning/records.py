@@ -11,9 +11,14 @@ from typing import Literal, get_args
 import pandas as pd
 
 from allocator.adapters.spectra import metrics_table, spectra_table
-from allocator.training.messages import Report
+from allocator.training.messages import Ending, Report
 
 Table = Literal["gradients", "spectra", "modes", "truncation", "training"]
+
+_COLUMNS = (
+    *("step", "train_loss", "loss", "score", "ending"),
+    *("num_parameters", "head_parameters", "seconds"),
+)
 
 
 class Records:
@@ -39,6 +44,24 @@ class Records:
         """List what was trained with a seed."""
         training = self.table("training")
         return [] if training.empty else training[training.seed == seed].name.unique().tolist()
+
+    def reports(self, name: str, seed: int) -> list[Report]:
+        """Give the boundaries of one training, without what was measured; none where it is not."""
+        training = self.table("training")
+        if training.empty:
+            return []
+        mine = training[(training.name == name) & (training.seed == seed)].sort_values("step")
+        parts = [c for c in mine.columns if c not in {"name", "seed", *_COLUMNS}]
+        return [
+            Report(
+                trial=0,
+                ending=_ending(row["ending"]),
+                parts={part: float(row[part]) for part in parts if pd.notna(row[part])},
+                best_score=float(best),
+                **{column: row[column] for column in _COLUMNS if column != "ending"},
+            )
+            for row, best in zip(mine.to_dict("records"), mine.score.cummax(), strict=True)
+        ]
 
     def adapter_path(self, name: str) -> Path:
         """Say where the trained adapter of a name is, where one was kept."""
@@ -86,16 +109,14 @@ def tables(reports: Sequence[Report]) -> Mapping[Table, pd.DataFrame]:
     Returns:
         `training`: a row a boundary, columns `step`, `train_loss` (mean since the start), `loss`
         and `score` (on the scoring split), `ending` (empty before the last), `num_parameters`,
-        `head_parameters`, `seconds`. Of a measured one also `gradients`: a row a boundary and
-        part, columns `step`, `part`, `mean`, `max` (norms over the steps since the boundary
-        before); `spectra` and `modes`: those of `spectra_table` and `metrics_table`, with `step`
-        in front; `truncation`: columns `mode`, `rank`, `loss`, on the scoring split with one mode
-        of the trained adapter cut to a rank.
+        `head_parameters`, `seconds`, and the metric's components by name. Of a measured one also
+        `gradients`: a row a boundary and part, columns `step`, `part`, `mean`, `max` (norms over
+        the steps since the boundary before); `spectra` and `modes`: those of `spectra_table` and
+        `metrics_table`, with `step` in front; `truncation`: columns `mode`, `rank`, `loss`, on the
+        scoring split with one mode of the trained adapter cut to a rank.
     """
-    columns = ["step", "train_loss", "loss", "score", "ending"]
-    columns += ["num_parameters", "head_parameters", "seconds"]
-    rows = [{column: getattr(report, column) for column in columns} for report in reports]
-    training = pd.DataFrame(rows, columns=columns).fillna({"ending": ""})
+    rows = [{**{c: getattr(report, c) for c in _COLUMNS}, **report.parts} for report in reports]
+    training = pd.DataFrame(rows).fillna({"ending": ""})
     measured = [(r.step, r.measures) for r in reports if r.measures is not None]
     gradients = [(step, part, *n) for step, m in measured for part, n in m.gradients.items()]
     truncation = [(cut.mode, cut.rank, cut.loss) for _, m in measured[-1:] for cut in m.truncation]
@@ -106,6 +127,10 @@ def tables(reports: Sequence[Report]) -> Mapping[Table, pd.DataFrame]:
         "modes": _stacked([(step, metrics_table(m.spectra)) for step, m in measured]),
         "truncation": pd.DataFrame(truncation, columns=["mode", "rank", "loss"]),
     }
+
+
+def _ending(text: object) -> Ending | None:
+    return next((ending for ending in get_args(Ending) if ending == text), None)
 
 
 def _stacked(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:

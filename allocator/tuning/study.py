@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from pathlib import Path
 
 import optuna
@@ -11,10 +13,11 @@ from allocator.adapters import AdapterSpec
 from allocator.allocation import AdapterShape
 from allocator.config import AdapterConfig
 from allocator.training.messages import Job, Report
-from allocator.tuning.baseline import FOLDER, BaselineTables
+from allocator.tuning.baseline import BaselineRecorder, baseline_params
 from allocator.tuning.feasible_sampler import ask
 from allocator.tuning.pruning import LOSSES, PROTECTED
-from allocator.tuning.space import Params, Space
+from allocator.tuning.records import Records
+from allocator.tuning.space import Space
 from allocator.tuning.space_file import SpaceFile
 from allocator.tuning.study_config import StudyConfig
 
@@ -36,12 +39,19 @@ class SearchStudy:
     ) -> None:
         self.study, self.space, self.config, self.folder = study, space, config, folder
         self._running: dict[int, optuna.Trial] = {}
-        self._baseline = BaselineTables(folder / FOLDER)
+        self._baseline = BaselineRecorder(
+            folder, config, space, adapter_spec(config.space, space.shape)
+        )
 
     @property
     def trials(self) -> list[FrozenTrial]:
         """All trials in the order of their numbers."""
         return self.study.get_trials(deepcopy=False)
+
+    @property
+    def baseline(self) -> Records:
+        """What the baseline has shown."""
+        return self._baseline.records
 
     @property
     def num_finished(self) -> int:
@@ -84,7 +94,7 @@ class SearchStudy:
         trial.report(report.score, report.step)
         trial.set_user_attr(LOSSES, [*trial.user_attrs.get(LOSSES, []), report.loss])
         if report.measures is not None:
-            self._baseline.add(report)
+            self._baseline.note(report)
 
     def should_stop(self, number: int) -> bool:
         """Decide whether a running trial ends at the boundary that was noted last."""
@@ -104,7 +114,7 @@ class SearchStudy:
         }.items():
             trial.set_user_attr(name, value)
         if report.measures is not None and report.ending == "completed":
-            self._baseline.write(self.adapter_path(report.trial))
+            self._baseline.write(report, self.adapter_path(report.trial))
         if report.ending == "stopped":
             self.study.tell(report.trial, state=TrialState.PRUNED, skip_if_finished=True)
         else:
@@ -149,6 +159,21 @@ class SearchStudy:
             self.study.enqueue_trial(
                 dict(baseline_params(self.space)), user_attrs={"baseline": True, PROTECTED: True}
             )
+            self._take_recorded_baseline()
+
+    def _take_recorded_baseline(self) -> None:
+        """Tell what is known of a baseline that was trained before the study began."""
+        recorded = self._baseline.recorded()
+        if not recorded or recorded[-1].ending is None:
+            return
+        number = self.ask().number
+        path = self.adapter_path(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if self._baseline.adapter.exists():
+            shutil.copyfile(self._baseline.adapter, path)
+        for report in recorded:
+            self.note(dataclasses.replace(report, trial=number))
+        self.tell(dataclasses.replace(recorded[-1], trial=number))
 
     def job(self, trial: FrozenTrial) -> Job:
         """Say what a worker is to train for a trial; the baseline is measured."""
@@ -175,18 +200,3 @@ def adapter_spec(file: SpaceFile, shape: AdapterShape) -> AdapterSpec:
     """Join an adapter shape of a space with what all adapters of the space share."""
     config = AdapterConfig(scaling=file.scaling, initialization=file.initialization)
     return AdapterSpec(shape=shape, config=config)
-
-
-def baseline_params(space: Space) -> Params:
-    """Give the uniform-rank baseline: lambda 1, and the middle of the learning rates' range."""
-    first = space.variants[0]
-    values: dict[str, float | str] = {
-        first.rank_parameters[name]: rank for name, rank in first.feasible.uniform().items()
-    }
-    values |= first.choice
-    for name in space.rate_parameters:
-        distribution = space.distributions[name]
-        assert isinstance(distribution, optuna.distributions.FloatDistribution)
-        middle = (distribution.low * distribution.high) ** 0.5
-        values[name] = middle if name == "learning_rate" else max(1.0, distribution.low)
-    return {name: value for name, value in values.items() if name in space.distributions}

@@ -66,6 +66,7 @@ class ListedAllocation(BaseModel):
     num_parameters: int
     learning_rate: float
     core_lr_multiplier: float
+    lr_multipliers: dict[str, float] = {}
 
     @property
     def allocation(self) -> Allocation:
@@ -74,6 +75,7 @@ class ListedAllocation(BaseModel):
             ranks=self.adapter.ranks,
             learning_rate=self.learning_rate,
             core_lr_multiplier=self.core_lr_multiplier,
+            lr_multipliers=self.lr_multipliers,
         )
 
 

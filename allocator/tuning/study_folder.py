@@ -14,6 +14,7 @@ from optuna.storages import BaseStorage
 from allocator.adapters.recipe import write_yaml
 from allocator.errors import StorageError, StudyError
 from allocator.training.trained import CONFIG_FILE, require_study
+from allocator.tuning.baseline import FOLDER
 from allocator.tuning.build_space import build_space
 from allocator.tuning.pruning import make_pruner
 from allocator.tuning.samplers import make_sampler
@@ -21,6 +22,8 @@ from allocator.tuning.space import Space
 from allocator.tuning.storage import open_storage, storage_url
 from allocator.tuning.study import SearchStudy
 from allocator.tuning.study_config import StudyConfig, read_study_config
+
+LOCK_FILE = ".lock"
 
 
 @contextlib.contextmanager
@@ -40,10 +43,10 @@ def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Ite
     recorded = folder / CONFIG_FILE
     if recorded.exists():
         config.require_same(read_study_config(recorded))
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and {path.name for path in folder.iterdir()} - {FOLDER, LOCK_FILE}:
         raise StudyError(f"{folder} is not empty and holds no {CONFIG_FILE}; give another --study")
     storage = _storage_in_new_folder(url, folder)
-    with _locked(folder):
+    with locked(folder):
         write_yaml(recorded, config, "What all trials of this study share.")
         study = optuna.create_study(
             study_name=config.study,
@@ -84,7 +87,7 @@ def load_study(folder: Path, url: str | None) -> Iterator[SearchStudy]:
     config = read_study_config(folder / CONFIG_FILE)
     space = build_space(config.space, config.backbone, config.budget)
     storage = open_storage(storage_url(url, folder))
-    with _locked(folder):
+    with locked(folder):
         try:
             study = optuna.load_study(study_name=config.study, storage=storage)
         except KeyError:
@@ -110,8 +113,13 @@ def _storage_in_new_folder(url: str, folder: Path) -> BaseStorage:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".lock")
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a study's folder, which must be there, to this process.
+
+    Raises:
+        StudyError: If another process has it.
+    """
+    lock = FileLock(folder / LOCK_FILE)
     try:
         with lock.acquire(timeout=0):
             yield

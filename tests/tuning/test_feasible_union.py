@@ -11,6 +11,7 @@ import pytest
 
 from allocator.allocation import BackboneShape
 from allocator.errors import BudgetError, SpaceError
+from allocator.tuning.baseline import baseline_params
 from allocator.tuning.build_space import build_space
 from allocator.tuning.domain import Domain
 from allocator.tuning.feasible_sampler import ask
@@ -19,7 +20,6 @@ from allocator.tuning.observations import Observation
 from allocator.tuning.samplers import SAMPLERS, make_sampler
 from allocator.tuning.space import Params, Space
 from allocator.tuning.space_file import SpaceFile, read_space
-from allocator.tuning.study import baseline_params
 from allocator.tuning.surrogate import Surrogate
 
 TINY = BackboneShape(d_in=32, heads=4, head_size=8, layers=2)

@@ -1,0 +1,131 @@
+"""Trains the allocations of a published study and sums up what they scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from allocator.adapters import AdapterSpec
+from allocator.config import AdapterConfig, SweepConfig
+from allocator.training.trained import CONFIG_FILE
+from allocator.tuning.baseline import list_config, listed
+from allocator.tuning.setting import prepare_setting, study_name
+from allocator.tuning.study_config import read_list_config
+from allocator.tuning.study_folder import locked
+from allocator.tuning.tenslora_plus import BASELINE, Phase, tenslora_plus
+from allocator.tuning.train_list import train_list
+
+SUMMARY_FILE = "summary.csv"
+_TARGETS = ("query", "key", "value")
+
+
+def run_sweep(config: SweepConfig, console: Console) -> Path | None:
+    """Train what is missing, and write `summary.csv` and the plot.
+
+    Returns:
+        The summary's path, or None where the user interrupted.
+
+    Raises:
+        AllocatorError: For every mistake that can be known before anything trains.
+    """
+    setting = prepare_setting(config, _TARGETS)
+    folder = config.studies_dir / study_name(config, setting.data, config.sweep)
+    phases = list(tenslora_plus(setting.backbone, config.learning_rate))
+    specs = [AdapterSpec(shape=phase.shape, config=AdapterConfig()) for phase in phases]
+    allocations = {
+        phase.name: listed(spec, phase.allocation)
+        for phase, spec in zip(phases, specs, strict=True)
+    }
+    recorded = folder / CONFIG_FILE
+    begun = read_list_config(recorded).precision if recorded.exists() else None
+    shared = setting.shared(folder.name, begun)
+    seeds = range(config.training.seed, config.training.seed + config.seeds)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        try:
+            records = train_list(
+                setting.worker(shared.precision, spec=specs[0], typical=phases[0].allocation),
+                list_config(shared, allocations),
+                folder,
+                console,
+                devices=setting.devices,
+                slots=config.slots,
+                seeds=seeds,
+            )
+        except KeyboardInterrupt:
+            console.print("\ninterrupted: run the same command to go on", highlight=False)
+            return None
+        summary = summarise(records.table("training"), phases, seeds)
+        summary.to_csv(folder / SUMMARY_FILE, index=False)
+    print_summary(console, summary, setting.data.task.metric)
+    console.print(f"\n{folder / SUMMARY_FILE}", highlight=False, soft_wrap=True)
+    return folder / SUMMARY_FILE
+
+
+def summarise(
+    training: pd.DataFrame, phases: Sequence[Phase], seeds: Sequence[int]
+) -> pd.DataFrame:
+    """Average the last boundaries over seeds.
+
+    Args:
+        training: As `Records.table` gives it.
+        phases: The allocations.
+        seeds: Those that count.
+
+    Returns:
+        One row an allocation that has ended with any seed: columns `phase`, `name`, `ranks`,
+        `core_lr_multiplier`, `parameters`, `mean` and `standard_error` of the score, `difference`
+        to the baseline of the same seeds and its `difference_error`, `loss`, `collapsed` (trainings
+        that ended so, or diverged), `seeds`.
+    """
+    training = training[training.seed.isin(list(seeds))]
+    last = training.sort_values("step").groupby(["name", "seed"]).last()
+    scores = last.score.unstack("seed")
+    rows = []
+    for phase in phases:
+        if phase.name not in scores.index:
+            continue
+        mine = scores.loc[phase.name].dropna()
+        paired = (mine - scores.loc[BASELINE]).dropna()
+        ended = last.loc[phase.name]
+        rows.append(
+            {
+                "phase": phase.phase,
+                "name": phase.name,
+                "ranks": " ".join(map(str, phase.allocation.ranks.values())),
+                "core_lr_multiplier": phase.allocation.core_lr_multiplier,
+                "parameters": phase.shape.num_parameters(phase.allocation.ranks),
+                "mean": mine.mean(),
+                "standard_error": mine.sem(),
+                "difference": paired.mean(),
+                "difference_error": paired.sem(),
+                "loss": ended.loss.mean(),
+                "collapsed": int(ended.ending.isin(["collapsed", "diverged"]).sum()),
+                "seeds": len(mine),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def print_summary(console: Console, summary: pd.DataFrame, metric: str) -> None:
+    """Show a sweep as a table."""
+    table = Table(title=f"{metric}, mean over seeds ± its standard error", title_justify="left")
+    for column in ("phase", "name", "ranks", "parameters", "score", "to the baseline", "loss"):
+        table.add_column(column, justify="left" if column in ("phase", "name") else "right")
+    table.add_column("collapsed", justify="right")
+    for row in summary.itertuples():
+        table.add_row(
+            str(row.phase),
+            str(row.name),
+            str(row.ranks),
+            f"{row.parameters:,}",
+            f"{row.mean:.4f} ± {row.standard_error:.4f}",
+            "" if row.name == BASELINE else f"{row.difference:+.4f} ± {row.difference_error:.4f}",
+            f"{row.loss:.4f}",
+            f"{row.collapsed}/{row.seeds}",
+        )
+    console.print(table, highlight=False)

@@ -1,0 +1,76 @@
+"""The allocations that TensLoRA+ compared by hand, in its three phases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from allocator.allocation import AdapterShape, Allocation, BackboneShape
+
+RANK = 8
+LAMBDAS = (4.0, 8.0, 16.0)  # beside 1, which the baseline has
+RANK_CHANGES = {
+    "input": (2, 4),
+    "qkv": (2, 4),
+    "heads": (16,),
+    "head_dim": (16,),
+    "depth": (2, 4),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Phase:
+    """One allocation of the study.
+
+    Attributes:
+        phase: `baselines`, `learning rate` or `rank`.
+        name: Its name.
+        shape: Its adapter shape.
+        allocation: Its ranks and rates.
+    """
+
+    phase: str
+    name: str
+    shape: AdapterShape
+    allocation: Allocation
+
+
+BASELINE = f"tucker-{RANK}"
+
+
+def tenslora_plus(backbone: BackboneShape, learning_rate: float) -> Iterator[Phase]:
+    """List the allocations of the study on a backbone.
+
+    Phase one compares Tucker, CP and LoRA of rank 8; phase two raises the learning rate of
+    Tucker's core; phase three changes the rank of one mode at a time, at lambda 1. Ranks are as
+    published, beyond what a mode can use too.
+
+    Args:
+        backbone: The backbone.
+        learning_rate: Base learning rate of all allocations.
+    """
+    tucker = AdapterShape(construction="att_qkv_depth", factorization="tucker", backbone=backbone)
+    cp = AdapterShape(construction="att_qkv_depth", factorization="cp", backbone=backbone)
+    lora = AdapterShape(construction="matrix", factorization="matrix", backbone=backbone)
+    uniform = dict.fromkeys(tucker.rank_names, RANK)
+
+    def phase(
+        phase: str,
+        name: str,
+        ranks: dict[str, int],
+        shape: AdapterShape = tucker,
+        multiplier: float = 1.0,
+    ) -> Phase:
+        allocation = Allocation(
+            ranks=ranks, learning_rate=learning_rate, core_lr_multiplier=multiplier
+        )
+        return Phase(phase=phase, name=name, shape=shape, allocation=allocation)
+
+    yield phase("baselines", BASELINE, uniform)
+    yield phase("baselines", f"cp-{RANK}", dict.fromkeys(cp.rank_names, RANK), cp)
+    yield phase("baselines", f"lora-{RANK}", dict.fromkeys(lora.rank_names, RANK), lora)
+    for multiplier in LAMBDAS:
+        yield phase("learning rate", f"lambda-{multiplier:g}", uniform, multiplier=multiplier)
+    for mode, ranks in RANK_CHANGES.items():
+        for rank in ranks:
+            yield phase("rank", f"{mode}-{rank}", {**uniform, mode: rank})

@@ -1,0 +1,120 @@
+"""Trains a list of allocations with one or more seeds, packed, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from allocator.training.messages import Report
+from allocator.training.process_worker import ProcessWorker
+from allocator.training.worker import WorkerConfig
+from allocator.tuning.baseline import record
+from allocator.tuning.coordinator import Coordinator
+from allocator.tuning.display import describe_slots
+from allocator.tuning.interrupts import Interrupts
+from allocator.tuning.listed_trials import ListedTrials
+from allocator.tuning.records import Records
+from allocator.tuning.study_config import ListConfig
+
+
+def train_list(
+    worker: WorkerConfig,
+    config: ListConfig,
+    folder: Path,
+    console: Console,
+    *,
+    devices: Sequence[str],
+    slots: int | None,
+    seeds: Sequence[int],
+    is_measured: bool = False,
+) -> Records:
+    """Train what the records in a folder do not have yet.
+
+    All allocations train with one seed before the next: a seed is of the initialisation and of the
+    order of the data, which trials that train together share.
+
+    Args:
+        worker: What every worker must know, but for the seed.
+        config: What is trained.
+        folder: Of the records.
+        console: Where each training is shown as it ends.
+        devices: One worker each.
+        slots: Trials that a worker trains together; None measures how many are best.
+        seeds: What to train with.
+        is_measured: As for `ListedTrials`.
+
+    Raises:
+        StudyError: If the folder's records were made with another configuration, or workers keep
+            dying.
+        KeyboardInterrupt: If the user interrupts; what has ended is recorded.
+    """
+    records = record(folder, config)
+    interrupts = Interrupts()
+    for seed in seeds:
+        trials = ListedTrials(config, records, seed, is_measured=is_measured)
+        training = dataclasses.replace(worker.training, seed=seed)
+        launch = partial(ProcessWorker, dataclasses.replace(worker, training=training))
+        with interrupts.handled():
+            Coordinator(
+                trials,
+                launch,
+                devices,
+                ListWatcher(console, trials, seeds),
+                slots=slots,
+                waiting=interrupts.waiting,
+            ).run(trials=len(trials.names))
+        slots = slots or trials.slots  # measured once
+        for name, reason in trials.given_up.items():
+            console.print(f"[yellow]{name}, seed {seed}, was given up[/yellow]: {reason}")
+    return records
+
+
+class ListWatcher:
+    """One line for every training that ended."""
+
+    def __init__(self, console: Console, trials: ListedTrials, seeds: Sequence[int]) -> None:
+        self._console, self._trials, self._seeds = console, trials, seeds
+        self._start, self._done = time.monotonic(), trials.num_finished
+
+    def ready(self, slots: int) -> None:
+        """Print how many trials train together."""
+        self._console.print(describe_slots(slots), highlight=False)
+
+    def started(self, number: int) -> None:
+        """Show nothing."""
+
+    def reached(self, report: Report) -> None:
+        """Show nothing."""
+
+    def ended(self, number: int) -> None:
+        """Print the score, and how far the list is."""
+        trials, name = self._trials, self._trials.name(number)
+        if name in trials.given_up:
+            return
+        reports = trials.records.reports(name, trials.seed)
+        if not reports:
+            return  # it broke off, and is tried again
+        last, total = reports[-1], len(trials.names)
+        self._console.print(
+            f"{name}, seed {trials.seed}: {last.ending}, score {last.score:.4f}, "
+            f"loss {last.loss:.4f}, {last.num_parameters:,} parameters; "
+            f"{trials.num_finished}/{total} done{self._left()}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def _left(self) -> str:
+        """Estimate the time for the seeds that are left, this one's included."""
+        trials = self._trials
+        done, total = trials.num_finished - self._done, len(trials.names)
+        if not done:
+            return ""
+        later = len(self._seeds) - 1 - list(self._seeds).index(trials.seed)
+        missing = total - trials.num_finished + later * total
+        seconds = (time.monotonic() - self._start) / done * missing
+        return f", about {seconds / 60:.0f} minutes left"

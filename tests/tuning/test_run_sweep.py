@@ -1,0 +1,78 @@
+"""A published study trained for real on a tiny model, and its summary."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from allocator.allocation import BackboneShape
+from allocator.config import SweepConfig, TrainingConfig
+from allocator.options import RunOptions
+from allocator.tuning.run_sweep import run_sweep, summarise
+from allocator.tuning.tenslora_plus import tenslora_plus
+
+ROBERTA_BASE = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
+
+
+def sweep(options: RunOptions, seeds: int) -> str:
+    options = {**options, "slots": 8, "training": TrainingConfig(epochs=1)}
+    config = SweepConfig(sweep="tenslora-plus", seeds=seeds, learning_rate=1e-3, **options)
+    printed = StringIO()
+    assert run_sweep(config, Console(file=printed, width=200)) is not None
+    return printed.getvalue()
+
+
+def test_the_published_allocations_have_their_published_sizes() -> None:
+    phases = {phase.name: phase for phase in tenslora_plus(ROBERTA_BASE, 1e-3)}
+    sizes = {
+        name: phases[name].shape.num_parameters(phases[name].allocation.ranks)
+        for name in ("tucker-8", "cp-8", "lora-8", "lambda-16", "qkv-2")
+    }
+    tucker = 8 * (768 + 64 + 12 + 3 + 12)
+    assert sizes == {
+        "tucker-8": 39_640,
+        "cp-8": 6_872,
+        "lora-8": 442_368,
+        "lambda-16": 39_640,
+        "qkv-2": tucker - 6 * 3 + 8**4 * 2,
+    }
+    assert len(phases) == 3 + 3 + 8
+    changed = [p.allocation.ranks for p in phases.values() if p.phase == "rank"]
+    assert all(sum(rank != 8 for rank in ranks.values()) == 1 for ranks in changed)
+
+
+@pytest.mark.slow
+def test_more_seeds_are_added_to_those_that_are_there(run_options: RunOptions) -> None:
+    first = sweep(run_options, 1)
+    assert first.count(", seed 0: ") == 14
+    second = sweep(run_options, 2)
+    assert second.count(", seed 0: ") == 0
+    assert second.count(", seed 1: ") == 14
+    table = pd.read_csv(run_options["studies_dir"] / "tiny" / "summary.csv")
+    assert (table.seeds == 2).all()
+
+
+def test_a_summary_compares_with_the_baseline_of_the_same_seeds() -> None:
+    phases = list(tenslora_plus(ROBERTA_BASE, 1e-3))[:2]
+    scores = {"tucker-8": [0.1, 0.3, 0.2], "cp-8": [0.2, 0.5, 0.2]}
+    training = pd.DataFrame(
+        [
+            {"name": name, "seed": seed, "step": step, "score": score * step / 2, "loss": 0.5}
+            | {"ending": "collapsed" if step == 2 and score == 0.1 else ""}
+            for name, values in scores.items()
+            for seed, score in enumerate(values)
+            for step in (1, 2)
+        ]
+    )
+    found = summarise(training, phases, range(3)).set_index("name")
+    assert found.loc["cp-8", "mean"] == pytest.approx(0.3)
+    differences = np.array([0.1, 0.2, 0.0])
+    assert found.loc["cp-8", "difference"] == pytest.approx(differences.mean())
+    error = differences.std(ddof=1) / np.sqrt(3)
+    assert found.loc["cp-8", "difference_error"] == pytest.approx(error)
+    assert found.collapsed.tolist() == [1, 0]
+    assert summarise(training, phases, [0]).seeds.tolist() == [1, 1]
