@@ -1,0 +1,195 @@
+"""Regret of priors, pruners and samplers, replayed on a table of trained allocations.
+
+    python tests/benchmarks/prior_regret.py --seeds 20
+
+The table is `trained/`, made by `trained_table.py`. Losses are held-out losses x 1e-3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import optuna
+from optuna.pruners import BasePruner, NopPruner
+from optuna.samplers import BaseSampler
+from replay import (
+    Progress,
+    Table,
+    TableGPSampler,
+    TableRandomSampler,
+    read_table,
+    replay,
+)
+from threadpoolctl import threadpool_limits
+
+from allocator.allocation import BackboneShape
+from allocator.tuning.baseline import baseline_params
+from allocator.tuning.build_space import build_space
+from allocator.tuning.priors import PRIORS, Prior, make_prior, read_baseline
+from allocator.tuning.pruning import MedianPruner, SuccessiveHalvingPruner, make_pruner
+from allocator.tuning.space_file import read_space
+
+MINILM = BackboneShape(d_in=384, heads=12, head_size=32, layers=6)
+HERE = Path(__file__).parent / "trained"
+WORST = 10  # points that the adversarial prior proposes
+
+SamplerOf = Callable[[Table, int], BaseSampler]
+
+
+def optuna_tpe(table: Table, seed: int) -> BaseSampler:
+    """Make Optuna's own TPE."""
+    del table
+    return optuna.samplers.TPESampler(seed=seed, multivariate=True)
+
+
+def optuna_gp(table: Table, seed: int) -> BaseSampler:
+    """Make Optuna's own Gaussian process."""
+    del table
+    return optuna.samplers.GPSampler(seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """One way to search."""
+
+    group: str
+    name: str
+    sampler: SamplerOf = TableGPSampler
+    pruner: BasePruner
+    prior: Prior | None = None
+
+
+def priors(table: Table) -> Mapping[str, Prior | None]:
+    """Make every prior from the table's baseline, and one from its worst points."""
+    base = baseline_params(table.space)
+    baseline = read_baseline(HERE / "baseline", table.space.ranks(base))
+    found = {name: make_prior(name, table.space, base, baseline=baseline) for name in PRIORS}
+    worst = np.argsort(-table.truth, kind="stable")[:WORST]
+    proposals = tuple(table.params[i] for i in worst)
+    return {**found, "adversarial": Prior(name="worst", space=table.space, proposals=proposals)}
+
+
+def settings(table: Table, default: str) -> list[Setting]:
+    """List what is compared: priors, pruners with the default prior, samplers without one."""
+    boundaries = table.losses.shape[2]
+    halving = make_pruner("halving", warmup=0.1, final_step=boundaries)
+    of = priors(table)
+    pruners: dict[str, BasePruner] = {"none": NopPruner()}
+    for first in range(1, boundaries):
+        pruners[f"median from {first}"] = MedianPruner(first_step=first)
+        for factor in (2.0, 3.0, 4.0):
+            pruners[f"halving from {first}, 1 in {factor:g}"] = SuccessiveHalvingPruner(
+                first_step=first, reduction_factor=factor
+            )
+    strengths: dict[str, SamplerOf] = {
+        f"strength {s:g}": partial(TableGPSampler, prior_strength=s) for s in (1.0, 3.0, 30.0)
+    }
+    samplers: dict[str, SamplerOf] = {
+        "gp": TableGPSampler,
+        "random": TableRandomSampler,
+        "optuna TPE": optuna_tpe,
+        "optuna GP": optuna_gp,
+    }
+    return [
+        *(Setting(group="prior", name=n, pruner=halving, prior=p) for n, p in of.items()),
+        *(
+            Setting(group="strength", name=n, sampler=s, pruner=halving, prior=of[default])
+            for n, s in strengths.items()
+        ),
+        *(Setting(group="pruner", name=n, pruner=p, prior=of[default]) for n, p in pruners.items()),
+        *(Setting(group="sampler", name=n, sampler=s, pruner=halving) for n, s in samplers.items()),
+        *(
+            Setting(group="sampler, no pruning", name=n, sampler=s, pruner=NopPruner())
+            for n, s in samplers.items()
+        ),
+    ]
+
+
+def print_group(runs: Mapping[str, Sequence[Sequence[Progress]]], spread: float) -> None:
+    """Print mean regrets over seeds after so many trials, and after so many epochs."""
+    at_trials, at_epochs = (8, 12, 16, 20, 28, 40), (8, 12, 16, 24)
+    print(
+        f"{'':24}"
+        + "".join(f"{n:>7} tr" for n in at_trials)
+        + "".join(f"{n:>7} ep" for n in at_epochs)
+        + f"{'to none at 40':>15}"
+    )
+    goal = None
+    if "none" in runs:
+        goal = np.mean([run[-1].regret for run in runs["none"]])
+    for name, searches in runs.items():
+        by_trials = [np.mean([_after(s, trials=n) for s in searches]) for n in at_trials]
+        by_epochs = [np.mean([_after(s, epochs=n) for s in searches]) for n in at_epochs]
+        cells = "".join(f"{1e3 * value:>10.2f}" for value in [*by_trials, *by_epochs])
+        print(f"{name:24}{cells}{_reached(searches, goal):>15}")
+    print(f"(the table's losses spread by {1e3 * spread:.1f})\n")
+
+
+def _after(search: Sequence[Progress], trials: float = np.inf, epochs: float = np.inf) -> float:
+    """Give the regret after so many trials or epochs; before the first pack that of nothing."""
+    past = [p for p in search if p.trials <= trials and p.epochs <= epochs]
+    return past[-1].regret if past else search[0].regret
+
+
+def _reached(searches: Sequence[Sequence[Progress]], goal: float | None) -> str:
+    """Say after how many trials the mean regret falls to a goal and stays there."""
+    if goal is None:
+        return ""
+    means = np.mean([[p.regret for p in search] for search in searches], axis=0)
+    above = np.flatnonzero(means > goal + 1e-9)
+    first = int(above[-1]) + 1 if len(above) else 0
+    return f"{searches[0][first].trials}" if first < len(means) else "not"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Replay all settings and print a table a group."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--table", type=Path, default=HERE)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--prior", default="truncation", help="used where pruners are compared")
+    parser.add_argument("--groups", nargs="+", help="of: prior, strength, pruner, sampler")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args(argv)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    space = build_space(read_space("tenslora_plus"), MINILM, 40_000)
+    table = read_table(arguments.table, space)
+    print(f"{len(table.params)} points, {table.losses.shape[1]} seeds")
+    found: dict[str, dict[str, list[list[Progress]]]] = {}
+    with threadpool_limits(limits=1):
+        for setting in settings(table, arguments.prior):
+            if arguments.groups and setting.group.split(",")[0] not in arguments.groups:
+                continue
+            searches = [
+                replay(
+                    table,
+                    setting.sampler(table, seed),
+                    setting.pruner,
+                    seed=seed,
+                    trials=arguments.trials,
+                    prior=setting.prior,
+                )
+                for seed in range(arguments.seeds)
+            ]
+            found.setdefault(setting.group, {})[setting.name] = searches
+            last = 1e3 * np.mean([search[-1].regret for search in searches])
+            print(f"{setting.group}: {setting.name}: {last:.2f}", file=sys.stderr, flush=True)
+            if arguments.json:
+                dump = {g: {n: [[asdict(p) for p in s] for s in r] for n, r in runs.items()} for g, runs in found.items()}
+                arguments.json.write_text(json.dumps(dump))
+    for group, runs in found.items():
+        print(f"## {group}")
+        print_group(runs, float(np.ptp(table.truth)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

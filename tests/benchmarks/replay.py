@@ -1,0 +1,250 @@
+"""Searches replayed on a table of trained allocations, which are all that there is to choose from.
+
+A replayed trial reports the held-out losses that its point had with one of the table's seeds,
+boundary by boundary, so noise is real and costs nothing. Regret is the mean loss over seeds of the
+point that would be chosen, less that of the table's best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import optuna
+import pandas as pd
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from allocator.allocation.factorizations import Flags
+from allocator.tuning.domain import Domain, Points
+from allocator.tuning.feasible_sampler import FeasibleSampler, ask
+from allocator.tuning.priors import Prior
+from allocator.tuning.pruning import LOSSES, PROTECTED
+from allocator.tuning.samplers import FeasibleGPSampler
+from allocator.tuning.selection import expectations
+from allocator.tuning.space import Params, Space
+from allocator.tuning.surrogate import Encoder
+
+Floats = npt.NDArray[np.float64]
+PACK = 4  # trials that train together
+PROPOSALS = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """Trained points of a space.
+
+    Attributes:
+        space: The space.
+        params: Parameters of every point; the first is the baseline.
+        losses: Held-out loss at every boundary, shape (points, seeds, boundaries); a training
+            that collapsed keeps the loss it was given up with.
+    """
+
+    space: Space
+    params: Sequence[Params]
+    losses: Floats
+
+    @property
+    def truth(self) -> Floats:
+        """Mean final loss of every point, shape (points,)."""
+        return np.asarray(self.losses[:, :, -1].mean(axis=1))
+
+    @property
+    def points(self) -> Points:
+        """The points of the space's domain, shape (points, columns)."""
+        return Domain(self.space).points(self.params)
+
+    def index(self, params: Params) -> int:
+        """Find a point by its parameters."""
+        return next(i for i, p in enumerate(self.params) if all(params[n] == p[n] for n in p))
+
+
+def read_table(folder: Path, space: Space) -> Table:
+    """Read what `trained_table.py` wrote; points that some seed lacks are left out."""
+    kinds = {n: int for n in space.rank_columns}
+    points = pd.read_csv(folder / "points.csv").astype(kinds)
+    curves = pd.concat(
+        [pd.read_csv(path).assign(seed=path.name) for path in sorted(folder.glob("curves-*.csv*"))]
+    )
+    wide = curves.pivot_table(index="point", columns=["seed", "step"], values="loss").sort_index()
+    wide = wide.T.groupby("seed").ffill().T.dropna()
+    seeds = wide.columns.get_level_values("seed").nunique()
+    losses = wide.to_numpy().reshape(len(wide), seeds, -1)
+    params = [dict(row) for row in points.iloc[wide.index].to_dict("records")]
+    return Table(space=space, params=[{str(n): v for n, v in p.items()} for p in params], losses=losses)
+
+
+class TableDomain(Domain):
+    """A domain of which a table's points are all there is."""
+
+    def __init__(self, table: Table) -> None:
+        super().__init__(table.space)
+        self.table = table.points
+
+    def sample(self, n: int, rng: np.random.Generator) -> Points:
+        """Draw `n` points of the table."""
+        return np.asarray(self.table[rng.integers(len(self.table), size=n)])
+
+    def is_feasible(self, points: Points) -> Flags:
+        """Tell which points the table has."""
+        return ~self.is_new(points, self.table)
+
+
+class TableGPSampler(FeasibleGPSampler):
+    """The default sampler, choosing among a table's points."""
+
+    def __init__(self, table: Table, seed: int, **options: float) -> None:
+        super().__init__(
+            table.space, seed=seed, final_step=table.losses.shape[2], **options  # type: ignore[arg-type]
+        )
+        self.table = table
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: object
+    ) -> dict[str, int | float | str]:
+        """Suggest a point of the table, unless one was enqueued."""
+        del search_space
+        if self.space.is_complete(trial.system_attrs.get("fixed_params", {})):
+            return {}
+        domain = TableDomain(self.table)
+        return domain.params(self.suggest(study, trial, domain)[0])
+
+    def _fill_space(
+        self, trial: FrozenTrial, domain: Domain, used: Points, rng: np.random.Generator
+    ) -> Points:
+        """Take the point that is farthest from those that were tried."""
+        del trial, domain, rng
+        return farthest(self.table, used)
+
+
+class TableRandomSampler(TableGPSampler):
+    """Points of a table at random."""
+
+    def suggest(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
+        """Draw a new point."""
+        used = self.used_points(study.get_trials(deepcopy=False), domain)
+        points = domain.sample(256, self.rng(trial))
+        return points[domain.is_new(points, used)][:1]
+
+
+def farthest(table: Table, used: Points) -> Points:
+    """Find the point that is farthest from all used ones, shape (1, columns)."""
+    encoder, points = Encoder(table.space), table.points
+    inputs, tried = encoder.encode(points), encoder.encode(used)
+    distance = np.abs(inputs[:, None] - tried[None]).sum(axis=2).min(axis=1, initial=np.inf)
+    at = int(np.argmax(distance))
+    return points[at : at + 1]
+
+
+def ask_nearest(study: Study, table: Table) -> Trial:
+    """Ask a sampler that knows no table, and take the nearest point that no trial has had."""
+    wanted = study.ask(dict(table.space.distributions))
+    study.tell(wanted, state=TrialState.FAIL)
+    domain, encoder = Domain(table.space), Encoder(table.space)
+    trials = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.FAIL]
+    points = table.points
+    new = points[domain.is_new(points, domain.points([t.params for t in trials]))]
+    steps = encoder.encode(new) - encoder.encode(domain.points([wanted.params]))
+    nearest = new[int(np.argmin((steps**2).sum(axis=1)))]
+    study.enqueue_trial(domain.params(nearest))
+    return ask(study, table.space)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """Where a replayed search stood after a pack.
+
+    Attributes:
+        trials: Trials so far.
+        epochs: Share of a whole training spent so far, summed over trials.
+        regret: Of the point that would be chosen.
+    """
+
+    trials: int
+    epochs: float
+    regret: float
+
+
+def replay(
+    table: Table,
+    sampler: BaseSampler,
+    pruner: BasePruner,
+    *,
+    seed: int,
+    trials: int,
+    prior: Prior | None = None,
+) -> list[Progress]:
+    """Search a table once.
+
+    The baseline is in the first pack. A prior is known from the second one on, as it is made from
+    the baseline; the points that it expects most of are tried first.
+    """
+    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+    rng = np.random.default_rng(seed)
+    study.enqueue_trial(dict(table.params[0]), user_attrs={PROTECTED: True})
+    found: list[Progress] = []
+    epochs = 0.0
+    for start in range(0, trials, PACK):
+        if prior is not None and start == PACK:
+            _propose(study, table, prior)
+        pack = [_ask(study, table) for _ in range(min(PACK, trials - start))]
+        epochs += _train(study, table, pack, rng)
+        found.append(
+            Progress(trials=start + len(pack), epochs=epochs, regret=_regret(study, table))
+        )
+    return found
+
+
+def _ask(study: Study, table: Table) -> Trial:
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    if waiting or isinstance(study.sampler, FeasibleSampler):
+        return ask(study, table.space)
+    return ask_nearest(study, table)
+
+
+def _propose(study: Study, table: Table, prior: Prior) -> None:
+    domain, points = Domain(table.space), table.points
+    used = domain.points([t.params for t in study.trials])
+    new = points[domain.is_new(points, used)]
+    for at in np.argsort(-prior.log_density(new), kind="stable")[:PROPOSALS]:
+        study.enqueue_trial(domain.params(new[at]))
+    if isinstance(study.sampler, FeasibleGPSampler):
+        study.sampler.prior = prior
+
+
+def _train(study: Study, table: Table, pack: list[Trial], rng: np.random.Generator) -> float:
+    """Report boundary by boundary, and give the epochs that this took."""
+    boundaries = table.losses.shape[2]
+    curves = {t.number: table.losses[table.index(t.params)][_any_seed(table, rng)] for t in pack}
+    running, spent = list(pack), 0
+    for step in range(1, boundaries + 1):
+        spent += len(running)
+        for trial in running:
+            losses = curves[trial.number][:step].tolist()
+            trial.report(-losses[-1], step)
+            trial.set_user_attr(LOSSES, losses)
+        for trial in list(running):
+            loss = float(curves[trial.number][step - 1])
+            if step == boundaries:
+                trial.set_user_attr("ending", "completed")
+                study.tell(trial, -loss)
+            elif trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                running.remove(trial)
+    return spent / boundaries
+
+
+def _any_seed(table: Table, rng: np.random.Generator) -> int:
+    return int(rng.integers(table.losses.shape[1]))
+
+
+def _regret(study: Study, table: Table) -> float:
+    expected = expectations(table.space, study.trials, final_step=table.losses.shape[2])
+    best = max(expected, key=lambda e: e.mean)
+    return float(table.truth[table.index(best.trial.params)] - table.truth.min())

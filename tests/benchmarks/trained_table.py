@@ -1,0 +1,197 @@
+"""Trains many allocations on a fixed part of CoLA, and keeps the learning curve of each.
+
+The table lets searches be replayed without training (`prior_regret.py`). Run again, it goes on
+where it was stopped; the table that the replays use was made by
+
+    python tests/benchmarks/trained_table.py --data-dir glue --output tests/benchmarks/trained
+
+The points are what the default sampler proposes while it only fills the space, after the uniform
+baseline at several lambdas. Each is trained once a seed; a seed is of the initialisation and of the
+order of the data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import torch
+from sklearn.model_selection import train_test_split
+
+from allocator.command import model_cache
+from allocator.config import TrainingConfig
+from allocator.training.backbone import Backbone, load_backbone, load_tokenizer
+from allocator.training.batches import tokenize
+from allocator.training.data_sources import TaskData, load_task
+from allocator.training.loop import Splits, train
+from allocator.training.messages import Boundary, Job, Orders, Report
+from allocator.training.models import locate_model
+from allocator.tuning.baseline import UNIFORM, baseline_params
+from allocator.tuning.build_space import build_space
+from allocator.tuning.feasible_sampler import ask
+from allocator.tuning.records import Records
+from allocator.tuning.samplers import FeasibleGPSampler
+from allocator.tuning.space import Params, Space
+from allocator.tuning.space_file import read_space
+from allocator.tuning.study import adapter_spec
+
+MODEL, BUDGET = "minilm", 40_000
+LAMBDAS = (1.0, 4.0, 8.0, 16.0)  # of the baseline
+TRAIN, HELD_OUT = 2_560, 512  # sentences
+RECIPE = TrainingConfig(epochs=2, batch_size=20, boundaries_per_epoch=2)  # 256 steps
+
+
+def points(space: Space, n: int) -> list[Params]:
+    """List what is trained: the baseline at several lambdas, then points that fill the space."""
+    sampler = FeasibleGPSampler(space, seed=0, n_startup_trials=n + 1)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for multiplier in LAMBDAS:
+        study.enqueue_trial({**baseline_params(space), "core_lr_multiplier": multiplier})
+    for _ in range(n):
+        study.tell(ask(study, space), 0.0)
+    return [trial.params for trial in study.trials]
+
+
+def fixed_part(data: TaskData) -> tuple[list[int], list[int]]:
+    """Choose sentences to train on and to score on, with train's share of classes."""
+    everything = list(range(len(data.train)))
+    kept, _ = train_test_split(
+        everything,
+        train_size=TRAIN + HELD_OUT,
+        random_state=0,
+        stratify=data.train.labels,
+    )
+    labels = [data.train.labels[i] for i in kept]
+    train_part, held_out = train_test_split(
+        kept, test_size=HELD_OUT, random_state=0, stratify=labels
+    )
+    return sorted(train_part), sorted(held_out)
+
+
+class Curves:
+    """The boundaries of the points trained with one seed, in a file that is whole after each."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows: list[tuple[int, int, float, float, str]] = []
+        if path.exists():
+            read = pd.read_csv(path, keep_default_na=False)
+            self._rows = list(read.itertuples(index=False, name=None))
+
+    def has(self, point: int) -> bool:
+        """Tell whether a point was trained."""
+        return any(row[0] == point for row in self._rows)
+
+    def add(self, reports: Sequence[Report]) -> None:
+        """Add the boundaries of one training."""
+        self._rows += [(r.trial, r.step, r.loss, r.score, r.ending or "") for r in reports]
+        unfinished = self._path.with_name(f"unfinished-{self._path.name}")
+        table = pd.DataFrame(self._rows, columns=["point", "step", "loss", "score", "ending"])
+        table.to_csv(unfinished, index=False, float_format="%.5f")
+        unfinished.replace(self._path)
+        last = reports[-1]
+        print(f"point {last.trial}: {last.ending}, loss {last.loss:.4f}", flush=True)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Train what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--points", type=int, default=204)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--slots", type=int, default=16)
+    arguments = parser.parse_args(argv)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    data = load_task("cola", source="dir", data_dir=arguments.data_dir)
+    model = locate_model(MODEL, model_cache())
+    file = read_space("tenslora_plus")
+    backbone = load_backbone(model, file.targets, num_labels=2, precision="bfloat16", device=device)
+    tokenizer = load_tokenizer(model)
+    train_part, held_out = (
+        tokenize(data.train.select(part), tokenizer, max_length=RECIPE.max_length)
+        for part in fixed_part(data)
+    )
+    space = build_space(file, backbone.sites.shape, BUDGET)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    chosen = points(space, arguments.points)
+    pd.DataFrame(chosen).to_csv(arguments.output / "points.csv", index=False)
+    splits = Splits(train=train_part, scoring=held_out, metric=data.task.metric)
+    jobs = [
+        Job(
+            trial=number,
+            spec=adapter_spec(file, space.shape),
+            allocation=space.allocation(params),
+            save_to=Path(),
+        )
+        for number, params in enumerate(chosen)
+    ]
+    measure_baseline(backbone, splits, jobs[0], Records(arguments.output / "baseline"))
+    for seed in arguments.seeds:
+        curves = Curves(arguments.output / f"curves-{seed}.csv.gz")
+        waiting = [job for job in jobs if not curves.has(job.trial)]
+        train(
+            backbone,
+            splits,
+            dataclasses.replace(RECIPE, seed=seed),
+            slots=arguments.slots,
+            on_boundary=Feeder(waiting, curves),
+            on_completed=lambda *_: None,
+        )
+
+
+def measure_baseline(backbone: Backbone, splits: Splits, job: Job, records: Records) -> None:
+    """Train the first point, which is the baseline, and record what it shows."""
+    if records.names(RECIPE.seed):
+        return
+    keeper = Keeper()
+    train(
+        backbone,
+        splits,
+        RECIPE,
+        slots=1,
+        on_boundary=Feeder([dataclasses.replace(job, is_measured=True)], keeper),
+        on_completed=lambda *_: None,
+    )
+    records.add(UNIFORM, RECIPE.seed, keeper.reports)
+
+
+class Keeper:
+    """Keeps the boundaries of one training."""
+
+    reports: Sequence[Report] = ()
+
+    def add(self, reports: Sequence[Report]) -> None:
+        """Take them."""
+        self.reports = reports
+
+
+class Feeder:
+    """Hands out what waits, and keeps what comes back."""
+
+    def __init__(self, waiting: list[Job], curves: Curves | Keeper) -> None:
+        self._waiting, self._curves = waiting, curves
+        self._reports: dict[int, list[Report]] = {}
+
+    def __call__(self, boundary: Boundary) -> Orders | None:
+        """Fill free places where an epoch starts."""
+        for report in boundary.reports:
+            self._reports.setdefault(report.trial, []).append(report)
+            if report.ending is not None:
+                self._curves.add(self._reports[report.trial])
+        training = sum(report.ending is None for report in boundary.reports)
+        if not self._waiting and not training:
+            return None
+        free = boundary.slots - training if boundary.may_start else 0
+        jobs, self._waiting = self._waiting[:free], self._waiting[free:]
+        return Orders(jobs=tuple(jobs))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
