@@ -99,6 +99,9 @@ class SearchConfig:
         precision: Of the frozen weights.
         sampler: A sampler's name.
         pruner: A pruner's name.
+        prior: A prior's name, or `study:NAME`.
+        prior_strength: How much the sampler believes the prior.
+        start: Recipes whose allocations are tried first.
         devices: One worker each.
         model_cache: Folder of fetched models.
     """
@@ -122,6 +125,9 @@ class SearchConfig:
     precision: Precision | None
     sampler: str
     pruner: str
+    prior: str
+    prior_strength: float
+    start: tuple[Path, ...]
     devices: tuple[str, ...] | None
     model_cache: Path
 

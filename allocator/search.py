@@ -15,6 +15,7 @@ from allocator.command import (
     make_parser,
     model_cache,
     positive_integer,
+    positive_number,
     run,
 )
 from allocator.config import SearchConfig, TrainingConfig
@@ -83,6 +84,28 @@ def _add_search_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--sampler", default="gp", help="gp, tpe or random; all stay in budget")
     group.add_argument("--pruner", default="halving", help="halving, median or none")
+    group.add_argument(
+        "--prior",
+        default="truncation",
+        metavar="NAME",
+        help="what is tried first and favoured: none, uniform, entropy, tenslora_plus, gradient or "
+        "truncation, from what the baseline shows; or study:NAME for what a study found best",
+    )
+    group.add_argument(
+        "--prior-strength",
+        type=positive_number,
+        default=10.0,
+        metavar="X",
+        help="how much the gp sampler favours what the prior expects; it fades as trials finish",
+    )
+    group.add_argument(
+        "--start",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a recipe such as best.yaml, tried right after the baseline; may be repeated",
+    )
     group.add_argument(
         "--select-on",
         choices=("held_out", "dev"),
@@ -168,6 +191,9 @@ def to_config(arguments: argparse.Namespace) -> SearchConfig:
         precision=None if arguments.precision == "auto" else arguments.precision,
         sampler=arguments.sampler,
         pruner=arguments.pruner,
+        prior=arguments.prior,
+        prior_strength=arguments.prior_strength,
+        start=tuple(arguments.start),
         devices=tuple(devices.split(",")) if devices else None,
         model_cache=model_cache(),
     )

@@ -23,6 +23,7 @@ from allocator.training.splits import split_held_out
 from allocator.training.trained import CONFIG_FILE
 from allocator.training.worker import WorkerConfig
 from allocator.tuning.build_space import build_space
+from allocator.tuning.priors import read_starts, require_prior, require_prior_study
 from allocator.tuning.pruning import PRUNERS
 from allocator.tuning.samplers import SAMPLERS
 from allocator.tuning.space import Space
@@ -82,6 +83,8 @@ def prepare(config: SearchConfig) -> PreparedSearch:
     name = config.study or _default_name(config, data, budget)
     folder = config.studies_dir / name
     devices = config.devices or tuple(visible_devices())
+    if not (folder / CONFIG_FILE).exists():  # a study keeps the prior that it began with
+        require_prior_study(config.prior, space, config.studies_dir)
     study = _study_config(config, name, space_file, space, model, data, devices[0])
     return PreparedSearch(
         study=study,
@@ -101,6 +104,7 @@ def _require_known(config: SearchConfig) -> None:
     ):
         if value not in known:
             raise StudyError(unknown(kind, value, known))
+    require_prior(config.prior)
     if config.study is not None and not re.fullmatch(r"[\w][\w.-]*", config.study):
         raise StudyError(
             f"study must be a plain name of letters, digits, dots, dashes, got {config.study!r}"
@@ -153,6 +157,9 @@ def _study_config(
         precision=precision,
         sampler=config.sampler,
         pruner=config.pruner,
+        prior=config.prior,
+        prior_strength=config.prior_strength,
+        start=tuple(dict(params) for params in read_starts(config.start, space)),
         versions={package: version(package) for package in _VERSIONED},
     )
 

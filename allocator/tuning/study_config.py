@@ -30,6 +30,9 @@ class StudyConfig(BaseModel):
     precision: Precision
     sampler: str
     pruner: str
+    prior: str
+    prior_strength: float
+    start: tuple[dict[str, int | float | str], ...]
     versions: dict[str, str]
 
     def require_same(self, recorded: StudyConfig) -> None:

@@ -37,6 +37,9 @@ def make_config(tiny_bert: Path, small_glue: Path, tmp_path: Path) -> MakeConfig
             "precision": "float32",
             "sampler": "gp",
             "pruner": "halving",
+            "prior": "truncation",
+            "prior_strength": 10.0,
+            "start": (),
             "devices": ("cpu",),
             "model_cache": tmp_path / "cache",
         }
