@@ -111,18 +111,16 @@ def make_prior(
 
 def _allocations(
     name: str, space: Space, base: Params, baseline: Baseline | None
-) -> list[dict[str, float | str]]:
-    """List whole parameters at the baseline's rates; the first of every shape before the rest."""
-    ranked: list[tuple[int, dict[str, float | str]]] = []
+) -> list[list[Params]]:
+    """List whole parameters at the baseline's rates: the first of every shape, the second, ..."""
+    tiers: list[list[Params]] = []
     for variant in space.variants:
-        listed = (
-            uniform(variant.feasible)
-            if name == "uniform" or baseline is None
-            else _MEASURED[name](variant.feasible, baseline)
-        ) or uniform(variant.feasible)
-        for place, ranks in enumerate(listed):
+        listed: list[dict[str, int]] = []
+        if baseline is not None and name in _MEASURED:
+            listed = _MEASURED[name](variant.feasible, baseline)
+        for place, ranks in enumerate(listed or uniform(variant.feasible)):
             values: dict[str, float | str] = {**base, **variant.choice}
             values |= {variant.rank_parameters[n]: rank for n, rank in ranks.items()}
-            searched = space.searched(variant)
-            ranked.append((place, {n: values[n] for n in searched}))
-    return [params for _, params in sorted(ranked, key=lambda entry: entry[0])]
+            tiers += [[]] if place == len(tiers) else []
+            tiers[place].append({n: values[n] for n in space.searched(variant)})
+    return tiers

@@ -34,12 +34,18 @@ def core_multipliers(space: Space, base: Params) -> list[dict[str, float]]:
 
 
 def cross(
-    allocations: Sequence[Params], rates: Sequence[Mapping[str, float]]
+    tiers: Sequence[Sequence[Params]], rates: Sequence[Mapping[str, float]]
 ) -> list[dict[str, float | str]]:
-    """Pair every allocation with every choice of rates, both lists best guess first.
+    """Pair every allocation with every choice of rates, best guess first.
 
-    A pair stands by the sum of both places; of equal sums the better guess of rates comes first,
-    so that ranks are varied before rates are.
+    A pair stands by the sum of its tier and its place among the rates; of equal sums the better
+    guess of rates comes first, so that ranks are varied before rates are.
+
+    Args:
+        tiers: Allocations, those of one tier being equally good guesses.
+        rates: Parameters that replace an allocation's.
     """
-    pairs = [(i + j, j, i) for i in range(len(allocations)) for j in range(len(rates))]
-    return [{**allocations[i], **rates[j]} for _, j, i in sorted(pairs)]
+    pairs = sorted(
+        ((i + j, j) for i in range(len(tiers)) for j in range(len(rates))),
+    )
+    return [{**allocation, **rates[j]} for total, j in pairs for allocation in tiers[total - j]]
