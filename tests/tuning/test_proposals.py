@@ -139,7 +139,7 @@ def test_a_kill_between_two_proposals_loses_and_doubles_none(
 ) -> None:
     prepared = prepare(make_config())
     enqueue = optuna.Study.enqueue_trial
-    queued = []
+    queued: list[dict[str, float]] = []
 
     def dies_after_two(study: optuna.Study, params: dict[str, float], **given: object) -> None:
         if len(queued) == 2:
