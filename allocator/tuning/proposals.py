@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
@@ -58,26 +59,21 @@ class Proposals:
     ) -> None:
         self._study, self._space, self._config = study, space, config
         self._folder, self._base = folder, base
-        self._is_told = False
 
     def queue(self) -> None:
-        """Queue what is to be tried before the sampler is asked; called before every ask.
+        """Queue the next proposal, where nothing else waits; called before every ask.
 
+        One at a time, so that none is left waiting when the study has all its trials.
         A prior that reads the baseline is made when that has ended. Until then, whatever else
         would train beside the baseline is the baseline's ranks at other core learning rates.
         """
-        if self._is_told:
-            return
         record = self._recorded()
         if record is None and (not is_measured(self._config.prior) or self._has_baseline_ended()):
             record = self._record(self._make())
-        if record is None:
-            self._queue_missing([_entry(_START, params) for params in self._config.start])
-            self._queue_beside_baseline()
-            return
-        self._queue_missing(record.queued)
-        self._tell_sampler(record)
-        self._is_told = True
+        if record is not None:
+            self._tell_sampler(record)
+        if not any(trial.state == TrialState.WAITING for trial in self._trials):
+            self._queue_first_missing(record.queued if record else self._beside_baseline())
 
     def _make(self) -> Prior | None:
         tables, baseline = self._folder / FOLDER, None
@@ -112,25 +108,24 @@ class Proposals:
         self._study.set_user_attr(_ATTRIBUTE, record.model_dump(mode="json"))
         return record
 
-    def _queue_missing(self, entries: tuple[_Entry, ...] | list[_Entry]) -> None:
-        """Queue what no trial has had, whatever became of it."""
+    def _queue_first_missing(self, entries: Sequence[_Entry]) -> None:
+        """Queue the first that no trial has had, whatever became of that trial."""
+        tried = list(map(_params, self._trials))
         for entry in entries:
-            if entry.params not in map(_params, self._trials):
-                self._study.enqueue_trial(
-                    dict(entry.params), user_attrs={PROPOSED_BY: entry.proposed_by}
-                )
+            if entry.params not in tried:
+                attributes = {PROPOSED_BY: entry.proposed_by}
+                self._study.enqueue_trial(dict(entry.params), user_attrs=attributes)
+                return
 
-    def _queue_beside_baseline(self) -> None:
-        if any(trial.state == TrialState.WAITING for trial in self._trials):
-            return
+    def _beside_baseline(self) -> list[_Entry]:
+        """List what may train beside the baseline: a user's own, and the baseline's ranks."""
         uniform = make_prior("uniform", self._space, self._base)
         assert uniform is not None
-        ranks, tried = self._space.ranks(self._base), list(map(_params, self._trials))
-        for params in uniform.proposals:
-            is_baselines = all(params.get(n) == self._base[n] for n in self._space.choices)
-            if is_baselines and self._space.ranks(params) == ranks and params not in tried:
-                self._queue_missing([_entry(uniform.name, params)])
-                return
+        base = self._space.to_row(self._base)
+        return [
+            *(_entry(_START, params) for params in self._config.start),
+            *(_entry("uniform", p) for p in uniform.proposals if self._space.to_row(p) == base),
+        ]
 
     def _tell_sampler(self, record: _Record) -> None:
         if isinstance(self._study.sampler, FeasibleGPSampler) and record.proposals:

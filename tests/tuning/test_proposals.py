@@ -153,7 +153,7 @@ def test_a_kill_between_two_proposals_loses_and_doubles_none(
         study.tell(report(number, 0.5))
         monkeypatch.setattr(optuna.Study, "enqueue_trial", dies_after_two)
         with pytest.raises(KeyboardInterrupt):
-            study.ask()
+            [study.ask() for _ in range(PROPOSALS)]
         monkeypatch.undo()
     with opened(prepared) as again:
         asked = [again.ask() for _ in range(PROPOSALS + 1)]
@@ -175,6 +175,13 @@ def test_a_proposal_that_was_broken_off_is_tried_again_under_its_name(
     retried = next(t for t in asked if t.user_attrs.get("retry_of") == lost.number)
     assert retried.params == lost.params
     assert proposers(asked) == [*["truncation"] * PROPOSALS, None]
+
+
+def test_no_proposal_is_left_waiting_when_trials_end(
+    make_config: MakeConfig, make_baseline: Callable[..., Baseline]
+) -> None:
+    trials = search(prepare(make_config()), make_baseline, 3, reopened=False)
+    assert len(trials) == 3
 
 
 def test_the_sampler_of_a_resumed_study_has_the_same_prior(
