@@ -34,7 +34,7 @@ class _Help(argparse.HelpFormatter):
     """Shows the defaults that say something."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        silent = action.default in (None, False, argparse.SUPPRESS)
+        silent = action.default in (None, False, [], argparse.SUPPRESS)
         return action.help if silent else f"{action.help} (default: %(default)s)"
 
 

@@ -165,6 +165,9 @@ class SearchConfig(SpaceConfig):
         storage: URL of a storage, in place of a file in the study's folder.
         sampler: A sampler's name.
         pruner: A pruner's name.
+        prior: A prior's name, or `study:NAME`.
+        prior_strength: How much the sampler believes the prior.
+        start: Recipes whose allocations are tried first.
     """
 
     trials: int
@@ -172,6 +175,9 @@ class SearchConfig(SpaceConfig):
     storage: str | None
     sampler: str
     pruner: str
+    prior: str
+    prior_strength: float
+    start: tuple[Path, ...]
 
 
 def parse_yaml(text: str, model: type[Model], *, origin: str, error: type[AllocatorError]) -> Model:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from allocator.command import (
     INTERRUPTED,
     add_data_options,
     make_parser,
     positive_integer,
+    positive_number,
     run,
 )
 from allocator.config import SearchConfig
@@ -52,6 +54,28 @@ def _add_search_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--sampler", default="gp", help="gp, tpe or random; all stay in budget")
     group.add_argument("--pruner", default="halving", help="halving, median or none")
+    group.add_argument(
+        "--prior",
+        default="truncation",
+        metavar="NAME",
+        help="what is tried first and favoured: none, uniform, entropy, tenslora_plus, gradient or "
+        "truncation, from what the baseline shows; or study:NAME for what a study found best",
+    )
+    group.add_argument(
+        "--prior-strength",
+        type=positive_number,
+        default=10.0,
+        metavar="X",
+        help="how much the gp sampler favours what the prior expects; it fades as trials finish",
+    )
+    group.add_argument(
+        "--start",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a recipe such as best.yaml, tried right after the baseline; may be repeated",
+    )
 
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:
@@ -74,6 +98,9 @@ def to_config(arguments: argparse.Namespace) -> SearchConfig:
         storage=arguments.storage,
         sampler=arguments.sampler,
         pruner=arguments.pruner,
+        prior=arguments.prior,
+        prior_strength=arguments.prior_strength,
+        start=tuple(arguments.start),
         **run_options(arguments),
     )
 

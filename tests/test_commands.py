@@ -60,6 +60,11 @@ def test_a_budget_below_the_smallest_adapter_says_the_smallest(
         (["--space", "tenslora"], "unknown search space 'tenslora': did you mean 'tenslora_"),
         (["--sampler", "gb"], "unknown sampler 'gb': did you mean 'gp'?"),
         (["--pruner", "halfing"], "unknown pruner 'halfing': did you mean 'halving'?"),
+        (["--prior", "truncaton"], "unknown prior 'truncaton': did you mean 'truncation'?"),
+        (["--prior", "study:best"], "unknown study 'best': known are none in "),
+        (["--prior-strength", "0"], "--prior-strength: must be a positive number, got '0'"),
+        (["--prior-strength", "nan"], "--prior-strength: must be a positive number, got 'nan'"),
+        (["--start", "nowhere.yaml"], "nowhere.yaml does not exist"),
         (["--targets", "query,valeu"], "projections valeu not found in every layer"),
         (["--devices", "gpu"], "unknown device 'gpu'"),
         (
@@ -173,7 +178,7 @@ def test_help_groups_options_and_gives_defaults() -> None:
     flags = (
         "--budget --task --model --space --targets --trials --timeout --epochs --batch-size "
         "--seed --study --studies-dir --storage --data-dir --data-source --select-on "
-        "--precision --sampler --pruner --dry-run --quiet"
+        "--precision --sampler --pruner --prior --prior-strength --start --dry-run --quiet"
     )
     assert all(flag in done.stdout for flag in flags.split())
 

@@ -52,6 +52,11 @@ class FeasibleSet:
         if self.size == 0:
             raise BudgetError(f"no usable ranks of {shape.construction} fit a budget of {budget:,}")
 
+    @property
+    def choices(self) -> Mapping[str, Counts]:
+        """Allowed ranks per name, ascending, less those that no budget-keeping choice has."""
+        return self._choices
+
     @cached_property
     def points(self) -> Counts | None:
         """All feasible ranks, shape (size, names), or None where there are over a million."""

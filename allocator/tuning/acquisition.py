@@ -84,13 +84,13 @@ def maximize(
         acquisition: Function of points of shape (n, columns).
         domain: The points to choose from.
         allowed: Tells which points may be proposed.
-        starts: More points to start from.
+        starts: More points to start from, and to choose where they are allowed.
         rng: Source of candidates and steps.
 
     Returns:
         Points, best first; none where nothing is allowed.
     """
-    pool = [domain.sample(_CANDIDATES, rng), _neighbours(domain, starts, 0.1, rng)[0]]
+    pool = [domain.sample(_CANDIDATES, rng), _neighbours(domain, starts, 0.1, rng)[0], starts]
     candidates = np.concatenate(pool)
     candidates = candidates[allowed(candidates)]
     if not len(candidates):

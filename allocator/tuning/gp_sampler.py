@@ -11,13 +11,15 @@ from scipy.stats import qmc
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from allocator.allocation.factorizations import Flags
-from allocator.tuning.acquisition import NoisyExpectedImprovement, maximize
+from allocator.tuning.acquisition import Floats, NoisyExpectedImprovement, maximize
 from allocator.tuning.domain import Domain, Points
 from allocator.tuning.feasible_sampler import FeasibleSampler
 from allocator.tuning.observations import Observation, read_observations
+from allocator.tuning.priors.prior import Prior
 from allocator.tuning.space import Space
 from allocator.tuning.surrogate import Encoder, Surrogate
 
+PRIOR_STRENGTH = 10.0
 _STARTUP_TRIALS = 5
 _STARTUP_CANDIDATES = 64
 _STARTS = 5
@@ -30,11 +32,16 @@ class FeasibleGPSampler(FeasibleSampler):
     Gaussian process over feasible points only. Every boundary's score counts with its fidelity,
     those of pruned trials too; trials in training count as points whose score will be known.
 
+    A `prior` may be set at any time. Its density then multiplies the expected improvement, raised
+    to a power that falls with the number of allocations seen (Hvarfner et al. 2022, arXiv
+    2204.11051, equation 6), so that a wrong prior costs a few trials and no more.
+
     Args:
         space: The search space.
         seed: Seed of the study.
         final_step: The last boundary of a trial; a trial pruned at step s reached s / final_step.
         n_startup_trials: Trials before the surrogate is consulted, enqueued ones included.
+        prior_strength: Power of a prior's density before anything was seen.
     """
 
     def __init__(
@@ -44,9 +51,12 @@ class FeasibleGPSampler(FeasibleSampler):
         seed: int,
         final_step: int = 1,
         n_startup_trials: int = _STARTUP_TRIALS,
+        prior_strength: float = PRIOR_STRENGTH,
     ) -> None:
         super().__init__(space, seed=seed)
         self.final_step, self.n_startup_trials = final_step, n_startup_trials
+        self.prior_strength = prior_strength
+        self.prior: Prior | None = None
 
     def suggest(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
         """Fill the space first, then go where improvement is expected."""
@@ -61,7 +71,8 @@ class FeasibleGPSampler(FeasibleSampler):
             return self._fill_space(trial, domain, used, rng)
         # Matrices this small are slower on several threads, most of all on a busy machine.
         with threadpool_limits(limits=1, user_api="blas"):
-            found = self._improve(observations, np.concatenate([seen, pending]), domain, used, rng)
+            base = np.concatenate([seen, pending])
+            found = self._improve(observations, base, len(seen), domain, used, rng)
         return (found if len(found) else domain.sample(1, rng))[:1]
 
     def _fill_space(
@@ -97,14 +108,23 @@ class FeasibleGPSampler(FeasibleSampler):
         self,
         observations: Sequence[Observation],
         base: Points,
+        seen: int,
         domain: Domain,
         used: Points,
         rng: np.random.Generator,
     ) -> Points:
         surrogate = Surrogate.fit(self.space, observations, seed=self.seed)
-        acquisition = NoisyExpectedImprovement(surrogate, base, rng)
+        improvement = NoisyExpectedImprovement(surrogate, base, rng)
         mean, _ = surrogate.predict(base)
         starts = base[np.argsort(-mean, kind="stable")[:_STARTS]]
+        power = self.prior_strength / (1 + seen)
+
+        def acquisition(points: Points) -> Floats:
+            values = improvement(points)
+            return values if self.prior is None else values + power * self.prior.log_density(points)
+
+        if self.prior is not None and not domain.given:
+            starts = np.concatenate([starts, self.prior.points])
 
         def allowed(points: Points) -> Flags:
             return domain.is_feasible(points) & domain.is_new(points, used)

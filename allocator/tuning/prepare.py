@@ -14,6 +14,7 @@ from allocator.training.trained import CONFIG_FILE
 from allocator.training.worker import WorkerConfig
 from allocator.tuning.baseline import FOLDER, baseline_params
 from allocator.tuning.build_space import build_space
+from allocator.tuning.priors import read_starts, require_prior, require_prior_study
 from allocator.tuning.pruning import PRUNERS
 from allocator.tuning.samplers import SAMPLERS
 from allocator.tuning.setting import prepare_setting, study_name
@@ -75,6 +76,8 @@ def prepare(config: SearchConfig) -> PreparedSearch:
     """
     _require_known(config)
     prepared = prepare_space(config)
+    if not (prepared.folder / CONFIG_FILE).exists():  # a study keeps the prior that it began with
+        require_prior_study(config.prior, prepared.space, config.studies_dir)
     fields = {field.name: getattr(prepared, field.name) for field in dataclasses.fields(prepared)}
     study = StudyConfig(
         **dict(prepared.shared),
@@ -83,6 +86,9 @@ def prepare(config: SearchConfig) -> PreparedSearch:
         space=prepared.space_file,
         sampler=config.sampler,
         pruner=config.pruner,
+        prior=config.prior,
+        prior_strength=config.prior_strength,
+        start=tuple(dict(params) for params in read_starts(config.start, prepared.space)),
     )
     return PreparedSearch(**fields, study=study, url=storage_url(config.storage, prepared.folder))
 
@@ -122,6 +128,7 @@ def _require_known(config: SearchConfig) -> None:
     ):
         if value not in known:
             raise StudyError(unknown(kind, value, known))
+    require_prior(config.prior)
 
 
 def _recorded_precision(folder: Path) -> Precision | None:

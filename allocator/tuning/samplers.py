@@ -6,7 +6,7 @@ from optuna.samplers import BaseSampler
 
 from allocator.errors import AllocatorError, unknown
 from allocator.tuning.feasible_sampler import FeasibleSampler, RandomFeasibleSampler
-from allocator.tuning.gp_sampler import FeasibleGPSampler
+from allocator.tuning.gp_sampler import PRIOR_STRENGTH, FeasibleGPSampler
 from allocator.tuning.space import Space
 from allocator.tuning.tpe_sampler import ProjectedTPESampler
 
@@ -22,7 +22,14 @@ __all__ = [
 SAMPLERS = ("gp", "tpe", "random")
 
 
-def make_sampler(name: str, space: Space, *, seed: int, final_step: int) -> BaseSampler:
+def make_sampler(
+    name: str,
+    space: Space,
+    *,
+    seed: int,
+    final_step: int,
+    prior_strength: float = PRIOR_STRENGTH,
+) -> BaseSampler:
     """Make the sampler of a name.
 
     Args:
@@ -30,13 +37,16 @@ def make_sampler(name: str, space: Space, *, seed: int, final_step: int) -> Base
         space: The search space.
         seed: Seed of the study.
         final_step: The last boundary of a trial, which pruned trials do not reach.
+        prior_strength: How much the Gaussian process believes a prior that it is told.
 
     Raises:
         AllocatorError: If there is no sampler of that name.
     """
     match name:
         case "gp":
-            return FeasibleGPSampler(space, seed=seed, final_step=final_step)
+            return FeasibleGPSampler(
+                space, seed=seed, final_step=final_step, prior_strength=prior_strength
+            )
         case "tpe":
             return ProjectedTPESampler(space, seed=seed)
         case "random":

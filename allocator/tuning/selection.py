@@ -56,6 +56,25 @@ def select(space: Space, trials: Sequence[FrozenTrial], *, final_step: int) -> S
     Raises:
         StudyError: If no trial was completed.
     """
+    expected, noise = _expect(space, trials, final_step)
+    return Selection(
+        best=max(expected, key=lambda e: e.mean),
+        baseline=next((e for e in expected if e.trial.user_attrs.get("baseline")), None),
+        noise=noise,
+        completed=len(expected),
+    )
+
+
+def expectations(
+    space: Space, trials: Sequence[FrozenTrial], *, final_step: int
+) -> list[Expectation]:
+    """Say what is expected of every completed trial; arguments and errors as for `select`."""
+    return _expect(space, trials, final_step)[0]
+
+
+def _expect(
+    space: Space, trials: Sequence[FrozenTrial], final_step: int
+) -> tuple[list[Expectation], float]:
     completed = [
         trial
         for trial in trials
@@ -73,9 +92,4 @@ def select(space: Space, trials: Sequence[FrozenTrial], *, final_step: int) -> S
         Expectation(trial=trial, mean=float(mean), deviation=float(deviation))
         for trial, mean, deviation in zip(completed, means, deviations, strict=True)
     ]
-    return Selection(
-        best=max(expected, key=lambda e: e.mean),
-        baseline=next((e for e in expected if e.trial.user_attrs.get("baseline")), None),
-        noise=surrogate.noise,
-        completed=len(completed),
-    )
+    return expected, surrogate.noise

@@ -15,6 +15,7 @@ from allocator.config import AdapterConfig
 from allocator.training.messages import Job, Report
 from allocator.tuning.baseline import BaselineRecorder, baseline_params
 from allocator.tuning.feasible_sampler import ask
+from allocator.tuning.proposals import PROPOSED_BY, Proposals
 from allocator.tuning.pruning import LOSSES, PROTECTED
 from allocator.tuning.records import Records
 from allocator.tuning.space import Space
@@ -22,6 +23,7 @@ from allocator.tuning.space_file import SpaceFile
 from allocator.tuning.study_config import StudyConfig
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+_KEPT = ("baseline", PROTECTED, PROPOSED_BY)  # of a trial that is tried again
 
 
 class SearchStudy:
@@ -42,6 +44,7 @@ class SearchStudy:
         self._baseline = BaselineRecorder(
             folder, config, space, adapter_spec(config.space, space.shape)
         )
+        self._proposals = Proposals(study, space, config, folder, baseline_params(space))
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -73,6 +76,7 @@ class SearchStudy:
 
     def ask(self) -> FrozenTrial:
         """Start the next trial."""
+        self._proposals.queue()
         trial = ask(self.study, self.space)
         trial.set_user_attr("num_parameters", self.space.num_parameters(trial.params))
         self._running[trial.number] = trial
@@ -192,7 +196,7 @@ class SearchStudy:
     def _break_off(self, trial: FrozenTrial, *, retry: bool) -> None:
         self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         if retry:
-            kept = {k: v for k, v in trial.user_attrs.items() if k in ("baseline", PROTECTED)}
+            kept = {k: v for k, v in trial.user_attrs.items() if k in _KEPT}
             self.study.enqueue_trial(trial.params, user_attrs={**kept, "retry_of": trial.number})
 
 

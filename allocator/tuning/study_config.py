@@ -55,6 +55,9 @@ class StudyConfig(SharedConfig):
     space: SpaceFile
     sampler: str
     pruner: str
+    prior: str
+    prior_strength: float
+    start: tuple[dict[str, int | float | str], ...]
 
 
 class ListedAllocation(BaseModel):

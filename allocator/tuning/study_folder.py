@@ -58,6 +58,7 @@ def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Ite
                 space,
                 seed=config.training.seed,
                 final_step=config.training.epochs * config.training.boundaries_per_epoch,
+                prior_strength=config.prior_strength,
             ),
             pruner=make_pruner(
                 config.pruner,

@@ -28,7 +28,7 @@ from replay import (
     read_table,
     replay,
 )
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from allocator.allocation import BackboneShape
 from allocator.tuning.baseline import baseline_params
@@ -122,9 +122,7 @@ def print_group(runs: Mapping[str, Sequence[Sequence[Progress]]], spread: float)
         + "".join(f"{n:>7} ep" for n in at_epochs)
         + f"{'to none at 40':>15}"
     )
-    goal = None
-    if "none" in runs:
-        goal = np.mean([run[-1].regret for run in runs["none"]])
+    goal = float(np.mean([run[-1].regret for run in runs["none"]])) if "none" in runs else None
     for name, searches in runs.items():
         by_trials = [np.mean([_after(s, trials=n) for s in searches]) for n in at_trials]
         by_epochs = [np.mean([_after(s, epochs=n) for s in searches]) for n in at_epochs]
@@ -184,7 +182,10 @@ def main(argv: Sequence[str]) -> None:
             last = 1e3 * np.mean([search[-1].regret for search in searches])
             print(f"{setting.group}: {setting.name}: {last:.2f}", file=sys.stderr, flush=True)
             if arguments.json:
-                dump = {g: {n: [[asdict(p) for p in s] for s in r] for n, r in runs.items()} for g, runs in found.items()}
+                dump = {
+                    g: {n: [[asdict(p) for p in s] for s in r] for n, r in runs.items()}
+                    for g, runs in found.items()
+                }
                 arguments.json.write_text(json.dumps(dump))
     for group, runs in found.items():
         print(f"## {group}")

@@ -67,7 +67,7 @@ class Table:
 
 def read_table(folder: Path, space: Space) -> Table:
     """Read what `trained_table.py` wrote; points that some seed lacks are left out."""
-    kinds = {n: int for n in space.rank_columns}
+    kinds = dict.fromkeys(space.rank_columns, int)
     points = pd.read_csv(folder / "points.csv").astype(kinds)
     curves = pd.concat(
         [pd.read_csv(path).assign(seed=path.name) for path in sorted(folder.glob("curves-*.csv*"))]
@@ -77,7 +77,9 @@ def read_table(folder: Path, space: Space) -> Table:
     seeds = wide.columns.get_level_values("seed").nunique()
     losses = wide.to_numpy().reshape(len(wide), seeds, -1)
     params = [dict(row) for row in points.iloc[wide.index].to_dict("records")]
-    return Table(space=space, params=[{str(n): v for n, v in p.items()} for p in params], losses=losses)
+    return Table(
+        space=space, params=[{str(n): v for n, v in p.items()} for p in params], losses=losses
+    )
 
 
 class TableDomain(Domain):
@@ -101,7 +103,10 @@ class TableGPSampler(FeasibleGPSampler):
 
     def __init__(self, table: Table, seed: int, **options: float) -> None:
         super().__init__(
-            table.space, seed=seed, final_step=table.losses.shape[2], **options  # type: ignore[arg-type]
+            table.space,
+            seed=seed,
+            final_step=table.losses.shape[2],
+            **options,  # type: ignore[arg-type]
         )
         self.table = table
 
@@ -222,7 +227,7 @@ def _train(study: Study, table: Table, pack: list[Trial], rng: np.random.Generat
     """Report boundary by boundary, and give the epochs that this took."""
     boundaries = table.losses.shape[2]
     curves = {t.number: table.losses[table.index(t.params)][_any_seed(table, rng)] for t in pack}
-    running, spent = list(pack), 0
+    running, spent = list(pack), 0.0
     for step in range(1, boundaries + 1):
         spent += len(running)
         for trial in running:
@@ -237,7 +242,7 @@ def _train(study: Study, table: Table, pack: list[Trial], rng: np.random.Generat
             elif trial.should_prune():
                 study.tell(trial, state=TrialState.PRUNED)
                 running.remove(trial)
-    return spent / boundaries
+    return float(spent / boundaries)
 
 
 def _any_seed(table: Table, rng: np.random.Generator) -> int:

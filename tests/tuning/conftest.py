@@ -1,16 +1,20 @@
-"""Small searches that run for real."""
+"""Small searches that run for real, and baselines whose tables are made by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from allocator.config import SearchConfig, TrainingConfig
 from allocator.options import RunOptions
+from allocator.tuning.priors import Baseline
+from allocator.tuning.space import Space
 
 MakeConfig = Callable[..., SearchConfig]
+MakeBaseline = Callable[..., Baseline]
 
 
 @pytest.fixture
@@ -47,8 +51,63 @@ def make_config(run_options: RunOptions) -> MakeConfig:
             "storage": None,
             "sampler": "gp",
             "pruner": "halving",
+            "prior": "truncation",
+            "prior_strength": 10.0,
+            "start": (),
             **run_options,
         }
         return SearchConfig(**{**given, **changes})  # type: ignore[arg-type]  # checked by use
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_baseline() -> MakeBaseline:
+    """Make a baseline of one core; what is not given is the same for all modes."""
+
+    def make(
+        space: Space,
+        *,
+        effective_rank: Mapping[str, float] | None = None,
+        normalized_entropy: Mapping[str, float] | None = None,
+        top1_energy: Mapping[str, float] | None = None,
+        gradient: Mapping[str, float] | None = None,
+        losses: Mapping[str, list[float]] | None = None,
+    ) -> Baseline:
+        ranks = space.variants[0].feasible.uniform()
+        modes = [
+            {
+                "step": step,
+                "layer": 0,
+                "target": 0,
+                "mode": mode,
+                "rank": rank,
+                "entropy": 1.0,
+                # An earlier boundary says the opposite, and must not count.
+                "normalized_entropy": (normalized_entropy or {}).get(mode, 0.5) if step == 2 else 0,
+                "effective_rank": (effective_rank or {}).get(mode, 2.0) if step == 2 else 100.0,
+                "top1_energy": (top1_energy or {}).get(mode, 0.5) if step == 2 else 1.0,
+                "stable_rank": 1.0,
+            }
+            for step in (1, 2)
+            for mode, rank in ranks.items()
+        ]
+        gradients = [
+            {"step": step, "part": part, "mean": (gradient or {}).get(part, 1.0), "max": 2.0}
+            for step in (1, 2)
+            for part in ("core", *ranks)
+        ]
+        truncation = [
+            {"mode": mode, "rank": rank, "loss": curve[rank - 1]}
+            for mode in ranks
+            for curve in [(losses or {}).get(mode, [0.5] * ranks[mode])]
+            for rank in range(1, ranks[mode] + 1)
+        ]
+        return Baseline(
+            ranks=ranks,
+            modes=pd.DataFrame(modes),
+            gradients=pd.DataFrame(gradients),
+            truncation=pd.DataFrame(truncation, columns=["mode", "rank", "loss"]),
+        )
 
     return make

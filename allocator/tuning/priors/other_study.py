@@ -1,0 +1,73 @@
+"""Prior `study:NAME`: what another study found best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from allocator.errors import SpaceError, StudyError
+from allocator.training.trained import CONFIG_FILE, require_study
+from allocator.tuning.build_space import build_space
+from allocator.tuning.priors.placing import place
+from allocator.tuning.selection import expectations
+from allocator.tuning.space import Params, Space
+from allocator.tuning.storage import open_storage, storage_url
+from allocator.tuning.study_config import read_study_config
+
+_LISTED = 8
+
+
+def found_by(folder: Path, space: Space) -> list[Params]:
+    """List the completed trials of another study by posterior mean, the best first.
+
+    Trials whose parameters are not in this space are left out. The study may be of another model,
+    task or budget, and it may still be running.
+
+    Args:
+        folder: The other study's folder.
+        space: The search space of this study.
+
+    Raises:
+        StudyError: If there is no such study, it has no completed trial, or none in this space.
+        StorageError: If its storage does not answer.
+    """
+    require_study(folder)
+    config = read_study_config(folder / CONFIG_FILE)
+    theirs = build_space(config.space, config.backbone, config.budget)
+    trials = _trials(folder, config.study)
+    final_step = config.training.epochs * config.training.boundaries_per_epoch
+    expected = sorted(
+        expectations(theirs, trials, final_step=final_step), key=lambda e: e.mean, reverse=True
+    )
+    found: list[Params] = []
+    misfits: list[SpaceError] = []
+    for trial in (e.trial for e in expected):
+        shape = theirs.variant(trial.params).shape
+        try:
+            params = place(space, shape, theirs.allocation(trial.params))
+        except SpaceError as misfit:
+            misfits.append(misfit)
+            continue
+        if params not in found:
+            found.append(params)
+    if not found:
+        raise StudyError(
+            f"--prior study:{folder.name}: no completed trial of it lies in this space; "
+            f"of the best, {misfits[0]}; give another --prior"
+        )
+    return found[:_LISTED]
+
+
+def _trials(folder: Path, name: str) -> Sequence[FrozenTrial]:
+    storage = open_storage(storage_url(None, folder))
+    try:
+        study = optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        raise StudyError(
+            f"--prior study:{folder.name}: it is not in {folder / 'study.db'}; "
+            "studies in another storage cannot be a prior"
+        ) from None
+    return study.get_trials(deepcopy=False)

@@ -1,0 +1,97 @@
+"""An allocation from elsewhere as a trial's parameters, where the space has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from allocator.allocation import AdapterShape, Allocation
+from allocator.errors import SpaceError
+from allocator.tuning.domain import bounds
+from allocator.tuning.space import Params, Space, Variant
+
+
+def place(space: Space, shape: AdapterShape, allocation: Allocation) -> Params:
+    """Find the parameters that stand for an allocation in a space.
+
+    Args:
+        space: The search space.
+        shape: Shape of the allocation's adapter, perhaps on another backbone.
+        allocation: Ranks and rates.
+
+    Returns:
+        All parameters of a trial.
+
+    Raises:
+        SpaceError: Naming the value that the space does not have, and the rule.
+    """
+    variant = _variant(space, shape)
+    _check_ranks(space, variant, allocation.ranks)
+    values: dict[str, float | int | str] = {
+        parameter: allocation.ranks[name] for name, parameter in variant.rank_parameters.items()
+    }
+    rates = _rates(space, allocation)
+    for name, value in rates.items():
+        _check_rate(space, name, value)
+    values |= {**variant.choice, **rates}
+    return {name: values[name] for name in space.searched(variant)}
+
+
+def _variant(space: Space, shape: AdapterShape) -> Variant:
+    wanted = _title(shape)
+    for variant in space.variants:
+        if _title(variant.shape) == wanted:
+            return variant
+    known = ", ".join(_title(variant.shape) for variant in space.variants)
+    raise SpaceError(f"its adapter must be one of the space's ({known}), got {wanted}")
+
+
+def _title(shape: AdapterShape) -> str:
+    full = "".join(f" with full {mode}" for mode in sorted(shape.full_modes))
+    return f"{shape.construction} {shape.factorization}{full}"
+
+
+def _check_ranks(space: Space, variant: Variant, ranks: Mapping[str, int]) -> None:
+    variant.shape.check(ranks)
+    text = ", ".join(f"{name} {rank}" for name, rank in ranks.items())
+    count, budget = variant.shape.num_parameters(ranks), space.feasible.budget
+    if count > budget:
+        raise SpaceError(
+            f"ranks {text} must fit the budget of {budget:,} parameters, got {count:,}; "
+            "lower them, or raise --budget"
+        )
+    for name, parameter in variant.rank_parameters.items():
+        low, high = _range(space, parameter)
+        if not low <= ranks[name] <= high:
+            raise SpaceError(
+                f"{parameter} must be {_span(low, high)} in this space, got {ranks[name]}"
+            )
+    if not variant.feasible.contains(ranks):
+        raise SpaceError(f"no rank may exceed what the others let it use, got {text}; lower it")
+
+
+def _rates(space: Space, allocation: Allocation) -> dict[str, float]:
+    multipliers = {f"lr_multiplier_{m}": v for m, v in allocation.lr_multipliers.items()}
+    default = dict.fromkeys((n for n in space.rate_parameters if n.startswith("lr_mult")), 1.0)
+    return {
+        **default,
+        **multipliers,
+        "core_lr_multiplier": allocation.core_lr_multiplier,
+        "learning_rate": allocation.learning_rate,
+    }
+
+
+def _check_rate(space: Space, name: str, value: float) -> None:
+    low, high = _range(space, name)
+    if not low <= value <= high:
+        raise SpaceError(f"{name} must be {_span(low, high)} in this space, got {value:g}")
+
+
+def _range(space: Space, name: str) -> tuple[float, float]:
+    if name in space.distributions:
+        return bounds(space.distributions[name])
+    fixed = float(space.fixed.get(name, 1.0))
+    return fixed, fixed
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:g}" if low == high else f"between {low:g} and {high:g}"
