@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 
 from allocator.tuning.baseline import FOLDER as BASELINE_FOLDER
 from allocator.tuning.figures.budget_split import budget_split, parameters_table
+from allocator.tuning.figures.dashboard import show_figures
 from allocator.tuning.figures.save import save_figures
 from allocator.tuning.figures.spectra import singular_values, spectra_over_training
 from allocator.tuning.figures.truncation import truncation
@@ -41,12 +42,8 @@ def draw_study(
     Returns:
         The files.
     """
-    # Imported here, as it takes seconds: a search has them to spare only at its end.
-    from optuna_dashboard import save_plotly_graph_object  # noqa: PLC0415
-
     figures = study_figures(study, selection)
-    for name, figure in figures.items():
-        save_plotly_graph_object(study.study, figure, graph_object_id=name)
+    show_figures(study.study, figures)
     return save_figures(study.folder / FOLDER, figures, warn=warn)
 
 
