@@ -52,7 +52,7 @@ async def _render(figures: Sequence[go.Figure]) -> list[bytes]:
             await browser.open()
             return [await browser.calc_fig(figure, opts=_options(figure)) for figure in figures]
     except (BrowserClosedError, BrowserFailedError, JavascriptError, KaleidoError, OSError) as e:
-        _kill(browser.subprocess)  # one that hangs would be asked in vain to end
+        _kill(getattr(browser, "subprocess", None))  # it might hang, asked to end in vain
         raise RenderingError(
             f"the browser failed ({type(e).__name__}), so no PNG is written; {_WAY_OUT}"
         ) from e
@@ -60,8 +60,8 @@ async def _render(figures: Sequence[go.Figure]) -> list[bytes]:
         await browser.close()
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
+def _kill(process: subprocess.Popen[bytes] | None) -> None:
+    if process is None or process.poll() is not None:
         return
     if os.name == "posix":
         os.killpg(process.pid, signal.SIGKILL)  # it leads a session of its own
