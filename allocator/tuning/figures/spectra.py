@@ -60,7 +60,7 @@ def spectra_over_training(modes: pd.DataFrame) -> go.Figure:
         modes: Columns `step`, `layer`, `target`, `mode`, `rank`, `entropy`, `normalized_entropy`,
             `effective_rank`, `top1_energy`, `stable_rank`; not empty.
     """
-    figure = make_subplots(cols=2, horizontal_spacing=0.12)
+    figure = make_subplots(cols=2, horizontal_spacing=0.16)
     for column, (measure, label) in enumerate(_PANELS.items(), start=1):
         for mode in in_order(modes["mode"]):
             rows = modes[modes["mode"] == mode]
