@@ -10,6 +10,12 @@ fi
 .venv/bin/python -m pip install --quiet --editable '.[test]'
 export PATH="$PWD/.venv/bin:$PATH" TOKENIZERS_PARALLELISM=false
 
+# Figures are drawn as PNG by a browser.
+if ! command -v chromium chromium-browser google-chrome >/dev/null; then
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends chromium
+fi
+
 ruff format --check .
 ruff check .
 mypy

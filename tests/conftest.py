@@ -67,6 +67,18 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture
+def browser() -> None:
+    """Lets a test draw PNG by the browser of the machine."""
+
+
+@pytest.fixture(autouse=True)
+def no_browser(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Spares all other tests the seconds that a browser takes."""
+    if "browser" not in request.fixturenames:
+        monkeypatch.setenv("BROWSER_PATH", "no-browser")
+
+
 @pytest.fixture(scope="session")
 def corpus() -> dict[str, list[Example]]:
     """A few hundred sentences of the bundled corpus, by split."""

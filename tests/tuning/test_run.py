@@ -62,8 +62,21 @@ def test_a_search_ends_with_a_best_allocation_within_the_budget(make_config: Mak
     assert saved.description.ranks == recipe.adapter.ranks
     assert len(pd.read_csv(prepared.folder / "trials.csv")) == 6
     assert set(pd.read_csv(prepared.folder / "spectra.csv")["mode"]) == set(recipe.adapter.ranks)
+    drawn = {path.stem for path in (prepared.folder / "figures").glob("*.html")}
+    assert drawn == {"budget-split", "singular-values", "spectra-over-training"}
+    assert f"look at {prepared.folder / 'figures'}" in text
     for words in ("uniform baseline (trial 0)", "6/6 done", "optuna-dashboard sqlite:///"):
         assert words in text
+
+
+def test_figures_that_cannot_be_drawn_leave_the_result_and_a_line(make_config: MakeConfig) -> None:
+    config = make_config(trials=1)
+    prepared = prepare(config)
+    with open_study(prepared.study, prepared.space, prepared.folder, prepared.url):
+        (prepared.folder / "figures").write_text("in the way", encoding="utf-8")
+    text, _ = search(config)
+    assert "figures: not drawn: FileExistsError" in text
+    assert (prepared.folder / "best.yaml").is_file()
 
 
 def test_a_decoder_with_grouped_keys_and_values_is_searched(

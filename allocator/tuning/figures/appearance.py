@@ -1,0 +1,66 @@
+"""What all figures share: a colour and a marker for every mode, their order, fonts and grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import plotly.graph_objects as go
+
+# Okabe and Ito's palette, which people of all kinds of colour vision tell apart; its yellow, too
+# pale for a line on white, is darkened for `site`.
+COLOURS: Mapping[str, str] = {
+    "input": "#0072B2",
+    "output": "#D55E00",
+    "head_dim": "#E69F00",
+    "heads": "#009E73",
+    "qkv": "#56B4E9",
+    "depth": "#CC79A7",
+    "site": "#A38F00",
+    "core": "#4D4D4D",
+}
+MARKERS: Mapping[str, str] = {
+    "input": "circle",
+    "output": "square",
+    "head_dim": "diamond",
+    "heads": "triangle-up",
+    "qkv": "x",
+    "depth": "star",
+    "site": "cross",
+}
+REFERENCE = {"color": "#222222", "dash": "dash", "width": 1.5}
+
+_AXIS = {
+    "gridcolor": "#E5E5E5",
+    "linecolor": "#888888",
+    "ticks": "outside",
+    "tickcolor": "#888888",
+    "zeroline": False,
+    "automargin": True,
+    "title": {"standoff": 12, "font": {"size": 15}},
+}
+# Plotly's own templates are far larger than these figures, and are written with each of them.
+TEMPLATE = go.layout.Template(
+    layout={
+        "font": {"family": "Helvetica, Arial, sans-serif", "size": 14, "color": "#222222"},
+        "title": {"x": 0.02, "xanchor": "left", "font": {"size": 18}},
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "xaxis": _AXIS,
+        "yaxis": _AXIS,
+        "legend": {"title": {"font": {"size": 14}}},
+        "margin": {"l": 70, "r": 30, "t": 80, "b": 60},
+        "hovermode": "closest",
+    }
+)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Put modes in their order, the core last, each once."""
+    present = set(names)
+    return [name for name in COLOURS if name in present]
+
+
+def title(text: str, explanation: str) -> dict[str, object]:
+    """Word a title, with a line in small letters that says how the figure is read."""
+    small = {"text": explanation, "font": {"size": 13, "color": "#555555"}}
+    return {"text": text, "subtitle": small}

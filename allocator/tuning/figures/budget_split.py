@@ -1,0 +1,69 @@
+"""How allocations split a budget over the factors of the modes and the core."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from allocator.allocation import AdapterShape
+from allocator.allocation.parts import part_parameters
+from allocator.tuning.figures.appearance import COLOURS, REFERENCE, TEMPLATE, in_order, title
+
+_LABELLED = 0.04  # share of the longest bar that a number fits into
+
+
+def parameters_table(name: str, shape: AdapterShape, ranks: Mapping[str, int]) -> pd.DataFrame:
+    """Tabulate the parameters of one allocation.
+
+    Returns:
+        A row a part, columns `allocation` (the name), `part` (a mode, or `core`), `parameters`.
+    """
+    rows = [(name, part, count) for part, count in part_parameters(shape, ranks).items()]
+    return pd.DataFrame(rows, columns=["allocation", "part", "parameters"])
+
+
+def budget_split(parameters: pd.DataFrame, *, budget: int | None = None) -> go.Figure:
+    """Draw the parameters of every part of several allocations, a bar an allocation.
+
+    Args:
+        parameters: Columns `allocation`, `part`, `parameters`, as of `parameters_table`; not
+            empty. Bars stand in the order of their first rows.
+        budget: Drawn as a line.
+    """
+    totals = parameters.groupby("allocation", sort=False)["parameters"].sum()
+    names = {name: f"{name}<br>{total:,}" for name, total in totals.items()}
+    figure = go.Figure()
+    for part in in_order(parameters["part"]):
+        rows = parameters[parameters["part"] == part]
+        counts = rows["parameters"].tolist()
+        figure.add_bar(
+            x=counts,
+            y=[names[name] for name in rows["allocation"]],
+            name=part,
+            orientation="h",
+            marker={"color": COLOURS[part], "line": {"color": "white", "width": 0.5}},
+            text=[f"{n:,}" if n >= _LABELLED * totals.max() else "" for n in counts],
+            textposition="inside",
+            textangle=0,
+            insidetextanchor="middle",
+            hovertemplate=f"%{{y}}<br>{part}: %{{x:,}}<extra></extra>",
+        )
+    figure.update_layout(
+        template=TEMPLATE,
+        title=title("Where the parameters are", "of the core, and of the factor of every mode"),
+        barmode="stack",
+        bargap=0.35,
+        legend={"title": {"text": "part"}, "traceorder": "normal"},
+    )
+    figure.update_xaxes(title_text="trainable parameters of the adapter", tickformat=",")
+    figure.update_yaxes(categoryarray=list(names.values()), autorange="reversed", showgrid=False)
+    if budget is not None:
+        figure.add_vline(
+            budget,
+            line=REFERENCE,
+            annotation={"text": f"budget {budget:,}"},
+            annotation_position="top left",
+        )
+    return figure

@@ -1,0 +1,89 @@
+"""Draws what a study knows of itself, into its folder and onto its page of optuna-dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+from optuna.trial import FrozenTrial
+
+from allocator.tuning.baseline import FOLDER as BASELINE_FOLDER
+from allocator.tuning.figures.budget_split import budget_split, parameters_table
+from allocator.tuning.figures.dashboard import show_figures
+from allocator.tuning.figures.save import save_figures
+from allocator.tuning.figures.spectra import singular_values, spectra_over_training
+from allocator.tuning.figures.truncation import truncation
+from allocator.tuning.selection import Selection
+from allocator.tuning.study import SearchStudy
+
+FOLDER = "figures"
+_PROPOSED_BY = "proposed_by"  # user attribute of trials that a prior proposed
+# Name of the figure, table of the baseline that it shows, and how.
+_OF_BASELINE: Mapping[str, tuple[str, Callable[[pd.DataFrame], go.Figure]]] = {
+    "singular-values": ("spectra", singular_values),
+    "spectra-over-training": ("modes", spectra_over_training),
+    "truncation": ("truncation", truncation),
+}
+
+
+def draw_study(
+    study: SearchStudy, selection: Selection, *, warn: Callable[[str], None]
+) -> list[Path]:
+    """Draw a study's figures, in place of those that were there.
+
+    Args:
+        study: The study; `figures/` in its folder gets the files, its storage what optuna-dashboard
+            shows.
+        selection: Its choice.
+        warn: Takes a line that says why there is no PNG, where there is none.
+
+    Returns:
+        The files.
+    """
+    figures = study_figures(study, selection)
+    show_figures(study.study, figures)
+    return save_figures(study.folder / FOLDER, figures, warn=warn)
+
+
+def study_figures(study: SearchStudy, selection: Selection) -> dict[str, go.Figure]:
+    """Make the figures of which a study has the data, by name."""
+    parameters = [
+        parameters_table(
+            f"{name} (trial {trial.number})",
+            study.space.variant(trial.params).shape,
+            study.space.ranks(trial.params),
+        )
+        for name, trial in _compared(study, selection).items()
+    ]
+    figures = {"budget-split": budget_split(pd.concat(parameters), budget=study.config.budget)}
+    for name, (table, draw) in _OF_BASELINE.items():
+        rows = _read(study.folder / BASELINE_FOLDER / f"{table}.csv")
+        if len(rows):
+            figures[name] = draw(rows)
+    return figures
+
+
+def _compared(study: SearchStudy, selection: Selection) -> dict[str, FrozenTrial]:
+    """Name the trials whose allocations are compared, each once."""
+    trials = {}
+    if selection.baseline is not None:
+        trials["uniform baseline"] = selection.baseline.trial
+    proposed = (t for t in study.trials if _PROPOSED_BY in t.user_attrs)
+    first = next((t for t in proposed if study.space.is_complete(t.params)), None)
+    if first is not None:
+        trials[f"proposed by {first.user_attrs[_PROPOSED_BY]}"] = first
+    numbers = [trial.number for trial in trials.values()]
+    best = selection.best.trial
+    if best.number not in numbers:
+        return {**trials, "best": best}
+    return {f"best, {n}" if t.number == best.number else n: t for n, t in trials.items()}
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Read a table that may be missing; adapters without a core leave it without rows."""
+    try:
+        return pd.read_csv(path)
+    except (FileNotFoundError, pd.errors.EmptyDataError):
+        return pd.DataFrame()

@@ -1,0 +1,91 @@
+"""What a trained core uses of every mode: its singular values, at the end and over training."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from allocator.tuning.figures.appearance import TEMPLATE, in_order, title
+from allocator.tuning.figures.ranged_line import ranged_line
+
+_DECADES = 6  # that are shown at most; what is smaller is rounding
+_MARGIN = 0.1  # decades
+_TICKS = 16  # that an axis has at most
+_PANELS = {
+    "normalized_entropy": "entropy, as a share of its maximum",
+    "top1_energy": "share of energy in the first singular value",
+}
+
+
+def singular_values(spectra: pd.DataFrame) -> go.Figure:
+    """Draw the singular values of every mode of the baseline's core, at its last boundary.
+
+    Args:
+        spectra: Columns `step`, `layer`, `target`, `mode`, `index`, `singular_value`; not empty.
+    """
+    last = spectra[spectra["step"] == spectra["step"].max()]
+    last = last.assign(position=last["index"] + 1)
+    largest = last["singular_value"].max()
+    lowest = max(last["singular_value"].min(), largest * 10**-_DECADES)
+    figure = go.Figure()
+    for mode in in_order(last["mode"]):
+        rows = last[last["mode"] == mode]
+        figure.add_traces(ranged_line(rows, "position", "singular_value", mode=mode, floor=lowest))
+    figure.update_layout(
+        template=TEMPLATE,
+        title=title(
+            "Singular values of the baseline's core, by mode",
+            "a steep line leaves rank unused" + _many(last),
+        ),
+        legend_title_text="mode",
+    )
+    figure.update_xaxes(
+        title_text="singular value, numbered from the largest",
+        dtick=_every(int(last["position"].max())),
+    )
+    figure.update_yaxes(title_text="singular value", type="log", tickformat="~g")
+    if largest > 0:
+        ends = math.log10(lowest) - _MARGIN, math.log10(largest) + _MARGIN
+        figure.update_yaxes(range=ends, dtick=1 if ends[1] - ends[0] > 2 else None)
+    return figure
+
+
+def spectra_over_training(modes: pd.DataFrame) -> go.Figure:
+    """Draw how spread the spectrum of every mode is, at every boundary of the baseline.
+
+    Args:
+        modes: Columns `step`, `layer`, `target`, `mode`, `rank`, `entropy`, `normalized_entropy`,
+            `effective_rank`, `top1_energy`, `stable_rank`; not empty.
+    """
+    figure = make_subplots(cols=2, horizontal_spacing=0.16)
+    for column, (measure, label) in enumerate(_PANELS.items(), start=1):
+        for mode in in_order(modes["mode"]):
+            rows = modes[modes["mode"] == mode]
+            lines = ranged_line(rows, "step", measure, mode=mode, in_legend=column == 1)
+            figure.add_traces(lines, rows=1, cols=column)
+        figure.update_yaxes(title_text=label, range=[-0.03, 1.03], col=column)
+    figure.update_layout(
+        template=TEMPLATE,
+        title=title(
+            "Spectra of the baseline's core over training, by mode",
+            "entropy 1 uses every rank alike, 0 only one" + _many(modes),
+        ),
+        legend_title_text="mode",
+    )
+    ticks = sorted(modes["step"].unique().tolist())
+    figure.update_xaxes(
+        title_text="boundary (evaluation in training)", tickvals=ticks[:: _every(len(ticks))]
+    )
+    return figure
+
+
+def _many(table: pd.DataFrame) -> str:
+    tensors = len(table[["layer", "target"]].drop_duplicates())
+    return f"; mean and range over {tensors} tensors" if tensors > 1 else ""
+
+
+def _every(count: int) -> int:
+    return math.ceil(count / _TICKS)

@@ -1,0 +1,56 @@
+"""What the loss would be with less rank in one mode, without training again."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from allocator.tuning.figures.appearance import (
+    COLOURS,
+    MARKERS,
+    REFERENCE,
+    TEMPLATE,
+    in_order,
+    title,
+)
+
+
+def truncation(truncation: pd.DataFrame) -> go.Figure:
+    """Draw the loss of the trained baseline against the rank to which one mode is truncated.
+
+    Args:
+        truncation: Columns `mode`, `rank`, `loss`; not empty. The largest rank of a mode is the
+            baseline's own, so that its loss is the untruncated one.
+    """
+    figure = go.Figure()
+    for mode in in_order(truncation["mode"]):
+        rows = truncation[truncation["mode"] == mode].sort_values("rank")
+        figure.add_scatter(
+            x=rows["rank"].tolist(),
+            y=rows["loss"].tolist(),
+            name=mode,
+            mode="lines+markers",
+            line={"color": COLOURS[mode], "width": 2},
+            marker={"symbol": MARKERS[mode], "size": 8},
+        )
+    untruncated = float(truncation.sort_values("rank")["loss"].iloc[-1])
+    figure.add_hline(
+        untruncated,
+        line=REFERENCE,
+        annotation={"text": f"untruncated {untruncated:.4f}", "xanchor": "right"},
+        annotation_position="bottom right",
+    )
+    figure.update_layout(
+        template=TEMPLATE,
+        title=title(
+            "Loss of the trained baseline, one mode truncated",
+            "a mode whose line stays flat down to a small rank can give rank away",
+        ),
+        legend_title_text="mode",
+    )
+    most = int(truncation["rank"].max())
+    figure.update_xaxes(title_text="rank kept of the mode", dtick=math.ceil(most / 16))
+    figure.update_yaxes(title_text="loss on held-out examples")
+    return figure
