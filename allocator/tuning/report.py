@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from allocator.tuning.export import Exported
@@ -40,16 +36,6 @@ def print_result(console: Console, study: SearchStudy, exported: Exported, url: 
         + f" --studies-dir {study.folder.parent}",
     ):
         console.print(f"  {command}", highlight=False, soft_wrap=True)
-
-
-def print_figures(console: Console, paths: Sequence[Path], warnings: Sequence[str]) -> None:
-    """Say, as the last of what to do next, where the figures are, and what they lack."""
-    if paths:
-        console.print(f"  look at {paths[0].parent}", highlight=False, soft_wrap=True)
-    for warning in warnings:
-        console.print(
-            f"[yellow]figures[/yellow]: {escape(warning)}", highlight=False, soft_wrap=True
-        )
 
 
 def _cells(study: SearchStudy, expectation: Expectation) -> dict[str, str]:

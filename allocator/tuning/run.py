@@ -12,10 +12,10 @@ from allocator.training.process_worker import ProcessWorker
 from allocator.tuning.coordinator import Coordinator
 from allocator.tuning.display import print_header, watch
 from allocator.tuning.export import Exported, export_best
-from allocator.tuning.figures import draw_study
+from allocator.tuning.figures import draw_study, show_drawn
 from allocator.tuning.interrupts import Interrupts
 from allocator.tuning.prepare import PreparedSearch
-from allocator.tuning.report import print_figures, print_result
+from allocator.tuning.report import print_result
 from allocator.tuning.study import SearchStudy
 from allocator.tuning.study_folder import open_study
 
@@ -62,18 +62,8 @@ def run_search(
             return None
         exported = export_best(study)
         print_result(console, study, exported, prepared.url)
-        _draw(study, console, exported)
+        show_drawn(console, lambda warn: draw_study(study, exported.selection, warn=warn))
     return exported
-
-
-def _draw(study: SearchStudy, console: Console, exported: Exported) -> None:
-    warnings: list[str] = []
-    try:
-        paths = draw_study(study, exported.selection, warn=warnings.append)
-    except Exception as problem:  # noqa: BLE001  # no picture may cost a search its result
-        paths = []
-        warnings.append(f"not drawn: {type(problem).__name__}: {problem}")
-    print_figures(console, paths, warnings)
 
 
 def _export_what_there_is(study: SearchStudy, console: Console, trials: int) -> None:

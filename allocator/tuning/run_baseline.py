@@ -20,6 +20,7 @@ from allocator.allocation import (
 from allocator.config import BaselineConfig
 from allocator.tuning.baseline import FOLDER, UNIFORM, baseline_params, list_config, listed
 from allocator.tuning.display import print_header
+from allocator.tuning.figures import baseline_figures, save_figures, show_drawn
 from allocator.tuning.prepare import PreparedSpace, prepare_space
 from allocator.tuning.records import Records
 from allocator.tuning.study_config import ListedAllocation
@@ -57,6 +58,8 @@ def run_baseline(config: BaselineConfig, console: Console) -> Records:
             is_measured=True,
         )
     _print_result(console, records, allocations, folder)
+    figures = baseline_figures(records)
+    show_drawn(console, lambda warn: save_figures(folder, figures, warn=warn))
     return records
 
 

@@ -13,6 +13,7 @@ from allocator.adapters import AdapterSpec
 from allocator.config import AdapterConfig, SweepConfig
 from allocator.training.trained import CONFIG_FILE
 from allocator.tuning.baseline import list_config, listed
+from allocator.tuning.figures import save_figures, show_drawn, sweep
 from allocator.tuning.setting import prepare_setting, study_name
 from allocator.tuning.study_config import read_list_config
 from allocator.tuning.study_folder import locked
@@ -61,7 +62,10 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
             return None
         summary = summarise(records.table("training"), phases, seeds)
         summary.to_csv(folder / SUMMARY_FILE, index=False)
-    print_summary(console, summary, setting.data.task.metric)
+    metric = setting.data.task.metric
+    print_summary(console, summary, metric)
+    figures = {"sweep": sweep(summary, metric=metric)}
+    show_drawn(console, lambda warn: save_figures(folder, figures, warn=warn))
     console.print(f"\n{folder / SUMMARY_FILE}", highlight=False, soft_wrap=True)
     return folder / SUMMARY_FILE
 

@@ -51,9 +51,9 @@ def measure(study: SearchStudy, baseline: Baseline) -> None:
     """Leave what a trained baseline leaves."""
     folder = study.folder / "baseline"
     folder.mkdir()
-    baseline.modes.to_csv(folder / "modes.csv", index=False)
-    baseline.gradients.to_csv(folder / "gradients.csv", index=False)
-    baseline.truncation.to_csv(folder / "truncation.csv", index=False)
+    for kind in ("modes", "gradients", "truncation"):
+        table = getattr(baseline, kind).assign(name="uniform", seed=0)
+        table.to_csv(folder / f"{kind}.csv", index=False)
 
 
 def proposers(trials: list[FrozenTrial]) -> list[str | None]:

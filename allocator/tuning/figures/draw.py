@@ -9,19 +9,20 @@ import pandas as pd
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
-from allocator.tuning.baseline import FOLDER as BASELINE_FOLDER
+from allocator.tuning.baseline import UNIFORM
 from allocator.tuning.figures.budget_split import budget_split, parameters_table
 from allocator.tuning.figures.dashboard import show_figures
 from allocator.tuning.figures.save import save_figures
 from allocator.tuning.figures.spectra import singular_values, spectra_over_training
 from allocator.tuning.figures.truncation import truncation
+from allocator.tuning.proposals import PROPOSED_BY
+from allocator.tuning.records import Records, Table
 from allocator.tuning.selection import Selection
 from allocator.tuning.study import SearchStudy
 
 FOLDER = "figures"
-_PROPOSED_BY = "proposed_by"  # user attribute of trials that a prior proposed
 # Name of the figure, table of the baseline that it shows, and how.
-_OF_BASELINE: Mapping[str, tuple[str, Callable[[pd.DataFrame], go.Figure]]] = {
+_OF_BASELINE: Mapping[str, tuple[Table, Callable[[pd.DataFrame], go.Figure]]] = {
     "singular-values": ("spectra", singular_values),
     "spectra-over-training": ("modes", spectra_over_training),
     "truncation": ("truncation", truncation),
@@ -58,10 +59,16 @@ def study_figures(study: SearchStudy, selection: Selection) -> dict[str, go.Figu
         for name, trial in _compared(study, selection).items()
     ]
     figures = {"budget-split": budget_split(pd.concat(parameters), budget=study.config.budget)}
-    for name, (table, draw) in _OF_BASELINE.items():
-        rows = _read(study.folder / BASELINE_FOLDER / f"{table}.csv")
-        if len(rows):
-            figures[name] = draw(rows)
+    return figures | baseline_figures(study.baseline)
+
+
+def baseline_figures(records: Records) -> dict[str, go.Figure]:
+    """Make the figures of what a baseline shows, by name; none of an adapter without a core."""
+    figures = {}
+    for name, (kind, draw) in _OF_BASELINE.items():
+        table = records.table(kind)
+        if not table.empty and UNIFORM in set(table.name):
+            figures[name] = draw(table[table.name == UNIFORM])
     return figures
 
 
@@ -70,20 +77,12 @@ def _compared(study: SearchStudy, selection: Selection) -> dict[str, FrozenTrial
     trials = {}
     if selection.baseline is not None:
         trials["uniform baseline"] = selection.baseline.trial
-    proposed = (t for t in study.trials if _PROPOSED_BY in t.user_attrs)
+    proposed = (t for t in study.trials if PROPOSED_BY in t.user_attrs)
     first = next((t for t in proposed if study.space.is_complete(t.params)), None)
     if first is not None:
-        trials[f"proposed by {first.user_attrs[_PROPOSED_BY]}"] = first
+        trials[f"proposed by {first.user_attrs[PROPOSED_BY]}"] = first
     numbers = [trial.number for trial in trials.values()]
     best = selection.best.trial
     if best.number not in numbers:
         return {**trials, "best": best}
     return {f"best, {n}" if t.number == best.number else n: t for n, t in trials.items()}
-
-
-def _read(path: Path) -> pd.DataFrame:
-    """Read a table that may be missing; adapters without a core leave it without rows."""
-    try:
-        return pd.read_csv(path)
-    except (FileNotFoundError, pd.errors.EmptyDataError):
-        return pd.DataFrame()
