@@ -122,12 +122,14 @@ def test_slots_compute_what_transformers_does_with_their_updates_merged(
         expected = merged_logits(model, adapter.pairs(), targets, inputs)
         assert (expected - plain).abs().max() > 1e-3
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(
+        pairs = zip(
             gradients(found.pow(3).sum(), adapter),
             gradients(expected.pow(3).sum(), adapter),
-            rtol=1e-3,
-            atol=1e-4,
+            strict=True,
         )
+        for mine, theirs in pairs:  # small entries are sums of large ones: they round as those do
+            largest = float(theirs.abs().max())
+            torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=2e-5 * largest + 1e-6)
 
 
 @pytest.mark.parametrize("targets", [INPUTS, (*INPUTS, "output"), ("intermediate.dense",)])

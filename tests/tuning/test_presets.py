@@ -133,13 +133,13 @@ def test_the_baseline_of_a_search_leaves_tables_of_every_boundary(
     argv += ["--precision", "float32", "--devices", "cpu"]
     folder = search_here(prepare(to_config(build_parser().parse_args(argv))), 2).parent
     found = {path.stem: pd.read_csv(path) for path in (folder / "baseline").glob("*.csv")}
-    assert set(found) == {"training", "gradients", "spectra", "modes"}
+    assert set(found) == {"training", "gradients", "spectra", "modes", "truncation"}
     assert found["training"]["step"].tolist() == [1, 2]
-    assert found["training"].notna().all(axis=None)
+    assert found["training"].drop(columns="ending").notna().all(axis=None)
     modes = ["input", "head_dim", "heads", "qkv", "depth"]
     assert found["modes"]["mode"].tolist() == modes * 2
     assert found["gradients"]["part"].tolist() == ["core", *modes] * 2
     assert (found["gradients"]["max"] >= found["gradients"]["mean"]).all()
-    adapter = load_adapter(folder / "baseline" / "adapter.safetensors").adapter
+    adapter = load_adapter(folder / "baseline" / "uniform.safetensors").adapter
     at_the_end = found["spectra"].query("step == 2")["singular_value"]
     np.testing.assert_allclose(at_the_end, spectra_table(mode_spectra(adapter))["singular_value"])

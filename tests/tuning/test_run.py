@@ -63,7 +63,7 @@ def test_a_search_ends_with_a_best_allocation_within_the_budget(make_config: Mak
     assert len(pd.read_csv(prepared.folder / "trials.csv")) == 6
     assert set(pd.read_csv(prepared.folder / "spectra.csv")["mode"]) == set(recipe.adapter.ranks)
     drawn = {path.stem for path in (prepared.folder / "figures").glob("*.html")}
-    assert drawn == {"budget-split", "singular-values", "spectra-over-training"}
+    assert drawn == {"budget-split", "singular-values", "spectra-over-training", "truncation"}
     assert f"look at {prepared.folder / 'figures'}" in text
     for words in ("uniform baseline (trial 0)", "6/6 done", "optuna-dashboard sqlite:///"):
         assert words in text
