@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
+import base64
+import contextlib
+import json
 import subprocess
+import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
-from kaleido import Kaleido
-from kaleido.errors import (
-    BrowserClosedError,
-    BrowserFailedError,
-    ChromeNotFoundError,
-    JavascriptError,
-    KaleidoError,
-)
+import psutil
 
-_PATIENCE = 30.0  # seconds for the browser to start and to draw everything
+_PATIENCE = 60.0  # seconds for the browser to start and to draw everything
+_PROGRAM = Path(__file__).with_name("browser.py")
 _WIDTH, _HEIGHT, _SCALE = 1000, 560, 2  # pixels of a page, and of the picture for each of them
 _WAY_OUT = (
     "for pictures install Chromium or Chrome (Debian, Ubuntu: apt-get install chromium), or name "
@@ -35,38 +31,46 @@ def render_png(figures: Sequence[go.Figure]) -> list[bytes]:
     """Draw figures, as wide and high as their layouts say, or else all alike.
 
     Raises:
-        RenderingError: If no browser is found, or it fails, or it takes half a minute.
+        RenderingError: If no browser is found, or it fails, or it takes a minute.
     """
-    with ThreadPoolExecutor(1) as thread:  # the caller's may run an event loop already
-        return thread.submit(asyncio.run, _render(figures)).result()
+    answer = _ask([(json.loads(figure.to_json()), _options(figure)) for figure in figures])
+    if "pictures" in answer:
+        return [base64.b64decode(picture) for picture in answer["pictures"]]
+    if answer["error"] == "ChromeNotFoundError":
+        raise RenderingError(f"no browser was found, so no PNG is written; {_WAY_OUT}")
+    raise RenderingError(
+        f"the browser failed ({answer['error']}), so no PNG is written; {_WAY_OUT}"
+    )
 
 
-async def _render(figures: Sequence[go.Figure]) -> list[bytes]:
+def _ask(requests: object) -> dict[str, Any]:
+    """Let the program draw; a browser that hangs is killed with it."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", str(_PROGRAM)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
     try:
-        # Mathematics would be set in type by a script from the network.
-        browser = Kaleido(timeout=_PATIENCE, mathjax=False)
-    except ChromeNotFoundError:
-        raise RenderingError(f"no browser was found, so no PNG is written; {_WAY_OUT}") from None
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            await browser.open()
-            return [await browser.calc_fig(figure, opts=_options(figure)) for figure in figures]
-    except (BrowserClosedError, BrowserFailedError, JavascriptError, KaleidoError, OSError) as e:
-        _kill(getattr(browser, "subprocess", None))  # it might hang, asked to end in vain
-        raise RenderingError(
-            f"the browser failed ({type(e).__name__}), so no PNG is written; {_WAY_OUT}"
-        ) from e
+        output, _ = process.communicate(json.dumps(requests).encode(), timeout=_PATIENCE)
+        answer: dict[str, Any] = json.loads(output)
+    except subprocess.TimeoutExpired:
+        return {"error": f"no answer in {_PATIENCE:g} seconds"}
+    except ValueError:
+        return {"error": "it ended without an answer"}
     finally:
-        await browser.close()
+        _kill(process)
+    return answer
 
 
-def _kill(process: subprocess.Popen[bytes] | None) -> None:
-    if process is None or process.poll() is not None:
-        return
-    if os.name == "posix":
-        os.killpg(process.pid, signal.SIGKILL)  # it leads a session of its own
-    else:
-        process.kill()
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it started; one that has ended is left alone."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid)
+        for member in (*family.children(recursive=True), family):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+    process.communicate()
 
 
 def _options(figure: go.Figure) -> dict[str, object]:
