@@ -89,12 +89,13 @@ def summarise(
     training = training[training.seed.isin(list(seeds))]
     last = training.sort_values("step").groupby(["name", "seed"]).last()
     scores = last.score.unstack("seed")
+    baseline = scores.reindex([BASELINE]).loc[BASELINE]  # not there where it was given up
     rows = []
     for phase in phases:
         if phase.name not in scores.index:
             continue
         mine = scores.loc[phase.name].dropna()
-        paired = (mine - scores.loc[BASELINE]).dropna()
+        paired = (mine - baseline).dropna()
         ended = last.loc[phase.name]
         rows.append(
             {

@@ -1,13 +1,16 @@
 """Trains many allocations on a fixed part of CoLA, and keeps the learning curve of each.
 
 The table lets searches be replayed without training (`prior_regret.py`). Run again, it goes on
-where it was stopped; the table that the replays use was made by
+where it was stopped:
 
     python tests/benchmarks/trained_table.py --data-dir glue --output tests/benchmarks/trained
 
 The points are what the default sampler proposes while it only fills the space, after the uniform
 baseline at several lambdas. Each is trained once a seed; a seed is of the initialisation and of the
 order of the data.
+
+With two epochs of 2,560 sentences, the final losses of 79 points agreed little between two seeds
+(correlation 0.07): trainings must be longer before a table made here can judge anything.
 """
 
 from __future__ import annotations

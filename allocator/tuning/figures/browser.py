@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+import psutil
 from kaleido import Kaleido
 
 Request = tuple[dict[str, object], dict[str, object]]
@@ -32,13 +33,22 @@ async def draw(requests: Sequence[Request]) -> list[bytes]:
     return pictures
 
 
+def kill_children(pid: int) -> None:
+    """Kill all that a process has started; a browser leads a session of its own."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+
+
 def main() -> None:
-    """Answer one request, and end at once, whatever threads are left."""
+    """Answer one request, and end at once, whatever threads and processes are left."""
     try:
         pictures = asyncio.run(draw(json.load(sys.stdin)))
         answer: object = {"pictures": [base64.b64encode(p).decode("ascii") for p in pictures]}
     except Exception as problem:  # noqa: BLE001  # whoever asked is told
         answer = {"error": type(problem).__name__}
+    kill_children(os.getpid())
     print(json.dumps(answer), flush=True)
     os._exit(0)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import subprocess
 import sys
@@ -12,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
-import psutil
+
+from allocator.tuning.figures import browser
 
 _PATIENCE = 60.0  # seconds for the browser to start and to draw everything
-_PROGRAM = Path(__file__).with_name("browser.py")
+_PROGRAM = Path(browser.__file__)
 _WIDTH, _HEIGHT, _SCALE = 1000, 560, 2  # pixels of a page, and of the picture for each of them
 _WAY_OUT = (
     "for pictures install Chromium or Chrome (Debian, Ubuntu: apt-get install chromium), or name "
@@ -59,18 +59,11 @@ def _ask(requests: object) -> dict[str, Any]:
     except ValueError:
         return {"error": "it ended without an answer"}
     finally:
-        _kill(process)
+        if process.poll() is None:
+            browser.kill_children(process.pid)
+            process.kill()
+            process.communicate()
     return answer
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it started; one that has ended is left alone."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = psutil.Process(process.pid)
-        for member in (*family.children(recursive=True), family):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
-    process.communicate()
 
 
 def _options(figure: go.Figure) -> dict[str, object]:

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 import plotly.graph_objects as go
+import psutil
 import pytest
 from PIL import Image
 
@@ -52,19 +53,23 @@ def test_without_a_browser_html_alone_is_written_and_a_line_says_so(tmp_path: Pa
     assert "apt-get install chromium" in line
 
 
-@pytest.mark.parametrize("command", ["exit 3", "sleep 600"], ids=["ends", "hangs"])
+@pytest.mark.parametrize(
+    ("command", "patience"), [("exit 3", 20.0), ("sleep 600", 4.0)], ids=["ends", "hangs"]
+)
 def test_a_browser_that_fails_costs_the_pictures_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, patience: float
 ) -> None:
     broken = tmp_path / "browser"
     broken.write_text(f"#!/bin/sh\n{command}\n")
     broken.chmod(broken.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("BROWSER_PATH", str(broken))
-    monkeypatch.setattr(render, "_PATIENCE", 1.0)
+    monkeypatch.setattr(render, "_PATIENCE", patience)
     warnings: list[str] = []
     paths = save_figures(tmp_path / "figures", FIGURES, warn=warnings.append)
     assert len(paths) == len(FIGURES)
     assert "the browser failed" in warnings[0]
+    running = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    assert not any(str(broken) in arguments for arguments in running)
 
 
 def test_nothing_to_draw_leaves_no_folder(tmp_path: Path) -> None:
