@@ -76,3 +76,11 @@ def test_a_summary_compares_with_the_baseline_of_the_same_seeds() -> None:
     assert found.loc["cp-8", "difference_error"] == pytest.approx(error)
     assert found.collapsed.tolist() == [1, 0]
     assert summarise(training, phases, [0]).seeds.tolist() == [1, 1]
+
+
+def test_a_baseline_that_was_given_up_leaves_the_others_without_a_difference() -> None:
+    phases = list(tenslora_plus(ROBERTA_BASE, 1e-3))[:2]
+    row = {"name": "cp-8", "seed": 0, "step": 1, "score": 0.2, "loss": 0.5, "ending": "completed"}
+    (found,) = summarise(pd.DataFrame([row]), phases, [0]).to_dict("records")
+    assert found["mean"] == 0.2
+    assert np.isnan(found["difference"])
