@@ -13,6 +13,7 @@ from allocator.allocation import Allocation
 from allocator.errors import StudyError
 from allocator.training.messages import Report
 from allocator.training.trained import CONFIG_FILE
+from allocator.tuning.folder_lock import holds_others
 from allocator.tuning.records import Records
 from allocator.tuning.space import Params, Space
 from allocator.tuning.study_config import (
@@ -77,7 +78,7 @@ def record(folder: Path, config: ListConfig) -> Records:
     path = folder / CONFIG_FILE
     if path.exists():
         config = config.joined(read_list_config(path))
-    elif folder.exists() and any(folder.iterdir()):
+    elif holds_others(folder):
         raise StudyError(f"{folder} is not empty and holds no {CONFIG_FILE}; move it away")
     folder.mkdir(parents=True, exist_ok=True)
     write_yaml(path, config, "What the trainings recorded here share, and their allocations.")

@@ -21,10 +21,10 @@ from allocator.config import BaselineConfig
 from allocator.tuning.baseline import FOLDER, UNIFORM, baseline_params, list_config, listed
 from allocator.tuning.display import print_header
 from allocator.tuning.figures import baseline_figures, save_figures, show_drawn
+from allocator.tuning.folder_lock import locked
 from allocator.tuning.prepare import PreparedSpace, prepare_space
 from allocator.tuning.records import Records
 from allocator.tuning.study_config import ListedAllocation
-from allocator.tuning.study_folder import locked
 from allocator.tuning.train_list import train_list
 
 _KINDS: dict[str, tuple[Construction, Factorization]] = {

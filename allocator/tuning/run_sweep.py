@@ -14,9 +14,9 @@ from allocator.config import AdapterConfig, SweepConfig
 from allocator.training.trained import CONFIG_FILE
 from allocator.tuning.baseline import list_config, listed
 from allocator.tuning.figures import save_figures, show_drawn, sweep
+from allocator.tuning.folder_lock import locked
 from allocator.tuning.setting import prepare_setting, study_name
 from allocator.tuning.study_config import read_list_config
-from allocator.tuning.study_folder import locked
 from allocator.tuning.tenslora_plus import BASELINE, Phase, tenslora_plus
 from allocator.tuning.train_list import train_list
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
-from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage
 
 from allocator.adapters.recipe import write_yaml
@@ -16,14 +15,13 @@ from allocator.errors import StorageError, StudyError
 from allocator.training.trained import CONFIG_FILE, require_study
 from allocator.tuning.baseline import FOLDER
 from allocator.tuning.build_space import build_space
+from allocator.tuning.folder_lock import holds_others, locked
 from allocator.tuning.pruning import make_pruner
 from allocator.tuning.samplers import make_sampler
 from allocator.tuning.space import Space
 from allocator.tuning.storage import open_storage, storage_url
 from allocator.tuning.study import SearchStudy
 from allocator.tuning.study_config import StudyConfig, read_study_config
-
-LOCK_FILE = ".lock"
 
 
 @contextlib.contextmanager
@@ -43,7 +41,7 @@ def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Ite
     recorded = folder / CONFIG_FILE
     if recorded.exists():
         config.require_same(read_study_config(recorded))
-    elif folder.exists() and {path.name for path in folder.iterdir()} - {FOLDER, LOCK_FILE}:
+    elif holds_others(folder, own=f"{FOLDER}*"):  # baselines may be trained before
         raise StudyError(f"{folder} is not empty and holds no {CONFIG_FILE}; give another --study")
     storage = _storage_in_new_folder(url, folder)
     with locked(folder):
@@ -111,24 +109,6 @@ def _storage_in_new_folder(url: str, folder: Path) -> BaseStorage:
         if is_new:
             folder.rmdir()
         raise
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep a study's folder, which must be there, to this process.
-
-    Raises:
-        StudyError: If another process has it.
-    """
-    lock = FileLock(folder / LOCK_FILE)
-    try:
-        with lock.acquire(timeout=0):
-            yield
-    except Timeout:
-        raise StudyError(
-            f"study {folder.name!r} is being searched by another process; wait for it, "
-            "or name another study with --study"
-        ) from None
 
 
 def _describe(study: optuna.Study, config: StudyConfig) -> None:

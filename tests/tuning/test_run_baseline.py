@@ -17,7 +17,7 @@ from allocator.options import RunOptions
 from allocator.tuning.prepare import prepare
 from allocator.tuning.run import run_search
 from allocator.tuning.run_baseline import run_baseline
-from allocator.tuning.study_folder import load_study
+from allocator.tuning.study_folder import load_study, open_study
 
 MakeConfig = Callable[..., SearchConfig]
 
@@ -84,12 +84,17 @@ def test_a_baseline_is_measured(run_options: RunOptions) -> None:
         assert f"│ {mode} " in printed
 
 
-def test_a_published_rank_has_a_folder_of_its_own(run_options: RunOptions) -> None:
+def test_a_published_rank_has_a_folder_of_its_own_and_a_search_may_follow(
+    run_options: RunOptions, make_config: MakeConfig
+) -> None:
     baseline(run_options, rank=4, is_capped=False)
     folder = run_options["studies_dir"] / "tiny"
     assert [path.name for path in folder.iterdir() if path.is_dir()] == ["baseline-rank-4-uncapped"]
     saved = load_adapter(folder / "baseline-rank-4-uncapped" / "uniform.safetensors")
     assert set(saved.adapter.ranks.values()) == {4}
+    prepared = prepare(make_config())
+    with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
+        assert study.ask().user_attrs["baseline"]
 
 
 def test_a_baseline_of_another_recipe_is_refused(

@@ -45,7 +45,6 @@ def test_the_published_allocations_have_their_published_sizes() -> None:
     assert all(sum(rank != 8 for rank in ranks.values()) == 1 for ranks in changed)
 
 
-@pytest.mark.slow
 def test_more_seeds_are_added_to_those_that_are_there(run_options: RunOptions) -> None:
     first = sweep(run_options, 1)
     assert first.count(", seed 0: ") == 14
