@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -118,19 +120,26 @@ def summarise(
 
 def print_summary(console: Console, summary: pd.DataFrame, metric: str) -> None:
     """Show a sweep as a table."""
-    table = Table(title=f"{metric}, mean over seeds ± its standard error", title_justify="left")
-    for column in ("phase", "name", "ranks", "parameters", "score", "to the baseline", "loss"):
-        table.add_column(column, justify="left" if column in ("phase", "name") else "right")
-    table.add_column("collapsed", justify="right")
-    for row in summary.itertuples():
-        table.add_row(
-            str(row.phase),
-            str(row.name),
-            str(row.ranks),
-            f"{row.parameters:,}",
-            f"{row.mean:.4f} ± {row.standard_error:.4f}",
-            "" if row.name == BASELINE else f"{row.difference:+.4f} ± {row.difference_error:.4f}",
-            f"{row.loss:.4f}",
-            f"{row.collapsed}/{row.seeds}",
-        )
+    title = f"{metric}, mean over seeds ± its standard error"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for column in ("parameters", "score", "to the baseline", "loss", "collapsed"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for _, rows in summary.groupby("phase", sort=False):
+        for row in rows.to_dict("records"):
+            difference = _with_error(f"{row['difference']:+.4f}", row["difference_error"])
+            table.add_row(
+                row["name"],
+                f"{row['parameters']:,}",
+                _with_error(f"{row['mean']:.4f}", row["standard_error"]),
+                "" if row["name"] == BASELINE else difference,
+                f"{row['loss']:.4f}",
+                f"{row['collapsed']}/{row['seeds']}",
+            )
+        table.add_section()
     console.print(table, highlight=False)
+
+
+def _with_error(value: str, error: float) -> str:
+    """Add a standard error, which one seed does not have."""
+    return value if math.isnan(error) else f"{value} ± {error:.4f}"

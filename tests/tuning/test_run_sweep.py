@@ -22,7 +22,7 @@ def sweep(options: RunOptions, seeds: int) -> str:
     options = {**options, "slots": 8, "training": TrainingConfig(epochs=1)}
     config = SweepConfig(sweep="tenslora-plus", seeds=seeds, learning_rate=1e-3, **options)
     printed = StringIO()
-    assert run_sweep(config, Console(file=printed, width=200)) is not None
+    assert run_sweep(config, Console(file=printed, width=80)) is not None
     return printed.getvalue()
 
 
@@ -48,11 +48,14 @@ def test_the_published_allocations_have_their_published_sizes() -> None:
 def test_more_seeds_are_added_to_those_that_are_there(run_options: RunOptions) -> None:
     first = sweep(run_options, 1)
     assert first.count(", seed 0: ") == 14
+    assert "nan" not in first  # one seed has no error
     second = sweep(run_options, 2)
     assert second.count(", seed 0: ") == 0
     assert second.count(", seed 1: ") == 14
     table = pd.read_csv(run_options["studies_dir"] / "tiny" / "summary.csv")
     assert (table.seeds == 2).all()
+    assert all(name in second for name in table.name)  # none is cut short on 80 columns
+    assert "…" not in second
 
 
 def test_a_summary_compares_with_the_baseline_of_the_same_seeds() -> None:
