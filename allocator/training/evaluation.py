@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from allocator.training.batches import Split, in_order_of_length
+from allocator.training.calibration import calibrated_loss
 from allocator.training.metrics import Score, majority_score, score
 from allocator.training.pack import Pack
 from allocator.training.slot import Slot, task_loss
@@ -25,6 +26,7 @@ class Evaluation:
     Attributes:
         score: The task's metric.
         loss: Mean loss.
+        calibrated_loss: As `training.calibration` defines it.
         spread: How much answers depend on the input: the standard deviation over examples of a
             logit less the mean of its example's, the largest of all classes; of a real label, that
             of the predictions.
@@ -32,6 +34,7 @@ class Evaluation:
 
     score: Score
     loss: float
+    calibrated_loss: float
     spread: float
 
 
@@ -60,7 +63,10 @@ def _evaluate(pack: Pack, slots: Sequence[Slot], split: Split, metric: str) -> l
         stacked_SBC = torch.stack(logits)
         centered.append(stacked_SBC if is_regression else stacked_SBC - stacked_SBC.mean(2, True))
         order += indices
-    spreads = torch.cat(centered, dim=1).std(dim=1, correction=0).amax(dim=1).tolist()
+    outputs_SNC = torch.cat(centered, dim=1)
+    spreads = outputs_SNC.std(dim=1, correction=0).amax(dim=1).tolist()
+    labels = split.labels.numpy()[order]
+    calibrated = [calibrated_loss(z, labels) for z in outputs_SNC.double().cpu().numpy()]
     mean_losses = (torch.stack(losses).sum(0) / len(split)).tolist()  # host-device sync
     predictions = np.zeros((len(slots), len(split)))
     predictions[:, order] = torch.cat(answers, dim=1).cpu().numpy()
@@ -68,9 +74,12 @@ def _evaluate(pack: Pack, slots: Sequence[Slot], split: Split, metric: str) -> l
         Evaluation(
             score=score(metric, predicted, split.labels.tolist()),
             loss=loss,
+            calibrated_loss=best_loss,
             spread=spread,
         )
-        for predicted, loss, spread in zip(predictions, mean_losses, spreads, strict=True)
+        for predicted, loss, best_loss, spread in zip(
+            predictions, mean_losses, calibrated, spreads, strict=True
+        )
     ]
 
 
@@ -80,9 +89,11 @@ def evaluate_majority(train: Split, split: Split, metric: str) -> Evaluation:
     It answers the majority class, or the mean score; its loss is that of the class shares, or of
     the mean.
     """
+    loss = _prior_loss(train, split)
     return Evaluation(
         score=majority_score(metric, train.labels.tolist(), split.labels.tolist()),
-        loss=_prior_loss(train, split),
+        loss=loss,
+        calibrated_loss=loss,
         spread=0.0,
     )
 

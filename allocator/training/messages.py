@@ -43,6 +43,7 @@ class Report:
             scored as the majority-class predictor; one is `stopped` by orders.
         score: At the last boundary.
         loss: At the last boundary, on the scoring split.
+        calibrated_loss: The same with confidence put right first.
         parts: The metric's components at the last boundary.
         best_score: Of all boundaries; for information, never for selection.
         step: Boundaries reached.
@@ -57,6 +58,7 @@ class Report:
     ending: Ending | None
     score: float
     loss: float
+    calibrated_loss: float
     parts: Mapping[str, float]
     best_score: float
     step: int

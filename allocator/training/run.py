@@ -48,6 +48,7 @@ class Run:
             ending=self.ending,
             score=last.score.value,
             loss=last.loss,
+            calibrated_loss=last.calibrated_loss,
             parts=last.score.parts,
             best_score=max(found.score.value for found in [*self._history, last]),
             step=len(self._history),

@@ -16,7 +16,7 @@ from allocator.training.messages import Ending, Report
 Table = Literal["gradients", "spectra", "modes", "truncation", "training"]
 
 _COLUMNS = (
-    *("step", "train_loss", "loss", "score", "ending"),
+    *("step", "train_loss", "loss", "calibrated_loss", "score", "ending"),
     *("num_parameters", "head_parameters", "seconds"),
 )
 
@@ -107,13 +107,13 @@ def tables(reports: Sequence[Report]) -> Mapping[Table, pd.DataFrame]:
     """Tabulate the boundaries of one training.
 
     Returns:
-        `training`: a row a boundary, columns `step`, `train_loss` (mean since the start), `loss`
-        and `score` (on the scoring split), `ending` (empty before the last), `num_parameters`,
-        `head_parameters`, `seconds`, and the metric's components by name. Of a measured one also
-        `gradients`: a row a boundary and part, columns `step`, `part`, `mean`, `max` (norms over
-        the steps since the boundary before); `spectra` and `modes`: those of `spectra_table` and
-        `metrics_table`, with `step` in front; `truncation`: columns `mode`, `rank`, `loss`, on the
-        scoring split with one mode of the trained adapter cut to a rank.
+        `training`: a row a boundary, columns `step`, `train_loss` (mean since the start), `loss`,
+        `calibrated_loss` and `score` (on the scoring split), `ending` (empty before the last),
+        `num_parameters`, `head_parameters`, `seconds`, and the metric's components by name. Of a
+        measured one also `gradients`: a row a boundary and part, columns `step`, `part`, `mean`,
+        `max` (norms over the steps since the boundary before); `spectra` and `modes`: those of
+        `spectra_table` and `metrics_table`, with `step` in front; `truncation`: columns `mode`,
+        `rank`, `loss`, on the scoring split with one mode of the trained adapter cut to a rank.
     """
     rows = [{**{c: getattr(report, c) for c in _COLUMNS}, **report.parts} for report in reports]
     training = pd.DataFrame(rows).fillna({"ending": ""})

@@ -121,7 +121,9 @@ def summarise(
 def print_summary(console: Console, summary: pd.DataFrame, metric: str) -> None:
     """Show a sweep as a table."""
     title = f"{metric}, mean over seeds ± its standard error"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False
+    )
     table.add_column("", no_wrap=True)
     for column in ("parameters", "score", "to the baseline", "loss", "collapsed"):
         table.add_column(column, justify="right", no_wrap=True)

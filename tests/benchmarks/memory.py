@@ -25,6 +25,7 @@ from allocator.training.data_sources import load_task
 from allocator.training.loop import Splits, train
 from allocator.training.messages import Boundary, Job, Orders
 from allocator.training.models import locate_model
+from allocator.training.precision import choose_precision
 from allocator.training.throughput import peak_memory_gib
 
 TARGETS = ("query", "key", "value")
@@ -35,7 +36,8 @@ def run(model_name: str, slots: int, trials: int) -> None:
     """Train so many trials of one short epoch, and print memory as they end."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = locate_model(model_name, model_cache())
-    backbone = load_backbone(model, TARGETS, num_labels=2, precision="bfloat16", device=device)
+    precision = choose_precision(device, 384)
+    backbone = load_backbone(model, TARGETS, num_labels=2, precision=precision, device=device)
     data = load_task("cola", source="bundled", data_dir=None)
     tokenizer = load_tokenizer(model)
     train_split = tokenize(data.train.select(range(SENTENCES)), tokenizer, max_length=128)
@@ -62,7 +64,7 @@ def run(model_name: str, slots: int, trials: int) -> None:
         if boundary.reports and (ended % (5 * slots) == 0 or ended == trials):
             now = psutil.Process().memory_info().rss / 2**30
             print(
-                f"{slots} slots, {ended} trials: now {now:.2f} GiB, "
+                f"{precision}, {slots} slots, {ended} trials: now {now:.2f} GiB, "
                 f"peak {peak_memory_gib(device):.2f} GiB",
                 flush=True,
             )

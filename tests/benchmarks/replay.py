@@ -24,6 +24,7 @@ from allocator.allocation.factorizations import Flags
 from allocator.tuning.domain import Domain, Points
 from allocator.tuning.feasible_sampler import FeasibleSampler, ask
 from allocator.tuning.priors import Prior
+from allocator.tuning.proposals import PROPOSALS
 from allocator.tuning.pruning import LOSSES, PROTECTED
 from allocator.tuning.samplers import FeasibleGPSampler
 from allocator.tuning.selection import expectations
@@ -32,7 +33,6 @@ from allocator.tuning.surrogate import Encoder
 
 Floats = npt.NDArray[np.float64]
 PACK = 4  # trials that train together
-PROPOSALS = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,14 +65,14 @@ class Table:
         return next(i for i, p in enumerate(self.params) if all(params[n] == p[n] for n in p))
 
 
-def read_table(folder: Path, space: Space) -> Table:
-    """Read what `trained_table.py` wrote; points that some seed lacks are left out."""
+def read_table(folder: Path, space: Space, loss: str = "calibrated_loss") -> Table:
+    """Read a loss that `trained_table.py` wrote; points that some seed lacks are left out."""
     kinds = dict.fromkeys(space.rank_columns, int)
-    points = pd.read_csv(folder / "points.csv").astype(kinds)
+    points = pd.read_csv(folder / "points.csv", float_precision="round_trip").astype(kinds)
     curves = pd.concat(
         [pd.read_csv(path).assign(seed=path.name) for path in sorted(folder.glob("curves-*.csv*"))]
     )
-    wide = curves.pivot_table(index="point", columns=["seed", "step"], values="loss").sort_index()
+    wide = curves.pivot_table(index="point", columns=["seed", "step"], values=loss).sort_index()
     wide = wide.T.groupby("seed").ffill().T.dropna()
     seeds = wide.columns.get_level_values("seed").nunique()
     losses = wide.to_numpy().reshape(len(wide), seeds, -1)
@@ -216,9 +216,10 @@ def _ask(study: Study, table: Table) -> Trial:
 def _propose(study: Study, table: Table, prior: Prior) -> None:
     domain, points = Domain(table.space), table.points
     used = domain.points([t.params for t in study.trials])
-    new = points[domain.is_new(points, used)]
-    for at in np.argsort(-prior.log_density(new), kind="stable")[:PROPOSALS]:
-        study.enqueue_trial(domain.params(new[at]))
+    proposed = prior.points
+    new = domain.is_new(proposed, used) & ~domain.is_new(proposed, points)  # the table has them
+    for point in proposed[new][:PROPOSALS]:
+        study.enqueue_trial(domain.params(point))
     if isinstance(study.sampler, FeasibleGPSampler):
         study.sampler.prior = prior
 

@@ -41,10 +41,12 @@ from allocator.training.batches import Batch, TokenizedSplit, epoch_order, token
 from allocator.training.data_sources import load_task
 from allocator.training.models import ModelSource, locate_model
 from allocator.training.pack import Pack
+from allocator.training.precision import choose_precision
 from allocator.training.slot import Slot
 from allocator.training.tasks import Examples
 
 BATCH, WARM_UP = 32, 5
+WIDTH = 384  # of the product by which the precision of frozen weights is chosen
 TARGETS = ("query", "key", "value")
 Runner = Callable[[], float]
 Runners = dict[str, Runner]
@@ -227,17 +229,19 @@ def wait() -> None:
 def alternatives(model: ModelSource, examples: Examples, arguments: argparse.Namespace) -> Runners:
     """Build everything that is timed, by name."""
     steps: int = arguments.steps
-    ours = Ours(model, examples, "bfloat16")
+    precision = arguments.precision or choose_precision(DEVICE, WIDTH)
+    ours = Ours(model, examples, precision)
     most = max(arguments.slots)
     runners: Runners = {
         "a: Trainer + PEFT, float32": trainer(model, examples, steps, bf16=False),
         "a: Trainer + PEFT, bf16": trainer(model, examples, steps, bf16=True),
         "b: loop over PEFT, float32": plain_loop(model, examples, bf16=False),
         "b: loop over PEFT, bf16": plain_loop(model, examples, bf16=True),
-        "c: one trial, float32": Ours(model, examples, "float32").pack(1),
     }
+    if precision != "float32":
+        runners["c: 1 slots, float32"] = Ours(model, examples, "float32").pack(1)
     for slots in arguments.slots:
-        runners[f"c: {slots} slots, bf16"] = ours.pack(slots)
+        runners[f"c: {slots} slots, {precision}"] = ours.pack(slots)
     for slots in arguments.slots:
         if slots in (1, 8, most):
             runners[f"d: frozen backbone, {slots} x 32"] = ours.frozen(slots)
@@ -267,6 +271,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 2, 4, 8, 16])
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), help="of ours; default: the faster one"
+    )
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     model = locate_model(arguments.model, model_cache())
@@ -283,7 +290,12 @@ def main() -> None:
     medians = {name: statistics.median(values) for name, values in rates.items()}
     print_table(medians)
     if arguments.json:
-        report = {"data": data.source, "rates": rates, "medians": medians}
+        report = {
+            "data": data.source,
+            "threads": torch.get_num_threads(),
+            "rates": rates,
+            "medians": medians,
+        }
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
 
 

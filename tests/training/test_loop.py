@@ -111,7 +111,12 @@ def scripted(
 ) -> None:
     """Let evaluations find these losses, and whether all inputs get the same answer."""
     found = iter(
-        Evaluation(score=Score(value=0.1, parts={}), loss=loss, spread=0.002 if same else 0.05)
+        Evaluation(
+            score=Score(value=0.1, parts={}),
+            loss=loss,
+            calibrated_loss=loss,
+            spread=0.002 if same else 0.05,
+        )
         for loss, same in zip(losses, blind, strict=True)
     )
     monkeypatch.setattr(loop, "evaluate_pack", lambda *_: [next(found)])

@@ -31,6 +31,7 @@ def report(number: int, score: float, ending: Ending = "completed") -> Report:
         ending=ending,
         score=score,
         loss=1 - score,
+        calibrated_loss=1 - score,
         parts={},
         best_score=score,
         step=2,

@@ -12,7 +12,7 @@ from rich.console import Console
 from allocator.allocation import BackboneShape
 from allocator.config import SweepConfig, TrainingConfig
 from allocator.options import RunOptions
-from allocator.tuning.run_sweep import run_sweep, summarise
+from allocator.tuning.run_sweep import print_summary, run_sweep, summarise
 from allocator.tuning.tenslora_plus import tenslora_plus
 
 ROBERTA_BASE = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
@@ -54,8 +54,26 @@ def test_more_seeds_are_added_to_those_that_are_there(run_options: RunOptions) -
     assert second.count(", seed 1: ") == 14
     table = pd.read_csv(run_options["studies_dir"] / "tiny" / "summary.csv")
     assert (table.seeds == 2).all()
-    assert all(name in second for name in table.name)  # none is cut short on 80 columns
-    assert "…" not in second
+    assert all(name in second for name in table.name)
+
+
+def test_the_widest_rows_fit_on_80_columns() -> None:
+    row: dict[str, object] = {
+        "phase": "rank",
+        "name": "head_dim-16",
+        "parameters": 442_368,
+        "mean": -0.1105,
+        "standard_error": 0.1105,
+        "difference": -0.1096,
+        "difference_error": 0.1114,
+        "loss": 0.6549,
+        "collapsed": 10,
+        "seeds": 12,
+    }
+    printed = StringIO()
+    print_summary(Console(file=printed, width=80), pd.DataFrame([row]), "matthews_correlation")
+    assert "…" not in printed.getvalue()
+    assert "442,368  -0.1105 ± 0.1105  -0.1096 ± 0.1114  0.6549      10/12" in printed.getvalue()
 
 
 def test_a_summary_compares_with_the_baseline_of_the_same_seeds() -> None:

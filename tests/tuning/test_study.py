@@ -28,6 +28,7 @@ def report(
         ending=ending,
         score=score,
         loss=1 - score,
+        calibrated_loss=1 - score,
         parts={"matthews_correlation": score},
         best_score=score,
         step=step,

@@ -36,6 +36,7 @@ def tell(study: SearchStudy, score: float) -> int:
             ending="completed",
             score=score,
             loss=1 - score,
+            calibrated_loss=1 - score,
             parts={},
             best_score=score,
             step=study.final_step,
