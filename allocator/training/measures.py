@@ -19,7 +19,7 @@ class TruncatedLoss:
     Attributes:
         mode: The mode.
         rank: What it was cut to; at the mode's own rank nothing was.
-        loss: Mean loss.
+        loss: The calibrated loss.
     """
 
     mode: str

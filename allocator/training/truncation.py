@@ -17,6 +17,8 @@ def truncation_losses(pack: Pack, slot: Slot, split: Split, metric: str) -> list
     """Score a trained slot with every mode cut down to several ranks, each mode alone.
 
     The cut copies are evaluated as a pack of their own; the given pack's slots stay as they are.
+    A cut makes answers less sure, which alone may lower the loss of a network that is too sure of
+    them; calibrated losses show what the cut really takes away.
 
     Args:
         pack: Where the slot was trained.
@@ -35,6 +37,6 @@ def truncation_losses(pack: Pack, slot: Slot, split: Split, metric: str) -> list
         trial.slots.append(view)
     found = evaluate_pack(trial, split, metric)
     return [
-        TruncatedLoss(mode, rank, evaluation.loss)
+        TruncatedLoss(mode, rank, evaluation.calibrated_loss)
         for (mode, rank), evaluation in zip(cuts, found, strict=True)
     ]

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from allocator.errors import StudyError, unknown
 
 LOSSES = "losses"
-"""User attribute of a trial: its loss on the scoring split at every boundary so far."""
+"""User attribute of a trial: its calibrated loss at every boundary so far."""
 
 PROTECTED = "protected"
 """User attribute of a trial that is never stopped, such as the baseline."""
@@ -21,7 +21,9 @@ PROTECTED = "protected"
 class LossPruner(BasePruner):
     """Compares a trial's last loss with the losses of other trials at the same boundary.
 
-    The loss decides, not the score that trials report: it is the smoother of the two.
+    The calibrated loss on the scoring split decides: it is smoother than the score that trials
+    report, and does not rise, as the plain loss does, in trials that learn on while they grow too
+    sure of their answers.
 
     Args:
         first_step: Boundaries before this one stop nothing: the warm-up has not ended there.

@@ -96,7 +96,7 @@ class SearchStudy:
         """Note a running trial's score and loss at a boundary."""
         trial = self._running[report.trial]
         trial.report(report.score, report.step)
-        trial.set_user_attr(LOSSES, [*trial.user_attrs.get(LOSSES, []), report.loss])
+        trial.set_user_attr(LOSSES, [*trial.user_attrs.get(LOSSES, []), report.calibrated_loss])
         if report.measures is not None:
             self._baseline.note(report)
 
@@ -110,6 +110,7 @@ class SearchStudy:
         for name, value in {
             "ending": report.ending,
             "loss": report.loss,
+            "calibrated_loss": report.calibrated_loss,
             "best_score": report.best_score,
             "train_loss": report.train_loss,
             "head_parameters": report.head_parameters,

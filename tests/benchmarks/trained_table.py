@@ -48,8 +48,8 @@ MODEL, BUDGET = "minilm", 40_000
 COLUMNS = ("point", "step", "loss", "calibrated_loss", "score", "ending")
 LAMBDAS = (1.0, 4.0, 8.0, 16.0)  # of the baseline
 LONGEST = 12  # tokens of a sentence: short ones train faster, and have labels like the others
-TRAIN, HELD_OUT = 5_120, 900  # sentences
-RECIPE = TrainingConfig(epochs=1, batch_size=16, boundaries_per_epoch=4)  # 320 steps
+TRAIN, HELD_OUT = 4_096, 768  # sentences
+RECIPE = TrainingConfig(epochs=1, batch_size=16, boundaries_per_epoch=4)  # 256 steps
 
 
 def points(space: Space, baseline: Baseline, n: int) -> list[Params]:
@@ -172,17 +172,22 @@ def measure_baseline(backbone: Backbone, splits: Splits, job: Job, records: Reco
         on_boundary=Feeder([dataclasses.replace(job, is_measured=True)], keeper),
         on_completed=lambda *_: None,
     )
-    records.add(UNIFORM, RECIPE.seed, keeper.reports)
+    records.add(UNIFORM, RECIPE.seed, keeper.trainings[0])
 
 
 class Keeper:
-    """Keeps the boundaries of one training."""
+    """Keeps the boundaries of trainings.
 
-    reports: Sequence[Report] = ()
+    Attributes:
+        trainings: Those of each that has ended.
+    """
+
+    def __init__(self) -> None:
+        self.trainings: list[Sequence[Report]] = []
 
     def add(self, reports: Sequence[Report]) -> None:
-        """Take them."""
-        self.reports = reports
+        """Take those of one."""
+        self.trainings.append(reports)
 
 
 class Feeder:

@@ -1,0 +1,134 @@
+"""What one order of the data for all epochs costs, against a new order every epoch.
+
+A study gives all epochs one order, so that a trial may start wherever an epoch does. The same
+allocations are trained with the same seeds in both ways, on the part of CoLA that
+`trained_table.py` uses, and what they reach is compared pair by pair:
+
+    python tests/benchmarks/data_order.py --data-dir FOLDER --seeds 0 1 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+import torch
+from trained_table import Feeder, Keeper, fixed_part
+
+from allocator.adapters import AdapterSpec
+from allocator.allocation import AdapterShape, Allocation
+from allocator.command import model_cache
+from allocator.config import AdapterConfig, TrainingConfig
+from allocator.training import loop
+from allocator.training.backbone import Backbone, load_backbone, load_tokenizer
+from allocator.training.batches import Split, epoch_order, tokenize
+from allocator.training.data_sources import load_task
+from allocator.training.messages import Job, Report
+from allocator.training.models import locate_model
+from allocator.training.precision import choose_precision
+
+TARGETS = ("query", "key", "value")
+RECIPE = TrainingConfig(epochs=3, batch_size=16)
+RATES = ((1e-3, 1.0), (1e-3, 2.0), (1e-3, 4.0), (2e-3, 1.0), (5e-4, 4.0))  # with lambda
+
+
+def jobs(backbone: Backbone) -> list[Job]:
+    """List what is trained: a Tucker adapter at several rates, and LoRA at some of them."""
+    tucker = AdapterShape(
+        construction="att_qkv_depth", factorization="tucker", backbone=backbone.sites.shape
+    )
+    lora = AdapterShape(
+        construction="matrix", factorization="matrix", backbone=backbone.sites.shape
+    )
+    uniform = dict(zip(tucker.rank_names, (12, 12, 12, 3, 6), strict=True))
+    chosen = [(tucker, uniform, *rates) for rates in RATES]
+    chosen += [(lora, dict.fromkeys(lora.rank_names, 2), *rates) for rates in RATES[:3]]
+    return [
+        Job(
+            trial=number,
+            spec=AdapterSpec(shape=shape, config=AdapterConfig()),
+            allocation=Allocation(ranks=ranks, learning_rate=rate, core_lr_multiplier=multiplier),
+            save_to=Path(),
+        )
+        for number, (shape, ranks, rate, multiplier) in enumerate(chosen)
+    ]
+
+
+def new_order_every_epoch(split: Split, batch_size: int, *, seed: int) -> list[list[int]]:
+    """Chain the orders of all epochs to one long epoch."""
+    seeds = [seed + 1000 * epoch for epoch in range(RECIPE.epochs)]
+    return [batch for s in seeds for batch in epoch_order(split, batch_size, seed=s)]
+
+
+def ends(backbone: Backbone, splits: loop.Splits, seed: int, *, is_one_order: bool) -> list[Report]:
+    """Train all jobs together and give their last reports."""
+    config = dataclasses.replace(RECIPE, seed=seed)
+    if not is_one_order:
+        config = dataclasses.replace(config, epochs=1, boundaries_per_epoch=RECIPE.epochs)
+    keeper = Keeper()
+    listed = jobs(backbone)
+    with patch.object(loop, "epoch_order", epoch_order if is_one_order else new_order_every_epoch):
+        loop.train(
+            backbone,
+            splits,
+            config,
+            slots=len(listed),
+            on_boundary=Feeder(listed, keeper),
+            on_completed=lambda *_: None,
+        )
+    return [reports[-1] for reports in keeper.trainings]
+
+
+def compare(found: pd.DataFrame) -> None:
+    """Print the mean of both ways, and of their difference with its standard error."""
+    for column in ("score", "calibrated_loss"):
+        pairs = found.pivot(index=["seed", "trial"], columns="order", values=column)
+        change = pairs["one"] - pairs["new"]
+        spread = pairs["new"].groupby("trial").std().mean()
+        print(
+            f"{column}: one order {pairs['one'].mean():.4f}, new orders {pairs['new'].mean():.4f}, "
+            f"difference {change.mean():+.4f} ± {change.sem():.4f} ({len(change)} pairs); "
+            f"between seeds {spread:.4f}"
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train in both ways and print what they reach."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--csv", type=Path)
+    arguments = parser.parse_args(argv)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    data = load_task("cola", source="dir", data_dir=arguments.data_dir)
+    model = locate_model("minilm", model_cache())
+    backbone = load_backbone(
+        model, TARGETS, num_labels=2, precision=choose_precision(device, 384), device=device
+    )
+    tokenizer = load_tokenizer(model)
+    train_part, held_out = (
+        tokenize(data.train.select(part), tokenizer, max_length=RECIPE.max_length)
+        for part in fixed_part(data, tokenizer)
+    )
+    splits = loop.Splits(train=train_part, scoring=held_out, metric=data.task.metric)
+    rows = []
+    for seed in arguments.seeds:
+        for order in ("one", "new"):
+            for report in ends(backbone, splits, seed, is_one_order=order == "one"):
+                kept = {"score": report.score, "calibrated_loss": report.calibrated_loss}
+                rows.append({"seed": seed, "order": order, "trial": report.trial, **kept})
+            scores = [row["score"] for row in rows[-len(jobs(backbone)) :]]
+            print(f"seed {seed}, {order}: mean score {np.mean(scores):.4f}", flush=True)
+    found = pd.DataFrame(rows)
+    compare(found)
+    if arguments.csv:
+        found.to_csv(arguments.csv, index=False)
+
+
+if __name__ == "__main__":
+    main()
