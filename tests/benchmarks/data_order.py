@@ -33,7 +33,7 @@ from allocator.training.models import locate_model
 from allocator.training.precision import choose_precision
 
 TARGETS = ("query", "key", "value")
-RECIPE = TrainingConfig(epochs=3, batch_size=16)
+RECIPE = TrainingConfig(epochs=3, batch_size=32)
 RATES = ((1e-3, 1.0), (1e-3, 2.0), (1e-3, 4.0), (2e-3, 1.0), (5e-4, 4.0))  # with lambda
 
 

@@ -18,7 +18,7 @@ import torch
 from allocator.adapters import AdapterSpec
 from allocator.allocation import AdapterShape, Allocation
 from allocator.command import model_cache
-from allocator.config import AdapterConfig, TrainingConfig
+from allocator.config import AdapterConfig, Precision, TrainingConfig
 from allocator.training.backbone import load_backbone, load_tokenizer
 from allocator.training.batches import tokenize
 from allocator.training.data_sources import load_task
@@ -29,14 +29,14 @@ from allocator.training.precision import choose_precision
 from allocator.training.throughput import peak_memory_gib
 
 TARGETS = ("query", "key", "value")
-SENTENCES = 512
+SENTENCES = 128
 
 
-def run(model_name: str, slots: int, trials: int) -> None:
+def run(model_name: str, slots: int, trials: int, precision: Precision | None) -> None:
     """Train so many trials of one short epoch, and print memory as they end."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = locate_model(model_name, model_cache())
-    precision = choose_precision(device, 384)
+    precision = precision or choose_precision(device, 384)
     backbone = load_backbone(model, TARGETS, num_labels=2, precision=precision, device=device)
     data = load_task("cola", source="bundled", data_dir=None)
     tokenizer = load_tokenizer(model)
@@ -88,13 +88,18 @@ def main() -> None:
     parser.add_argument("--model", default="minilm")
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 8, 16])
     parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), help="default: the faster one"
+    )
     arguments = parser.parse_args()
     if len(arguments.slots) == 1:
-        run(arguments.model, arguments.slots[0], arguments.trials)
+        run(arguments.model, arguments.slots[0], arguments.trials, arguments.precision)
         return
     for slots in arguments.slots:
         command = [sys.executable, __file__, "--model", arguments.model, "--slots", str(slots)]
-        subprocess.run([*command, "--trials", str(arguments.trials)], check=True)
+        command += ["--trials", str(arguments.trials)]
+        command += ["--precision", arguments.precision] if arguments.precision else []
+        subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":
