@@ -85,8 +85,8 @@ def summarise(
     Returns:
         One row an allocation that has ended with any seed: columns `phase`, `name`, `ranks`,
         `core_lr_multiplier`, `parameters`, `mean` and `standard_error` of the score, `difference`
-        to the baseline of the same seeds and its `difference_error`, `loss`, `collapsed` (trainings
-        that ended so, or diverged), `seeds`.
+        to the baseline of the same seeds and its `difference_error`, `calibrated_loss`, `collapsed`
+        (trainings that ended so, or diverged), `seeds`.
     """
     training = training[training.seed.isin(list(seeds))]
     last = training.sort_values("step").groupby(["name", "seed"]).last()
@@ -110,7 +110,7 @@ def summarise(
                 "standard_error": mine.sem(),
                 "difference": paired.mean(),
                 "difference_error": paired.sem(),
-                "loss": ended.loss.mean(),
+                "calibrated_loss": ended.calibrated_loss.mean(),
                 "collapsed": int(ended.ending.isin(["collapsed", "diverged"]).sum()),
                 "seeds": len(mine),
             }
@@ -120,7 +120,7 @@ def summarise(
 
 def print_summary(console: Console, summary: pd.DataFrame, metric: str) -> None:
     """Show a sweep as a table."""
-    title = f"{metric}, mean over seeds ± its standard error"
+    title = f"{metric}, mean over seeds ± its standard error; calibrated loss"
     table = Table(
         title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False
     )
@@ -135,7 +135,7 @@ def print_summary(console: Console, summary: pd.DataFrame, metric: str) -> None:
                 f"{row['parameters']:,}",
                 _with_error(f"{row['mean']:.4f}", row["standard_error"]),
                 "" if row["name"] == BASELINE else difference,
-                f"{row['loss']:.4f}",
+                f"{row['calibrated_loss']:.4f}",
                 f"{row['collapsed']}/{row['seeds']}",
             )
         table.add_section()

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/prior_regret.py --seeds 20
 
-The table is `trained/`, made by `trained_table.py`. Losses are held-out losses x 1e-3.
+The table is `trained/`, made by `trained_table.py`. Regrets are of calibrated losses x 1e-3.
 """
 
 from __future__ import annotations
@@ -67,21 +67,21 @@ class Setting:
     prior: Prior | None = None
 
 
-def priors(table: Table) -> Mapping[str, Prior | None]:
+def priors(table: Table, folder: Path) -> Mapping[str, Prior | None]:
     """Make every prior from the table's baseline, and one from its worst points."""
     base = baseline_params(table.space)
-    baseline = read_baseline(HERE / "baseline", table.space.ranks(base))
+    baseline = read_baseline(folder / "baseline", table.space.ranks(base))
     found = {name: make_prior(name, table.space, base, baseline=baseline) for name in PRIORS}
     worst = np.argsort(-table.truth, kind="stable")[:WORST]
     proposals = tuple(table.params[i] for i in worst)
     return {**found, "adversarial": Prior(name="worst", space=table.space, proposals=proposals)}
 
 
-def settings(table: Table, default: str) -> list[Setting]:
+def settings(table: Table, folder: Path, default: str) -> list[Setting]:
     """List what is compared: priors, pruners with the default prior, samplers without one."""
     boundaries = table.losses.shape[2]
     halving = make_pruner("halving", warmup=0.1, final_step=boundaries)
-    of = priors(table)
+    of = priors(table, folder)
     pruners: dict[str, BasePruner] = {"none": NopPruner()}
     for first in range(1, boundaries):
         pruners[f"median from {first}"] = MedianPruner(first_step=first)
@@ -164,7 +164,7 @@ def main(argv: Sequence[str]) -> None:
     print(f"{len(table.params)} points, {table.losses.shape[1]} seeds")
     found: dict[str, dict[str, list[list[Progress]]]] = {}
     with threadpool_limits(limits=1):
-        for setting in settings(table, arguments.prior):
+        for setting in settings(table, arguments.table, arguments.prior):
             if arguments.groups and setting.group.split(",")[0] not in arguments.groups:
                 continue
             searches = [

@@ -1,6 +1,6 @@
 """Searches replayed on a table of trained allocations, which are all that there is to choose from.
 
-A replayed trial reports the held-out losses that its point had with one of the table's seeds,
+A replayed trial reports the calibrated losses that its point had with one of the table's seeds,
 boundary by boundary, so noise is real and costs nothing. Regret is the mean loss over seeds of the
 point that would be chosen, less that of the table's best.
 """

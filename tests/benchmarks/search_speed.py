@@ -126,16 +126,17 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=32)
     parser.add_argument("--peer-trials", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--peer-precision", choices=("float32", "bf16"), default="bf16")
+    parser.add_argument(
+        "--peer-precision", choices=("float32", "bfloat16"), help="default: the faster one"
+    )
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     argv = ["--budget", "40000", "--task", "cola", "--epochs", str(arguments.epochs)]
     argv += ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else []
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare(to_config(build_parser().parse_args([*argv, "--studies-dir", folder])))
-        peer, peer_best = search_peer(
-            prepared, arguments.peer_trials, bf16=arguments.peer_precision == "bf16"
-        )
+        precision = arguments.peer_precision or prepared.worker.precision
+        peer, peer_best = search_peer(prepared, arguments.peer_trials, bf16=precision == "bfloat16")
         print(
             f"peer: {arguments.peer_trials} trials {peer:.0f} s, best {peer_best:.4f}", flush=True
         )

@@ -12,6 +12,7 @@ from allocator.config import TrainingConfig
 from allocator.training import evaluation
 from allocator.training.backbone import Backbone, load_backbone
 from allocator.training.batches import Split, TokenizedSplit
+from allocator.training.calibration import calibrated_loss
 from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_pack
 from allocator.training.loop import Splits
 from allocator.training.models import ModelSource
@@ -71,6 +72,9 @@ def test_score_and_loss_are_those_of_the_examples_one_by_one(
     log_shares = logits.double().log_softmax(dim=1)
     loss = -log_shares[range(len(split)), split.labels].mean().item()
     assert found.loss == pytest.approx(loss, rel=1e-5)
+    best = calibrated_loss(logits.double().numpy(), split.labels.numpy())
+    assert found.calibrated_loss == pytest.approx(best, rel=1e-5)
+    assert found.calibrated_loss < found.loss
     margins = (logits[:, 1] - logits[:, 0]).double().numpy()
     assert found.spread == pytest.approx(margins.std() / 2, rel=1e-4)
 
@@ -116,6 +120,8 @@ def test_scores_are_compared_as_they_are_predicted(
     expected = np.corrcoef(predicted, targets.numpy())[0, 1]
     assert found.score.parts["pearson"] == pytest.approx(expected, abs=1e-5)
     assert found.loss == pytest.approx(np.mean((predicted - targets.numpy()) ** 2), rel=1e-5)
+    best = calibrated_loss(predicted[:, None], targets.numpy())
+    assert found.calibrated_loss == pytest.approx(best, rel=1e-5)
 
 
 def test_the_majority_predictor_has_the_loss_of_trains_class_shares() -> None:
@@ -152,3 +158,4 @@ def test_trials_are_scored_together_as_each_is_alone(
     assert [f.loss for f in found[:2]] == pytest.approx([a.loss for a in alone[:2]], rel=1e-5)
     assert found[0].loss != found[1].loss
     assert not math.isfinite(found[2].loss)
+    assert found[2].calibrated_loss == math.inf

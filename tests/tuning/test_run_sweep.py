@@ -66,7 +66,7 @@ def test_the_widest_rows_fit_on_80_columns() -> None:
         "standard_error": 0.1105,
         "difference": -0.1096,
         "difference_error": 0.1114,
-        "loss": 0.6549,
+        "calibrated_loss": 0.6549,
         "collapsed": 10,
         "seeds": 12,
     }
@@ -81,8 +81,8 @@ def test_a_summary_compares_with_the_baseline_of_the_same_seeds() -> None:
     scores = {"tucker-8": [0.1, 0.3, 0.2], "cp-8": [0.2, 0.5, 0.2]}
     training = pd.DataFrame(
         [
-            {"name": name, "seed": seed, "step": step, "score": score * step / 2, "loss": 0.5}
-            | {"ending": "collapsed" if step == 2 and score == 0.1 else ""}
+            {"name": name, "seed": seed, "step": step, "score": score * step / 2}
+            | {"calibrated_loss": 0.5, "ending": "collapsed" if step == 2 and score == 0.1 else ""}
             for name, values in scores.items()
             for seed, score in enumerate(values)
             for step in (1, 2)
@@ -100,7 +100,8 @@ def test_a_summary_compares_with_the_baseline_of_the_same_seeds() -> None:
 
 def test_a_baseline_that_was_given_up_leaves_the_others_without_a_difference() -> None:
     phases = list(tenslora_plus(ROBERTA_BASE, 1e-3))[:2]
-    row = {"name": "cp-8", "seed": 0, "step": 1, "score": 0.2, "loss": 0.5, "ending": "completed"}
+    row = {"name": "cp-8", "seed": 0, "step": 1, "score": 0.2, "ending": "completed"}
+    row["calibrated_loss"] = 0.5
     (found,) = summarise(pd.DataFrame([row]), phases, [0]).to_dict("records")
     assert found["mean"] == 0.2
     assert np.isnan(found["difference"])

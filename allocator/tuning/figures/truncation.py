@@ -52,5 +52,5 @@ def truncation(truncation: pd.DataFrame) -> go.Figure:
     )
     most = int(truncation["rank"].max())
     figure.update_xaxes(title_text="rank kept of the mode", dtick=math.ceil(most / 16))
-    figure.update_yaxes(title_text="loss on held-out examples")
+    figure.update_yaxes(title_text="calibrated loss, held out")
     return figure

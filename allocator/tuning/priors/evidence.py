@@ -27,7 +27,7 @@ class Baseline:
             `top1_energy` and more; no rows where there is no core.
         gradients: Gradient norms of the adapter's parts between boundaries, columns `step`,
             `part`, `mean` and more.
-        truncation: Held-out loss with the trained core cut in one mode, nothing trained, columns
+        truncation: Calibrated loss with the trained core cut in one mode, nothing trained, columns
             `mode`, `rank`, `loss`; at the baseline's own rank the loss of the whole adapter.
     """
 

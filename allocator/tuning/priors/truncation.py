@@ -28,7 +28,7 @@ def truncation(feasible: FeasibleSet, baseline: Baseline) -> list[dict[str, int]
 
 
 def predicted_losses(feasible: FeasibleSet, truncation: pd.DataFrame, points: Counts) -> Floats:
-    """Predict held-out losses: that of the baseline, and what each mode's own rank adds to it.
+    """Predict calibrated losses: that of the baseline, and what each mode's own rank adds to it.
 
     Args:
         feasible: The feasible set.
