@@ -42,6 +42,13 @@ class ListedTrials:
         """Allocations that were trained, or given up."""
         return len(self._ended) + len(self.given_up)
 
+    @property
+    def progress(self) -> float:
+        """What was trained, in whole trainings; a running one counts by its boundaries."""
+        training = self.config.training
+        boundaries = training.epochs * training.boundaries_per_epoch
+        return self.num_finished + sum(map(len, self._running.values())) / boundaries
+
     def name(self, number: int) -> str:
         """Give the name of a trial, whose number is its place in the list."""
         return self.names[number]

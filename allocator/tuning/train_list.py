@@ -79,7 +79,7 @@ class ListWatcher:
 
     def __init__(self, console: Console, trials: ListedTrials, seeds: Sequence[int]) -> None:
         self._console, self._trials, self._seeds = console, trials, seeds
-        self._start, self._done = time.monotonic(), trials.num_finished
+        self._start, self._done = time.monotonic(), trials.progress
 
     def ready(self, slots: int) -> None:
         """Print how many trials train together."""
@@ -111,10 +111,8 @@ class ListWatcher:
     def _left(self) -> str:
         """Estimate the time for the seeds that are left, this one's included."""
         trials = self._trials
-        done, total = trials.num_finished - self._done, len(trials.names)
-        if not done:
-            return ""
+        done, total = trials.progress - self._done, len(trials.names)
         later = len(self._seeds) - 1 - list(self._seeds).index(trials.seed)
-        missing = total - trials.num_finished + later * total
+        missing = total - trials.progress + later * total
         seconds = (time.monotonic() - self._start) / done * missing
         return f", about {seconds / 60:.0f} minutes left"

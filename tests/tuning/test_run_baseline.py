@@ -50,7 +50,7 @@ def test_a_search_takes_the_baseline_that_was_trained_before_it(
         assert first.user_attrs["ending"] == "completed"
         training = study.baseline.table("training")
         assert list(first.intermediate_values.values()) == pytest.approx(training.score.tolist())
-        assert first.user_attrs["losses"] == pytest.approx(training.loss.tolist())
+        assert first.user_attrs["losses"] == pytest.approx(training.calibrated_loss.tolist())
         seconds = training.seconds.iloc[-1]
         assert first.user_attrs["seconds"] == pytest.approx(seconds, abs=0.01)  # not again
         adapter = load_adapter(study.adapter_path(0)).adapter

@@ -7,8 +7,12 @@ from collections.abc import Mapping, Sequence
 from allocator.tuning.domain import bounds
 from allocator.tuning.space import Params, Space
 
-_CORE_RATES = (4e-3, 8e-3, 1.6e-2, 2e-3)
-"""Learning rates of the core that train well, the best guess first; more of them collapses."""
+_CORE_RATES = (4e-3, 2e-3, 8e-3, 1.6e-2)
+"""Learning rates of the core that train well, the best guess first.
+
+Measured with MiniLM on CoLA, 16 sentences a step: of 27 trainings at 4e-3 three collapsed, of 23 at
+8e-3 nineteen.
+"""
 
 
 def core_multipliers(space: Space, base: Params) -> list[dict[str, float]]:
