@@ -88,12 +88,12 @@ def compare(found: pd.DataFrame) -> None:
     """Print the mean of both ways, and of their difference with its standard error."""
     for column in ("score", "calibrated_loss"):
         pairs = found.pivot(index=["seed", "trial"], columns="order", values=column)
-        change = pairs["one"] - pairs["new"]
-        spread = pairs["new"].groupby("trial").std().mean()
+        means = {order: float(pairs[order].to_numpy().mean()) for order in ("one", "new")}
+        change = (pairs["one"] - pairs["new"]).to_numpy()
+        error = change.std(ddof=1) / np.sqrt(len(change))
         print(
-            f"{column}: one order {pairs['one'].mean():.4f}, new orders {pairs['new'].mean():.4f}, "
-            f"difference {change.mean():+.4f} ± {change.sem():.4f} ({len(change)} pairs); "
-            f"between seeds {spread:.4f}"
+            f"{column}: one order {means['one']:.4f}, new orders {means['new']:.4f}, "
+            f"difference {change.mean():+.4f} ± {error:.4f} ({len(change)} pairs)"
         )
 
 
