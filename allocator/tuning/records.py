@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import pandas as pd
 
 from allocator.adapters.spectra import metrics_table, spectra_table
+from allocator.errors import StudyError
 from allocator.training.messages import Ending, Report
 
 Table = Literal["gradients", "spectra", "modes", "truncation", "training"]
@@ -36,9 +37,22 @@ class Records:
         self.folder = folder
 
     def table(self, kind: Table) -> pd.DataFrame:
-        """Read a table as `tables` describes it; an empty one where nothing was recorded."""
+        """Read a table as `tables` describes it; an empty one where nothing was recorded.
+
+        Raises:
+            StudyError: If trainings were recorded without something that is needed of them.
+        """
         path = self._path(kind)
-        return pd.read_csv(path, dtype={"name": str}) if path.exists() else pd.DataFrame()
+        if not path.exists():
+            return pd.DataFrame()
+        found = pd.read_csv(path, dtype={"name": str})
+        lacking = [c for c in ("name", "seed", *_COLUMNS) if c not in found.columns]
+        if kind == "training" and lacking:
+            raise StudyError(
+                f"{path} must have a column {lacking[0]}, has {', '.join(found.columns)}; "
+                "another version wrote it: give another --study, or remove its folder"
+            )
+        return found
 
     def names(self, seed: int) -> list[str]:
         """List what was trained with a seed."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from allocator.errors import StudyError
 from allocator.training.measures import Measures, TruncatedLoss
 from allocator.training.messages import Report
 from allocator.tuning.records import Records
@@ -92,3 +94,12 @@ def test_an_adapter_is_kept_beside_the_tables(tmp_path: Path) -> None:
     records = Records(tmp_path / "records")
     records.add("uniform", 0, curve(0.5), saved)
     assert records.adapter_path("uniform").read_bytes() == b"values"
+
+
+def test_a_table_of_another_version_is_refused(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    records.add("uniform", 0, curve(0.6))
+    path = tmp_path / "training.csv"
+    pd.read_csv(path).drop(columns="calibrated_loss").to_csv(path, index=False)
+    with pytest.raises(StudyError, match="must have a column calibrated_loss"):
+        records.names(0)
