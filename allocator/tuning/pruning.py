@@ -37,7 +37,7 @@ class LossPruner(BasePruner):
         """Tell whether the trial should stop at its last boundary."""
         losses: list[float] = trial.user_attrs.get(LOSSES, [])
         step = len(losses)
-        if step < self._first_step or trial.user_attrs.get(PROTECTED):
+        if not self._decides_at(step) or trial.user_attrs.get(PROTECTED):
             return False
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
         others = [
@@ -49,19 +49,23 @@ class LossPruner(BasePruner):
             return False
         return self._is_beaten(losses[-1], others)
 
+    def _decides_at(self, step: int) -> bool:
+        return step >= self._first_step
+
     @abstractmethod
     def _is_beaten(self, loss: float, others: list[float]) -> bool: ...
 
 
 class SuccessiveHalvingPruner(LossPruner):
-    """Goes on with the better part of the trials that reached a boundary, asynchronously.
+    """Goes on with the better part of the trials that reached a rung, asynchronously.
 
-    After Li et al. 2020 (arXiv 1810.05934) with the boundaries as rungs.
+    After Li et al. 2020 (arXiv 1810.05934): rungs are the boundaries `first_step` times the powers
+    of the reduction factor.
 
     Args:
-        first_step: As for `LossPruner`.
+        first_step: The first rung.
         min_trials: As for `LossPruner`.
-        reduction_factor: One trial in this many goes on.
+        reduction_factor: One trial in this many goes on at each rung; above 1.
     """
 
     def __init__(
@@ -69,6 +73,12 @@ class SuccessiveHalvingPruner(LossPruner):
     ) -> None:
         super().__init__(first_step=first_step, min_trials=min_trials)
         self._reduction_factor = reduction_factor
+
+    def _decides_at(self, step: int) -> bool:
+        rung = float(self._first_step)
+        while round(rung) < step:
+            rung *= self._reduction_factor
+        return round(rung) == step
 
     def _is_beaten(self, loss: float, others: list[float]) -> bool:
         better = sum(other < loss for other in others)

@@ -32,6 +32,7 @@ from allocator.tuning.space import Params, Space
 from allocator.tuning.surrogate import Encoder
 
 Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 PACK = 4  # trials that train together
 
 
@@ -44,11 +45,13 @@ class Table:
         params: Parameters of every point; the first is the baseline.
         losses: Held-out loss at every boundary, shape (points, seeds, boundaries); a training
             that collapsed keeps the loss it was given up with.
+        lengths: Boundaries of every training, shape (points, seeds): fewer where it collapsed.
     """
 
     space: Space
     params: Sequence[Params]
     losses: Floats
+    lengths: Counts
 
     @property
     def truth(self) -> Floats:
@@ -73,12 +76,15 @@ def read_table(folder: Path, space: Space, loss: str = "calibrated_loss") -> Tab
         [pd.read_csv(path).assign(seed=path.name) for path in sorted(folder.glob("curves-*.csv*"))]
     )
     wide = curves.pivot_table(index="point", columns=["seed", "step"], values=loss).sort_index()
-    wide = wide.T.groupby("seed").ffill().T.dropna()
     seeds = wide.columns.get_level_values("seed").nunique()
-    losses = wide.to_numpy().reshape(len(wide), seeds, -1)
-    params = [dict(row) for row in points.iloc[wide.index].to_dict("records")]
+    filled = wide.T.groupby("seed").ffill().T.dropna()
+    shape = (len(filled), seeds, -1)
+    params = [dict(row) for row in points.iloc[filled.index].to_dict("records")]
     return Table(
-        space=space, params=[{str(n): v for n, v in p.items()} for p in params], losses=losses
+        space=space,
+        params=[{str(n): v for n, v in p.items()} for p in params],
+        losses=filled.to_numpy().reshape(shape),
+        lengths=wide.loc[filled.index].notna().to_numpy().reshape(shape).sum(axis=2),
     )
 
 
@@ -227,7 +233,9 @@ def _propose(study: Study, table: Table, prior: Prior) -> None:
 def _train(study: Study, table: Table, pack: list[Trial], rng: np.random.Generator) -> float:
     """Report boundary by boundary, and give the epochs that this took."""
     boundaries = table.losses.shape[2]
-    curves = {t.number: table.losses[table.index(t.params)][_any_seed(table, rng)] for t in pack}
+    drawn = {t.number: (table.index(t.params), _any_seed(table, rng)) for t in pack}
+    curves = {number: table.losses[at] for number, at in drawn.items()}
+    lengths = {number: table.lengths[at] for number, at in drawn.items()}
     running, spent = list(pack), 0.0
     for step in range(1, boundaries + 1):
         spent += len(running)
@@ -237,9 +245,10 @@ def _train(study: Study, table: Table, pack: list[Trial], rng: np.random.Generat
             trial.set_user_attr(LOSSES, losses)
         for trial in list(running):
             loss = float(curves[trial.number][step - 1])
-            if step == boundaries:
-                trial.set_user_attr("ending", "completed")
+            if step == lengths[trial.number]:
+                trial.set_user_attr("ending", "completed" if step == boundaries else "collapsed")
                 study.tell(trial, -loss)
+                running.remove(trial)
             elif trial.should_prune():
                 study.tell(trial, state=TrialState.PRUNED)
                 running.remove(trial)

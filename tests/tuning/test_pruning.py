@@ -48,6 +48,18 @@ def test_halving_stops_the_worse_half_at_a_boundary() -> None:
     assert pruner.prune(study, newest(study, [0.25]))
 
 
+@pytest.mark.parametrize(
+    ("first_step", "factor", "rungs"), [(1, 2.0, [1, 2, 4, 8]), (2, 3.0, [2, 6]), (3, 1.5, [3, 4, 7])]
+)
+def test_halving_decides_at_rungs_that_grow_by_its_factor(
+    first_step: int, factor: float, rungs: list[int]
+) -> None:
+    pruner = SuccessiveHalvingPruner(first_step=first_step, reduction_factor=factor)
+    study = study_of(*[[0.1] * 9] * 8)
+    stopped = [n for n in range(1, 10) if pruner.prune(study, newest(study, [9.0] * n))]
+    assert stopped == rungs
+
+
 def test_halving_waits_for_enough_trials_at_the_boundary() -> None:
     pruner = SuccessiveHalvingPruner(first_step=1, min_trials=4)
     study = study_of([0.1], [0.2])
