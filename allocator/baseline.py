@@ -40,8 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--rank",
         type=positive_integer,
         metavar="R",
-        help="of every mode, whatever the budget, in a folder of its own; each rank is capped at "
-        "what its mode can use",
+        help="of every mode, whatever the budget, which then only names the study; in a folder of "
+        "its own; each rank is capped at what its mode can use",
     )
     group.add_argument(
         "--uncapped", action="store_true", help="with --rank: do not cap, as in published baselines"

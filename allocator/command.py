@@ -16,7 +16,7 @@ from allocator.errors import AllocatorError
 INTERRUPTED = 130
 EXIT_STATUSES = (
     "exit status: 0 done, 2 a mistake in what was asked (one line says which), "
-    "130 interrupted (nothing told so far is lost), 1 anything else"
+    "130 interrupted (what has finished is kept), 1 anything else"
 )
 
 Main = Callable[[Sequence[str] | None], int]
@@ -34,7 +34,8 @@ class _Help(argparse.HelpFormatter):
     """Shows the defaults that say something."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        silent = action.default in (None, False, [], argparse.SUPPRESS)
+        silent = action.default is None or action.default is False
+        silent = silent or action.default in ("", [], argparse.SUPPRESS)
         return action.help if silent else f"{action.help} (default: %(default)s)"
 
 
@@ -66,6 +67,13 @@ def positive_integer(text: str) -> int:
     return int(text)
 
 
+def non_negative_integer(text: str) -> int:
+    """Parse an option that must be 0 or more."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"must be an integer of 0 or more, got {text!r}")
+    return int(text)
+
+
 def positive_number(text: str) -> float:
     """Parse an option that must be a number above 0."""
     try:
@@ -94,12 +102,6 @@ def _folder(text: str) -> Path:
     if not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"must be a folder that is there, got {text!r}")
     return Path(text)
-
-
-def model_cache() -> Path:
-    """Say where fetched models are kept."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "allocator"
 
 
 def fallback_data_dir() -> Path | None:

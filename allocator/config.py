@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
@@ -178,6 +179,12 @@ class SearchConfig(SpaceConfig):
     prior: str
     prior_strength: float
     start: tuple[Path, ...]
+
+
+def model_cache() -> Path:
+    """Say where fetched models are kept: `allocator` in $XDG_CACHE_HOME, or in ~/.cache."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "allocator"
 
 
 def parse_yaml(text: str, model: type[Model], *, origin: str, error: type[AllocatorError]) -> Model:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from allocator.command import make_parser, model_cache, run
+from allocator.command import make_parser, run
+from allocator.config import model_cache
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,14 +23,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--format",
         choices=("yaml", "peft", "merged"),
         default="yaml",
-        help="yaml chooses again among all trials and writes the study's own files; peft writes "
-        "the adapter as a standard LoRA, merged as part of a plain model",
+        help="yaml chooses again among the completed trials and writes the study's own files; peft "
+        "writes the adapter as a standard LoRA, merged as part of a plain model",
     )
     parser.add_argument(
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="of peft and merged, new or empty (default: in the study's folder)",
+        help="new or empty, for peft and merged (default: peft/ or merged/ in the study's folder)",
     )
     arguments = parser.parse_args(argv)
     folder: Path = arguments.studies_dir / arguments.study

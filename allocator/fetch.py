@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from allocator.command import make_parser, model_cache, run
+from allocator.command import make_parser, run
+from allocator.config import model_cache
 from allocator.errors import ModelError, unknown
 
 

@@ -6,8 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TypedDict
 
-from allocator.command import budget, fallback_data_dir, model_cache, positive_integer
-from allocator.config import DataSource, Precision, SelectOn, TrainingConfig
+from allocator.command import (
+    budget,
+    fallback_data_dir,
+    non_negative_integer,
+    positive_integer,
+)
+from allocator.config import DataSource, Precision, SelectOn, TrainingConfig, model_cache
 from allocator.tuning.space_file import preset_names
 
 
@@ -82,7 +87,13 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--batch-size", type=positive_integer, default=32, metavar="N", help="examples a step"
     )
-    group.add_argument("--seed", type=_seed, default=0, metavar="N", help="one seed, one study")
+    group.add_argument(
+        "--seed",
+        type=non_negative_integer,
+        default=0,
+        metavar="N",
+        help="of the held-out split, initialisation, the order of the data, and the sampler",
+    )
     group.add_argument(
         "--slots",
         type=_slots,
@@ -134,12 +145,6 @@ def run_options(arguments: argparse.Namespace) -> RunOptions:
         devices=tuple(devices.split(",")) if devices else None,
         model_cache=model_cache(),
     )
-
-
-def _seed(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"must be an integer of 0 or more, got {text!r}")
-    return int(text)
 
 
 def _slots(text: str) -> int | None:

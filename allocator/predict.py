@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from allocator.command import make_parser, model_cache, run
+from allocator.command import make_parser, run
+from allocator.config import model_cache
 
 
 def main(argv: Sequence[str] | None = None) -> int:

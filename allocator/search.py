@@ -47,7 +47,8 @@ def _add_search_options(group: argparse._ArgumentGroup) -> None:
         type=positive_integer,
         default=16,
         metavar="N",
-        help="trials of the study in all",
+        help="finished trials that the study is to have in all: the baseline, pruned trials and "
+        "those of earlier runs count",
     )
     group.add_argument(
         "--timeout", type=positive_integer, metavar="S", help="start no trial after S seconds"
@@ -66,7 +67,8 @@ def _add_search_options(group: argparse._ArgumentGroup) -> None:
         type=positive_number,
         default=10.0,
         metavar="X",
-        help="how much the gp sampler favours what the prior expects; it fades as trials finish",
+        help="power of the prior's density in the gp sampler's acquisition before any trial is "
+        "seen; it is divided by one more than the allocations seen",
     )
     group.add_argument(
         "--start",
@@ -83,9 +85,15 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
         "--storage", metavar="URL", help="Optuna storage, in place of a file in the study's folder"
     )
     group.add_argument(
-        "--dry-run", action="store_true", help="print what would run and cost, and stop"
+        "--dry-run",
+        action="store_true",
+        help="time a few training steps, print the space, the time and the memory, and stop",
     )
-    group.add_argument("--quiet", action="store_true", help="print the path of best.yaml alone")
+    group.add_argument(
+        "--quiet",
+        action="store_true",
+        help="print the path of best.yaml, and nothing else but warnings",
+    )
 
 
 def to_config(arguments: argparse.Namespace) -> SearchConfig:
@@ -113,13 +121,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Imported here, so that --help and mistakes in options do not wait for torch.
     from rich.console import Console  # noqa: PLC0415
 
-    from allocator.tuning.display import print_header  # noqa: PLC0415
+    from allocator.tuning.display import print_banner, print_header  # noqa: PLC0415
     from allocator.tuning.dry_run import print_dry_run  # noqa: PLC0415
     from allocator.tuning.prepare import prepare  # noqa: PLC0415
     from allocator.tuning.run import run_search  # noqa: PLC0415
 
     console = Console(quiet=arguments.quiet)
     prepared = prepare(config)
+    if arguments.quiet:
+        print_banner(Console(stderr=True), prepared.data)
     if arguments.dry_run:
         print_header(console, prepared)
         print_dry_run(console, prepared, trials=config.trials, slots=config.slots)

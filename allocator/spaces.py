@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from allocator.command import budget, make_parser, model_cache, run
+from allocator.command import budget, make_parser, run
+from allocator.config import model_cache
 from allocator.tuning.space_file import preset_names, read_space
 
 

@@ -6,7 +6,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from allocator.command import add_data_options, fallback_data_dir, make_parser, model_cache, run
+from allocator.command import (
+    add_data_options,
+    fallback_data_dir,
+    make_parser,
+    non_negative_integer,
+    run,
+)
+from allocator.config import model_cache
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,9 +23,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--config", type=Path, required=True, metavar="FILE", help="best.yaml of a study"
     )
     parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="of the result (default: FILE's, trained/)"
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="of result.yaml and the adapter (default: trained/ beside FILE)",
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="in place of the recipe's own")
+    parser.add_argument(
+        "--seed", type=non_negative_integer, metavar="N", help="in place of the recipe's own"
+    )
     add_data_options(parser)
     arguments = parser.parse_args(argv)
     from allocator.adapters.recipe import read_recipe  # noqa: PLC0415

@@ -67,10 +67,7 @@ def train_recipe(
     def on_boundary(boundary: Boundary) -> Orders | None:
         for report in boundary.reports:
             reports.append(report)
-            say(
-                f"boundary {report.step}: dev {recipe.task.metric} {report.score:.4f}, "
-                f"loss {report.loss:.4f}"
-            )
+            say(f"boundary {report.step}: train loss {report.train_loss:.4f}")
         if not reports:
             return Orders(jobs=(job,))
         return Orders() if reports[-1].ending is None else None

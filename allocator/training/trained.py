@@ -10,6 +10,7 @@ from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenize
 
 from allocator.adapters import Attached, Recipe, attach_saved, read_recipe
 from allocator.adapters.recipe import ModelSection
+from allocator.config import model_cache
 from allocator.errors import CheckpointError, ModelError, StudyError, unknown
 from allocator.training.backbone import auto_class, load_tokenizer
 from allocator.training.images import load_image_processor
@@ -75,12 +76,12 @@ def load_model(recipe: Recipe, cache: Path | None = None) -> PreTrainedModel:
 
     Args:
         recipe: As `read_recipe` gives it.
-        cache: Folder of models that `allocator fetch` brought; None for `~/.cache/allocator`.
+        cache: Folder of models that `allocator fetch` brought; None for where it brings them.
 
     Raises:
         ModelError: If the model is nowhere, or has other weights now.
     """
-    source = locate_model_of(recipe.model, cache or Path.home() / ".cache" / "allocator")
+    source = locate_model_of(recipe.model, cache or model_cache())
     config = read_config(source)
     no_dropout = {
         name: 0.0

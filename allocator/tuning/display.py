@@ -13,6 +13,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from allocator.training.data_sources import TaskData
 from allocator.training.messages import Report
 from allocator.tuning.coordinator import Watcher
 from allocator.tuning.prepare import PreparedSpace
@@ -20,13 +21,13 @@ from allocator.tuning.space import Space
 from allocator.tuning.study import SearchStudy
 
 _ROWS = 10
+_USED = 0.9  # of a budget, by the largest allocation that fits
 
 
 def print_header(console: Console, prepared: PreparedSpace) -> None:
     """Say what is searched, on what, and where the data came from."""
     study, space = prepared.shared, prepared.space
-    if prepared.data.source == "bundled":
-        _print_banner(console, prepared)
+    print_banner(console, prepared.data)
     backbone = space.shape.backbone
     table = Table.grid(padding=(0, 2))
     rows = {
@@ -39,7 +40,7 @@ def print_header(console: Console, prepared: PreparedSpace) -> None:
         "space": f"{prepared.space_name}: {describe_shapes(space)}, "
         f"targets {', '.join(backbone.targets)}",
         "budget": f"{space.feasible.budget:,} parameters; "
-        f"{space.feasible.size:,} allocations of ranks fit",
+        f"{space.feasible.size:,} allocations of ranks fit{_unused(space)}",
         "study": str(prepared.folder),
     }
     for name, value in rows.items():
@@ -52,11 +53,14 @@ def print_header(console: Console, prepared: PreparedSpace) -> None:
         )
 
 
-def _print_banner(console: Console, prepared: PreparedSpace) -> None:
-    reasons = "".join(f"\n- {reason}" for reason in prepared.data.passed_over)
+def print_banner(console: Console, data: TaskData) -> None:
+    """Say so where the bundled corpus stands in for a task, and why it does."""
+    if data.source != "bundled":
+        return
+    reasons = "".join(f"\n- {reason}" for reason in data.passed_over)
     console.print(
         Panel(
-            f"This is not CoLA. The task is [bold]{prepared.shared.task.name}[/bold], a bundled "
+            f"This is not CoLA. The task is [bold]{data.task.name}[/bold], a bundled "
             "corpus made by a grammar; scores on it say nothing about CoLA. Give --data-dir a "
             f"folder that holds CoLA/train.tsv and CoLA/dev.tsv.{reasons}",
             title="bundled data",
@@ -64,6 +68,14 @@ def _print_banner(console: Console, prepared: PreparedSpace) -> None:
         ),
         highlight=False,
     )
+
+
+def _unused(space: Space) -> str:
+    """Say so where the ranges of a space leave much of a budget to nobody."""
+    largest = max(v.shape.num_parameters(v.feasible.largest()) for v in space.variants)
+    if largest >= _USED * space.feasible.budget:
+        return ""
+    return f", the largest with {largest:,} parameters: higher ranks need a space file of your own"
 
 
 def describe_shapes(space: Space) -> str:

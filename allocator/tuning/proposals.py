@@ -75,6 +75,12 @@ class Proposals:
         if not any(trial.state == TrialState.WAITING for trial in self._trials):
             self._queue_first_missing(record.queued if record else self._beside_baseline())
 
+    @property
+    def used(self) -> str | None:
+        """Name of the prior that is used, once it was made; `uniform` where one lacks evidence."""
+        record = self._recorded()
+        return None if record is None else record.used
+
     def _make(self) -> Prior | None:
         tables, baseline = self._folder / FOLDER, None
         if tables.is_dir():

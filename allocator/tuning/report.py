@@ -28,6 +28,13 @@ def print_result(console: Console, study: SearchStudy, exported: Exported, url: 
     console.print()
     console.print(table, highlight=False)
     console.print(_verdict(selection), highlight=False, soft_wrap=True)
+    if study.prior not in (None, study.config.prior):
+        console.print(
+            f"The baseline gives no evidence for prior {study.config.prior} in this space: "
+            f"{study.prior} was used.",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print("\nnext:", highlight=False)
     for command in (
         f"optuna-dashboard {without_password(url)}",
@@ -69,7 +76,7 @@ def _verdict(selection: Selection) -> str:
     spread = (selection.best.deviation**2 + selection.baseline.deviation**2) ** 0.5
     if gain < 2 * spread:
         return (
-            f"Expected gain {gain:+.4f}, not distinguishable from the baseline "
-            f"(±{2 * spread:.4f}); {noise}."
+            f"Expected gain {gain:+.4f} ± {spread:.4f}, less than twice its standard deviation: "
+            f"not distinguishable from the baseline; {noise}."
         )
-    return f"Expected gain {gain:+.4f} (±{2 * spread:.4f}); {noise}."
+    return f"Expected gain {gain:+.4f} ± {spread:.4f}; {noise}."

@@ -15,6 +15,7 @@ from allocator.adapters import AdapterSpec
 from allocator.config import AdapterConfig, SweepConfig
 from allocator.training.trained import CONFIG_FILE
 from allocator.tuning.baseline import list_config, listed
+from allocator.tuning.display import print_banner
 from allocator.tuning.figures import save_figures, show_drawn, sweep
 from allocator.tuning.folder_lock import locked
 from allocator.tuning.setting import prepare_setting, study_name
@@ -47,6 +48,7 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
     begun = read_list_config(recorded).precision if recorded.exists() else None
     shared = setting.shared(folder.name, begun)
     seeds = range(config.training.seed, config.training.seed + config.seeds)
+    print_banner(console, setting.data)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         try:

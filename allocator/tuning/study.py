@@ -70,6 +70,11 @@ class SearchStudy:
         """Boundaries of a whole trial."""
         return self.config.training.epochs * self.config.training.boundaries_per_epoch
 
+    @property
+    def prior(self) -> str | None:
+        """Name of the prior that is used, once that is known."""
+        return self._proposals.used
+
     def next_job(self) -> Job:
         """Start the next trial."""
         return self.job(self.ask())

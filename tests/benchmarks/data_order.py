@@ -22,8 +22,7 @@ from trained_table import Feeder, Keeper, fixed_part
 
 from allocator.adapters import AdapterSpec
 from allocator.allocation import AdapterShape, Allocation
-from allocator.command import model_cache
-from allocator.config import AdapterConfig, TrainingConfig
+from allocator.config import AdapterConfig, TrainingConfig, model_cache
 from allocator.training import loop
 from allocator.training.backbone import Backbone, load_backbone, load_tokenizer
 from allocator.training.batches import Split, epoch_order, tokenize

@@ -17,8 +17,7 @@ import torch
 
 from allocator.adapters import AdapterSpec
 from allocator.allocation import AdapterShape, Allocation
-from allocator.command import model_cache
-from allocator.config import AdapterConfig, Precision, TrainingConfig
+from allocator.config import AdapterConfig, Precision, TrainingConfig, model_cache
 from allocator.training.backbone import load_backbone, load_tokenizer
 from allocator.training.batches import tokenize
 from allocator.training.data_sources import load_task

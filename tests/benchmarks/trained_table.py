@@ -24,8 +24,7 @@ import torch
 from sklearn.model_selection import train_test_split
 from transformers import PreTrainedTokenizerBase
 
-from allocator.command import model_cache
-from allocator.config import TrainingConfig
+from allocator.config import TrainingConfig, model_cache
 from allocator.training.backbone import Backbone, load_backbone, load_tokenizer
 from allocator.training.batches import tokenize
 from allocator.training.data_sources import TaskData, load_task

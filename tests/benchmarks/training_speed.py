@@ -34,8 +34,7 @@ from allocator.adapters import AdapterSpec
 from allocator.adapters.frozen import FrozenLinear
 from allocator.adapters.projections import find_projections
 from allocator.allocation import AdapterShape, Allocation
-from allocator.command import model_cache
-from allocator.config import AdapterConfig, Precision, TrainingConfig
+from allocator.config import AdapterConfig, Precision, TrainingConfig, model_cache
 from allocator.training.backbone import load_backbone, load_tokenizer
 from allocator.training.batches import Batch, TokenizedSplit, epoch_order, tokenize
 from allocator.training.data_sources import load_task
