@@ -66,6 +66,13 @@ def positive_integer(text: str) -> int:
     return int(text)
 
 
+def non_negative_integer(text: str) -> int:
+    """Parse an option that must be 0 or more."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"must be an integer of 0 or more, got {text!r}")
+    return int(text)
+
+
 def positive_number(text: str) -> float:
     """Parse an option that must be a number above 0."""
     try:

@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TypedDict
 
-from allocator.command import budget, fallback_data_dir, model_cache, positive_integer
+from allocator.command import (
+    budget,
+    fallback_data_dir,
+    model_cache,
+    non_negative_integer,
+    positive_integer,
+)
 from allocator.config import DataSource, Precision, SelectOn, TrainingConfig
 from allocator.tuning.space_file import preset_names
 
@@ -82,7 +88,9 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--batch-size", type=positive_integer, default=32, metavar="N", help="examples a step"
     )
-    group.add_argument("--seed", type=_seed, default=0, metavar="N", help="one seed, one study")
+    group.add_argument(
+        "--seed", type=non_negative_integer, default=0, metavar="N", help="one seed, one study"
+    )
     group.add_argument(
         "--slots",
         type=_slots,
@@ -134,12 +142,6 @@ def run_options(arguments: argparse.Namespace) -> RunOptions:
         devices=tuple(devices.split(",")) if devices else None,
         model_cache=model_cache(),
     )
-
-
-def _seed(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"must be an integer of 0 or more, got {text!r}")
-    return int(text)
 
 
 def _slots(text: str) -> int | None:

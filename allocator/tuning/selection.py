@@ -33,7 +33,7 @@ class Selection:
     """The choice of a study.
 
     Attributes:
-        best: The completed trial of highest posterior mean.
+        best: The completed trial that was chosen.
         baseline: The uniform-rank baseline, where it was completed.
         noise: Estimated standard deviation of one score about its expectation.
         completed: Trials that the choice was made from.
@@ -45,20 +45,23 @@ class Selection:
     completed: int
 
 
-def select(space: Space, trials: Sequence[FrozenTrial], *, final_step: int) -> Selection:
-    """Choose the best allocation of a study.
+def select(
+    space: Space, trials: Sequence[FrozenTrial], *, final_step: int, confirmed: int | None = None
+) -> Selection:
+    """Choose the best allocation of a study: the one of highest posterior mean.
 
     Args:
         space: The study's space.
         trials: All its trials.
         final_step: Boundaries of a whole trial.
+        confirmed: Number of the completed trial that other seeds have chosen instead.
 
     Raises:
         StudyError: If no trial was completed.
     """
     expected, noise = _expect(space, trials, final_step)
     return Selection(
-        best=max(expected, key=lambda e: e.mean),
+        best=max(expected, key=lambda e: (e.trial.number == confirmed, e.mean)),
         baseline=next((e for e in expected if e.trial.user_attrs.get("baseline")), None),
         noise=noise,
         completed=len(expected),

@@ -49,7 +49,8 @@ def test_halving_stops_the_worse_half_at_a_boundary() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first_step", "factor", "rungs"), [(1, 2.0, [1, 2, 4, 8]), (2, 3.0, [2, 6]), (3, 1.5, [3, 4, 7])]
+    ("first_step", "factor", "rungs"),
+    [(1, 2.0, [1, 2, 4, 8]), (2, 3.0, [2, 6]), (3, 1.5, [3, 4, 7])],
 )
 def test_halving_decides_at_rungs_that_grow_by_its_factor(
     first_step: int, factor: float, rungs: list[int]
