@@ -1,4 +1,4 @@
-"""What other seeds say of a study's best allocations: held-out scores to choose by, dev to report."""
+"""What other seeds say of a study's best allocations: held out to choose by, dev to report."""
 
 from __future__ import annotations
 
