@@ -162,6 +162,7 @@ class SearchConfig(SpaceConfig):
 
     Attributes:
         trials: Finished trials that the study is to have in all.
+        confirm_seeds: Seeds that its best allocations are trained again with.
         timeout: Seconds after which no trial is started.
         storage: URL of a storage, in place of a file in the study's folder.
         sampler: A sampler's name.
@@ -172,6 +173,7 @@ class SearchConfig(SpaceConfig):
     """
 
     trials: int
+    confirm_seeds: int
     timeout: float | None
     storage: str | None
     sampler: str

@@ -11,6 +11,7 @@ from allocator.command import (
     INTERRUPTED,
     add_data_options,
     make_parser,
+    non_negative_integer,
     positive_integer,
     positive_number,
     run,
@@ -52,6 +53,14 @@ def _add_search_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--timeout", type=positive_integer, metavar="S", help="start no trial after S seconds"
+    )
+    group.add_argument(
+        "--confirm-seeds",
+        type=non_negative_integer,
+        default=3,
+        metavar="N",
+        help="seeds that the best allocations and the baseline are trained again with, to choose "
+        "among them; 0 chooses by what the search expects",
     )
     group.add_argument("--sampler", default="gp", help="gp, tpe or random; all stay in budget")
     group.add_argument("--pruner", default="halving", help="halving, median or none")
@@ -102,6 +111,7 @@ def to_config(arguments: argparse.Namespace) -> SearchConfig:
         budget=arguments.budget,
         space=arguments.space,
         trials=arguments.trials,
+        confirm_seeds=arguments.confirm_seeds,
         timeout=arguments.timeout,
         storage=arguments.storage,
         sampler=arguments.sampler,
@@ -135,7 +145,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_dry_run(console, prepared, trials=config.trials, slots=config.slots)
         return 0
     exported = run_search(
-        prepared, console, trials=config.trials, slots=config.slots, timeout=config.timeout
+        prepared,
+        console,
+        trials=config.trials,
+        confirm_seeds=config.confirm_seeds,
+        slots=config.slots,
+        timeout=config.timeout,
     )
     if exported is None:
         return INTERRUPTED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +90,10 @@ class Head(nn.Module):
     def trained_state(self) -> dict[str, Tensor]:
         """Give the trained parameters by name."""
         return {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad}
+
+    def load_trained(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the values that `trained_state` gave, of a head like this one."""
+        self.model.load_state_dict(self.model.state_dict() | dict(state))
 
     @property
     def num_parameters(self) -> int:

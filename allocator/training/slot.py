@@ -16,6 +16,7 @@ from allocator.adapters import (
     build_adapter,
     parameter_groups,
 )
+from allocator.adapters.save import SavedAdapter
 from allocator.allocation import Allocation
 from allocator.config import TrainingConfig
 from allocator.training.backbone import Backbone
@@ -99,6 +100,11 @@ class Slot:
             "lr": self.config.head_learning_rate,
         }
         return [*parameter_groups(self.adapter, allocation), head]
+
+    def load(self, saved: SavedAdapter) -> None:
+        """Take over the values of a trained adapter and its head."""
+        self.adapter.load_state_dict(saved.adapter.state_dict())
+        self.head.load_trained(saved.head)
 
     def pairs(self) -> Pairs:
         """Compute the updates of the trial's adapter."""

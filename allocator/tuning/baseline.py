@@ -126,4 +126,4 @@ class BaselineRecorder:
     @property
     def adapter(self) -> Path:
         """File of the trained baseline."""
-        return self.records.adapter_path(UNIFORM)
+        return self.records.adapter_path(UNIFORM, self._config.training.seed)

@@ -11,6 +11,7 @@ from allocator.adapters.recipe import AdapterSection, Recipe, training_section, 
 from allocator.adapters.save import load_adapter
 from allocator.adapters.spectra import metrics_table, mode_spectra, spectra_table
 from allocator.training.trained import ADAPTER_FILE, RECIPE_FILE
+from allocator.tuning.confirmation import Confirmation, read_confirmation
 from allocator.tuning.selection import Selection, select
 from allocator.tuning.study import SearchStudy
 
@@ -19,9 +20,10 @@ SPECTRA_FILE, MODES_FILE, TRIALS_FILE = "spectra.csv", "modes.csv", "trials.csv"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
-    """What was chosen, and the file that says so."""
+    """What was chosen, what other seeds say of it, and the file that says so."""
 
     selection: Selection
+    confirmation: Confirmation | None
     recipe: Recipe
     path: Path
 
@@ -29,13 +31,21 @@ class Exported:
 def export_best(study: SearchStudy) -> Exported:
     """Choose the best trial of a study and write its files into the study's folder.
 
+    Where a study was confirmed, that chooses.
+
     Raises:
         StudyError: If no trial was completed.
         CheckpointError: If the chosen trial's adapter is missing or damaged.
     """
     config = study.config
-    selection = select(study.space, study.trials, final_step=study.final_step)
-    recipe = _recipe(study, selection)
+    confirmation = read_confirmation(study.folder)
+    selection = select(
+        study.space,
+        study.trials,
+        final_step=study.final_step,
+        confirmed=confirmation and confirmation.best,
+    )
+    recipe = _recipe(study, selection, confirmation)
     number = selection.best.trial.number
     saved = load_adapter(study.adapter_path(number))
     unfinished = study.folder / f"{ADAPTER_FILE}.unfinished"
@@ -53,10 +63,10 @@ def export_best(study: SearchStudy) -> Exported:
         f"Its trained adapter is {ADAPTER_FILE}. Train it again on all of train:\n"
         f"python -m allocator.train --config {path}",
     )
-    return Exported(selection=selection, recipe=recipe, path=path)
+    return Exported(selection=selection, confirmation=confirmation, recipe=recipe, path=path)
 
 
-def _recipe(study: SearchStudy, selection: Selection) -> Recipe:
+def _recipe(study: SearchStudy, selection: Selection, confirmation: Confirmation | None) -> Recipe:
     config, best = study.config, selection.best
     allocation = study.space.allocation(best.trial.params)
     shape = study.space.variant(best.trial.params).shape
@@ -64,14 +74,14 @@ def _recipe(study: SearchStudy, selection: Selection) -> Recipe:
         "scored_on": config.select_on,
         "score": best.trial.values[0],
         "posterior_mean": best.mean,
-        "posterior_standard_deviation": best.deviation,
-        "noise": selection.noise,
         "loss": best.trial.user_attrs["loss"],
         "best_boundary_score": best.trial.user_attrs["best_score"],
     }
     if selection.baseline is not None:
         scores["baseline_score"] = selection.baseline.trial.values[0]
         scores["baseline_posterior_mean"] = selection.baseline.mean
+    if confirmation is not None:
+        scores |= confirmation.summary()
     finished = [trial for trial in study.trials if trial.state.is_finished()]
     return Recipe(
         budget=config.budget,

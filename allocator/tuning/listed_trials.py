@@ -16,7 +16,8 @@ class ListedTrials:
         config: What is trained.
         records: Where trainings go as they end.
         seed: Seed of these trainings.
-        is_measured: Whether spectra and gradients are recorded, and trained adapters kept.
+        is_measured: Whether spectra and gradients are recorded.
+        keeps_adapters: Whether trained adapters are kept.
 
     Attributes:
         names: Of all allocations; a trial's number is its place among them.
@@ -25,12 +26,19 @@ class ListedTrials:
     """
 
     def __init__(
-        self, config: ListConfig, records: Records, seed: int, *, is_measured: bool = False
+        self,
+        config: ListConfig,
+        records: Records,
+        seed: int,
+        *,
+        is_measured: bool = False,
+        keeps_adapters: bool = False,
     ) -> None:
         self.config, self.seed = config, seed
         self.slots: int | None = None
         self.given_up: dict[str, str] = {}
         self.records, self._is_measured = records, is_measured
+        self._keeps_adapters = keeps_adapters
         self.names = list(config.allocations)
         self._ended = set(records.names(seed)) & set(self.names)
         self._waiting = [name for name in self.names if name not in self._ended]
@@ -81,7 +89,7 @@ class ListedTrials:
         name = self.name(report.trial)
         reports = [r for r in self._running.pop(name) if r.step < report.step]
         saved = self._unfinished(name)
-        is_kept = self._is_measured and report.ending == "completed"
+        is_kept = self._keeps_adapters and report.ending == "completed"
         self.records.add(name, self.seed, [*reports, report], saved if is_kept else None)
         saved.unlink(missing_ok=True)
         self._ended.add(name)

@@ -77,9 +77,9 @@ class Records:
             for row, best in zip(mine.to_dict("records"), mine.score.cummax(), strict=True)
         ]
 
-    def adapter_path(self, name: str) -> Path:
-        """Say where the trained adapter of a name is, where one was kept."""
-        return self.folder / f"{name}.safetensors"
+    def adapter_path(self, name: str, seed: int) -> Path:
+        """Say where a trained adapter is, where it was kept."""
+        return self.folder / f"{name}-seed-{seed}.safetensors"
 
     def add(
         self, name: str, seed: int, reports: Sequence[Report], adapter: Path | None = None
@@ -96,7 +96,7 @@ class Records:
         if adapter is not None:
             unfinished = self.folder / "unfinished.safetensors"
             shutil.copyfile(adapter, unfinished)
-            os.replace(unfinished, self.adapter_path(name))
+            os.replace(unfinished, self.adapter_path(name, seed))
         new = tables(reports)
         for kind in get_args(Table):
             if not new[kind].empty:

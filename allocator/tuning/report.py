@@ -5,13 +5,11 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from allocator.tuning.confirmation import Confirmation
 from allocator.tuning.export import Exported
 from allocator.tuning.selection import Expectation, Selection
 from allocator.tuning.storage import without_password
 from allocator.tuning.study import SearchStudy
-
-_FEW = 5
-
 
 def print_result(console: Console, study: SearchStudy, exported: Exported, url: str) -> None:
     """Compare the baseline with the best allocation, and say what to do next."""
@@ -22,12 +20,14 @@ def print_result(console: Console, study: SearchStudy, exported: Exported, url: 
     shown = [(name, e) for name, e in columns.items() if e is not None]
     for name, expectation in shown:
         table.add_column(f"{name} (trial {expectation.trial.number})", justify="right")
-    cells = [_cells(study, expectation) for _, expectation in shown]
+    confirmation = exported.confirmation
+    cells = [{**_cells(study, e), **_confirmed(confirmation, e)} for _, e in shown]
     for row in dict.fromkeys(row for cell in cells for row in cell):
         table.add_row(row, *(cell.get(row, "") for cell in cells))
     console.print()
     console.print(table, highlight=False)
-    console.print(_verdict(selection), highlight=False, soft_wrap=True)
+    verdict = _verdict(selection) if confirmation is None else _proof(confirmation)
+    console.print(verdict, highlight=False, soft_wrap=True)
     if study.prior not in (None, study.config.prior):
         console.print(
             f"The baseline gives no evidence for prior {study.config.prior} in this space: "
@@ -59,24 +59,46 @@ def _cells(study: SearchStudy, expectation: Expectation) -> dict[str, str]:
     cells["parameters"] = f"{study.space.num_parameters(trial.params):,}"
     cells["head, not counted"] = f"{trial.user_attrs['head_parameters']:,}"
     cells[f"score ({study.config.select_on.replace('_', ' ')})"] = f"{trial.values[0]:.4f}"
-    cells["expected score"] = f"{expectation.mean:.4f} ± {expectation.deviation:.4f}"
+    cells["expected score"] = f"{expectation.mean:.4f}"
     cells["loss"] = f"{trial.user_attrs['loss']:.4f}"
     return cells
 
 
+def _confirmed(confirmation: Confirmation | None, expectation: Expectation) -> dict[str, str]:
+    """Say what other seeds scored: means and, of several, their standard errors."""
+    if confirmation is None:
+        return {}
+    cells = {}
+    for column, name in (("held_out", "held out"), ("dev", "dev")):
+        scores = confirmation.of(expectation.trial.number, column)
+        if len(scores):
+            error = f" ± {scores.sem():.4f}" if len(scores) > 1 else ""
+            cells[f"{name}, {len(scores)} other seeds"] = f"{scores.mean():.4f}{error}"
+    return cells
+
+
+def _proof(confirmation: Confirmation) -> str:
+    """Say what dev, on which nothing was chosen, shows of the gain over the baseline."""
+    if confirmation.best == confirmation.baseline:
+        return "No allocation beat the uniform baseline with other seeds."
+    gain = confirmation.difference("dev")
+    if gain is None:
+        return "Whether it beats the baseline, more --confirm-seeds would tell."
+    interval = (
+        f"95% interval over {len(confirmation.seeds)} seeds {gain.low:+.4f} to {gain.high:+.4f}"
+    )
+    if not gain.is_distinguishable:
+        return f"Gain on dev {gain.mean:+.4f}, not distinguishable from the baseline ({interval})."
+    return f"Gain on dev {gain.mean:+.4f} ({interval})."
+
+
 def _verdict(selection: Selection) -> str:
-    noise = f"one score varies by about ±{selection.noise:.4f}"
-    if selection.completed < _FEW:
-        noise = f"{selection.completed} completed trials are too few to know how a score varies"
+    """Say what one seed can say: nothing that is proven."""
     if selection.baseline is None:
-        return f"The baseline was not completed; {noise}."
+        return "The baseline was not completed."
     if selection.best.trial.number == selection.baseline.trial.number:
-        return f"No allocation is expected to beat the uniform baseline; {noise}."
-    gain = selection.best.mean - selection.baseline.mean
-    spread = (selection.best.deviation**2 + selection.baseline.deviation**2) ** 0.5
-    if gain < 2 * spread:
-        return (
-            f"Expected gain {gain:+.4f} ± {spread:.4f}, less than twice its standard deviation: "
-            f"not distinguishable from the baseline; {noise}."
-        )
-    return f"Expected gain {gain:+.4f} ± {spread:.4f}; {noise}."
+        return "No allocation is expected to beat the uniform baseline."
+    return (
+        f"Expected gain {selection.best.mean - selection.baseline.mean:+.4f}, of one seed each and "
+        f"the best of {selection.completed} trials: not confirmed (see --confirm-seeds)."
+    )

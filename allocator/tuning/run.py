@@ -9,6 +9,7 @@ from rich.console import Console
 
 from allocator.errors import StudyError
 from allocator.training.process_worker import ProcessWorker
+from allocator.tuning.confirm import confirm
 from allocator.tuning.coordinator import Coordinator
 from allocator.tuning.display import print_header, watch
 from allocator.tuning.export import Exported, export_best
@@ -27,8 +28,9 @@ def run_search(
     trials: int,
     slots: int | None,
     timeout: float | None,
+    confirm_seeds: int = 0,
 ) -> Exported | None:
-    """Search until the study has its trials, and export the best.
+    """Search until the study has its trials, confirm the best with other seeds, and export it.
 
     An interrupt (Ctrl-C, or SIGTERM) ends the search; what was told so far is kept and exported.
 
@@ -38,7 +40,8 @@ def run_search(
         trials: Finished trials that the study is to have in all.
         slots: Trials that a worker trains together; None takes what the study has recorded, or
             measures.
-        timeout: Seconds after which no trial is started.
+        timeout: Seconds after which no trial is started; what is confirmed comes after.
+        confirm_seeds: Seeds to train the best allocations again with; 0 confirms nothing.
 
     Returns:
         What was exported, or None where the search was interrupted.
@@ -57,6 +60,15 @@ def run_search(
                     slots=slots,
                     waiting=interrupts.waiting,
                 ).run(trials=trials, timeout=timeout)
+            if confirm_seeds:
+                confirm(
+                    study,
+                    prepared.worker,
+                    prepared.data.dev,
+                    console,
+                    devices=prepared.devices,
+                    seeds=confirm_seeds,
+                )
         except KeyboardInterrupt:
             _export_what_there_is(study, console, trials)
             return None

@@ -56,6 +56,7 @@ def run_baseline(config: BaselineConfig, console: Console) -> Records:
             slots=config.slots,
             seeds=(config.training.seed,),
             is_measured=True,
+            keeps_adapters=True,
         )
     _print_result(console, records, allocations, folder)
     figures = baseline_figures(records)

@@ -19,13 +19,12 @@ class Expectation:
 
     Attributes:
         trial: The trial.
-        mean: Posterior mean of its score at the last boundary, without noise.
-        deviation: Posterior standard deviation of the same.
+        mean: Posterior mean of its score at the last boundary, without noise. How sure that is, a
+            surrogate of a dozen trials does not know: it takes most noise for signal.
     """
 
     trial: FrozenTrial
     mean: float
-    deviation: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,34 +32,34 @@ class Selection:
     """The choice of a study.
 
     Attributes:
-        best: The completed trial of highest posterior mean.
+        best: The completed trial that was chosen.
         baseline: The uniform-rank baseline, where it was completed.
-        noise: Estimated standard deviation of one score about its expectation.
         completed: Trials that the choice was made from.
     """
 
     best: Expectation
     baseline: Expectation | None
-    noise: float
     completed: int
 
 
-def select(space: Space, trials: Sequence[FrozenTrial], *, final_step: int) -> Selection:
-    """Choose the best allocation of a study.
+def select(
+    space: Space, trials: Sequence[FrozenTrial], *, final_step: int, confirmed: int | None = None
+) -> Selection:
+    """Choose the best allocation of a study: the one of highest posterior mean.
 
     Args:
         space: The study's space.
         trials: All its trials.
         final_step: Boundaries of a whole trial.
+        confirmed: Number of the completed trial that other seeds have chosen instead.
 
     Raises:
         StudyError: If no trial was completed.
     """
-    expected, noise = _expect(space, trials, final_step)
+    expected = expectations(space, trials, final_step=final_step)
     return Selection(
-        best=max(expected, key=lambda e: e.mean),
+        best=max(expected, key=lambda e: (e.trial.number == confirmed, e.mean)),
         baseline=next((e for e in expected if e.trial.user_attrs.get("baseline")), None),
-        noise=noise,
         completed=len(expected),
     )
 
@@ -69,12 +68,6 @@ def expectations(
     space: Space, trials: Sequence[FrozenTrial], *, final_step: int
 ) -> list[Expectation]:
     """Say what is expected of every completed trial; arguments and errors as for `select`."""
-    return _expect(space, trials, final_step)[0]
-
-
-def _expect(
-    space: Space, trials: Sequence[FrozenTrial], final_step: int
-) -> tuple[list[Expectation], float]:
     completed = [
         trial
         for trial in trials
@@ -87,9 +80,8 @@ def _expect(
         )
     observations = read_observations(space, trials, final_step=final_step)
     surrogate = Surrogate.fit(space, observations)
-    means, deviations = surrogate.predict([trial.params for trial in completed])
-    expected = [
-        Expectation(trial=trial, mean=float(mean), deviation=float(deviation))
-        for trial, mean, deviation in zip(completed, means, deviations, strict=True)
+    means, _ = surrogate.predict([trial.params for trial in completed])
+    return [
+        Expectation(trial=trial, mean=float(mean))
+        for trial, mean in zip(completed, means, strict=True)
     ]
-    return expected, surrogate.noise

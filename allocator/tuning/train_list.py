@@ -32,6 +32,7 @@ def train_list(
     slots: int | None,
     seeds: Sequence[int],
     is_measured: bool = False,
+    keeps_adapters: bool = False,
 ) -> Records:
     """Train what the records in a folder do not have yet.
 
@@ -47,6 +48,7 @@ def train_list(
         slots: Trials that a worker trains together; None measures how many are best.
         seeds: What to train with.
         is_measured: As for `ListedTrials`.
+        keeps_adapters: As for `ListedTrials`.
 
     Raises:
         StudyError: If the folder's records were made with another configuration, or workers keep
@@ -56,7 +58,9 @@ def train_list(
     records = record(folder, config)
     interrupts = Interrupts()
     for seed in seeds:
-        trials = ListedTrials(config, records, seed, is_measured=is_measured)
+        trials = ListedTrials(
+            config, records, seed, is_measured=is_measured, keeps_adapters=keeps_adapters
+        )
         training = dataclasses.replace(worker.training, seed=seed)
         launch = partial(ProcessWorker, dataclasses.replace(worker, training=training))
         with interrupts.handled():

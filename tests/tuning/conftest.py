@@ -47,6 +47,7 @@ def make_config(run_options: RunOptions) -> MakeConfig:
             "budget": 600,
             "space": "tenslora_plus",
             "trials": 4,
+            "confirm_seeds": 0,
             "timeout": None,
             "storage": None,
             "sampler": "gp",

@@ -140,6 +140,6 @@ def test_the_baseline_of_a_search_leaves_tables_of_every_boundary(
     assert found["modes"]["mode"].tolist() == modes * 2
     assert found["gradients"]["part"].tolist() == ["core", *modes] * 2
     assert (found["gradients"]["max"] >= found["gradients"]["mean"]).all()
-    adapter = load_adapter(folder / "baseline" / "uniform.safetensors").adapter
+    adapter = load_adapter(folder / "baseline" / "uniform-seed-0.safetensors").adapter
     at_the_end = found["spectra"].query("step == 2")["singular_value"]
     np.testing.assert_allclose(at_the_end, spectra_table(mode_spectra(adapter))["singular_value"])

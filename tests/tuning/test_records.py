@@ -93,7 +93,7 @@ def test_an_adapter_is_kept_beside_the_tables(tmp_path: Path) -> None:
     saved.write_bytes(b"values")
     records = Records(tmp_path / "records")
     records.add("uniform", 0, curve(0.5), saved)
-    assert records.adapter_path("uniform").read_bytes() == b"values"
+    assert records.adapter_path("uniform", 0).read_bytes() == b"values"
 
 
 def test_a_table_of_another_version_is_refused(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_search_takes_the_baseline_that_was_trained_before_it(
         seconds = training.seconds.iloc[-1]
         assert first.user_attrs["seconds"] == pytest.approx(seconds, abs=0.01)  # not again
         adapter = load_adapter(study.adapter_path(0)).adapter
-    kept = load_adapter(folder / "baseline" / "uniform.safetensors").adapter
+    kept = load_adapter(folder / "baseline" / "uniform-seed-0.safetensors").adapter
     for mine, theirs in zip(adapter.parameters(), kept.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 
@@ -65,13 +65,13 @@ def test_a_baseline_that_is_there_is_not_trained_again_and_others_join_it(
     config = make_config(trials=1)
     run_search(prepare(config), Console(quiet=True), trials=1, slots=2, timeout=None)
     folder = run_options["studies_dir"] / "tiny" / "baseline"
-    before = (folder / "uniform.safetensors").stat().st_mtime_ns
+    before = (folder / "uniform-seed-0.safetensors").stat().st_mtime_ns
     printed, _ = baseline(run_options, also=("cp", "lora"))
     assert "cp, seed 0: completed" in printed
     assert "uniform, seed 0" not in printed
-    assert (folder / "uniform.safetensors").stat().st_mtime_ns == before
+    assert (folder / "uniform-seed-0.safetensors").stat().st_mtime_ns == before
     for name in ("uniform", "cp", "lora"):
-        saved = load_adapter(folder / f"{name}.safetensors")
+        saved = load_adapter(folder / f"{name}-seed-0.safetensors")
         assert saved.adapter.num_parameters <= 600
 
 
@@ -90,7 +90,7 @@ def test_a_published_rank_has_a_folder_of_its_own_and_a_search_may_follow(
     baseline(run_options, rank=4, is_capped=False)
     folder = run_options["studies_dir"] / "tiny"
     assert [path.name for path in folder.iterdir() if path.is_dir()] == ["baseline-rank-4-uncapped"]
-    saved = load_adapter(folder / "baseline-rank-4-uncapped" / "uniform.safetensors")
+    saved = load_adapter(folder / "baseline-rank-4-uncapped" / "uniform-seed-0.safetensors")
     assert set(saved.adapter.ranks.values()) == {4}
     prepared = prepare(make_config())
     with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:

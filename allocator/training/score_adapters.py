@@ -1,0 +1,43 @@
+"""Scores trained adapters on a split that they were not trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from allocator.adapters.save import load_adapter
+from allocator.allocation import Allocation
+from allocator.training.evaluation import evaluate_pack
+from allocator.training.pack import Pack
+from allocator.training.slot import Slot
+from allocator.training.tasks import Examples
+from allocator.training.worker import WorkerConfig, load_splits, load_worker_backbone
+
+
+def score_adapters(
+    worker: WorkerConfig, paths: Sequence[Path], examples: Examples, device: str
+) -> list[float]:
+    """Score saved adapters with their heads by the task's metric, in the order of their files.
+
+    Args:
+        worker: What the workers knew that trained them.
+        paths: Files of the adapters.
+        examples: What they answer.
+        device: The device to use.
+
+    Raises:
+        CheckpointError: If a file is missing or damaged.
+    """
+    backbone = load_worker_backbone(worker, torch.device(device))
+    split = load_splits(dataclasses.replace(worker, scoring=examples), backbone.device).scoring
+    pack = Pack(backbone, width=len(paths))
+    for path in paths:
+        saved = load_adapter(path)
+        allocation = Allocation(ranks=saved.description.ranks, learning_rate=1.0)  # not trained
+        slot = Slot(allocation, saved.description.spec, backbone, worker.training, total_steps=1)
+        slot.load(saved)
+        pack.slots.append(slot)
+    return [found.score.value for found in evaluate_pack(pack, split, worker.task.metric)]
