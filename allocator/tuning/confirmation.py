@@ -6,11 +6,27 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
 FOLDER, SCORES_FILE = "confirmation", "scores.csv"
 CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mean:
+    """A mean over seeds.
+
+    Attributes:
+        value: The mean.
+        error: Its standard error; None of one seed.
+        seeds: How many.
+    """
+
+    value: float
+    error: float | None
+    seeds: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +73,9 @@ class Confirmation:
     @property
     def best(self) -> int:
         """Number of the trial whose allocation has the highest mean held-out score."""
-        return int(self.scores.groupby("trial").held_out.mean().idxmax())
+        found = {trial: self.mean(trial, "held_out") for trial in self.trials}
+        means = {trial: mean.value for trial, mean in found.items() if mean is not None}
+        return max(means, key=means.__getitem__)
 
     @property
     def baseline(self) -> int | None:
@@ -65,10 +83,13 @@ class Confirmation:
         baseline = self.scores[self.scores.is_baseline].trial
         return None if baseline.empty else int(baseline.iloc[0])
 
-    def of(self, trial: int, column: str) -> pd.Series[float]:
-        """Give one trial's scores by seed."""
-        mine = self.scores[self.scores.trial == trial]
-        return mine.set_index("seed")[column].dropna()
+    def mean(self, trial: int, column: str) -> Mean | None:
+        """Average one trial's scores, `held_out` or `dev`; None where it has none."""
+        values = list(self._by_seed(trial, column).values())
+        if not values:
+            return None
+        error = float(stats.sem(values)) if len(values) > 1 else None
+        return Mean(value=float(np.mean(values)), error=error, seeds=len(values))
 
     def difference(self, column: str) -> Difference | None:
         """Compare the chosen allocation with the baseline.
@@ -81,10 +102,11 @@ class Confirmation:
         """
         if self.baseline is None or self.best == self.baseline:
             return None
-        paired = (self.of(self.best, column) - self.of(self.baseline, column)).dropna()
+        mine, other = (self._by_seed(trial, column) for trial in (self.best, self.baseline))
+        paired = [mine[seed] - other[seed] for seed in mine.keys() & other.keys()]
         if len(paired) < 2:
             return None
-        mean, error = float(paired.mean()), float(paired.sem())
+        mean, error = float(np.mean(paired)), float(stats.sem(paired))
         margin = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, len(paired) - 1))
         return Difference(mean=mean, low=mean - margin, high=mean + margin)
 
@@ -92,15 +114,18 @@ class Confirmation:
         """Sum up what a recipe keeps of it."""
         found: dict[str, float | int] = {"confirmed_seeds": len(self.seeds)}
         for column in ("held_out", "dev"):
-            scores = self.of(self.best, column)
-            found[f"{column}_mean"] = float(scores.mean())
-            if len(scores) > 1:
-                found[f"{column}_standard_error"] = float(scores.sem())
+            if (mean := self.mean(self.best, column)) is not None:
+                found[f"{column}_mean"] = mean.value
+                found |= {f"{column}_standard_error": mean.error} if mean.error is not None else {}
             if (difference := self.difference(column)) is not None:
                 found[f"{column}_difference"] = difference.mean
                 found[f"{column}_difference_low"] = difference.low
                 found[f"{column}_difference_high"] = difference.high
         return found
+
+    def _by_seed(self, trial: int, column: str) -> dict[int, float]:
+        mine = self.scores[self.scores.trial == trial].dropna(subset=column)
+        return dict(zip(mine.seed.tolist(), mine[column].tolist(), strict=True))
 
 
 def write_confirmation(folder: Path, confirmation: Confirmation) -> None:

@@ -43,7 +43,7 @@ def export_best(study: SearchStudy) -> Exported:
         study.space,
         study.trials,
         final_step=study.final_step,
-        confirmed=confirmation and confirmation.best,
+        confirmed=None if confirmation is None else confirmation.best,
     )
     recipe = _recipe(study, selection, confirmation)
     number = selection.best.trial.number

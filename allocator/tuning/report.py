@@ -11,6 +11,7 @@ from allocator.tuning.selection import Expectation, Selection
 from allocator.tuning.storage import without_password
 from allocator.tuning.study import SearchStudy
 
+
 def print_result(console: Console, study: SearchStudy, exported: Exported, url: str) -> None:
     """Compare the baseline with the best allocation, and say what to do next."""
     selection = exported.selection
@@ -70,10 +71,10 @@ def _confirmed(confirmation: Confirmation | None, expectation: Expectation) -> d
         return {}
     cells = {}
     for column, name in (("held_out", "held out"), ("dev", "dev")):
-        scores = confirmation.of(expectation.trial.number, column)
-        if len(scores):
-            error = f" ± {scores.sem():.4f}" if len(scores) > 1 else ""
-            cells[f"{name}, {len(scores)} other seeds"] = f"{scores.mean():.4f}{error}"
+        mean = confirmation.mean(expectation.trial.number, column)
+        if mean is not None:
+            error = "" if mean.error is None else f" ± {mean.error:.4f}"
+            cells[f"{name}, {mean.seeds} other seeds"] = f"{mean.value:.4f}{error}"
     return cells
 
 

@@ -128,11 +128,6 @@ class Surrogate:
         process = fit(inputs, (scores - center) / scale, np.random.default_rng(seed))
         return cls(encoder, process, center=center, scale=scale, has_fidelity=has_fidelity)
 
-    @property
-    def noise(self) -> float:
-        """Standard deviation of the noise of one score, in units of the score."""
-        return math.sqrt(self._process.noise) * self._scale
-
     def predict(
         self, points: Points | Sequence[Params], fidelity: float = 1.0
     ) -> tuple[Floats, Floats]:
