@@ -29,7 +29,11 @@ def correlations(training: pd.DataFrame, measure: str) -> list[float]:
     found = []
     for seed in ends.columns:
         others = ends.drop(columns=seed).mean(axis=1)
-        pairs = pd.concat([halfway[seed][ends[seed].notna()], others], axis=1).dropna().to_numpy()
+        pairs = (
+            pd.concat([halfway[seed].loc[ends[seed].dropna().index], others], axis=1)
+            .dropna()
+            .to_numpy()
+        )
         found.append(float(spearmanr(pairs[:, 0], pairs[:, 1]).statistic))
     return found
 

@@ -72,7 +72,7 @@ def priors(table: Table, folder: Path) -> Mapping[str, Prior | None]:
     base = baseline_params(table.space)
     baseline = read_baseline(folder / "baseline", table.space.ranks(base))
     found = {name: make_prior(name, table.space, base, baseline=baseline) for name in PRIORS}
-    worst = np.argsort(-table.truth, kind="stable")[:WORST]
+    worst = np.argsort(-table.truth(), kind="stable")[:WORST]
     proposals = tuple(table.params[i] for i in worst)
     return {**found, "adversarial": Prior(name="worst", space=table.space, proposals=proposals)}
 
@@ -189,7 +189,7 @@ def main(argv: Sequence[str]) -> None:
                 arguments.json.write_text(json.dumps(dump))
     for group, runs in found.items():
         print(f"## {group}")
-        print_group(runs, float(np.ptp(table.truth)))
+        print_group(runs, float(np.ptp(table.truth())))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Searches replayed on a table of trained allocations, which are all that there is to choose from.
 
 A replayed trial reports the calibrated losses that its point had with one of the table's seeds,
-boundary by boundary, so noise is real and costs nothing. Regret is the mean loss over seeds of the
-point that would be chosen, less that of the table's best.
+boundary by boundary, so noise is real and costs nothing. As in a study, all trials of a search have
+the same seed. Regret is the mean loss over the other seeds of the point that would be chosen, less
+that of the best point.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
+from trained_table import read_points
 
 from allocator.allocation.factorizations import Flags
 from allocator.tuning.domain import Domain, Points
@@ -53,10 +55,10 @@ class Table:
     losses: Floats
     lengths: Counts
 
-    @property
-    def truth(self) -> Floats:
-        """Mean final loss of every point, shape (points,)."""
-        return np.asarray(self.losses[:, :, -1].mean(axis=1))
+    def truth(self, left_out: int | None = None) -> Floats:
+        """Mean final loss of every point, over all seeds but one, shape (points,)."""
+        seeds = [seed for seed in range(self.losses.shape[1]) if seed != left_out]
+        return np.asarray(self.losses[:, seeds, -1].mean(axis=1))
 
     @property
     def points(self) -> Points:
@@ -70,19 +72,19 @@ class Table:
 
 def read_table(folder: Path, space: Space, loss: str = "calibrated_loss") -> Table:
     """Read a loss that `trained_table.py` wrote; points that some seed lacks are left out."""
-    kinds = dict.fromkeys(space.rank_columns, int)
-    points = pd.read_csv(folder / "points.csv", float_precision="round_trip").astype(kinds)
+    points = read_points(folder / "points.csv", space)
     curves = pd.concat(
         [pd.read_csv(path).assign(seed=path.name) for path in sorted(folder.glob("curves-*.csv*"))]
     )
+    # A training that diverged ends with a second row for its last boundary, or with one before all.
+    curves = curves.drop_duplicates(["seed", "point", "step"], keep="last").query("step > 0")
     wide = curves.pivot_table(index="point", columns=["seed", "step"], values=loss).sort_index()
     seeds = wide.columns.get_level_values("seed").nunique()
     filled = wide.T.groupby("seed").ffill().T.dropna()
     shape = (len(filled), seeds, -1)
-    params = [dict(row) for row in points.iloc[filled.index].to_dict("records")]
     return Table(
         space=space,
-        params=[{str(n): v for n, v in p.items()} for p in params],
+        params=[points[point] for point in filled.index],
         losses=filled.to_numpy().reshape(shape),
         lengths=wide.loc[filled.index].notna().to_numpy().reshape(shape).sum(axis=2),
     )
@@ -193,11 +195,13 @@ def replay(
 ) -> list[Progress]:
     """Search a table once.
 
+    The seed is also that of the trainings, modulo the table's number of them.
+
     The baseline is in the first pack. A prior is known from the second one on, as it is made from
     the baseline; the points that it expects most of are tried first.
     """
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
-    rng = np.random.default_rng(seed)
+    trained = seed % table.losses.shape[1]
     study.enqueue_trial(dict(table.params[0]), user_attrs={PROTECTED: True})
     found: list[Progress] = []
     epochs = 0.0
@@ -205,10 +209,9 @@ def replay(
         if prior is not None and start == PACK:
             _propose(study, table, prior)
         pack = [_ask(study, table) for _ in range(min(PACK, trials - start))]
-        epochs += _train(study, table, pack, rng)
-        found.append(
-            Progress(trials=start + len(pack), epochs=epochs, regret=_regret(study, table))
-        )
+        epochs += _train(study, table, pack, trained)
+        regret = _regret(study, table, trained)
+        found.append(Progress(trials=start + len(pack), epochs=epochs, regret=regret))
     return found
 
 
@@ -230,16 +233,18 @@ def _propose(study: Study, table: Table, prior: Prior) -> None:
         study.sampler.prior = prior
 
 
-def _train(study: Study, table: Table, pack: list[Trial], rng: np.random.Generator) -> float:
+def _train(study: Study, table: Table, pack: list[Trial], seed: int) -> float:
     """Report boundary by boundary, and give the epochs that this took."""
     boundaries = table.losses.shape[2]
-    drawn = {t.number: (table.index(t.params), _any_seed(table, rng)) for t in pack}
-    curves = {number: table.losses[at] for number, at in drawn.items()}
-    lengths = {number: table.lengths[at] for number, at in drawn.items()}
+    points = {trial.number: table.index(trial.params) for trial in pack}
+    curves = {number: table.losses[point, seed] for number, point in points.items()}
+    lengths = {number: table.lengths[point, seed] for number, point in points.items()}
     running, spent = list(pack), 0.0
     for step in range(1, boundaries + 1):
         spent += len(running)
         for trial in running:
+            if step == lengths[trial.number] < boundaries:
+                continue  # a collapse is told, not reported
             losses = curves[trial.number][:step].tolist()
             trial.report(-losses[-1], step)
             trial.set_user_attr(LOSSES, losses)
@@ -255,11 +260,8 @@ def _train(study: Study, table: Table, pack: list[Trial], rng: np.random.Generat
     return float(spent / boundaries)
 
 
-def _any_seed(table: Table, rng: np.random.Generator) -> int:
-    return int(rng.integers(table.losses.shape[1]))
-
-
-def _regret(study: Study, table: Table) -> float:
+def _regret(study: Study, table: Table, seed: int) -> float:
     expected = expectations(table.space, study.trials, final_step=table.losses.shape[2])
     best = max(expected, key=lambda e: e.mean)
-    return float(table.truth[table.index(best.trial.params)] - table.truth.min())
+    truth = table.truth(left_out=seed)
+    return float(truth[table.index(best.trial.params)] - truth.min())

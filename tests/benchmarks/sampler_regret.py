@@ -128,7 +128,7 @@ def print_table(runs: list[Run]) -> None:
             if not group:
                 continue
             regrets = 1e3 * np.array([[r.visited, r.chosen] for r in group])
-            mean, error = regrets.mean(axis=0), regrets.std(axis=0) / np.sqrt(len(group))
+            mean, error = regrets.mean(axis=0), regrets.std(axis=0, ddof=1) / np.sqrt(len(group))
             print(
                 f"{name:12} {'yes' if pruning else 'no':8} {mean[0]:7.2f} ± {error[0]:4.2f} "
                 f"{mean[1]:7.2f} ± {error[1]:4.2f} "

@@ -84,6 +84,13 @@ def fixed_part(data: TaskData, tokenizer: PreTrainedTokenizerBase) -> tuple[list
     return sorted(train_part), sorted(held_out)
 
 
+def read_points(path: Path, space: Space) -> list[Params]:
+    """Read the points of a table."""
+    kinds = dict.fromkeys(space.rank_columns, int)
+    points = pd.read_csv(path, float_precision="round_trip").astype(kinds)
+    return [{str(n): v for n, v in row.items()} for row in points.to_dict("records")]
+
+
 class Curves:
     """The boundaries of the points trained with one seed, in a file that is whole after each."""
 
@@ -142,8 +149,11 @@ def main(argv: Sequence[str]) -> None:
 
     base, folder = baseline_params(space), arguments.output / "baseline"
     measure_baseline(backbone, splits, job(0, base), Records(folder))
-    chosen = points(space, read_baseline(folder, space.ranks(base)), arguments.points)
-    pd.DataFrame(chosen).to_csv(arguments.output / "points.csv", index=False)
+    listed = arguments.output / "points.csv"
+    if not listed.exists():  # those of a table that was begun stay
+        chosen = points(space, read_baseline(folder, space.ranks(base)), arguments.points)
+        pd.DataFrame(chosen).to_csv(listed, index=False)
+    chosen = read_points(listed, space)
     jobs = [job(number, params) for number, params in enumerate(chosen)]
     for seed in arguments.seeds:
         curves = Curves(arguments.output / f"curves-{seed}.csv.gz")
@@ -205,7 +215,7 @@ class Feeder:
         training = sum(report.ending is None for report in boundary.reports)
         if not self._waiting and not training:
             return None
-        free = boundary.slots - training if boundary.may_start else 0
+        free = max(0, boundary.slots - training) if boundary.may_start else 0
         jobs, self._waiting = self._waiting[:free], self._waiting[free:]
         return Orders(jobs=tuple(jobs))
 

@@ -185,7 +185,11 @@ class Ours:
         """The matrix products of the frozen layers alone, in both directions."""
         layers = [m for m in self.backbone.model.modules() if isinstance(m, FrozenLinear)]
         layers += [p.linear for group in self.backbone.sites.groups for p in group.layers]
-        inputs = {n: torch.randn(200_000, n, dtype=layers[0].dtype) for n in widths(layers)}
+        largest = slots * max(batch.inputs["input_ids"].numel() for batch in self.batches)
+        inputs = {
+            width: torch.randn(largest, width, dtype=layers[0].dtype, device=DEVICE)
+            for width in widths(layers)
+        }
 
         def step(batch: Batch) -> None:
             rows = slots * batch.inputs["input_ids"].numel()
