@@ -114,6 +114,7 @@ class Coordinator:
         self._boundaries: dict[int, Boundary] = {}  # by place: what was told last
         self._training: dict[int, set[int]] = {}  # by place: trial numbers
         self._stop: set[int] = set()
+        self._alone = 0  # trials to be tried again, each by itself: one of them may kill
         self._deaths = 0
 
     def run(self, *, trials: int, timeout: float | None = None) -> None:
@@ -167,6 +168,7 @@ class Coordinator:
                 break
             place = min(open_places, key=lambda p: (len(self._training[p]), p))
             job = self._trials.next_job()
+            self._alone = max(0, self._alone - 1)
             self._training[place].add(job.trial)
             self._watcher.started(job.trial)
             jobs[place].append(job)
@@ -174,7 +176,8 @@ class Coordinator:
 
     def _has_place(self, place: int) -> bool:
         boundary = self._boundaries[place]
-        return boundary.may_start and len(self._training[place]) < boundary.slots
+        slots = 1 if self._alone else boundary.slots
+        return boundary.may_start and len(self._training[place]) < slots
 
     def _give_orders(self, jobs: Mapping[int, list[Job]]) -> None:
         orders = {
@@ -229,11 +232,12 @@ class Coordinator:
         self._watcher.ended(report.trial)
 
     def _bury(self, place: int, death: WorkerDied) -> None:
-        """Give up a dead worker; its trials are tried once more, by a new one."""
+        """Give up a dead worker; its trials are tried once more, one by one, by a new one."""
         self._workers.pop(place).close()
         self._boundaries.pop(place, None)
         for number in sorted(self._training.pop(place)):
             retry = self._trials.attempts(number) < _ATTEMPTS
+            self._alone += retry
             self._trials.fail(number, str(death), retry=retry)
             self._watcher.ended(number)
         if death.exit_code == -signal.SIGKILL and self._slots is not None:

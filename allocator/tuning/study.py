@@ -68,7 +68,7 @@ class SearchStudy:
     @property
     def final_step(self) -> int:
         """Boundaries of a whole trial."""
-        return self.config.training.epochs * self.config.training.boundaries_per_epoch
+        return self.config.training.num_boundaries
 
     @property
     def prior(self) -> str | None:
@@ -153,9 +153,14 @@ class SearchStudy:
                 self._break_off(trial, retry=self.space.is_complete(trial.params))
 
     def attempts(self, number: int) -> int:
-        """Count how often a trial's allocation has been tried, this time included."""
+        """Count how often a trial's allocation has been tried, this time included.
+
+        Tries that the user broke off do not count.
+        """
         earlier = self.trials[number].user_attrs.get("retry_of")
-        return 1 if earlier is None else 1 + self.attempts(earlier)
+        if earlier is None:
+            return 1
+        return self.attempts(earlier) + ("reason" in self.trials[earlier].user_attrs)
 
     def start(self) -> None:
         """Queue what a killed run left behind, and the baseline where it is still to come."""
@@ -182,7 +187,8 @@ class SearchStudy:
         if self._baseline.adapter.exists():
             shutil.copyfile(self._baseline.adapter, path)
         for report in recorded:
-            self.note(dataclasses.replace(report, trial=number))
+            if report.ending in (None, "completed"):
+                self.note(dataclasses.replace(report, trial=number))
         self.tell(dataclasses.replace(recorded[-1], trial=number))
 
     def job(self, trial: FrozenTrial) -> Job:
