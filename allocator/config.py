@@ -75,6 +75,11 @@ class TrainingConfig:
     max_length: int = 128
     seed: int = 0
 
+    @property
+    def num_boundaries(self) -> int:
+        """Boundaries of a whole trial."""
+        return self.epochs * self.boundaries_per_epoch
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:

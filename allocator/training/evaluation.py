@@ -29,7 +29,7 @@ class Evaluation:
         calibrated_loss: As `training.calibration` defines it.
         spread: How much answers depend on the input: the standard deviation over examples of a
             logit less the mean of its example's, the largest of all classes; of a real label, that
-            of the predictions.
+            of the predictions over that of the labels.
     """
 
     score: Score
@@ -64,7 +64,8 @@ def _evaluate(pack: Pack, slots: Sequence[Slot], split: Split, metric: str) -> l
         centered.append(stacked_SBC if is_regression else stacked_SBC - stacked_SBC.mean(2, True))
         order += indices
     outputs_SNC = torch.cat(centered, dim=1)
-    spreads = outputs_SNC.std(dim=1, correction=0).amax(dim=1).tolist()
+    scale = split.labels.std(correction=0).clamp_min(1e-12).item() if is_regression else 1.0
+    spreads = (outputs_SNC.std(dim=1, correction=0).amax(dim=1) / scale).tolist()
     labels = split.labels.numpy()[order]
     calibrated = [calibrated_loss(z, labels) for z in outputs_SNC.double().cpu().numpy()]
     mean_losses = (torch.stack(losses).sum(0) / len(split)).tolist()  # host-device sync

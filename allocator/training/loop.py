@@ -58,7 +58,7 @@ def train(
     """
     majority = evaluate_majority(splits.train, splits.scoring, splits.metric)
     parts = epoch_parts(splits.train, config, backbone)
-    boundaries = config.epochs * len(parts)
+    boundaries = config.num_boundaries
     total_steps = config.epochs * sum(map(len, parts))
     pack = Pack(backbone, width=slots, dropout=config.dropout)
     runs: list[Run] = []

@@ -39,7 +39,8 @@ def baseline_params(space: Space) -> Params:
         distribution = space.distributions[name]
         assert isinstance(distribution, FloatDistribution)
         middle = (distribution.low * distribution.high) ** 0.5
-        values[name] = middle if name == "learning_rate" else max(1.0, distribution.low)
+        nearest_to_one = min(max(1.0, distribution.low), distribution.high)
+        values[name] = middle if name == "learning_rate" else nearest_to_one
     return {name: value for name, value in values.items() if name in space.distributions}
 
 

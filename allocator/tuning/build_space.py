@@ -156,6 +156,7 @@ def _searched_and_fixed(
         if isinstance(value, Range):
             searched[name] = _within_bounds(name, value, bounds)
         else:
+            _require_usable(name, value, bounds)
             fixed[name] = value
     return searched, fixed
 
@@ -175,9 +176,13 @@ def _within_bounds(name: str, value: Range, bounds: Mapping[str, int]) -> Range:
         return value
     if value.low != int(value.low) or value.high != int(value.high):
         raise SpaceError(f"{name} must be a range of integers, got {value.low} to {value.high}")
-    if value.low > bounds[name]:
-        raise SpaceError(f"{name} can be at most {bounds[name]} on this model, got {value.low:g}")
+    _require_usable(name, value.low, bounds)
     return Range(low=value.low, high=min(value.high, bounds[name]))
+
+
+def _require_usable(name: str, value: float, bounds: Mapping[str, int]) -> None:
+    if name in bounds and value > bounds[name]:
+        raise SpaceError(f"{name} can be at most {bounds[name]} on this model, got {value:g}")
 
 
 def _rank_choices(

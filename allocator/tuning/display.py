@@ -189,7 +189,8 @@ class LiveWatcher(QuietWatcher):
         self.live.update(self._render())
 
     def _render(self) -> Group:
-        trials = [trial for trial in self._study.trials if trial.params]
+        is_complete = self._study.space.is_complete  # what a killed ask left is not
+        trials = [trial for trial in self._study.trials if is_complete(trial.params)]
         scores = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
         self._progress.update(
             self._task,

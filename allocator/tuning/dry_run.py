@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 from rich.console import Console
 
-from allocator.training.devices import see_only
 from allocator.training.throughput import choose_slots, measure_packs, measure_throughput
 from allocator.training.worker import load_splits, load_worker_backbone
 from allocator.tuning.listing import parameter_ranges
@@ -43,7 +43,7 @@ def _print_extremes(console: Console, variant: Variant) -> None:
 def _print_cost(console: Console, prepared: PreparedSearch, trials: int, slots: int | None) -> None:
     """Train a few steps of the baseline, and extrapolate."""
     worker, training = prepared.worker, prepared.worker.training
-    backbone = load_worker_backbone(worker, see_only(prepared.devices[0], worker.threads))
+    backbone = load_worker_backbone(worker, torch.device(prepared.devices[0]))
     train = load_splits(worker, backbone.device).train
     if slots is None:
         measured = measure_packs(worker.typical, worker.spec, backbone, train, training)
@@ -58,6 +58,9 @@ def _print_cost(console: Console, prepared: PreparedSearch, trials: int, slots: 
             highlight=False,
         )
     chosen = choose_slots(measured)
+    if not chosen.examples:
+        console.print(f"slots {chosen.slots} do not fit into memory", highlight=False)
+        return
     examples = trials * training.epochs * (len(train) + _EVALUATION * len(worker.scoring))
     minutes = examples / chosen.examples / len(prepared.devices) / 60
     console.print(

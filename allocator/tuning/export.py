@@ -82,7 +82,6 @@ def _recipe(study: SearchStudy, selection: Selection, confirmation: Confirmation
         scores["baseline_posterior_mean"] = selection.baseline.mean
     if confirmation is not None:
         scores |= confirmation.summary()
-    finished = [trial for trial in study.trials if trial.state.is_finished()]
     return Recipe(
         budget=config.budget,
         num_parameters=study.space.num_parameters(best.trial.params),
@@ -99,6 +98,6 @@ def _recipe(study: SearchStudy, selection: Selection, confirmation: Confirmation
         ),
         training=training_section(allocation, config.training, config.precision),
         scores=scores,
-        study={"name": config.study, "trial": best.trial.number, "trials": len(finished)},
+        study={"name": config.study, "trial": best.trial.number, "trials": study.num_finished},
         versions=config.versions,
     )

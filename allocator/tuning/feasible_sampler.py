@@ -17,7 +17,6 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from allocator.tuning.domain import Domain, Points
-from allocator.tuning.observations import has_parameters
 from allocator.tuning.space import Space
 
 
@@ -103,7 +102,7 @@ class FeasibleSampler(BaseSampler, abc.ABC):
 
     def used_points(self, trials: Sequence[FrozenTrial], domain: Domain) -> Points:
         """List the points of all trials, failed and running ones too, shape (n, columns)."""
-        return domain.points([t.params for t in trials if has_parameters(self.space, t)])
+        return domain.points([t.params for t in trials if self.space.is_complete(t.params)])
 
     def pending_points(self, trials: Sequence[FrozenTrial], domain: Domain) -> Points:
         """List the points of the trials in training, shape (n, columns)."""

@@ -13,16 +13,17 @@ from allocator.errors import StudyError
 _LOCK_FILE = ".lock"
 
 
-def holds_others(folder: Path, *, own: str = _LOCK_FILE) -> bool:
-    """Tell whether a folder has anything in it but a lock and what a pattern names.
+def holds_others(folder: Path, *own: str) -> bool:
+    """Tell whether a folder has anything in it but a lock and what some patterns name.
 
     Args:
         folder: It may be missing.
-        own: Pattern of the names that may be there.
+        own: Patterns of the names that may be there.
     """
     if not folder.exists():
         return False
-    return any(path.name != _LOCK_FILE and not path.match(own) for path in folder.iterdir())
+    known = (_LOCK_FILE, *own)
+    return any(not any(map(path.match, known)) for path in folder.iterdir())
 
 
 @contextlib.contextmanager

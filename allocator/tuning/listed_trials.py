@@ -53,8 +53,7 @@ class ListedTrials:
     @property
     def progress(self) -> float:
         """What was trained, in whole trainings; a running one counts by its boundaries."""
-        training = self.config.training
-        boundaries = training.epochs * training.boundaries_per_epoch
+        boundaries = self.config.training.num_boundaries
         return self.num_finished + sum(map(len, self._running.values())) / boundaries
 
     def name(self, number: int) -> str:
@@ -87,7 +86,7 @@ class ListedTrials:
     def tell(self, report: Report) -> None:
         """Record a training that has ended."""
         name = self.name(report.trial)
-        reports = [r for r in self._running.pop(name) if r.step < report.step]
+        reports = [r for r in self._running.pop(name) if r.ending is None]
         saved = self._unfinished(name)
         is_kept = self._keeps_adapters and report.ending == "completed"
         self.records.add(name, self.seed, [*reports, report], saved if is_kept else None)

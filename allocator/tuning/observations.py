@@ -48,7 +48,7 @@ def read_observations(
     sign = 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
     found = []
     for trial in trials:
-        if not has_parameters(space, trial):
+        if not space.is_complete(trial.params):
             continue
         for step, score in sorted(_scores(trial, final_step).items()):
             if step > 0 and math.isfinite(score):
@@ -57,11 +57,6 @@ def read_observations(
                     Observation(params=trial.params, fidelity=fidelity, score=sign * score)
                 )
     return found
-
-
-def has_parameters(space: Space, trial: FrozenTrial) -> bool:
-    """Tell whether a trial has a value for every searched parameter."""
-    return space.is_complete(trial.params)
 
 
 def _scores(trial: FrozenTrial, final_step: int) -> dict[int, float]:

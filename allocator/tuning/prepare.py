@@ -133,7 +133,7 @@ def _require_known(config: SearchConfig) -> None:
 
 def _recorded_precision(folder: Path) -> Precision | None:
     """Read the precision that was probed when a study, or its baseline, began: it keeps that."""
-    study, baseline = folder / CONFIG_FILE, folder / FOLDER / CONFIG_FILE
-    if study.exists():
-        return read_study_config(study).precision
-    return read_list_config(baseline).precision if baseline.exists() else None
+    if (folder / CONFIG_FILE).exists():
+        return read_study_config(folder / CONFIG_FILE).precision
+    baselines = sorted(folder.glob(f"{FOLDER}*/{CONFIG_FILE}"))
+    return read_list_config(baselines[0]).precision if baselines else None

@@ -64,7 +64,9 @@ class Records:
         training = self.table("training")
         if training.empty:
             return []
-        mine = training[(training.name == name) & (training.seed == seed)].sort_values("step")
+        mine = training[(training.name == name) & (training.seed == seed)].sort_values(
+            "step", kind="stable"
+        )
         parts = [c for c in mine.columns if c not in {"name", "seed", *_COLUMNS}]
         return [
             Report(

@@ -8,7 +8,7 @@ from rich.table import Table
 from allocator.tuning.confirmation import Confirmation
 from allocator.tuning.export import Exported
 from allocator.tuning.selection import Expectation, Selection
-from allocator.tuning.storage import without_password
+from allocator.tuning.storage import storage_url, without_password
 from allocator.tuning.study import SearchStudy
 
 
@@ -37,13 +37,19 @@ def print_result(console: Console, study: SearchStudy, exported: Exported, url: 
             soft_wrap=True,
         )
     console.print("\nnext:", highlight=False)
-    for command in (
-        f"optuna-dashboard {without_password(url)}",
+    for command in _next_commands(study, exported, url):
+        console.print(f"  {command}", highlight=False, soft_wrap=True)
+
+
+def _next_commands(study: SearchStudy, exported: Exported, url: str) -> list[str]:
+    shown = without_password(url)
+    elsewhere = "" if url == storage_url(None, study.folder) else f" --storage {shown}"
+    return [
+        f"optuna-dashboard {shown}",
         f"python -m allocator.train --config {exported.path}",
         f"python -m allocator.export --study {study.config.study}"
-        + f" --studies-dir {study.folder.parent}",
-    ):
-        console.print(f"  {command}", highlight=False, soft_wrap=True)
+        f" --studies-dir {study.folder.parent}{elsewhere}",
+    ]
 
 
 def _cells(study: SearchStudy, expectation: Expectation) -> dict[str, str]:

@@ -115,9 +115,9 @@ def _print_result(
         table.add_column(column, justify="right" if column in ("score", "loss") else "left")
     training = records.table("training")
     for name, listed_ in allocations.items():
-        rows = training[training.name == name]
+        rows = training if training.empty else training[training.name == name]
         if rows.empty:
-            continue
+            continue  # given up
         last = rows.iloc[-1]
         ranks = " ".join(map(str, listed_.adapter.ranks.values()))
         scores = (f"{last.score:.4f}", f"{last.loss:.4f}", str(last.ending))

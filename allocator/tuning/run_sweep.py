@@ -91,7 +91,7 @@ def summarise(
         (trainings that ended so, or diverged), `seeds`.
     """
     training = training[training.seed.isin(list(seeds))]
-    last = training.sort_values("step").groupby(["name", "seed"]).last()
+    last = training.sort_values("step", kind="stable").groupby(["name", "seed"]).last()
     scores = last.score.unstack("seed")
     baseline = scores.reindex([BASELINE]).loc[BASELINE]  # not there where it was given up
     rows = []

@@ -19,7 +19,7 @@ from allocator.tuning.folder_lock import holds_others, locked
 from allocator.tuning.pruning import make_pruner
 from allocator.tuning.samplers import make_sampler
 from allocator.tuning.space import Space
-from allocator.tuning.storage import open_storage, storage_url
+from allocator.tuning.storage import open_storage, storage_url, without_password
 from allocator.tuning.study import SearchStudy
 from allocator.tuning.study_config import StudyConfig, read_study_config
 
@@ -41,10 +41,15 @@ def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Ite
     recorded = folder / CONFIG_FILE
     if recorded.exists():
         config.require_same(read_study_config(recorded))
-    elif holds_others(folder, own=f"{FOLDER}*"):  # baselines may be trained before
+    elif holds_others(folder, f"{FOLDER}*", "study.db*"):  # baselines come before; a kill may, too
         raise StudyError(f"{folder} is not empty and holds no {CONFIG_FILE}; give another --study")
+    is_new = not recorded.exists()
+    if not is_new:
+        _require_file(folder, url)
     storage = _storage_in_new_folder(url, folder)
     with locked(folder):
+        if is_new:
+            _require_no_trials(storage, config.study, url)
         write_yaml(recorded, config, "What all trials of this study share.")
         study = optuna.create_study(
             study_name=config.study,
@@ -55,13 +60,13 @@ def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Ite
                 config.sampler,
                 space,
                 seed=config.training.seed,
-                final_step=config.training.epochs * config.training.boundaries_per_epoch,
+                final_step=config.training.num_boundaries,
                 prior_strength=config.prior_strength,
             ),
             pruner=make_pruner(
                 config.pruner,
                 warmup=config.training.warmup,
-                final_step=config.training.epochs * config.training.boundaries_per_epoch,
+                final_step=config.training.num_boundaries,
             ),
         )
         _describe(study, config)
@@ -85,16 +90,39 @@ def load_study(folder: Path, url: str | None) -> Iterator[SearchStudy]:
     require_study(folder)
     config = read_study_config(folder / CONFIG_FILE)
     space = build_space(config.space, config.backbone, config.budget)
-    storage = open_storage(storage_url(url, folder))
+    url = storage_url(url, folder)
+    _require_file(folder, url)
+    storage = open_storage(url)
     with locked(folder):
         try:
             study = optuna.load_study(study_name=config.study, storage=storage)
         except KeyError:
             raise StudyError(
-                f"study {config.study!r} is not in its storage; "
+                f"study {config.study!r} is not in {without_password(url)}; "
                 "give the --storage that it was searched with"
             ) from None
         yield SearchStudy(study, space, config, folder)
+
+
+def _require_file(folder: Path, url: str) -> None:
+    """Refuse to make a file beside trials that are in another storage."""
+    has_trials = any((folder / "trials").glob("*.safetensors"))
+    if has_trials and url == storage_url(None, folder) and not (folder / "study.db").exists():
+        raise StudyError(
+            f"study {folder.name!r} has trials but no study.db; "
+            "give the --storage that it was searched with"
+        )
+
+
+def _require_no_trials(storage: BaseStorage, name: str, url: str) -> None:
+    """Refuse a study of this name that was made in another folder, which has its adapters."""
+    with contextlib.suppress(KeyError):
+        study_id = storage.get_study_id_from_name(name)
+        if storage.get_all_trials(study_id, deepcopy=False):
+            raise StudyError(
+                f"{without_password(url)} has a study {name!r} of another folder; search it there, "
+                "or name another study with --study"
+            )
 
 
 def _storage_in_new_folder(url: str, folder: Path) -> BaseStorage:

@@ -122,6 +122,8 @@ def test_scores_are_compared_as_they_are_predicted(
     assert found.loss == pytest.approx(np.mean((predicted - targets.numpy()) ** 2), rel=1e-5)
     best = calibrated_loss(predicted[:, None], targets.numpy())
     assert found.calibrated_loss == pytest.approx(best, rel=1e-5)
+    spread = predicted.std() / targets.numpy().std()  # whatever the labels' unit
+    assert found.spread == pytest.approx(spread, rel=1e-4)
 
 
 def test_the_majority_predictor_has_the_loss_of_trains_class_shares() -> None:

@@ -38,6 +38,7 @@ class Loop:
         config: TrainingConfig = CONFIG,
         slots: int = 1,
         stop: Sequence[tuple[int, int]] = (),
+        is_measured: bool = False,
     ) -> dict[int, list[Report]]:
         """Train allocations, in their order, as places become free.
 
@@ -46,12 +47,19 @@ class Loop:
             config: The recipe.
             slots: Trials at once.
             stop: Trials to stop, each with the boundary that is its last.
+            is_measured: Whether they are measured.
 
         Returns:
             Reports by trial.
         """
         jobs = [
-            Job(trial=i, spec=self.spec, allocation=a, save_to=Path())  # saved by nobody
+            Job(
+                trial=i,
+                spec=self.spec,
+                allocation=a,
+                save_to=Path(),  # saved by nobody
+                is_measured=is_measured,
+            )
             for i, a in enumerate(waiting)
         ]
         reports: dict[int, list[Report]] = {}
@@ -229,6 +237,12 @@ def test_an_absurd_learning_rate_diverges_and_is_scored_as_the_majority_class(ru
     assert report.parts == majority.score.parts
     assert report.step == 0
     assert not run.completed
+
+
+def test_a_measured_trial_that_diverges_is_told_like_any_other(run: Loop) -> None:
+    (report,) = run(ABSURD, is_measured=True)[0]
+    assert report.ending == "diverged"
+    assert report.measures is None
 
 
 def test_divergence_between_boundaries_is_seen_within_a_few_steps(

@@ -33,7 +33,7 @@ def report(number: int, step: int, ending: Ending | None = None) -> Report:
     )
 
 
-def test_running_trainings_count_by_their_boundaries(tmp_path: Path) -> None:
+def list_of_three(folder: Path) -> ListedTrials:
     shape = AdapterShape(construction="matrix", factorization="matrix", backbone=BACKBONE)
     spec = AdapterSpec(shape=shape, config=AdapterConfig())
     allocation = Allocation(ranks={"rank": 2}, learning_rate=1e-3)
@@ -42,7 +42,21 @@ def test_running_trainings_count_by_their_boundaries(tmp_path: Path) -> None:
         backbone=BACKBONE,
         allocations={name: listed(spec, allocation) for name in ("a", "b", "c")},
     )
-    trials = ListedTrials(config, Records(tmp_path), seed=0)
+    return ListedTrials(config, Records(folder), seed=0)
+
+
+def test_a_training_that_diverged_keeps_the_boundaries_it_had(tmp_path: Path) -> None:
+    trials = list_of_three(tmp_path)
+    number = trials.next_job().trial
+    trials.note(report(number, 1))
+    trials.note(report(number, 2))
+    trials.tell(report(number, 2, "diverged"))
+    recorded = trials.records.reports("a", 0)
+    assert [(r.step, r.ending) for r in recorded] == [(1, None), (2, None), (2, "diverged")]
+
+
+def test_running_trainings_count_by_their_boundaries(tmp_path: Path) -> None:
+    trials = list_of_three(tmp_path)
     assert trials.progress == 0
     first, second = trials.next_job().trial, trials.next_job().trial
     trials.note(report(first, 1))

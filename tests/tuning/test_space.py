@@ -110,6 +110,10 @@ def test_a_full_mode_is_neither_searched_nor_counted(tmp_path: Path) -> None:
             "rank_heads can be at most 12 on this model, got 13",
         ),
         (
+            "construction: att\nfactorization: tucker\nparameters: {rank_heads: 13}",
+            "rank_heads can be at most 12 on this model, got 13",
+        ),
+        (
             "construction: att\nfactorization: tucker\nparameters: {rank_heads: 2.5}",
             "rank_heads must be a positive integer, got 2.5",
         ),

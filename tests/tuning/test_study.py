@@ -83,6 +83,54 @@ def test_a_trial_left_running_is_tried_again_before_any_other(make_config: MakeC
     assert again.num_finished == 0
 
 
+def test_only_tries_whose_worker_died_count_as_attempts(make_config: MakeConfig) -> None:
+    prepared = prepare(make_config())
+    with opened(prepared) as study:
+        study.ask()
+        study.interrupt()
+        resumed = study.ask().number
+        assert study.attempts(resumed) == 1
+        study.fail(resumed, "worker died", retry=True)
+        assert study.attempts(study.ask().number) == 2
+
+
+def test_trials_in_another_storage_are_not_begun_anew(make_config: MakeConfig) -> None:
+    prepared = prepare(make_config())
+    elsewhere = f"sqlite:///{prepared.folder.parent}-elsewhere.db"
+    with opened(dataclasses.replace(prepared, url=elsewhere)) as study:
+        trial = study.ask()
+        study.tell(report(trial.number, 0.5))
+        study.adapter_path(trial.number).parent.mkdir()
+        study.adapter_path(trial.number).touch()
+    message = "has trials but no study.db; give the --storage that it was searched with"
+    with pytest.raises(StudyError, match=message), opened(prepared):
+        pass
+    with pytest.raises(StudyError, match=message), load_study(prepared.folder, None):
+        pass
+    assert not (prepared.folder / "study.db").exists()
+
+
+def test_a_study_of_another_folder_is_left_alone(make_config: MakeConfig, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    with opened(dataclasses.replace(prepare(make_config()), url=url)) as study:
+        running = study.ask().number
+    other = prepare(make_config(studies_dir=tmp_path / "other"))
+    with (
+        pytest.raises(StudyError, match="has a study 'tiny' of another folder; search it there"),
+        opened(dataclasses.replace(other, url=url)),
+    ):
+        pass
+    assert study.trials[running].state == TrialState.RUNNING
+
+
+def test_what_a_kill_left_before_the_configuration_is_taken_over(make_config: MakeConfig) -> None:
+    prepared = prepare(make_config())
+    prepared.folder.mkdir(parents=True)
+    (prepared.folder / "study.db").touch()
+    with opened(prepared) as study:
+        assert study.ask().user_attrs["baseline"]
+
+
 def test_a_stopped_trial_is_pruned_and_counts(make_config: MakeConfig) -> None:
     with opened(prepare(make_config())) as study:
         number = study.ask().number

@@ -7,9 +7,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from allocator.tuning.figures.appearance import REFERENCE, TEMPLATE, title
+from allocator.tuning.tenslora_plus import BASELINE
 
 PHASES = ("baselines", "learning rate", "rank")
-_BASELINE = "tucker-8"
 _COLOUR = "#882255"  # of no mode
 _POINT_WIDTH, _MARGINS = 60, 300  # pixels
 
@@ -66,6 +66,6 @@ def _points(phase: str, table: pd.DataFrame) -> go.Scatter:
 
 
 def _baseline(summary: pd.DataFrame) -> pd.Series:
-    named = summary[summary["name"] == _BASELINE]
+    named = summary[summary["name"] == BASELINE]
     chosen = named if len(named) else summary[summary["phase"] == PHASES[0]]
     return (chosen if len(chosen) else summary).iloc[0]

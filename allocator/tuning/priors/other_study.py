@@ -38,10 +38,8 @@ def found_by(folder: Path, space: Space) -> list[Params]:
     config = read_study_config(folder / CONFIG_FILE)
     theirs = build_space(config.space, config.backbone, config.budget)
     trials = _trials(folder, config.study)
-    final_step = config.training.epochs * config.training.boundaries_per_epoch
-    expected = sorted(
-        expectations(theirs, trials, final_step=final_step), key=lambda e: e.mean, reverse=True
-    )
+    expected = expectations(theirs, trials, final_step=config.training.num_boundaries)
+    expected.sort(key=lambda e: e.mean, reverse=True)
     found: list[Params] = []
     misfits: list[SpaceError] = []
     for trial in (e.trial for e in expected):
@@ -62,8 +60,10 @@ def found_by(folder: Path, space: Space) -> list[Params]:
 
 
 def _trials(folder: Path, name: str) -> Sequence[FrozenTrial]:
-    storage = open_storage(storage_url(None, folder))
     try:
+        if not (folder / "study.db").exists():
+            raise KeyError(name)
+        storage = open_storage(storage_url(None, folder))
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         raise StudyError(
