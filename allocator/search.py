@@ -142,7 +142,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_banner(Console(stderr=True), prepared.data)
     if arguments.dry_run:
         print_header(console, prepared)
-        print_dry_run(console, prepared, trials=config.trials, slots=config.slots)
+        print_dry_run(
+            console,
+            prepared,
+            trials=config.trials,
+            confirm_seeds=config.confirm_seeds,
+            slots=config.slots,
+        )
         return 0
     exported = run_search(
         prepared,

@@ -24,7 +24,8 @@ from allocator.tuning.study import SearchStudy, adapter_spec
 from allocator.tuning.study_config import ListedAllocation
 from allocator.tuning.train_list import train_list
 
-_CANDIDATES = 3  # beside the baseline
+CANDIDATES = 3
+"""Allocations that are trained again, beside the baseline."""
 
 
 def confirm(
@@ -89,7 +90,7 @@ def _candidates(study: SearchStudy) -> list[FrozenTrial]:
     trials = [e.trial for e in sorted(expected, key=lambda e: -e.mean)]
     baseline = [trial for trial in trials if trial.user_attrs.get("baseline")]
     others = [trial for trial in trials if not trial.user_attrs.get("baseline")]
-    return baseline + others[:_CANDIDATES]
+    return baseline + others[:CANDIDATES]
 
 
 def _name(trial: int) -> str:

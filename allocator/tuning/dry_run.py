@@ -7,6 +7,7 @@ from rich.console import Console
 
 from allocator.training.throughput import choose_slots, measure_packs, measure_throughput
 from allocator.training.worker import load_splits, load_worker_backbone
+from allocator.tuning.confirm import CANDIDATES
 from allocator.tuning.listing import parameter_ranges
 from allocator.tuning.prepare import PreparedSearch
 from allocator.tuning.space import Variant
@@ -15,7 +16,12 @@ _EVALUATION = 0.4  # cost of evaluating an example, in those of training on it
 
 
 def print_dry_run(
-    console: Console, prepared: PreparedSearch, *, trials: int, slots: int | None
+    console: Console,
+    prepared: PreparedSearch,
+    *,
+    trials: int,
+    confirm_seeds: int,
+    slots: int | None,
 ) -> None:
     """Print the space, what fits the budget, and the estimated time and memory."""
     space = prepared.space
@@ -25,7 +31,8 @@ def print_dry_run(
         if variant.choice:
             console.print(" ".join(variant.choice.values()) + ":", highlight=False)
         _print_extremes(console, variant)
-    _print_cost(console, prepared, trials, slots)
+    confirming = min(CANDIDATES + 1, trials) * confirm_seeds
+    _print_cost(console, prepared, trials, confirming, slots)
 
 
 def _print_extremes(console: Console, variant: Variant) -> None:
@@ -40,7 +47,9 @@ def _print_extremes(console: Console, variant: Variant) -> None:
         console.print(f"{title}: {text}; {count:,} parameters", highlight=False, soft_wrap=True)
 
 
-def _print_cost(console: Console, prepared: PreparedSearch, trials: int, slots: int | None) -> None:
+def _print_cost(
+    console: Console, prepared: PreparedSearch, trials: int, confirming: int, slots: int | None
+) -> None:
     """Train a few steps of the baseline, and extrapolate."""
     worker, training = prepared.worker, prepared.worker.training
     backbone = load_worker_backbone(worker, torch.device(prepared.devices[0]))
@@ -61,10 +70,11 @@ def _print_cost(console: Console, prepared: PreparedSearch, trials: int, slots: 
     if not chosen.examples:
         console.print(f"slots {chosen.slots} do not fit into memory", highlight=False)
         return
-    examples = trials * training.epochs * (len(train) + _EVALUATION * len(worker.scoring))
+    per_training = training.epochs * (len(train) + _EVALUATION * len(worker.scoring))
+    examples = (trials + confirming) * per_training
     minutes = examples / chosen.examples / len(prepared.devices) / 60
     console.print(
-        f"{trials} trials of {training.epochs} epochs, {chosen.slots} at a time: "
-        f"at most about {minutes:.0f} min, less what pruning saves",
+        f"{trials} trials of {training.epochs} epochs and {confirming} trainings to confirm, "
+        f"{chosen.slots} at a time: at most about {minutes:.0f} min, less what pruning saves",
         highlight=False,
     )
