@@ -26,4 +26,4 @@ trap 'rm -rf "$scratch"' EXIT
 python -m allocator.search --budget 40000 --task cola --trials 2 --studies-dir "$scratch"
 test -s "$scratch"/*/best.yaml
 
-pytest -q "$@"
+pytest -q --numprocesses auto --maxprocesses 8 --dist loadfile "$@"

@@ -176,8 +176,8 @@ def test_help_groups_options_and_gives_defaults() -> None:
     for words in ("search:", "data:", "training:", "study:", "(default: minilm)", "exit status"):
         assert words in done.stdout
     flags = (
-        "--budget --task --model --space --targets --trials --timeout --epochs --batch-size "
-        "--seed --study --studies-dir --storage --data-dir --data-source --select-on "
+        "--budget --task --model --space --targets --trials --confirm-seeds --timeout --epochs "
+        "--batch-size --seed --study --studies-dir --storage --data-dir --data-source --select-on "
         "--precision --sampler --pruner --prior --prior-strength --start --dry-run --quiet"
     )
     assert all(flag in done.stdout for flag in flags.split())

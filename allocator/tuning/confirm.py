@@ -52,7 +52,13 @@ def confirm(
         KeyboardInterrupt: If the user interrupts; what has ended is recorded.
     """
     trials = _candidates(study)
-    seeds_after = range(study.config.training.seed + 1, study.config.training.seed + 1 + seeds)
+    first = study.config.training.seed + 1
+    other_seeds = range(first, first + seeds)
+    numbers = ", ".join(str(trial.number) for trial in trials)
+    console.print(
+        f"\nconfirming trials {numbers} with seeds {', '.join(map(str, other_seeds))}",
+        highlight=False,
+    )
     records = train_list(
         worker,
         list_config(study.config, {_name(t.number): _listed(study, t) for t in trials}),
@@ -60,7 +66,7 @@ def confirm(
         console,
         devices=devices,
         slots=study.slots,
-        seeds=seeds_after,
+        seeds=other_seeds,
         keeps_adapters=True,
     )
     rows = [
@@ -71,7 +77,7 @@ def confirm(
             "held_out": reports[-1].score,
         }
         for trial in trials
-        for seed in seeds_after
+        for seed in other_seeds
         if (reports := records.reports(_name(trial.number), seed))
     ]
     if not rows:
