@@ -66,7 +66,7 @@ def _add_search_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--pruner", default="halving", help="halving, median or none")
     group.add_argument(
         "--prior",
-        default="truncation",
+        default="gradient",
         metavar="NAME",
         help="what is tried first and favoured: none, uniform, entropy, tenslora_plus, gradient or "
         "truncation, from what the baseline shows; or study:NAME for what a study found best",
@@ -74,7 +74,7 @@ def _add_search_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--prior-strength",
         type=positive_number,
-        default=10.0,
+        default=3.0,
         metavar="X",
         help="power of the prior's density in the gp sampler's acquisition before any trial is "
         "seen; it is divided by one more than the allocations seen",

@@ -19,7 +19,7 @@ from allocator.tuning.priors.prior import Prior
 from allocator.tuning.space import Space
 from allocator.tuning.surrogate import Encoder, Surrogate
 
-PRIOR_STRENGTH = 10.0
+PRIOR_STRENGTH = 3.0
 _STARTUP_TRIALS = 5
 _STARTUP_CANDIDATES = 64
 _STARTS = 5

@@ -109,8 +109,8 @@ def make_pruner(name: str, *, warmup: float, final_step: int) -> BasePruner:
     Raises:
         StudyError: If the name is not known.
     """
-    # Curves cross early: even after warm-up, a loss says little before half of the training.
-    first_step = max(int(warmup * final_step) + 1, (final_step + 1) // 2)
+    # Replayed on trained allocations, stopping from a quarter on chose as well as from half on.
+    first_step = max(int(warmup * final_step) + 1, (final_step + 3) // 4)
     if name == "halving":
         return SuccessiveHalvingPruner(first_step=first_step)
     if name == "median":

@@ -90,7 +90,7 @@ def settings(table: Table, folder: Path, default: str) -> list[Setting]:
                 first_step=first, reduction_factor=factor
             )
     strengths: dict[str, SamplerOf] = {
-        f"strength {s:g}": partial(TableGPSampler, prior_strength=s) for s in (1.0, 3.0, 30.0)
+        f"strength {s:g}": partial(TableGPSampler, prior_strength=s) for s in (0.1, 1.0, 3.0, 30.0)
     }
     samplers: dict[str, SamplerOf] = {
         "gp": TableGPSampler,
@@ -101,7 +101,8 @@ def settings(table: Table, folder: Path, default: str) -> list[Setting]:
     return [
         *(Setting(group="prior", name=n, pruner=halving, prior=p) for n, p in of.items()),
         *(
-            Setting(group="strength", name=n, sampler=s, pruner=halving, prior=of[default])
+            Setting(group="strength", name=f"{p}, {n}", sampler=s, pruner=halving, prior=of[p])
+            for p in (default, "adversarial")
             for n, s in strengths.items()
         ),
         *(Setting(group="pruner", name=n, pruner=p, prior=of[default]) for n, p in pruners.items()),
@@ -153,7 +154,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--table", type=Path, default=HERE)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--prior", default="truncation", help="used where pruners are compared")
+    parser.add_argument("--prior", default="gradient", help="used where pruners are compared")
     parser.add_argument("--groups", nargs="+", help="of: prior, strength, pruner, sampler")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args(argv)
