@@ -188,7 +188,7 @@ def test_no_proposal_is_left_waiting_when_trials_end(
 def test_the_sampler_of_a_resumed_study_has_the_same_prior(
     make_config: MakeConfig, make_baseline: Callable[..., Baseline]
 ) -> None:
-    prepared = prepare(make_config(prior="entropy", prior_strength=3.0))
+    prepared = prepare(make_config(prior="entropy", prior_strength=7.0))
     priors = []
     for _ in range(2):
         with opened(prepared) as study:
@@ -199,7 +199,7 @@ def test_the_sampler_of_a_resumed_study_has_the_same_prior(
                 study.ask()
             sampler = study.study.sampler
             assert isinstance(sampler, FeasibleGPSampler)
-            assert sampler.prior_strength == 3.0
+            assert sampler.prior_strength == 7.0
             priors.append(sampler.prior)
     assert priors[0] is not None
     assert priors[0] == priors[1]
