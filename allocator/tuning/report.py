@@ -22,13 +22,18 @@ def print_result(console: Console, study: SearchStudy, exported: Exported, url: 
     for name, expectation in shown:
         table.add_column(f"{name} (trial {expectation.trial.number})", justify="right")
     confirmation = exported.confirmation
-    cells = [{**_cells(study, e), **_confirmed(confirmation, e)} for _, e in shown]
+    is_on_dev = study.config.select_on == "dev"
+    cells = [
+        {**_cells(study, e), **_confirmed(confirmation, e, is_on_dev=is_on_dev)} for _, e in shown
+    ]
     for row in dict.fromkeys(row for cell in cells for row in cell):
         table.add_row(row, *(cell.get(row, "") for cell in cells))
     console.print()
     console.print(table, highlight=False)
     verdict = _verdict(selection) if confirmation is None else _proof(confirmation)
     console.print(verdict, highlight=False, soft_wrap=True)
+    if confirmation is not None and is_on_dev:
+        console.print("Dev also chose, so what it says of the choice is optimistic.")
     if study.prior not in (None, study.config.prior):
         console.print(
             f"The baseline gives no evidence for prior {study.config.prior} in this space: "
@@ -71,16 +76,20 @@ def _cells(study: SearchStudy, expectation: Expectation) -> dict[str, str]:
     return cells
 
 
-def _confirmed(confirmation: Confirmation | None, expectation: Expectation) -> dict[str, str]:
+def _confirmed(
+    confirmation: Confirmation | None, expectation: Expectation, *, is_on_dev: bool
+) -> dict[str, str]:
     """Say what other seeds scored: means and, of several, their standard errors."""
     if confirmation is None:
         return {}
     cells = {}
-    for column, name in (("held_out", "held out"), ("dev", "dev")):
+    columns = {"dev": "dev"} if is_on_dev else {"held_out": "held out", "dev": "dev"}
+    for column, name in columns.items():
         mean = confirmation.mean(expectation.trial.number, column)
         if mean is not None:
             error = "" if mean.error is None else f" ± {mean.error:.4f}"
-            cells[f"{name}, {mean.seeds} other seeds"] = f"{mean.value:.4f}{error}"
+            seeds = "1 other seed" if mean.seeds == 1 else f"{mean.seeds} other seeds"
+            cells[f"{name}, {seeds}"] = f"{mean.value:.4f}{error}"
     return cells
 
 

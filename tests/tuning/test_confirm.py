@@ -73,6 +73,13 @@ def test_other_seeds_choose_and_dev_is_scored_for_the_choice_and_the_baseline(
     assert "held out, 2 other seeds" in text
 
 
+def test_a_gain_on_dev_that_dev_chose_is_called_optimistic(make_config: MakeConfig) -> None:
+    text, _ = search(make_config(trials=2, confirm_seeds=1, select_on="dev"))
+    assert "Dev also chose, so what it says of the choice is optimistic." in text
+    assert "dev, 1 other seed " in text
+    assert "held out" not in text
+
+
 def test_the_highest_mean_is_chosen_not_the_luckiest_seed() -> None:
     found = confirmation({0: [0.3, 0.3], 3: [0.5, 0.5], 7: [0.9, 0.0]})
     assert found.best == 3
