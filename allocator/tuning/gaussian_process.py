@@ -5,6 +5,9 @@ scale for every input, noise to be inferred, and the dimension-scaled priors of 
 (arXiv 2402.02229). Tens of points need no autograd: with the gradient written out, a fit takes a
 tenth of BoTorch's time, draws no random number and warns of nothing.
 
+One thing is added: observations of one group, such as the boundaries of one training, share a noise
+that is theirs together. Without it, that they agree would be taken for certainty.
+
 Shapes: N observations, D inputs, Q queried points.
 """
 
@@ -19,8 +22,10 @@ from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import minimize
 
 Floats = npt.NDArray[np.float64]
-_LENGTH_PRIOR_SCALE = math.sqrt(3)  # of log length scale; its location grows with the inputs
+Labels = npt.NDArray[np.intp]
+_LENGTH_PRIOR_SCALE = math.sqrt(3)  # of the logarithm of a length scale
 _NOISE_PRIOR = (-4.0, 1.0)  # of log noise variance
+_SHARED_PRIOR = (-2.0, 1.0)  # of log variance of the noise that a group shares
 _SMALLEST_LENGTH, _LARGEST_LENGTH = 0.025, 1e3
 _SMALLEST_NOISE, _LARGEST_NOISE = 1e-4, 10.0
 _JITTER = 1e-8
@@ -33,7 +38,6 @@ class GaussianProcess:
     Attributes:
         inputs: Observed inputs, shape (N, D).
         lengths: Length scale of every input, shape (D,).
-        noise: Noise variance of an observation.
         mean: Prior mean.
         cholesky: Lower Cholesky factor of the observations' covariance, shape (N, N).
         weights: Inverse of that covariance times the residuals, shape (N,).
@@ -41,7 +45,6 @@ class GaussianProcess:
 
     inputs: Floats
     lengths: Floats
-    noise: float
     mean: float
     cholesky: Floats
     weights: Floats
@@ -70,44 +73,49 @@ class GaussianProcess:
         return np.asarray(matern(queries, others, self.lengths) - left.T @ right)
 
 
-def fit(inputs: Floats, targets: Floats, rng: np.random.Generator) -> GaussianProcess:
-    """Fit hyperparameters to their maximum a posteriori.
+def fit(
+    inputs: Floats,
+    targets: Floats,
+    rng: np.random.Generator,
+    *,
+    groups: Labels | None = None,
+    length_prior: Floats | None = None,
+) -> GaussianProcess:
+    """Fit hyperparameters to their maximum a posteriori, and condition on the observations.
 
     Args:
         inputs: Shape (N, D), each input in about [0, 1].
         targets: Shape (N,), standardised.
         rng: Source of the optimiser's second start; the first is the mode of the prior.
+        groups: Group of every observation, shape (N,); without it nothing is shared.
+        length_prior: Mean and standard deviation of the logarithm of every length scale, shape
+            (2, D); by default `dimension_scaled` for the inputs that there are.
     """
     num_inputs = inputs.shape[1]
-    length_mode = _length_prior_location(num_inputs) - _LENGTH_PRIOR_SCALE**2
-    noise_mode = _NOISE_PRIOR[0] - _NOISE_PRIOR[1] ** 2
-    mode = np.array([length_mode] * num_inputs + [noise_mode, 0.0])
+    lengths_2D = dimension_scaled(num_inputs) if length_prior is None else length_prior
+    together_NN = np.zeros((len(inputs), len(inputs)))
+    if groups is not None:
+        together_NN[groups[:, None] == groups[None]] = 1.0
+    length_modes = lengths_2D[0] - lengths_2D[1] ** 2
+    noise_modes = [location - scale**2 for location, scale in (_NOISE_PRIOR, _SHARED_PRIOR)]
+    mode = np.array([*length_modes, *noise_modes, 0.0])
+    noise_bounds = (math.log(_SMALLEST_NOISE), math.log(_LARGEST_NOISE))
     bounds = [(math.log(_SMALLEST_LENGTH), math.log(_LARGEST_LENGTH))] * num_inputs
-    bounds += [(math.log(_SMALLEST_NOISE), math.log(_LARGEST_NOISE)), (-np.inf, np.inf)]
+    bounds += [noise_bounds, noise_bounds, (-np.inf, np.inf)]
     squares_NND = (inputs[:, None] - inputs[None]) ** 2
+    arguments = (squares_NND, together_NN, targets, lengths_2D)
     ends = [
-        minimize(_loss, start, (squares_NND, targets), jac=True, method="L-BFGS-B", bounds=bounds)
-        for start in (mode, mode + rng.standard_normal(num_inputs + 2))
+        minimize(_loss, start, arguments, jac=True, method="L-BFGS-B", bounds=bounds)
+        for start in (mode, mode + rng.standard_normal(num_inputs + 3))
     ]
     found = min(ends, key=lambda end: float(end.fun)).x
-    return condition(
-        inputs,
-        targets,
-        lengths=np.exp(found[:-2]),
-        noise=math.exp(found[-2]),
-        mean=float(found[-1]),
-    )
-
-
-def condition(
-    inputs: Floats, targets: Floats, *, lengths: Floats, noise: float, mean: float
-) -> GaussianProcess:
-    """Condition a process of known hyperparameters on observations."""
-    covariance = matern(inputs, inputs, lengths) + (noise + _JITTER) * np.eye(len(inputs))
-    cholesky = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
+    lengths, (noise, shared), mean = np.exp(found[:-3]), np.exp(found[-3:-1]), float(found[-1])
+    covariance_NN = matern(inputs, inputs, lengths) + shared * together_NN
+    covariance_NN[np.diag_indices_from(covariance_NN)] += noise + _JITTER
+    cholesky = np.asarray(np.linalg.cholesky(covariance_NN), dtype=np.float64)
     weights = cho_solve((cholesky, True), targets - mean, check_finite=False)
     return GaussianProcess(
-        inputs=inputs, lengths=lengths, noise=noise, mean=mean, cholesky=cholesky, weights=weights
+        inputs=inputs, lengths=lengths, mean=mean, cholesky=cholesky, weights=weights
     )
 
 
@@ -122,48 +130,63 @@ def matern(left: Floats, right: Floats, lengths: Floats) -> Floats:
     return np.asarray((1 + distance + distance**2 / 3) * np.exp(-distance))
 
 
-def _length_prior_location(num_inputs: int) -> float:
-    return math.sqrt(2) + 0.5 * math.log(num_inputs)
+def dimension_scaled(num_inputs: int) -> Floats:
+    """Give the prior of length scales that grows with the inputs, shape (2, inputs).
+
+    Hvarfner et al. 2024, equation 4: log-normal, with the mean sqrt(2) + ln(D) / 2.
+    """
+    location = math.sqrt(2) + 0.5 * math.log(num_inputs)
+    return np.array([[location] * num_inputs, [_LENGTH_PRIOR_SCALE] * num_inputs])
 
 
-def _loss(theta: Floats, squares_NND: Floats, targets: Floats) -> tuple[float, Floats]:
+def _loss(
+    theta: Floats, squares_NND: Floats, together_NN: Floats, targets: Floats, lengths_2D: Floats
+) -> tuple[float, Floats]:
     """Give the negative log posterior of hyperparameters, and its gradient.
 
     Rasmussen and Williams 2006, equations 2.30 and 5.9.
 
     Args:
-        theta: Logarithms of the D length scales and of the noise, and the mean; shape (D + 2,).
+        theta: Logarithms of the D length scales, of the noise and of the shared noise, and the
+            mean; shape (D + 3,).
         squares_NND: Squared differences of the inputs.
+        together_NN: 1 where two observations are of one group, else 0.
         targets: Shape (N,).
+        lengths_2D: Prior of the logarithms of length scales, mean and standard deviation.
     """
-    log_lengths, log_noise = theta[:-2], theta[-2:-1]
+    log_lengths, log_noises, mean = theta[:-3], theta[-3:-1], theta[-1]
     scaled_NND = squares_NND * np.exp(-2 * log_lengths)
     distance_NN = np.sqrt(5 * scaled_NND.sum(axis=2))
     decay_NN = np.exp(-distance_NN)
-    noise = math.exp(log_noise[0])
-    covariance_NN = (1 + distance_NN + distance_NN**2 / 3) * decay_NN
+    noise, shared = np.exp(log_noises)
+    covariance_NN = (1 + distance_NN + distance_NN**2 / 3) * decay_NN + shared * together_NN
     covariance_NN[np.diag_indices_from(covariance_NN)] += noise + _JITTER
     cholesky_NN = np.linalg.cholesky(covariance_NN)
     inverse_NN = cho_solve((cholesky_NN, True), np.eye(len(targets)), check_finite=False)
-    weights_N = inverse_NN @ (targets - theta[-1])
-    likelihood = -0.5 * float((targets - theta[-1]) @ weights_N) - float(
+    weights_N = inverse_NN @ (targets - mean)
+    likelihood = -0.5 * float((targets - mean) @ weights_N) - float(
         np.sum(np.log(np.diag(cholesky_NN)))
     )
     slope_NN = np.outer(weights_N, weights_N) - inverse_NN  # twice that by the covariance
     by_square_NN = slope_NN * (1 + distance_NN) * decay_NN * (5 / 3)
     by_length_D = 0.5 * np.einsum("nm,nmd->d", by_square_NN, scaled_NND)
     by_noise = 0.5 * noise * np.trace(slope_NN)
-    length_prior, length_slope_D = _log_normal(
-        log_lengths, _length_prior_location(len(log_lengths)), _LENGTH_PRIOR_SCALE
-    )
-    noise_prior, noise_slope = _log_normal(log_noise, *_NOISE_PRIOR)
+    by_shared = 0.5 * shared * np.sum(slope_NN * together_NN)
+    length_prior, length_slope_D = _log_normal(log_lengths, *lengths_2D)
+    noise_prior, noise_slope = _log_normal(log_noises, *np.transpose([_NOISE_PRIOR, _SHARED_PRIOR]))
     gradient = np.concatenate(
-        [by_length_D + length_slope_D, by_noise + noise_slope, [weights_N.sum()]]
+        [
+            by_length_D + length_slope_D,
+            np.array([by_noise, by_shared]) + noise_slope,
+            [weights_N.sum()],
+        ]
     )
     return -(likelihood + length_prior + noise_prior), -gradient
 
 
-def _log_normal(logs: Floats, location: float, scale: float) -> tuple[float, Floats]:
+def _log_normal(
+    logs: Floats, location: float | Floats, scale: float | Floats
+) -> tuple[float, Floats]:
     """Give the log-normal log density, up to a constant, and its slope by the logarithms."""
     z = (logs - location) / scale
     return float(np.sum(-logs - 0.5 * z**2)), -1.0 - z / scale

@@ -13,11 +13,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from allocator.allocation.factorizations import Flags
 from allocator.tuning.acquisition import Floats, NoisyExpectedImprovement, maximize
 from allocator.tuning.domain import Domain, Points
+from allocator.tuning.encoder import Encoder
 from allocator.tuning.feasible_sampler import FeasibleSampler
 from allocator.tuning.observations import Observation, read_observations
 from allocator.tuning.priors.prior import Prior
 from allocator.tuning.space import Space
-from allocator.tuning.surrogate import Encoder, Surrogate
+from allocator.tuning.surrogate import Surrogate
 
 PRIOR_STRENGTH = 3.0
 _STARTUP_TRIALS = 5

@@ -109,8 +109,8 @@ def make_pruner(name: str, *, warmup: float, final_step: int) -> BasePruner:
     Raises:
         StudyError: If the name is not known.
     """
-    # Replayed on trained allocations, stopping from a quarter on chose as well as from half on.
-    first_step = max(int(warmup * final_step) + 1, (final_step + 3) // 4)
+    # Replayed on trained allocations, stopping from a quarter on lost the best ones.
+    first_step = max(int(warmup * final_step) + 1, (final_step + 1) // 2)
     if name == "halving":
         return SuccessiveHalvingPruner(first_step=first_step)
     if name == "median":

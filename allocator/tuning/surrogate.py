@@ -2,80 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from allocator.tuning.domain import Domain, Points, bounds
-from allocator.tuning.gaussian_process import GaussianProcess, fit
+from allocator.allocation.factorizations import Flags
+from allocator.tuning.domain import Points
+from allocator.tuning.encoder import Encoder
+from allocator.tuning.gaussian_process import GaussianProcess, dimension_scaled, fit
 from allocator.tuning.observations import Observation
 from allocator.tuning.space import Params, Space
 
-__all__ = ["Encoder", "Observation", "Surrogate"]
-
 Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.intp]
 _COLLAPSED = 0.05  # scores in this lowest share of their range are those of collapsed trials
 _FLOOR = 4.0
-
-
-class Encoder:
-    """Turns points of a space into inputs of the Gaussian process, each in about [0, 1].
-
-    Ranks stand as logarithms: from 1 to 2 matters as much as from 16 to 32. In place of lambda
-    stands the core's own learning rate, lambda times the base rate, because that product decides
-    where training collapses, and one input then carries the cliff. The parameter count is an input
-    of its own, since what it costs to be large is the same whichever rank makes it so. Where a
-    space chooses among constructions or factorizations, each has an input that is 0 or 1.
-
-    Args:
-        space: The search space.
-    """
-
-    def __init__(self, space: Space) -> None:
-        self.domain = Domain(space)
-        searched = {
-            name: bounds(distribution)
-            for name, distribution in space.distributions.items()
-            if not distribution.single() and name not in space.choices
-        }
-        core = ("core_lr_multiplier", "learning_rate")
-        self._inputs: dict[str, tuple[str, ...]] = {name: (name,) for name in searched}
-        if searched.keys() >= set(core):
-            self._inputs["core_lr_multiplier"] = core
-        parts = self._inputs.values()
-        self._low = [sum(math.log(searched[name][0]) for name in names) for names in parts]
-        self._high = [sum(math.log(searched[name][1]) for name in names) for names in parts]
-        self._count_ranks = any(name in searched for name in self.domain.rank_names)
-        self._choices = _one_hot(space)
-
-    def encode(self, points: Points) -> Floats:
-        """Encode points of shape (n, columns) as inputs of shape (n, inputs)."""
-        logs = np.log(points)
-        column = {name: i for i, name in enumerate(self.domain.columns)}
-        sums = [logs[:, [column[n] for n in names]].sum(axis=1) for names in self._inputs.values()]
-        inputs = [
-            (value - low) / (high - low)
-            for value, low, high in zip(sums, self._low, self._high, strict=True)
-        ]
-        if self._count_ranks:
-            feasible = self.domain.space.feasible
-            counts = feasible.counts(self.domain.ranks(points))
-            inputs.append(np.log2(counts / feasible.budget) / 4 + 1)
-        if len(self._choices):
-            variants = self.domain.ranks(points)[:, 0] - 1
-            inputs += [column[variants] for column in self._choices]
-        return np.stack(inputs or [np.zeros(len(points))], axis=1)
-
-
-def _one_hot(space: Space) -> list[Floats]:
-    """Encode the choices of every variant: one input of shape (variants,) for each value."""
-    return [
-        np.array([float(variant.choice[name] == value) for variant in space.variants])
-        for name in space.choices
-        for value in dict.fromkeys(variant.choice[name] for variant in space.variants)
-    ]
+_FIDELITY_PRIOR = (0.0, 0.5)  # of its log length scale: early scores foretell the end in part
 
 
 class Surrogate:
@@ -117,44 +60,71 @@ class Surrogate:
         if not observations:
             raise ValueError("a surrogate needs at least one observation, got none")
         encoder = Encoder(space)
-        inputs = encoder.encode(encoder.domain.points([o.params for o in observations]))
+        points = encoder.domain.points([o.params for o in observations])
+        inputs = encoder.encode(points)
+        # One allocation has one training, whose luck all its boundaries share.
+        _, trainings = np.unique(points, axis=0, return_inverse=True)
         fidelity = np.array([o.fidelity for o in observations])
+        length_prior = dimension_scaled(inputs.shape[1])
         has_fidelity = bool(np.any(fidelity < 1))
         if has_fidelity:
             inputs = np.hstack([inputs, fidelity[:, None]])
-        scores = raise_floor(np.array([o.score for o in observations]))
+            length_prior = np.hstack([length_prior, np.array([_FIDELITY_PRIOR]).T])
+        scores = np.array([o.score for o in observations])
+        scores = raise_floor(scores + gains(scores, fidelity, trainings))
         center, scale = float(scores.mean()), float(scores.std())
         scale = scale if scale > 1e-9 * max(1.0, abs(center)) else 1.0
-        process = fit(inputs, (scores - center) / scale, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        targets = (scores - center) / scale
+        process = fit(inputs, targets, rng, groups=trainings, length_prior=length_prior)
         return cls(encoder, process, center=center, scale=scale, has_fidelity=has_fidelity)
 
-    def predict(
-        self, points: Points | Sequence[Params], fidelity: float = 1.0
-    ) -> tuple[Floats, Floats]:
-        """Predict the noise-free score.
+    def predict(self, points: Points | Sequence[Params]) -> tuple[Floats, Floats]:
+        """Predict the noise-free score at the end of a training.
 
         Args:
             points: Parameters of n trials, or points of shape (n, columns).
-            fidelity: Share of the training after which the score would be seen.
 
         Returns:
             Mean and standard deviation in units of the score, each of shape (n,).
         """
-        mean, variance = self._process.predict(self._encode(points, fidelity))
+        mean, variance = self._process.predict(self._encode(points))
         return mean * self._scale + self._center, np.sqrt(variance) * self._scale
 
     def covariance(self, points: Points, others: Points) -> Floats:
         """Give the posterior covariance of noise-free scores at full fidelity, shape (n, m)."""
-        inputs, other_inputs = self._encode(points, 1.0), self._encode(others, 1.0)
+        inputs, other_inputs = self._encode(points), self._encode(others)
         return self._process.covariance(inputs, other_inputs) * self._scale**2
 
-    def _encode(self, points: Points | Sequence[Params], fidelity: float) -> Floats:
+    def _encode(self, points: Points | Sequence[Params]) -> Floats:
         if not isinstance(points, np.ndarray):
             points = self.encoder.domain.points(points)
         inputs = self.encoder.encode(points)
         if self._has_fidelity:
-            inputs = np.hstack([inputs, np.full((len(inputs), 1), fidelity)])
+            inputs = np.hstack([inputs, np.ones((len(inputs), 1))])
         return inputs
+
+
+def gains(scores: Floats, fidelity: Floats, trainings: Labels) -> Floats:
+    """Say what each score would typically gain until the end of its training.
+
+    That is the median gain, from the same fidelity on, of the trainings that reached their end and
+    did not collapse.
+
+    Args:
+        scores: Shape (n,).
+        fidelity: Shape (n,).
+        trainings: Training that each score was seen in, shape (n,).
+    """
+    ended = (fidelity >= 1) & _is_sound(scores)
+    ends = dict(zip(trainings[ended], scores[ended], strict=True))
+    gained = np.array([ends.get(t, np.nan) - s for t, s in zip(trainings, scores, strict=True)])
+    found = np.zeros(len(scores))
+    for share in np.unique(fidelity[fidelity < 1]):
+        here = fidelity == share
+        known = gained[here & np.isfinite(gained)]
+        found[here] = np.median(known) if len(known) else 0.0
+    return found
 
 
 def raise_floor(scores: Floats) -> Floats:
@@ -168,9 +138,14 @@ def raise_floor(scores: Floats) -> Floats:
     Args:
         scores: Shape (n,).
     """
-    top, bottom = scores.max(), scores.min()
-    sound = scores[scores >= bottom + _COLLAPSED * (top - bottom)]
+    sound = scores[_is_sound(scores)]
     if len(sound) < 3:
         return scores
-    typical = np.median(sound)
+    top, typical = scores.max(), np.median(sound)
     return np.asarray(np.maximum(scores, top - _FLOOR * (top - typical)))
+
+
+def _is_sound(scores: Floats) -> Flags:
+    """Tell which scores are not of collapsed trials, shape (n,)."""
+    top, bottom = scores.max(), scores.min()
+    return np.asarray(scores >= bottom + _COLLAPSED * (top - bottom))

@@ -28,6 +28,7 @@ from replay import (
     read_table,
     replay,
 )
+from scipy.stats import sem
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from allocator.allocation import BackboneShape
@@ -40,6 +41,8 @@ from allocator.tuning.space_file import read_space
 MINILM = BackboneShape(d_in=384, heads=12, head_size=32, layers=6)
 HERE = Path(__file__).parent / "trained"
 WORST = 10  # points that the adversarial prior proposes
+MEASURES = ("searched", "regret", "confirmed")
+AT_TRIALS, AT_EPOCHS = (8, 12, 16, 20, 28, 40), (8, 12, 16, 20, 24)
 
 SamplerOf = Callable[[Table, int], BaseSampler]
 
@@ -78,14 +81,14 @@ def priors(table: Table, folder: Path) -> Mapping[str, Prior | None]:
 
 
 def settings(table: Table, folder: Path, default: str) -> list[Setting]:
-    """List what is compared: priors, pruners with the default prior, samplers without one."""
+    """List what is compared: priors, pruners with the default prior and without, samplers."""
     boundaries = table.losses.shape[2]
     halving = make_pruner("halving", warmup=0.1, final_step=boundaries)
     of = priors(table, folder)
     pruners: dict[str, BasePruner] = {"none": NopPruner()}
     for first in range(1, boundaries):
         pruners[f"median from {first}"] = MedianPruner(first_step=first)
-        for factor in (2.0, 3.0, 4.0):
+        for factor in (2.0, 3.0):
             pruners[f"halving from {first}, 1 in {factor:g}"] = SuccessiveHalvingPruner(
                 first_step=first, reduction_factor=factor
             )
@@ -106,6 +109,7 @@ def settings(table: Table, folder: Path, default: str) -> list[Setting]:
             for n, s in strengths.items()
         ),
         *(Setting(group="pruner", name=n, pruner=p, prior=of[default]) for n, p in pruners.items()),
+        *(Setting(group="pruner, no prior", name=n, pruner=p) for n, p in pruners.items()),
         *(Setting(group="sampler", name=n, sampler=s, pruner=halving) for n, s in samplers.items()),
         *(
             Setting(group="sampler, no pruning", name=n, sampler=s, pruner=NopPruner())
@@ -116,33 +120,36 @@ def settings(table: Table, folder: Path, default: str) -> list[Setting]:
 
 def print_group(runs: Mapping[str, Sequence[Sequence[Progress]]], spread: float) -> None:
     """Print mean regrets over seeds after so many trials, and after so many epochs."""
-    at_trials, at_epochs = (8, 12, 16, 20, 28, 40), (8, 12, 16, 24)
-    print(
-        f"{'':24}"
-        + "".join(f"{n:>7} tr" for n in at_trials)
-        + "".join(f"{n:>7} ep" for n in at_epochs)
-        + f"{'to none at 40':>15}"
-    )
-    goal = float(np.mean([run[-1].regret for run in runs["none"]])) if "none" in runs else None
-    for name, searches in runs.items():
-        by_trials = [np.mean([_after(s, trials=n) for s in searches]) for n in at_trials]
-        by_epochs = [np.mean([_after(s, epochs=n) for s in searches]) for n in at_epochs]
-        cells = "".join(f"{1e3 * value:>10.2f}" for value in [*by_trials, *by_epochs])
-        print(f"{name:24}{cells}{_reached(searches, goal):>15}")
+    for measure in MEASURES:
+        print(
+            f"{measure:24}"
+            + "".join(f"{n:>7} tr" for n in AT_TRIALS)
+            + "".join(f"{n:>7} ep" for n in AT_EPOCHS)
+            + f"{'error':>8}{'to none at 40':>15}"
+        )
+        none = [getattr(run[-1], measure) for run in runs.get("none", [])]
+        for name, searches in runs.items():
+            after = partial(_after, measure)
+            by_trials = [np.mean([after(s, trials=n) for s in searches]) for n in AT_TRIALS]
+            by_epochs = [np.mean([after(s, epochs=n) for s in searches]) for n in AT_EPOCHS]
+            cells = "".join(f"{1e3 * value:>10.2f}" for value in [*by_trials, *by_epochs])
+            error = sem([getattr(s[-1], measure) for s in searches]) if len(searches) > 1 else 0.0
+            reached = _reached(measure, searches, float(np.mean(none))) if none else ""
+            print(f"{name:24}{cells}{1e3 * error:>8.2f}{reached:>15}")
     print(f"(the table's losses spread by {1e3 * spread:.1f})\n")
 
 
-def _after(search: Sequence[Progress], trials: float = np.inf, epochs: float = np.inf) -> float:
+def _after(
+    measure: str, search: Sequence[Progress], trials: float = np.inf, epochs: float = np.inf
+) -> float:
     """Give the regret after so many trials or epochs; before the first pack that of nothing."""
     past = [p for p in search if p.trials <= trials and p.epochs <= epochs]
-    return past[-1].regret if past else search[0].regret
+    return float(getattr(past[-1] if past else search[0], measure))
 
 
-def _reached(searches: Sequence[Sequence[Progress]], goal: float | None) -> str:
+def _reached(measure: str, searches: Sequence[Sequence[Progress]], goal: float) -> str:
     """Say after how many trials the mean regret falls to a goal and stays there."""
-    if goal is None:
-        return ""
-    means = np.mean([[p.regret for p in search] for search in searches], axis=0)
+    means = np.mean([[getattr(p, measure) for p in search] for search in searches], axis=0)
     above = np.flatnonzero(means > goal + 1e-9)
     first = int(above[-1]) + 1 if len(above) else 0
     return f"{searches[0][first].trials}" if first < len(means) else "not"

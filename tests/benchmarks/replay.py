@@ -2,8 +2,10 @@
 
 A replayed trial reports the calibrated losses that its point had with one of the table's seeds,
 boundary by boundary, so noise is real and costs nothing. As in a study, all trials of a search have
-the same seed. Regret is the mean loss over the other seeds of the point that would be chosen, less
-that of the best point.
+the same seed. How well a search minimises what it sees is the loss, with that very seed, of the
+best point that it trained to the end, less that of the best point there is. How good its choice
+is, the other seeds say: the mean of their losses, for the point that the surrogate expects most of
+or for the best of those that would be confirmed, less the lowest mean there is.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from trained_table import read_points
 
 from allocator.allocation.factorizations import Flags
+from allocator.tuning.confirm import CANDIDATES
 from allocator.tuning.domain import Domain, Points
+from allocator.tuning.encoder import Encoder
 from allocator.tuning.feasible_sampler import FeasibleSampler, ask
 from allocator.tuning.priors import Prior
 from allocator.tuning.proposals import PROPOSALS
@@ -31,11 +35,11 @@ from allocator.tuning.pruning import LOSSES, PROTECTED
 from allocator.tuning.samplers import FeasibleGPSampler
 from allocator.tuning.selection import expectations
 from allocator.tuning.space import Params, Space
-from allocator.tuning.surrogate import Encoder
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 PACK = 4  # trials that train together
+STARTUP_CANDIDATES = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,9 +135,15 @@ class TableGPSampler(FeasibleGPSampler):
     def _fill_space(
         self, trial: FrozenTrial, domain: Domain, used: Points, rng: np.random.Generator
     ) -> Points:
-        """Take the point that is farthest from those that were tried."""
-        del trial, domain, rng
-        return farthest(self.table, used)
+        """Take, of some points, the one that is farthest from those that were tried."""
+        del trial
+        points = domain.sample(STARTUP_CANDIDATES, rng)
+        points = points[domain.is_new(points, used)]
+        encoder = Encoder(self.table.space)
+        inputs, tried = encoder.encode(points), encoder.encode(used)
+        distance = np.abs(inputs[:, None] - tried[None]).sum(axis=2).min(axis=1, initial=np.inf)
+        at = int(np.argmax(distance))
+        return points[at : at + 1]
 
 
 class TableRandomSampler(TableGPSampler):
@@ -144,15 +154,6 @@ class TableRandomSampler(TableGPSampler):
         used = self.used_points(study.get_trials(deepcopy=False), domain)
         points = domain.sample(256, self.rng(trial))
         return points[domain.is_new(points, used)][:1]
-
-
-def farthest(table: Table, used: Points) -> Points:
-    """Find the point that is farthest from all used ones, shape (1, columns)."""
-    encoder, points = Encoder(table.space), table.points
-    inputs, tried = encoder.encode(points), encoder.encode(used)
-    distance = np.abs(inputs[:, None] - tried[None]).sum(axis=2).min(axis=1, initial=np.inf)
-    at = int(np.argmax(distance))
-    return points[at : at + 1]
 
 
 def ask_nearest(study: Study, table: Table) -> Trial:
@@ -176,12 +177,16 @@ class Progress:
     Attributes:
         trials: Trials so far.
         epochs: Share of a whole training spent so far, summed over trials.
-        regret: Of the point that would be chosen.
+        searched: Regret, with the seed that was searched, of the best point trained to the end.
+        regret: Regret, with the other seeds, of the point that the surrogate expects most of.
+        confirmed: The same of the best of those that would be confirmed.
     """
 
     trials: int
     epochs: float
+    searched: float
     regret: float
+    confirmed: float
 
 
 def replay(
@@ -210,8 +215,7 @@ def replay(
             _propose(study, table, prior)
         pack = [_ask(study, table) for _ in range(min(PACK, trials - start))]
         epochs += _train(study, table, pack, trained)
-        regret = _regret(study, table, trained)
-        found.append(Progress(trials=start + len(pack), epochs=epochs, regret=regret))
+        found.append(_progress(study, table, trained, trials=start + len(pack), epochs=epochs))
     return found
 
 
@@ -260,8 +264,16 @@ def _train(study: Study, table: Table, pack: list[Trial], seed: int) -> float:
     return float(spent / boundaries)
 
 
-def _regret(study: Study, table: Table, seed: int) -> float:
+def _progress(study: Study, table: Table, seed: int, *, trials: int, epochs: float) -> Progress:
+    """Judge the points that would be confirmed now, most expected first."""
     expected = expectations(table.space, study.trials, final_step=table.losses.shape[2])
-    best = max(expected, key=lambda e: e.mean)
-    truth = table.truth(left_out=seed)
-    return float(truth[table.index(best.trial.params)] - truth.min())
+    completed = [table.index(e.trial.params) for e in sorted(expected, key=lambda e: -e.mean)]
+    seen, truth = table.losses[:, seed, -1], table.truth(left_out=seed)
+    regrets = truth[completed[:CANDIDATES]] - truth.min()
+    return Progress(
+        trials=trials,
+        epochs=epochs,
+        searched=float(seen[completed].min() - seen.min()),
+        regret=float(regrets[0]),
+        confirmed=float(regrets.min()),
+    )

@@ -55,7 +55,28 @@ def test_a_fit_agrees_with_botorch(num_observations: int, num_inputs: int) -> No
 def test_the_gradient_agrees_with_finite_differences() -> None:
     inputs, targets = sample(12, 3)
     squares = (inputs[:, None] - inputs[None]) ** 2
-    theta = np.array([-0.3, 0.5, -1.0, -3.0, 0.2])
-    _, gradient = gaussian_process._loss(theta, squares, targets)
-    numeric = approx_fprime(theta, lambda t: gaussian_process._loss(t, squares, targets)[0], 1e-6)
+    together = np.kron(np.eye(4), np.ones((3, 3)))
+    theta = np.array([-0.3, 0.5, -1.0, -3.0, -2.0, 0.2])
+    known = (squares, together, targets, gaussian_process.dimension_scaled(3))
+    _, gradient = gaussian_process._loss(theta, *known)
+    numeric = approx_fprime(theta, lambda t: gaussian_process._loss(t, *known)[0], 1e-6)
     np.testing.assert_allclose(gradient, numeric, rtol=1e-3, atol=1e-4)
+
+
+def test_what_a_group_shares_is_noise_and_no_certainty() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(12), 4)
+    inputs = rng.random((12, 2))[groups] + 0.01 * rng.random((48, 2))
+    luck = rng.standard_normal(12)
+    true = np.sin(4 * inputs).sum(axis=1)
+    targets = true + 0.5 * luck[groups]
+    center, scale = targets.mean(), targets.std()
+    errors = []
+    for known in (None, groups):
+        process = gaussian_process.fit(
+            inputs, (targets - center) / scale, np.random.default_rng(0), groups=known
+        )
+        mean, variance = process.predict(inputs)
+        errors.append(np.abs((true - center) / scale - mean) / np.sqrt(variance))
+    assert np.mean(errors[0] < 2) < 0.4
+    assert np.mean(errors[1] < 2) > 0.8

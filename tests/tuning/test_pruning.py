@@ -95,11 +95,11 @@ def test_the_baseline_is_never_stopped(name: str) -> None:
     assert pruner.prune(study, newest(study, [9.0, 9.0]))
 
 
-def test_nothing_is_stopped_before_a_quarter_of_the_training() -> None:
+def test_nothing_is_stopped_before_half_of_the_training() -> None:
     pruner = make_pruner("halving", warmup=0.1, final_step=8)
     study = study_of(*[[0.1] * 8] * 8)
-    assert not pruner.prune(study, newest(study, [9.0]))
-    assert pruner.prune(study, newest(study, [9.0] * 2))
+    assert not pruner.prune(study, newest(study, [9.0] * 3))
+    assert pruner.prune(study, newest(study, [9.0] * 4))
 
 
 def test_the_median_rule_stops_what_is_worse_than_the_median() -> None:
