@@ -132,16 +132,16 @@ def raise_floor(scores: Floats) -> Floats:
 
     Collapsed trials score far below all others. How far says nothing of where the best lies, and
     a process that had to draw the cliff to its foot would see the top as flat. The typical score
-    is the median of those that have not collapsed, since most may have; with fewer than three of
-    them none is typical, and nothing is raised.
+    is the median of those that have not collapsed, since most may have. With fewer than three of
+    them none is typical, where it is the best itself there is no measure: nothing is raised.
 
     Args:
         scores: Shape (n,).
     """
     sound = scores[_is_sound(scores)]
-    if len(sound) < 3:
-        return scores
     top, typical = scores.max(), np.median(sound)
+    if len(sound) < 3 or typical == top:
+        return scores
     return np.asarray(np.maximum(scores, top - _FLOOR * (top - typical)))
 
 

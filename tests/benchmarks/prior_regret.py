@@ -93,7 +93,7 @@ def settings(table: Table, folder: Path, default: str) -> list[Setting]:
                 first_step=first, reduction_factor=factor
             )
     strengths: dict[str, SamplerOf] = {
-        f"strength {s:g}": partial(TableGPSampler, prior_strength=s) for s in (0.1, 1.0, 3.0, 30.0)
+        f"strength {s:g}": partial(TableGPSampler, prior_strength=s) for s in (0.0, 0.3, 1.0, 3.0)
     }
     samplers: dict[str, SamplerOf] = {
         "gp": TableGPSampler,

@@ -152,3 +152,8 @@ def test_the_covariance_agrees_with_the_predicted_deviation(space: Space) -> Non
 def test_one_sound_score_among_collapsed_ones_stays_the_best() -> None:
     scores = np.array([0.45, 0.0, 0.0, 0.0])
     assert np.array_equal(raise_floor(scores), scores)
+
+
+def test_equal_best_scores_hide_no_lower_one() -> None:
+    scores = np.array([0.2, 0.4, 0.4, 0.4])
+    assert np.array_equal(raise_floor(scores), scores)

@@ -33,12 +33,20 @@ async def draw(requests: Sequence[Request]) -> list[bytes]:
     return pictures
 
 
-def kill_children(pid: int) -> None:
+def kill_children(program: psutil.Process) -> None:
     """Kill all that a process has started; a browser leads a session of its own."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(pid).children(recursive=True):
+        for child in program.children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
+
+
+def kill_tree(program: psutil.Process) -> None:
+    """Kill a process and all that it has started, of which it can start no more meanwhile."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        program.suspend()
+        kill_children(program)
+        program.kill()
 
 
 def main() -> None:
@@ -48,7 +56,7 @@ def main() -> None:
         answer: object = {"pictures": [base64.b64encode(p).decode("ascii") for p in pictures]}
     except Exception as problem:  # noqa: BLE001  # whoever asked is told
         answer = {"error": type(problem).__name__}
-    kill_children(os.getpid())
+    kill_children(psutil.Process())
     print(json.dumps(answer), flush=True)
     os._exit(0)
 

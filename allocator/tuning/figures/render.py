@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+import psutil
 
 from allocator.tuning.figures import browser
 
@@ -60,8 +61,7 @@ def _ask(requests: object) -> dict[str, Any]:
         return {"error": "it ended without an answer"}
     finally:
         if process.poll() is None:
-            browser.kill_children(process.pid)
-            process.kill()
+            browser.kill_tree(psutil.Process(process.pid))
             process.communicate()
     return answer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import time
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -68,8 +69,16 @@ def test_a_browser_that_fails_costs_the_pictures_alone(
     paths = save_figures(tmp_path / "figures", FIGURES, warn=warnings.append)
     assert len(paths) == len(FIGURES)
     assert "the browser failed" in warnings[0]
-    running = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
-    assert not any(str(broken) in arguments for arguments in running)
+    deadline = time.monotonic() + 10  # a killed process may take a moment to go
+    while (left := _running(broken)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left
+
+
+def _running(program: Path) -> list[list[str]]:
+    """Give the command lines of processes that run the program."""
+    lines = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    return [line for line in lines if str(program) in line]
 
 
 def test_nothing_to_draw_leaves_no_folder(tmp_path: Path) -> None:
