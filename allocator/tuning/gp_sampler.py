@@ -19,6 +19,7 @@ from allocator.tuning.observations import Observation, read_observations
 from allocator.tuning.priors.prior import Prior
 from allocator.tuning.space import Space
 from allocator.tuning.surrogate import Surrogate
+from allocator.tuning.survival import Survival
 
 PRIOR_STRENGTH = 3.0
 _STARTUP_TRIALS = 5
@@ -30,8 +31,10 @@ class FeasibleGPSampler(FeasibleSampler):
     """Bayesian optimisation over the feasible set, aware of noise, pruned trials and batches.
 
     After some space-filling trials, each suggestion maximises the noisy expected improvement of a
-    Gaussian process over feasible points only. Every boundary's score counts with its fidelity,
-    those of pruned trials too; trials in training count as points whose score will be known.
+    Gaussian process over feasible points only, times the probability that the training does not
+    collapse (Gelbart et al. 2014, arXiv 1403.5607, section 3). Every boundary's score counts with
+    its fidelity, those of pruned trials too; trials in training count as points whose score will
+    be known.
 
     A `prior` may be set at any time. Its density then multiplies the expected improvement, raised
     to a power that falls with the number of allocations seen (Hvarfner et al. 2022, arXiv
@@ -72,7 +75,9 @@ class FeasibleGPSampler(FeasibleSampler):
             return self._fill_space(trial, domain, used, rng)
         # Matrices this small are slower on several threads, most of all on a busy machine.
         with threadpool_limits(limits=1, user_api="blas"):
-            base = np.concatenate([seen, pending])
+            sound = [o.params for o in observations if not o.collapsed]
+            known = np.unique(domain.points(sound), axis=0) if sound else seen
+            base = np.concatenate([known, pending])
             found = self._improve(observations, base, len(seen), domain, used, rng)
         return (found if len(found) else domain.sample(1, rng))[:1]
 
@@ -115,6 +120,7 @@ class FeasibleGPSampler(FeasibleSampler):
         rng: np.random.Generator,
     ) -> Points:
         surrogate = Surrogate.fit(self.space, observations, seed=self.seed)
+        survival = Survival.fit(self.space, observations, seed=self.seed)
         improvement = NoisyExpectedImprovement(surrogate, base, rng)
         mean, _ = surrogate.predict(base)
         starts = base[np.argsort(-mean, kind="stable")[:_STARTS]]
@@ -122,6 +128,8 @@ class FeasibleGPSampler(FeasibleSampler):
 
         def acquisition(points: Points) -> Floats:
             values = improvement(points)
+            if survival is not None:
+                values = values + survival.log_probability(points)
             return values if self.prior is None else values + power * self.prior.log_density(points)
 
         if self.prior is not None and not domain.given:

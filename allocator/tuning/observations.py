@@ -11,6 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from allocator.tuning.space import Params, Space
 
+_COLLAPSES = ("collapsed", "diverged")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observation:
@@ -20,11 +22,13 @@ class Observation:
         params: The trial's parameters; those that the space fixes may be missing.
         fidelity: Share of its training after which the score was seen, in (0, 1].
         score: The score; higher is better.
+        collapsed: Whether its training collapsed or diverged, then or later.
     """
 
     params: Params
     fidelity: float
     score: float
+    collapsed: bool = False
 
 
 def read_observations(
@@ -50,12 +54,17 @@ def read_observations(
     for trial in trials:
         if not space.is_complete(trial.params):
             continue
-        for step, score in sorted(_scores(trial, final_step).items()):
-            if step > 0 and math.isfinite(score):
-                fidelity = min(step / final_step, 1.0)
-                found.append(
-                    Observation(params=trial.params, fidelity=fidelity, score=sign * score)
-                )
+        collapsed = trial.user_attrs.get("ending") in _COLLAPSES
+        found += [
+            Observation(
+                params=trial.params,
+                fidelity=min(step / final_step, 1.0),
+                score=sign * score,
+                collapsed=collapsed,
+            )
+            for step, score in sorted(_scores(trial, final_step).items())
+            if step > 0 and math.isfinite(score)
+        ]
     return found
 
 

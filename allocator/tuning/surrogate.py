@@ -49,6 +49,9 @@ class Surrogate:
     def fit(cls, space: Space, observations: Sequence[Observation], *, seed: int = 0) -> Surrogate:
         """Fit hyperparameters and condition on the observations.
 
+        Those of trainings that collapsed are left out, unless there are no others: how far below
+        the rest such a score lies says nothing of where the best is.
+
         Args:
             space: The search space.
             observations: At least one; points may repeat, and scores may all be equal.
@@ -59,6 +62,7 @@ class Surrogate:
         """
         if not observations:
             raise ValueError("a surrogate needs at least one observation, got none")
+        observations = [o for o in observations if not o.collapsed] or observations
         encoder = Encoder(space)
         points = encoder.domain.points([o.params for o in observations])
         inputs = encoder.encode(points)

@@ -34,6 +34,7 @@ from allocator.tuning.surrogate import Surrogate
 ROBERTA_BASE = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
 BOUNDARIES = 3
 NOISE = 0.008
+COLLAPSED = 0.02  # scores up to this one are those of trainings that collapsed
 SAMPLERS: dict[str, Callable[[Space, int], optuna.samplers.BaseSampler]] = {
     "gp": lambda space, seed: make_sampler("gp", space, seed=seed, final_step=BOUNDARIES),
     "tpe": lambda space, seed: make_sampler("tpe", space, seed=seed, final_step=BOUNDARIES),
@@ -108,11 +109,12 @@ def train(
     score = 0.0
     for step in range(1, BOUNDARIES + 1):
         true = surface.score(trial.params, step / BOUNDARIES)
-        score = true + NOISE * noise.standard_normal() * (true > 0.02)
+        score = true + NOISE * noise.standard_normal() * (true > COLLAPSED)
         trial.report(score, step)
         if step < BOUNDARIES and trial.should_prune():
             study.tell(trial, state=TrialState.PRUNED)
             return
+    trial.set_user_attr("ending", "completed" if score > COLLAPSED else "collapsed")
     study.tell(trial, score)
 
 
