@@ -1,4 +1,4 @@
-"""Attention for short sequences on a CPU, which transformers' models call by name."""
+"""Attention that transformers' models call by name: for short sequences on a CPU, fused on a GPU."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import eager_mask
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import eager_mask, sdpa_mask
 
 # Shapes: B sentences, H heads, T tokens, K head size
 
-SHORT_ATTENTION = "allocator_short"
+SHORT_ATTENTION, FUSED_ATTENTION = "allocator_short", "allocator_fused"
 _LARGEST = 80.0  # e^80 is finite in bfloat16 and float32, as are its sums
 # What a mask hides becomes 0: products of numbers as small as e^-80 are denormal, and in float32 a
 # CPU takes many times as long for those.
 _NOTHING = 1e-30
 _LONG = 100  # tokens; longer rows are summed faster as rows
+# Without cuDNN's kernel, which takes a tenth of a second to plan for every new shape: the lengths
+# of batches make dozens of shapes, for every number of trials beside each other.
+_FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 class ShortAttention(torch.autograd.Function):
@@ -100,5 +105,32 @@ def short_attention(
     return attended.transpose(1, 2), None
 
 
+def fused_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **options: Any,  # transformers' own, each of its own type
+) -> tuple[Tensor, None]:
+    """Attend by torch's fused kernels, from (B, H, T, K) each to (B, T, H, K)."""
+    with sdpa_kernel(_FUSED):
+        attended, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    return attended, None
+
+
+def fused_mask(*args: Any, attention_mask: Tensor | None = None, **options: Any) -> Tensor | None:
+    """Make the mask of fused attention without looking whether anything is padded.
+
+    Such a look waits for the device at every step; batches without padding come without a mask.
+    """
+    if attention_mask is not None:
+        options |= {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
+    mask: Tensor | None = sdpa_mask(*args, attention_mask=attention_mask, **options)
+    return mask
+
+
 AttentionInterface.register(SHORT_ATTENTION, short_attention)
 AttentionMaskInterface.register(SHORT_ATTENTION, eager_mask)
+AttentionInterface.register(FUSED_ATTENTION, fused_attention)
+AttentionMaskInterface.register(FUSED_ATTENTION, fused_mask)

@@ -24,7 +24,7 @@ from allocator.adapters.projections import find_projections
 from allocator.allocation import BackboneShape
 from allocator.config import Precision
 from allocator.errors import ModelError
-from allocator.training.attention import SHORT_ATTENTION
+from allocator.training.attention import FUSED_ATTENTION, SHORT_ATTENTION
 from allocator.training.freeze import freeze_linears, skip_unread_tokens
 from allocator.training.head import Head, split_head
 from allocator.training.models import (
@@ -128,7 +128,7 @@ def load_backbone(
             num_labels=num_labels,
             ignore_mismatched_sizes=True,  # of a classifier for other classes
             dtype=torch.float32,
-            attn_implementation=_attention(source, device),
+            attn_implementation=choose_attention(source, device),
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as problem:
@@ -169,14 +169,13 @@ def auto_class(
     return AutoModelForSequenceClassification
 
 
-def _attention(source: ModelSource, device: torch.device) -> str:
-    if device.type != "cpu":
-        return "sdpa"
+def choose_attention(source: ModelSource, device: torch.device) -> str:
+    """Choose a model's attention by the name under which transformers knows it."""
     # Models that keep an attention of their own know no other's name.
-    own = not getattr(
-        MODEL_MAPPING[type(read_config(source))], "_supports_attention_backend", False
-    )
-    return "eager" if own else SHORT_ATTENTION
+    model = MODEL_MAPPING[type(read_config(source))]
+    if not getattr(model, "_supports_attention_backend", False):
+        return "eager"
+    return SHORT_ATTENTION if device.type == "cpu" else FUSED_ATTENTION
 
 
 def _layer_of(projection: str) -> str:

@@ -1,9 +1,14 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import AutoModel
 
-from allocator.training.attention import short_attention
+from allocator.training.attention import FUSED_ATTENTION, SHORT_ATTENTION, short_attention
+from allocator.training.backbone import choose_attention
+from allocator.training.models import ModelSource
 
 
 def tensors(*, tokens: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
@@ -79,3 +84,19 @@ def test_what_a_mask_hides_has_no_share_at_all_and_a_row_without_anything_to_see
     assert not hidden.any()  # not even a denormal number
     torch.testing.assert_close(found[:, :3], torch.ones_like(found[:, :3]))
     assert not found[:, 3].any()
+
+
+@pytest.mark.parametrize(
+    ("kind", "on_cpu", "on_gpu"),
+    [
+        ("bert", SHORT_ATTENTION, FUSED_ATTENTION),
+        ("mpnet", "eager", "eager"),  # knows no attention but its own, and refuses any other name
+    ],
+)
+def test_every_device_has_an_attention_that_the_model_knows(
+    kind: str, on_cpu: str, on_gpu: str, tiny_models: dict[str, Path]
+) -> None:
+    source = ModelSource(name=kind, folder=tiny_models[kind], sha256="")
+    assert choose_attention(source, torch.device("cpu")) == on_cpu
+    assert choose_attention(source, torch.device("cuda")) == on_gpu
+    AutoModel.from_pretrained(source.folder, attn_implementation=on_gpu)

@@ -8,18 +8,24 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from allocator.adapters import Adapter, AdapterSpec, Pairs, build_adapter
 from allocator.adapters.frozen import FrozenLinear
 from allocator.adapters.projections import find_projections
-from allocator.allocation import AdapterShape, Construction, Factorization
-from allocator.config import AdapterConfig
-from allocator.training.backbone import Backbone, load_backbone
+from allocator.allocation import AdapterShape, Allocation, Construction, Factorization
+from allocator.config import AdapterConfig, TrainingConfig
+from allocator.training.backbone import Backbone, choose_attention, load_backbone
+from allocator.training.batches import TokenBatch
 from allocator.training.models import ModelSource
+from allocator.training.pack import Pack
+from allocator.training.slot import Slot
 
 KINDS = ["bert", "roberta", "mpnet", "xlm-roberta", "electra", "distilbert"]
+OWN_ATTENTION = ["mpnet"]  # its mask, made by transformers, looks whether anything is padded
 INPUTS = ("query", "key", "value")
+LOOKS = (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.masked_select)
 CASES: list[tuple[str, tuple[str, ...]]] = [
     *((kind, targets) for kind in KINDS for targets in (INPUTS, (*INPUTS, "output"))),
     *(("llama", targets) for targets in (("query",), ("key", "value"), ("output", "query"))),
@@ -44,14 +50,28 @@ def classifier(folder: Path) -> PreTrainedModel:
     return model
 
 
+class NoLooks(TorchDispatchMode):
+    """Fails where Python reads a value out of a tensor, for which a GPU would have to finish."""
+
+    def __torch_dispatch__(
+        self,
+        func: torch._ops.OpOverload,
+        types: Sequence[type],
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        assert func.overloadpacket not in LOOKS, f"{func} waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
 def load(folder: Path, targets: Sequence[str]) -> Backbone:
     return load_backbone(
-        ModelSource(name="tiny", folder=folder, sha256=""),
-        targets,
-        num_labels=3,
-        precision="float32",
-        device=torch.device("cpu"),
+        source_of(folder), targets, num_labels=3, precision="float32", device=torch.device("cpu")
     )
+
+
+def source_of(folder: Path) -> ModelSource:
+    return ModelSource(name="tiny", folder=folder, sha256="")
 
 
 def sentences(*, padded: bool) -> dict[str, Tensor]:
@@ -101,18 +121,22 @@ def gradients(loss: Tensor, adapter: Adapter) -> list[Tensor]:
     return list(torch.autograd.grad(loss, list(adapter.parameters()), retain_graph=True))
 
 
+@pytest.mark.parametrize("attention_of", ["cpu", "cuda"])
 @pytest.mark.parametrize("padded", [False, True], ids=["full", "padded"])
 @pytest.mark.parametrize(("kind", "targets"), CASES, ids=lambda part: "".join(part)[:20])
 def test_slots_compute_what_transformers_does_with_their_updates_merged(
     kind: str,
     targets: tuple[str, ...],
     padded: bool,
+    attention_of: str,
     folders: dict[str, Path],
     tmp_path: Path,
 ) -> None:
     model, inputs = classifier(folders[kind]), sentences(padded=padded)
     model.save_pretrained(tmp_path)  # its random head with it
     backbone = load(tmp_path, targets)
+    attention = choose_attention(source_of(tmp_path), torch.device(attention_of))
+    backbone.model.set_attn_implementation(attention)
     adapters = random_adapters(backbone)
     backbone.sites.use([adapter.pairs() for adapter in adapters])
     states = backbone(inputs, slots=2).unflatten(0, (2, -1))
@@ -130,6 +154,30 @@ def test_slots_compute_what_transformers_does_with_their_updates_merged(
         for mine, theirs in pairs:  # small entries are sums of large ones: they round as those do
             largest = float(theirs.abs().max())
             torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=2e-5 * largest + 1e-6)
+
+
+@pytest.mark.parametrize("padded", [False, True], ids=["full", "padded"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in OWN_ATTENTION])
+def test_a_step_on_a_gpu_looks_at_no_value_and_so_never_waits(
+    kind: str, padded: bool, folders: dict[str, Path]
+) -> None:
+    backbone = load(folders[kind], ("query",))
+    attention = choose_attention(source_of(folders[kind]), torch.device("cuda"))
+    backbone.model.set_attn_implementation(attention)
+    shape = AdapterShape(
+        construction="att_qkv_depth", factorization="tucker", backbone=backbone.sites.shape
+    )
+    spec = AdapterSpec(shape=shape, config=AdapterConfig())
+    allocation = Allocation(ranks=dict.fromkeys(shape.rank_names, 1), learning_rate=1e-3)
+    config = TrainingConfig(epochs=1, dropout=0.1)
+    pack = Pack(backbone, width=2, dropout=config.dropout)
+    pack.slots = [Slot(allocation, spec, backbone, config, 10) for _ in range(2)]
+    batch = TokenBatch(inputs=sentences(padded=padded), labels=torch.tensor([0, 2, 1]))
+    with NoLooks():
+        pack.step(batch)
+    assert [slot.steps for slot in pack.slots] == [1, 1]
+    with NoLooks(), pytest.raises(AssertionError, match="waits for the device"):
+        pack.slots[0].mean_loss()
 
 
 @pytest.mark.parametrize("targets", [INPUTS, (*INPUTS, "output"), ("intermediate.dense",)])
