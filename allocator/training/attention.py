@@ -1,4 +1,4 @@
-"""Attention that transformers' models call by name: for short sequences on a CPU, fused on a GPU."""
+"""Attention that transformers' models call by name: for short sequences on a CPU, or fused."""
 
 from __future__ import annotations
 
@@ -119,14 +119,14 @@ def fused_attention(
     return attended, None
 
 
-def fused_mask(*args: Any, attention_mask: Tensor | None = None, **options: Any) -> Tensor | None:
+def fused_mask(*, attention_mask: Tensor | None = None, **options: Any) -> Tensor | None:
     """Make the mask of fused attention without looking whether anything is padded.
 
     Such a look waits for the device at every step; batches without padding come without a mask.
     """
     if attention_mask is not None:
         options |= {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
-    mask: Tensor | None = sdpa_mask(*args, attention_mask=attention_mask, **options)
+    mask: Tensor | None = sdpa_mask(attention_mask=attention_mask, **options)
     return mask
 
 

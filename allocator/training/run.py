@@ -36,10 +36,10 @@ class Run:
     def reach(self, found: Evaluation) -> None:
         """Take in what the trial scored at its next boundary."""
         self._history.append(found)
-        if len(self._history) == self._boundaries:
-            self.ending = "completed"
-        elif self._has_collapsed(found):
+        if self._has_collapsed(found):
             self.ending = "collapsed"
+        elif len(self._history) == self._boundaries:
+            self.ending = "completed"
 
     def report(self) -> Report:
         """Say where the trial stands."""

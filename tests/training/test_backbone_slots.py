@@ -53,6 +53,9 @@ def classifier(folder: Path) -> PreTrainedModel:
 class NoLooks(TorchDispatchMode):
     """Fails where Python reads a value out of a tensor, for which a GPU would have to finish."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
     def __torch_dispatch__(
         self,
         func: torch._ops.OpOverload,

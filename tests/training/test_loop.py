@@ -262,7 +262,7 @@ def test_divergence_between_boundaries_is_seen_within_a_few_steps(
         ([True, False, False, False], "completed", 4),  # early, it may still recover
         ([False, True, False, False], "collapsed", 2),
         ([False, False, True, False], "collapsed", 3),
-        ([False, False, False, True], "completed", 4),  # at its end nothing is left to stop
+        ([False, False, False, True], "collapsed", 4),
     ],
 )
 def test_a_trial_that_answers_the_same_to_all_after_half_of_its_training_has_collapsed(
