@@ -18,8 +18,9 @@ from allocator.allocation import (
     Factorization,
     Mode,
 )
-from allocator.config import AdapterConfig, Initialization, Precision, TrainingConfig, parse_yaml
+from allocator.config import AdapterConfig, Initialization, Precision, TrainingConfig
 from allocator.errors import CheckpointError
+from allocator.yaml_files import parse_yaml
 
 Positive = Annotated[float, Field(gt=0)]
 

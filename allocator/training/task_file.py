@@ -7,12 +7,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from allocator.config import read_mapping, validate
 from allocator.errors import TaskError, unknown
 from allocator.training.image_folder import read_image_folder
 from allocator.training.metrics import METRICS
 from allocator.training.tasks import GLUE, SYNTHETIC, Examples, FileLayout, Task
 from allocator.training.tsv import read_classes, read_split
+from allocator.yaml_files import read_mapping, validate
 
 SUFFIXES = (".yaml", ".yml")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}

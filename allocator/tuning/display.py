@@ -15,8 +15,8 @@ from rich.table import Table
 
 from allocator.training.data_sources import TaskData
 from allocator.training.messages import Report
-from allocator.tuning.coordinator import Watcher
 from allocator.tuning.prepare import PreparedSpace
+from allocator.tuning.roles import Watcher
 from allocator.tuning.space import Space
 from allocator.tuning.study import SearchStudy
 

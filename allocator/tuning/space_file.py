@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from allocator.allocation import Construction, Factorization
-from allocator.config import Initialization, parse_yaml
+from allocator.config import Initialization
 from allocator.errors import SpaceError, unknown
+from allocator.yaml_files import parse_yaml
 
 
 class Range(BaseModel):

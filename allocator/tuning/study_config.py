@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict
 
 from allocator.adapters.recipe import AdapterSection, ModelSection, TaskSection
 from allocator.allocation import Allocation, BackboneShape
-from allocator.config import Precision, SelectOn, TrainingConfig, parse_yaml
+from allocator.config import Precision, SelectOn, TrainingConfig
 from allocator.errors import StudyError
 from allocator.tuning.space_file import SpaceFile
+from allocator.yaml_files import parse_yaml
 
 Config = TypeVar("Config", bound="SharedConfig")
 

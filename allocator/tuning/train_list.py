@@ -119,4 +119,6 @@ class ListWatcher:
         later = len(self._seeds) - 1 - list(self._seeds).index(trials.seed)
         missing = total - trials.progress + later * total
         seconds = (time.monotonic() - self._start) / done * missing
+        if seconds < 90:
+            return ", about a minute left" if missing else ""
         return f", about {seconds / 60:.0f} minutes left"

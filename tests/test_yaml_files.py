@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from allocator.config import parse_yaml
 from allocator.errors import SpaceError
+from allocator.yaml_files import parse_yaml
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,105 @@
+"""YAML that people write: read with the safe loader, checked against a schema, slips worded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
+from typing import TypeVar, get_args, get_type_hints
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from allocator.errors import AllocatorError, unknown
+
+Model = TypeVar("Model", bound=BaseModel)
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
+
+
+def parse_yaml(text: str, model: type[Model], *, origin: str, error: type[AllocatorError]) -> Model:
+    """Read a YAML mapping with the safe loader and validate it.
+
+    Args:
+        text: The file's content.
+        model: Schema of the mapping.
+        origin: Name of the file, for messages.
+        error: Class of the error to raise.
+
+    Raises:
+        AllocatorError: Of class `error`, naming the file, the key, the rule and the value.
+    """
+    return validate(
+        read_mapping(text, origin=origin, error=error), model, origin=origin, error=error
+    )
+
+
+def read_mapping(text: str, *, origin: str, error: type[AllocatorError]) -> Mapping[object, object]:
+    """Read a YAML mapping with the safe loader; arguments and errors as for `parse_yaml`."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as problem:
+        raise error(f"{origin} is not YAML: {' '.join(str(problem).split())}") from None
+    if not isinstance(content, dict):
+        raise error(f"{origin} must be a YAML mapping, got {type(content).__name__}")
+    return content
+
+
+def validate(
+    content: Mapping[object, object],
+    model: type[Model],
+    *,
+    origin: str,
+    error: type[AllocatorError],
+) -> Model:
+    """Validate a mapping that was read from YAML; arguments and errors as for `parse_yaml`."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as problem:
+        raise error(f"{origin}: {_first_mistake(problem, model)}") from None
+
+
+def _first_mistake(problem: ValidationError, model: type[BaseModel]) -> str:
+    """Word what is wrong; a key that is not known comes first, as it may be why others lack."""
+    mistakes = problem.errors()
+    unknown_keys = [m for m in mistakes if m["type"] in _UNKNOWN_KEY]
+    first = (unknown_keys or mistakes)[0]
+    parts = [str(part) for part in first["loc"]]
+    if unknown_keys:
+        place, known_keys = _place(model, parts[:-1])
+        message = unknown("key", parts[-1], known_keys)
+    else:
+        place, _ = _place(model, parts)
+        message = f"{first['msg']}, got {first['input']!r}"
+    return f"{place}: {message}" if place else message
+
+
+def _place(model: type, parts: Sequence[str]) -> tuple[str, set[str]]:
+    """Give the keys that lead to a mapping inside a model, and those that it may have.
+
+    The names of types and validators that pydantic puts among the keys tell a user nothing.
+    """
+    schemas, keys = {model}, []
+    for part in parts:
+        fields = {name: hint for schema in schemas for name, hint in _fields(schema).items()}
+        if part in fields:
+            schemas = set(_schemas(fields[part]))
+        elif chosen := {schema for schema in schemas if schema.__name__ == part}:
+            schemas = chosen
+            continue
+        if not re.search(r"[\[\]()]", part):
+            keys.append(part)
+    return ".".join(keys), {name for schema in schemas for name in _fields(schema)}
+
+
+def _fields(schema: type) -> dict[str, object]:
+    if issubclass(schema, BaseModel):
+        return {name: field.annotation for name, field in schema.model_fields.items()}
+    return dict(get_type_hints(schema))
+
+
+def _schemas(hint: object) -> Iterator[type]:
+    """Give the models and dataclasses that a type is made of."""
+    if isinstance(hint, type) and (issubclass(hint, BaseModel) or is_dataclass(hint)):
+        yield hint
+    for part in get_args(hint):
+        yield from _schemas(part)
