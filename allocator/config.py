@@ -89,6 +89,7 @@ class RunConfig:
         select_on: The split that trials are scored on.
         precision: Of the frozen weights.
         devices: One worker each.
+        ray: Address of a Ray cluster, whose devices are used in place of this machine's.
         model_cache: Folder of fetched models.
     """
 
@@ -105,6 +106,7 @@ class RunConfig:
     select_on: SelectOn
     precision: Precision | None
     devices: tuple[str, ...] | None
+    ray: str | None
     model_cache: Path
 
 

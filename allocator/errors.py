@@ -40,6 +40,10 @@ class ModelError(AllocatorError):
     """A model that cannot be found, or that cannot be adapted."""
 
 
+class DeviceError(AllocatorError):
+    """A device or a cluster that is not there, or that has no place."""
+
+
 class StudyError(AllocatorError):
     """A study that is missing, busy, or made with another configuration."""
 

@@ -32,6 +32,7 @@ class RunOptions(TypedDict):
     select_on: SelectOn
     precision: Precision | None
     devices: tuple[str, ...] | None
+    ray: str | None
     model_cache: Path
 
 
@@ -112,6 +113,12 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="one worker each, such as cuda:0,cuda:1 or cpu; by default every visible GPU, or cpu",
     )
+    group.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="train on all GPUs of a Ray cluster, or on its processors where it has none: auto for "
+        "the cluster of this machine, local to start one on it, or as for ray.init",
+    )
 
 
 def add_study_options(group: argparse._ArgumentGroup) -> None:
@@ -143,6 +150,7 @@ def run_options(arguments: argparse.Namespace) -> RunOptions:
         select_on=arguments.select_on,
         precision=None if arguments.precision == "auto" else arguments.precision,
         devices=tuple(devices.split(",")) if devices else None,
+        ray=arguments.ray,
         model_cache=model_cache(),
     )
 

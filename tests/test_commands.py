@@ -67,6 +67,8 @@ def test_a_budget_below_the_smallest_adapter_says_the_smallest(
         (["--start", "nowhere.yaml"], "nowhere.yaml does not exist"),
         (["--targets", "query,valeu"], "projections valeu not found in every layer"),
         (["--devices", "gpu"], "unknown device 'gpu'"),
+        (["--ray", "local", "--devices", "cpu"], "--ray takes all devices of the cluster; leave"),
+        (["--ray", "127.0.0.1:1"], "no Ray cluster answers at '127.0.0.1:1' ("),
         (
             ["--data-dir", "nowhere"],
             "argument --data-dir: must be a folder that is there, got 'now",

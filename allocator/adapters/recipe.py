@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +19,7 @@ from allocator.allocation import (
 )
 from allocator.config import AdapterConfig, Initialization, Precision, TrainingConfig
 from allocator.errors import CheckpointError
+from allocator.whole_files import write_whole
 from allocator.yaml_files import parse_yaml
 
 Positive = Annotated[float, Field(gt=0)]
@@ -163,6 +163,5 @@ def write_yaml(path: Path, content: BaseModel, comment: str) -> None:
     body = yaml.safe_dump(
         content.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
     )
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text("".join(f"# {line}\n" for line in comment.splitlines()) + body, "utf-8")
-    os.replace(unfinished, path)
+    header = "".join(f"# {line}\n" for line in comment.splitlines())
+    write_whole(path, (header + body).encode())

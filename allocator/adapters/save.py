@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from allocator.adapters.adapter import Adapter
@@ -19,6 +18,7 @@ from allocator.adapters.build import AdapterSpec, build_adapter
 from allocator.allocation import AdapterShape, BackboneShape, Construction, Factorization, Mode
 from allocator.config import AdapterConfig, Initialization
 from allocator.errors import CheckpointError, SpaceError
+from allocator.whole_files import write_whole
 
 _ADAPTER, _HEAD = "adapter.", "head."
 
@@ -84,22 +84,25 @@ def describe(spec: AdapterSpec, ranks: Mapping[str, int], model_sha256: str) -> 
     )
 
 
-def save_adapter(
-    path: Path, adapter: Adapter, head: Mapping[str, Tensor], description: AdapterDescription
-) -> None:
-    """Write an adapter and the trained parameters of its head; the file appears whole or not."""
+def serialize(
+    adapter: Adapter, head: Mapping[str, Tensor], description: AdapterDescription
+) -> bytes:
+    """Turn an adapter and the trained parameters of its head into the content of a file."""
     tensors = {_ADAPTER + name: value for name, value in adapter.state_dict().items()}
     tensors |= {_HEAD + name: value for name, value in head.items()}
     shapes = {name: tuple(value.shape) for name, value in head.items()}
     description = description.model_copy(update={"head": shapes})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    save_file(
+    return save(
         {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
-        unfinished,
         metadata={"allocator": description.model_dump_json()},
     )
-    os.replace(unfinished, path)
+
+
+def save_adapter(
+    path: Path, adapter: Adapter, head: Mapping[str, Tensor], description: AdapterDescription
+) -> None:
+    """Write an adapter and the trained parameters of its head; the file appears whole or not."""
+    write_whole(path, serialize(adapter, head, description))
 
 
 def load_adapter(path: Path) -> SavedAdapter:

@@ -1,4 +1,4 @@
-"""The devices of this machine."""
+"""What devices this machine has, and how a process takes one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from allocator.errors import ModelError, unknown
+from allocator.errors import DeviceError, unknown
 
 
 def visible_devices() -> list[str]:
@@ -19,12 +19,12 @@ def require_devices(names: Sequence[str]) -> None:
     """Refuse devices that are not there.
 
     Raises:
-        ModelError: Naming the device and those that there are.
+        DeviceError: Naming the device and those that there are.
     """
     there = {"cpu", *visible_devices()}
     for name in names:
         if name not in there:
-            raise ModelError(unknown("device", name, there))
+            raise DeviceError(unknown("device", name, there))
 
 
 def available_threads() -> int:

@@ -15,11 +15,13 @@ class WorkerDied(Exception):  # noqa: N818  # an event to handle, not a mistake 
 
     Args:
         device: The worker's device.
-        exit_code: Of the process; a negative one is the signal that ended it.
+        exit_code: Of the process; a negative one is the signal that ended it. None where the
+            device is gone with it.
     """
 
     def __init__(self, device: str, exit_code: int | None) -> None:
-        super().__init__(f"worker on {device} died, exit code {exit_code}")
+        how = "is gone" if exit_code is None else f"died, exit code {exit_code}"
+        super().__init__(f"worker on {device} {how}")
         self.exit_code = exit_code
 
 

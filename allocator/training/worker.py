@@ -10,18 +10,19 @@ from multiprocessing.connection import Connection
 import torch
 
 from allocator.adapters import AdapterSpec
-from allocator.adapters.save import describe, save_adapter
+from allocator.adapters.save import describe, serialize
 from allocator.allocation import Allocation
 from allocator.config import Precision, TrainingConfig
 from allocator.training.backbone import Backbone, load_backbone
 from allocator.training.devices import see_only
 from allocator.training.inputs import load_reader
-from allocator.training.loop import Splits, train
+from allocator.training.loop import OnBoundary, OnCompleted, Splits, train
 from allocator.training.messages import Boundary, Job, Orders
 from allocator.training.models import ModelSource
 from allocator.training.slot import Slot
 from allocator.training.tasks import Examples, Task
 from allocator.training.throughput import choose_slots, measure_packs
+from allocator.whole_files import write_whole
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,10 +74,49 @@ def load_worker_backbone(config: WorkerConfig, device: torch.device) -> Backbone
     )
 
 
+def serialize_trained(config: WorkerConfig, job: Job, slot: Slot) -> bytes:
+    """Turn the adapter and the head of a trial that was completed into the content of a file."""
+    description = describe(job.spec, job.allocation.ranks, config.model.sha256)
+    return serialize(slot.adapter, slot.head.trained_state(), description)
+
+
 def save_trained(config: WorkerConfig, job: Job, slot: Slot) -> None:
     """Save the adapter and the head of a trial that was completed."""
-    description = describe(job.spec, job.allocation.ranks, config.model.sha256)
-    save_adapter(job.save_to, slot.adapter, slot.head.trained_state(), description)
+    write_whole(job.save_to, serialize_trained(config, job, slot))
+
+
+def serve(
+    config: WorkerConfig,
+    device: str,
+    slots: int | None,
+    *,
+    on_boundary: OnBoundary,
+    on_completed: OnCompleted,
+) -> None:
+    """Train what is ordered, on one device that this process has for itself.
+
+    Args:
+        config: What all workers know.
+        device: As for `see_only`.
+        slots: Trials to train together at most; None measures how many are best.
+        on_boundary: Told when it is ready and at every boundary; gives the orders.
+        on_completed: As for `train`.
+    """
+    backbone = load_worker_backbone(config, see_only(device, config.threads))
+    splits = load_splits(config, backbone.device)
+    if slots is None:
+        measured = measure_packs(
+            config.typical, config.spec, backbone, splits.train, config.training
+        )
+        slots = choose_slots(measured).slots
+    train(
+        backbone,
+        splits,
+        config.training,
+        slots=slots,
+        on_boundary=on_boundary,
+        on_completed=on_completed,
+    )
 
 
 def run_worker(
@@ -94,13 +134,6 @@ def run_worker(
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # leaves as at its end, cleaning up
-    backbone = load_worker_backbone(config, see_only(device, config.threads))
-    splits = load_splits(config, backbone.device)
-    if slots is None:
-        measured = measure_packs(
-            config.typical, config.spec, backbone, splits.train, config.training
-        )
-        slots = choose_slots(measured).slots
 
     def on_boundary(boundary: Boundary) -> Orders:
         connection.send(boundary)
@@ -108,11 +141,10 @@ def run_worker(
         return orders
 
     try:
-        train(
-            backbone,
-            splits,
-            config.training,
-            slots=slots,
+        serve(
+            config,
+            device,
+            slots,
             on_boundary=on_boundary,
             on_completed=lambda job, slot: save_trained(config, job, slot),
         )

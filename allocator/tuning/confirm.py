@@ -19,6 +19,7 @@ from allocator.training.tasks import Examples
 from allocator.training.worker import WorkerConfig
 from allocator.tuning.baseline import list_config, listed
 from allocator.tuning.confirmation import FOLDER, Confirmation, write_confirmation
+from allocator.tuning.roles import Devices
 from allocator.tuning.selection import expectations
 from allocator.tuning.study import SearchStudy, adapter_spec
 from allocator.tuning.study_config import ListedAllocation
@@ -34,7 +35,7 @@ def confirm(
     dev: Examples,
     console: Console,
     *,
-    devices: Sequence[str],
+    devices: Devices,
     seeds: int,
 ) -> None:
     """Train what is missing, choose on held-out scores, and score the choice on dev.
@@ -44,7 +45,7 @@ def confirm(
         worker: What every worker of the study knows.
         dev: The official dev split.
         console: Where each training is shown as it ends.
-        devices: One worker each.
+        devices: Where workers run.
         seeds: How many, from the one after the study's on.
 
     Raises:
@@ -85,7 +86,7 @@ def confirm(
     best = Confirmation(scores=pd.DataFrame(rows)).best
     reported = [row for row in rows if row["is_baseline"] or row["trial"] == best]
     paths = [records.adapter_path(_name(int(row["trial"])), int(row["seed"])) for row in reported]
-    for row, score in zip(reported, _dev_scores(worker, paths, dev, devices[0]), strict=True):
+    for row, score in zip(reported, _dev_scores(worker, paths, dev, devices.here), strict=True):
         row["dev"] = score
     write_confirmation(study.folder, Confirmation(scores=pd.DataFrame(rows)))
 

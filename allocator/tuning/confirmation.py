@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import stats
+
+from allocator.whole_files import write_whole
 
 FOLDER, SCORES_FILE = "confirmation", "scores.csv"
 CONFIDENCE = 0.95
@@ -130,10 +131,7 @@ class Confirmation:
 
 def write_confirmation(folder: Path, confirmation: Confirmation) -> None:
     """Write the scores into a study's folder; the file appears whole or not at all."""
-    path = folder / FOLDER / SCORES_FILE
-    unfinished = path.with_name(f"{SCORES_FILE}.unfinished")
-    confirmation.scores.to_csv(unfinished, index=False)
-    os.replace(unfinished, path)
+    write_whole(folder / FOLDER / SCORES_FILE, confirmation.scores.to_csv(index=False).encode())
 
 
 def read_confirmation(folder: Path) -> Confirmation | None:

@@ -53,6 +53,7 @@ class Coordinator:
         self._boundaries: dict[int, Boundary] = {}  # by place: what was told last
         self._training: dict[int, set[int]] = {}  # by place: trial numbers
         self._stop: set[int] = set()
+        self._gone: set[int] = set()  # places whose device left with its worker
         self._alone = 0  # trials to be tried again, each by itself: one of them may kill
         self._deaths = 0
 
@@ -91,12 +92,18 @@ class Coordinator:
 
     def _launch_workers(self, missing: int) -> None:
         """Start the workers that are needed for new trials, and wait until they are ready."""
-        for place, device in list(enumerate(self._devices))[:missing]:
-            if place in self._workers:
-                continue
-            self._workers[place] = self._launch(device, self._slots)
-            self._training[place] = set()
-            self._receive(place)
+        there = [place for place in range(len(self._devices)) if place not in self._gone]
+        if not there:
+            raise StudyError("all devices are gone; run the same command to go on")
+        new = [place for place in there[:missing] if place not in self._workers]
+        while new:
+            together = len(new) if self._slots else 1  # one measures for all
+            for place in new[:together]:
+                self._workers[place] = self._launch(self._devices[place], self._slots)
+                self._training[place] = set()
+            for place in new[:together]:
+                self._receive(place)
+            new = new[together:]
 
     def _start_trials(self, missing: int) -> dict[int, list[Job]]:
         """Ask for trials while places are free, the emptiest worker first."""
@@ -171,14 +178,21 @@ class Coordinator:
         self._watcher.ended(report.trial)
 
     def _bury(self, place: int, death: WorkerDied) -> None:
-        """Give up a dead worker; its trials are tried once more, one by one, by a new one."""
+        """Give up a dead worker; its trials are tried once more, one by one, by a new one.
+
+        A worker that went with its device is not the fault of its trials.
+        """
+        is_gone = death.exit_code is None
         self._workers.pop(place).close()
         self._boundaries.pop(place, None)
         for number in sorted(self._training.pop(place)):
-            retry = self._trials.attempts(number) < _ATTEMPTS
-            self._alone += retry
+            retry = is_gone or self._trials.attempts(number) < _ATTEMPTS
+            self._alone += retry and not is_gone
             self._trials.fail(number, str(death), retry=retry)
             self._watcher.ended(number)
+        if is_gone:
+            self._gone.add(place)
+            return
         if death.exit_code == -signal.SIGKILL and self._slots is not None:
             # On Linux a machine without memory left kills; fewer trials at once need less.
             self._slots = self._trials.slots = max(1, self._slots // 2)

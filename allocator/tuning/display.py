@@ -32,7 +32,7 @@ def print_header(console: Console, prepared: PreparedSpace) -> None:
     table = Table.grid(padding=(0, 2))
     rows = {
         "model": f"{study.model.name} ({backbone.layers} layers, {backbone.d_in} wide, "
-        f"{backbone.heads} heads), {study.precision} on {', '.join(prepared.devices)}",
+        f"{backbone.heads} heads), {study.precision} on {', '.join(prepared.devices.names)}",
         "task": f"{study.task.name} ({study.task.metric}), {prepared.data.source}",
         "scored on": f"{len(prepared.worker.scoring):,} examples of "
         + ("the official dev split" if study.select_on == "dev" else "train, held out")

@@ -52,7 +52,7 @@ def _print_cost(
 ) -> None:
     """Train a few steps of the baseline, and extrapolate."""
     worker, training = prepared.worker, prepared.worker.training
-    backbone = load_worker_backbone(worker, torch.device(prepared.devices[0]))
+    backbone = load_worker_backbone(worker, torch.device(prepared.devices.here))
     train = load_splits(worker, backbone.device).train
     if slots is None:
         measured = measure_packs(worker.typical, worker.spec, backbone, train, training)
@@ -72,7 +72,7 @@ def _print_cost(
         return
     per_training = training.epochs * (len(train) + _EVALUATION * len(worker.scoring))
     examples = (trials + confirming) * per_training
-    minutes = examples / chosen.examples / len(prepared.devices) / 60
+    minutes = examples / chosen.examples / len(prepared.devices.names) / 60
     console.print(
         f"{trials} trials of {training.epochs} epochs and {confirming} trainings to confirm, "
         f"{chosen.slots} at a time: at most about {minutes:.0f} min, less what pruning saves",

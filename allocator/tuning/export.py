@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from allocator.training.trained import ADAPTER_FILE, RECIPE_FILE
 from allocator.tuning.confirmation import Confirmation, read_confirmation
 from allocator.tuning.selection import Selection, select
 from allocator.tuning.study import SearchStudy
+from allocator.whole_files import write_whole
 
 SPECTRA_FILE, MODES_FILE, TRIALS_FILE = "spectra.csv", "modes.csv", "trials.csv"
 
@@ -48,9 +47,7 @@ def export_best(study: SearchStudy) -> Exported:
     recipe = _recipe(study, selection, confirmation)
     number = selection.best.trial.number
     saved = load_adapter(study.adapter_path(number))
-    unfinished = study.folder / f"{ADAPTER_FILE}.unfinished"
-    shutil.copyfile(study.adapter_path(number), unfinished)
-    os.replace(unfinished, study.folder / ADAPTER_FILE)
+    write_whole(study.folder / ADAPTER_FILE, study.adapter_path(number).read_bytes())
     spectra = mode_spectra(saved.adapter)
     spectra_table(spectra).to_csv(study.folder / SPECTRA_FILE, index=False)
     metrics_table(spectra).to_csv(study.folder / MODES_FILE, index=False)

@@ -16,6 +16,7 @@ from allocator.tuning.baseline import FOLDER, baseline_params
 from allocator.tuning.build_space import build_space
 from allocator.tuning.priors import read_starts, require_prior, require_prior_study
 from allocator.tuning.pruning import PRUNERS
+from allocator.tuning.roles import Devices
 from allocator.tuning.samplers import SAMPLERS
 from allocator.tuning.setting import prepare_setting, study_name
 from allocator.tuning.space import Space
@@ -41,7 +42,7 @@ class PreparedSpace:
         space: The space on the model, under the budget.
         data: The task's data.
         worker: What every worker must know.
-        devices: One worker each.
+        devices: Where workers run.
         folder: The study's folder.
     """
 
@@ -51,7 +52,7 @@ class PreparedSpace:
     space: Space
     data: TaskData
     worker: WorkerConfig
-    devices: tuple[str, ...]
+    devices: Devices
     folder: Path
 
 

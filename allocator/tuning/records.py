@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -13,6 +11,7 @@ import pandas as pd
 from allocator.adapters.spectra import metrics_table, spectra_table
 from allocator.errors import StudyError
 from allocator.training.messages import Ending, Report
+from allocator.whole_files import write_whole
 
 Table = Literal["gradients", "spectra", "modes", "truncation", "training"]
 
@@ -96,9 +95,7 @@ class Records:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if adapter is not None:
-            unfinished = self.folder / "unfinished.safetensors"
-            shutil.copyfile(adapter, unfinished)
-            os.replace(unfinished, self.adapter_path(name, seed))
+            write_whole(self.adapter_path(name, seed), adapter.read_bytes())
         new = tables(reports)
         for kind in get_args(Table):
             if not new[kind].empty:
@@ -111,9 +108,7 @@ class Records:
         if not known.empty:
             known = known[(known.name != name) | (known.seed != seed)]
             rows = pd.concat([known, rows], ignore_index=True) if len(known) else rows
-        unfinished = self.folder / "unfinished.csv"
-        rows.to_csv(unfinished, index=False)
-        os.replace(unfinished, self._path(kind))
+        write_whole(self._path(kind), rows.to_csv(index=False).encode())
 
     def _path(self, kind: Table) -> Path:
         return self.folder / f"{kind}.csv"

@@ -1,10 +1,12 @@
-"""Who the coordinator deals with: workers, the trials to be trained, and who watches."""
+"""Who the coordinator deals with: workers, their devices, the trials, and who watches."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from allocator.config import Precision
 from allocator.training.messages import Boundary, Job, Orders, Report
+from allocator.training.worker import WorkerConfig
 
 
 class Worker(Protocol):
@@ -18,6 +20,25 @@ class Worker(Protocol):
 
     def close(self) -> None:
         """End the worker."""
+
+
+class Devices(Protocol):
+    """Where workers run."""
+
+    names: tuple[str, ...]
+    """Of the devices; each has one worker."""
+
+    here: str
+    """A device of this machine, for what is computed between trainings."""
+
+    threads: int
+    """For a worker on processors."""
+
+    def launch(self, config: WorkerConfig, device: str, slots: int | None) -> Worker:
+        """Start a worker on a device, for so many trials at once (None: as many as are best)."""
+
+    def choose_precision(self, width: int) -> Precision:
+        """Choose a precision for a frozen backbone of a hidden width."""
 
 
 class Trials(Protocol):

@@ -8,7 +8,6 @@ import optuna
 from rich.console import Console
 
 from allocator.errors import StudyError
-from allocator.training.process_worker import ProcessWorker
 from allocator.tuning.confirm import confirm
 from allocator.tuning.coordinator import Coordinator
 from allocator.tuning.display import print_header, watch
@@ -54,8 +53,8 @@ def run_search(
             with interrupts.handled(), watch(console, study, trials) as watcher:
                 Coordinator(
                     study,
-                    partial(ProcessWorker, prepared.worker),
-                    prepared.devices,
+                    partial(prepared.devices.launch, prepared.worker),
+                    prepared.devices.names,
                     watcher,
                     slots=slots,
                     waiting=interrupts.waiting,

@@ -13,15 +13,15 @@ from allocator.adapters import AdapterSpec
 from allocator.adapters.recipe import ModelSection, TaskSection
 from allocator.allocation import Allocation, BackboneShape
 from allocator.config import Precision, RunConfig
-from allocator.errors import StudyError
+from allocator.errors import DeviceError, StudyError
 from allocator.training.backbone import read_backbone_shape
 from allocator.training.data_sources import TaskData, load_task
-from allocator.training.devices import available_threads, require_devices, visible_devices
 from allocator.training.inputs import load_reader
+from allocator.training.local_devices import LocalDevices
 from allocator.training.models import ModelSource, locate_model
-from allocator.training.precision import choose_precision
 from allocator.training.splits import split_held_out
 from allocator.training.worker import WorkerConfig
+from allocator.tuning.roles import Devices
 from allocator.tuning.study_config import SharedConfig
 
 _VERSIONED = ("allocator", "torch", "transformers", "datasets", "optuna", "scipy")
@@ -36,14 +36,14 @@ class Setting:
         model: The pretrained model.
         backbone: Its shape.
         data: The task's data.
-        devices: One worker each.
+        devices: Where workers run.
     """
 
     config: RunConfig
     model: ModelSource
     backbone: BackboneShape
     data: TaskData
-    devices: tuple[str, ...]
+    devices: Devices
 
     def shared(self, study: str, recorded: Precision | None) -> SharedConfig:
         """Say what all trainings share.
@@ -68,8 +68,7 @@ class Setting:
             select_on=config.select_on,
             backbone=self.backbone,
             training=config.training,
-            precision=precision
-            or choose_precision(torch.device(self.devices[0]), self.backbone.d_in),
+            precision=precision or self.devices.choose_precision(self.backbone.d_in),
             versions={package: version(package) for package in _VERSIONED},
         )
 
@@ -96,7 +95,7 @@ class Setting:
             scoring=scoring,
             training=self.config.training,
             precision=precision,
-            threads=max(1, available_threads() // len(self.devices)),
+            threads=self.devices.threads,
             typical=typical,
         )
 
@@ -115,7 +114,7 @@ def prepare_setting(config: RunConfig, targets: tuple[str, ...]) -> Setting:
         raise StudyError(
             f"study must be a plain name of letters, digits, dots, dashes, got {config.study!r}"
         )
-    require_devices(config.devices or ())
+    devices = _devices(config)
     model = locate_model(config.model, config.model_cache)
     backbone = read_backbone_shape(model, config.targets or targets)
     data = load_task(
@@ -131,8 +130,20 @@ def prepare_setting(config: RunConfig, targets: tuple[str, ...]) -> Setting:
         model=model,
         backbone=backbone,
         data=data,
-        devices=config.devices or tuple(visible_devices()),
+        devices=devices,
     )
+
+
+def _devices(config: RunConfig) -> Devices:
+    if config.ray is None:
+        return LocalDevices(config.devices)
+    if config.devices is not None:
+        raise DeviceError("--ray takes all devices of the cluster; leave out --devices")
+    try:
+        from allocator.training.ray_devices import RayDevices  # noqa: PLC0415
+    except ModuleNotFoundError:
+        raise DeviceError("--ray needs Ray; run: pip install 'allocator[ray]'") from None
+    return RayDevices(config.ray)
 
 
 def study_name(config: RunConfig, data: TaskData, *parts: str | int) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from rich.console import Console
 
 from allocator.training.messages import Report
-from allocator.training.process_worker import ProcessWorker
 from allocator.training.worker import WorkerConfig
 from allocator.tuning.baseline import record
 from allocator.tuning.coordinator import Coordinator
@@ -19,6 +18,7 @@ from allocator.tuning.display import describe_slots
 from allocator.tuning.interrupts import Interrupts
 from allocator.tuning.listed_trials import ListedTrials
 from allocator.tuning.records import Records
+from allocator.tuning.roles import Devices
 from allocator.tuning.study_config import ListConfig
 
 
@@ -28,7 +28,7 @@ def train_list(
     folder: Path,
     console: Console,
     *,
-    devices: Sequence[str],
+    devices: Devices,
     slots: int | None,
     seeds: Sequence[int],
     is_measured: bool = False,
@@ -44,7 +44,7 @@ def train_list(
         config: What is trained.
         folder: Of the records.
         console: Where each training is shown as it ends.
-        devices: One worker each.
+        devices: Where workers run.
         slots: Trials that a worker trains together; None measures how many are best.
         seeds: What to train with.
         is_measured: As for `ListedTrials`.
@@ -62,12 +62,12 @@ def train_list(
             config, records, seed, is_measured=is_measured, keeps_adapters=keeps_adapters
         )
         training = dataclasses.replace(worker.training, seed=seed)
-        launch = partial(ProcessWorker, dataclasses.replace(worker, training=training))
+        launch = partial(devices.launch, dataclasses.replace(worker, training=training))
         with interrupts.handled():
             Coordinator(
                 trials,
                 launch,
-                devices,
+                devices.names,
                 ListWatcher(console, trials, seeds),
                 slots=slots,
                 waiting=interrupts.waiting,

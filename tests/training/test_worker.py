@@ -13,7 +13,7 @@ from allocator.adapters import AdapterSpec
 from allocator.adapters.save import load_adapter
 from allocator.allocation import AdapterShape, Allocation, BackboneShape
 from allocator.config import AdapterConfig, TrainingConfig
-from allocator.errors import ModelError
+from allocator.errors import DeviceError
 from allocator.training.backbone import Backbone
 from allocator.training.data_sources import TaskData
 from allocator.training.devices import available_threads, require_devices
@@ -206,7 +206,7 @@ def test_a_closed_worker_is_gone_whatever_it_was_doing(
 
 def test_a_device_that_is_not_there_is_refused_by_name() -> None:
     require_devices(["cpu"])
-    with pytest.raises(ModelError, match=r"^unknown device 'cuda:99': .*known are cpu"):
+    with pytest.raises(DeviceError, match=r"^unknown device 'cuda:99': .*known are cpu"):
         require_devices(["cpu", "cuda:99"])
 
 

@@ -34,6 +34,7 @@ def run_options(tiny_bert: Path, small_glue: Path, tmp_path: Path) -> RunOptions
         select_on="held_out",
         precision="float32",
         devices=("cpu",),
+        ray=None,
         model_cache=tmp_path / "cache",
     )
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from allocator.adapters import AdapterSpec
 from allocator.allocation import AdapterShape, Allocation, BackboneShape
 from allocator.config import AdapterConfig
+from allocator.errors import StudyError
 from allocator.training.messages import Boundary, Job, Orders, Report
 from allocator.training.process_worker import WorkerDied
 from allocator.tuning.coordinator import Coordinator
@@ -115,3 +118,33 @@ def test_a_trial_that_kills_its_worker_takes_no_other_with_it() -> None:
     Coordinator(trials, launch, ("cpu",), QuietWatcher()).run(trials=6)
     assert trials.given_up == [1]
     assert sorted(trials.ended) == [0, 2, 3, 4, 5]
+
+
+class LeavingWorker(PoisonedWorker):
+    """Is gone with its device as soon as it has something to train."""
+
+    def receive(self) -> Boundary:
+        if self._jobs:
+            raise WorkerDied("leaving", None)
+        return super().receive()
+
+
+def launch_by_name(device: str, slots: int | None) -> PoisonedWorker:
+    kind = LeavingWorker if device.startswith("leaving") else PoisonedWorker
+    return kind(poison=-1, slots=slots or 2)
+
+
+def test_a_device_that_is_gone_leaves_its_trials_to_the_others() -> None:
+    trials = Trials(6)
+    devices = ("staying", "leaving")
+    Coordinator(trials, launch_by_name, devices, QuietWatcher()).run(trials=6)
+    assert sorted(trials.ended) == list(range(6))
+    assert not trials.given_up
+
+
+def test_a_search_without_any_device_left_ends_and_gives_no_trial_up() -> None:
+    trials = Trials(6)
+    devices = ("leaving", "leaving too")
+    with pytest.raises(StudyError, match=r"^all devices are gone; run the same command"):
+        Coordinator(trials, launch_by_name, devices, QuietWatcher()).run(trials=6)
+    assert not trials.given_up

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from allocator.tuning.figures.render import RenderingError, render_png
+from allocator.whole_files import write_whole
 
 _PLOTLY_JS = "plotly.min.js"  # the name that plotly gives it
 
@@ -30,7 +30,7 @@ def save_figures(
     if not figures:
         return []
     folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(folder / _PLOTLY_JS, get_plotlyjs().encode())
+    write_whole(folder / _PLOTLY_JS, get_plotlyjs().encode())
     contents = {
         folder / f"{name}.html": figure.to_html(include_plotlyjs="directory").encode()
         for name, figure in figures.items()
@@ -44,11 +44,5 @@ def save_figures(
             folder / f"{name}.png": picture for name, picture in zip(figures, pictures, strict=True)
         }
     for path, content in contents.items():
-        _write_whole(path, content)
+        write_whole(path, content)
     return list(contents)
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
