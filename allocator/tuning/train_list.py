@@ -104,10 +104,11 @@ class ListWatcher:
         if not reports:
             return  # it broke off, and is tried again
         last, total = reports[-1], len(trials.names)
+        earlier = self._seeds.index(trials.seed) * total
         self._console.print(
             f"{name}, seed {trials.seed}: {last.ending}, score {last.score:.4f}, "
             f"loss {last.loss:.4f}, {last.num_parameters:,} parameters; "
-            f"{trials.num_finished}/{total} done{self._left()}",
+            f"{earlier + trials.num_finished}/{len(self._seeds) * total} done{self._left()}",
             highlight=False,
             soft_wrap=True,
         )
@@ -116,7 +117,7 @@ class ListWatcher:
         """Estimate the time for the seeds that are left, this one's included."""
         trials = self._trials
         done, total = trials.progress - self._done, len(trials.names)
-        later = len(self._seeds) - 1 - list(self._seeds).index(trials.seed)
+        later = len(self._seeds) - 1 - self._seeds.index(trials.seed)
         missing = total - trials.progress + later * total
         seconds = (time.monotonic() - self._start) / done * missing
         if seconds < 90:
