@@ -1,4 +1,4 @@
-"""Tiny models of images and a tiny folder of images: random weights, real files."""
+"""Tiny models of images and a tiny folder of them, real but random; what a worker must know."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ from transformers import (
     ViTConfig,
     ViTModel,
 )
+
+from allocator.adapters import AdapterSpec
+from allocator.allocation import Allocation
+from allocator.config import TrainingConfig
+from allocator.training.data_sources import TaskData
+from allocator.training.models import ModelSource
+from allocator.training.worker import WorkerConfig
 
 COLORS = {"blue": (60, 90, 200), "green": (50, 170, 70), "red": (210, 60, 50)}
 PER_CLASS = {"train": 16, "validation": 5}
@@ -87,3 +94,22 @@ def image_task(image_folder: Path) -> Path:
     file = image_folder / "colors.yaml"
     file.write_text("images: .\n")
     return file
+
+
+@pytest.fixture(scope="session")
+def worker_config(
+    tiny_source: ModelSource, tiny_spec: AdapterSpec, small_task: TaskData
+) -> WorkerConfig:
+    """What a worker must know to train on a few sentences for two epochs."""
+    ranks = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
+    return WorkerConfig(
+        model=tiny_source,
+        spec=tiny_spec,
+        task=small_task.task,
+        train=small_task.train,
+        scoring=small_task.dev,
+        training=TrainingConfig(epochs=2, max_length=64),
+        precision="float32",
+        threads=1,
+        typical=Allocation(ranks=ranks, learning_rate=2e-3, core_lr_multiplier=4.0),
+    )

@@ -11,21 +11,14 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from allocator.adapters import AdapterSpec
 from allocator.adapters.save import load_adapter
 from allocator.allocation import Allocation
-from allocator.config import TrainingConfig
 from allocator.errors import DeviceError, ModelError
-from allocator.training.data_sources import TaskData
 from allocator.training.messages import Boundary, Job, Orders, Report
-from allocator.training.models import ModelSource
 from allocator.training.process_worker import ProcessWorker, WorkerDied
 from allocator.training.ray_devices import RayDevices
 from allocator.training.ray_worker import RayWorker
 from allocator.training.worker import WorkerConfig
-
-RANKS = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
-ALLOCATION = Allocation(ranks=RANKS, learning_rate=2e-3, core_lr_multiplier=4.0)
 
 
 @pytest.fixture(scope="module")
@@ -44,26 +37,11 @@ def devices(cluster: Cluster) -> RayDevices:
     return RayDevices(cluster.address)
 
 
-@pytest.fixture(scope="module")
-def config(tiny_source: ModelSource, tiny_spec: AdapterSpec, small_task: TaskData) -> WorkerConfig:
-    return WorkerConfig(
-        model=tiny_source,
-        spec=tiny_spec,
-        task=small_task.task,
-        train=small_task.train,
-        scoring=small_task.dev,
-        training=TrainingConfig(epochs=2, max_length=64),
-        precision="float32",
-        threads=1,
-        typical=ALLOCATION,
-    )
-
-
-def make_job(config: WorkerConfig, number: int, folder: Path) -> Job:
+def make_job(worker_config: WorkerConfig, number: int, folder: Path) -> Job:
     return Job(
         trial=number,
-        spec=config.spec,
-        allocation=ALLOCATION,
+        spec=worker_config.spec,
+        allocation=worker_config.typical,
         save_to=folder / "adapters" / f"{number}.safetensors",
     )
 
@@ -85,15 +63,15 @@ def test_every_machine_with_processors_is_a_device(devices: RayDevices) -> None:
 
 
 def test_a_trial_trains_there_as_in_a_process_here_and_its_adapter_comes_home(
-    devices: RayDevices, config: WorkerConfig, tmp_path: Path
+    devices: RayDevices, worker_config: WorkerConfig, tmp_path: Path
 ) -> None:
     workers: dict[str, RayWorker | ProcessWorker] = {
-        "there": devices.launch(config, devices.names[0], 2),
-        "here": ProcessWorker(config, "cpu", 2),
+        "there": devices.launch(worker_config, devices.names[0], 2),
+        "here": ProcessWorker(worker_config, "cpu", 2),
     }
     try:
         reports = {
-            where: to_its_end(worker, make_job(config, 7, tmp_path / where))
+            where: to_its_end(worker, make_job(worker_config, 7, tmp_path / where))
             for where, worker in workers.items()
         }
     finally:
@@ -101,7 +79,7 @@ def test_a_trial_trains_there_as_in_a_process_here_and_its_adapter_comes_home(
             worker.close()
     assert reports["there"] == reports["here"]
     there, here = (
-        load_adapter(make_job(config, 7, tmp_path / where).save_to).adapter.state_dict()
+        load_adapter(make_job(worker_config, 7, tmp_path / where).save_to).adapter.state_dict()
         for where in workers
     )
     assert there.keys() == here.keys()
@@ -109,10 +87,12 @@ def test_a_trial_trains_there_as_in_a_process_here_and_its_adapter_comes_home(
 
 
 def test_a_machine_without_the_model_looks_for_it_and_says_so(
-    devices: RayDevices, config: WorkerConfig, tmp_path: Path
+    devices: RayDevices, worker_config: WorkerConfig, tmp_path: Path
 ) -> None:
-    elsewhere = dataclasses.replace(config.model, name="nosuch", folder=tmp_path / "gone")
-    worker = devices.launch(dataclasses.replace(config, model=elsewhere), devices.names[0], 2)
+    elsewhere = dataclasses.replace(worker_config.model, name="nosuch", folder=tmp_path / "gone")
+    worker = devices.launch(
+        dataclasses.replace(worker_config, model=elsewhere), devices.names[0], 2
+    )
     try:
         with pytest.raises(ModelError, match=r"^unknown model 'nosuch'"):
             worker.receive()
@@ -122,14 +102,14 @@ def test_a_machine_without_the_model_looks_for_it_and_says_so(
 
 def test_a_failure_there_is_printed_here(
     devices: RayDevices,
-    config: WorkerConfig,
+    worker_config: WorkerConfig,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    worker = devices.launch(config, devices.names[0], 2)
+    worker = devices.launch(worker_config, devices.names[0], 2)
     try:
         worker.receive()
-        job = make_job(config, 1, tmp_path)
+        job = make_job(worker_config, 1, tmp_path)
         wrong = dataclasses.replace(job, allocation=Allocation(ranks={}, learning_rate=1e-3))
         worker.order(Orders(jobs=(wrong,)))
         with pytest.raises(WorkerDied, match=r"died, exit code 1$"):
@@ -140,10 +120,10 @@ def test_a_failure_there_is_printed_here(
 
 
 def test_a_device_that_others_keep_busy_is_an_error(
-    devices: RayDevices, config: WorkerConfig, monkeypatch: pytest.MonkeyPatch
+    devices: RayDevices, worker_config: WorkerConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = devices.launch(config, devices.names[0], 2)
-    second = devices.launch(config, devices.names[0], 2)
+    first = devices.launch(worker_config, devices.names[0], 2)
+    second = devices.launch(worker_config, devices.names[0], 2)
     try:
         first.receive()
         monkeypatch.setattr("allocator.training.ray_worker._PATIENCE", 2.0)
@@ -155,9 +135,9 @@ def test_a_device_that_others_keep_busy_is_an_error(
 
 
 def test_an_actor_that_is_killed_is_a_worker_that_died(
-    devices: RayDevices, config: WorkerConfig
+    devices: RayDevices, worker_config: WorkerConfig
 ) -> None:
-    worker = devices.launch(config, devices.names[0], 2)
+    worker = devices.launch(worker_config, devices.names[0], 2)
     worker.receive()
     worker.close()
     worker.order(Orders())
@@ -167,11 +147,11 @@ def test_an_actor_that_is_killed_is_a_worker_that_died(
 
 
 def test_a_machine_that_leaves_takes_its_device_along(
-    cluster: Cluster, devices: RayDevices, config: WorkerConfig
+    cluster: Cluster, devices: RayDevices, worker_config: WorkerConfig
 ) -> None:
     node = cluster.add_node(num_cpus=1)
     device = (set(RayDevices(cluster.address).names) - set(devices.names)).pop()
-    worker = RayDevices(cluster.address).launch(config, device, 2)
+    worker = RayDevices(cluster.address).launch(worker_config, device, 2)
     worker.receive()
     cluster.remove_node(node)
     worker.order(Orders())

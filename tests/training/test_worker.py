@@ -15,11 +15,9 @@ from allocator.allocation import AdapterShape, Allocation, BackboneShape
 from allocator.config import AdapterConfig, TrainingConfig
 from allocator.errors import DeviceError
 from allocator.training.backbone import Backbone
-from allocator.training.data_sources import TaskData
 from allocator.training.devices import available_threads, require_devices
 from allocator.training.loop import Splits, train
 from allocator.training.messages import Boundary, Job, Orders, Report
-from allocator.training.models import ModelSource
 from allocator.training.process_worker import ProcessWorker, WorkerDied
 from allocator.training.worker import WorkerConfig, load_splits
 
@@ -38,24 +36,9 @@ Pair = tuple[ProcessWorker, ProcessWorker]
 
 
 @pytest.fixture(scope="module")
-def config(tiny_source: ModelSource, tiny_spec: AdapterSpec, small_task: TaskData) -> WorkerConfig:
-    return WorkerConfig(
-        model=tiny_source,
-        spec=tiny_spec,
-        task=small_task.task,
-        train=small_task.train,
-        scoring=small_task.dev,
-        training=TRAINING,
-        precision="float32",
-        threads=1,
-        typical=ALLOCATION,
-    )
-
-
-@pytest.fixture(scope="module")
-def workers(config: WorkerConfig) -> Iterator[Pair]:
+def workers(worker_config: WorkerConfig) -> Iterator[Pair]:
     """Two processes that start side by side, each with place for two trials."""
-    pair = ProcessWorker(config, "cpu", 2), ProcessWorker(config, "cpu", 2)
+    pair = ProcessWorker(worker_config, "cpu", 2), ProcessWorker(worker_config, "cpu", 2)
     for worker in pair:
         worker.receive()
     yield pair
@@ -85,8 +68,8 @@ def to_its_end(worker: ProcessWorker, *jobs: Job) -> dict[int, list[Report]]:
         worker.order(Orders())
 
 
-def test_a_ready_worker_says_how_many_trials_it_takes(config: WorkerConfig) -> None:
-    worker = ProcessWorker(config, "cpu", 3)
+def test_a_ready_worker_says_how_many_trials_it_takes(worker_config: WorkerConfig) -> None:
+    worker = ProcessWorker(worker_config, "cpu", 3)
     try:
         assert worker.receive() == Boundary(reports=(), may_start=True, slots=3)
     finally:
@@ -124,17 +107,17 @@ def test_jobs_are_trained_as_the_loop_trains_them(
 
 
 def test_a_completed_job_leaves_its_trained_adapter_and_head(
-    workers: Pair, tiny_backbone: Backbone, config: WorkerConfig, tmp_path: Path
+    workers: Pair, tiny_backbone: Backbone, worker_config: WorkerConfig, tmp_path: Path
 ) -> None:
     last = to_its_end(workers[0], job(1, tmp_path))[1][-1]
     saved = load_adapter(tmp_path / "1.safetensors")
-    assert saved.description.spec == config.spec
-    assert saved.description.model_sha256 == config.model.sha256
+    assert saved.description.spec == worker_config.spec
+    assert saved.description.model_sha256 == worker_config.model.sha256
     head = tiny_backbone.head.copy_fresh(0)
     head.model.load_state_dict(dict(saved.head), strict=False)
     tiny_backbone.sites.use([saved.adapter.pairs()])
     cpu = torch.device("cpu")
-    split = load_splits(config, cpu).scoring
+    split = load_splits(worker_config, cpu).scoring
     batches = [split.batch([i], cpu) for i in range(len(split))]
     with torch.no_grad():
         logits = torch.cat([head(tiny_backbone(batch.inputs)) for batch in batches])
@@ -175,9 +158,11 @@ def test_a_stopped_job_leaves_no_adapter_and_its_place_to_the_next(
     assert [path.name for path in tmp_path.iterdir()] == ["2.safetensors"]
 
 
-def test_a_killed_process_is_a_worker_that_died(config: WorkerConfig, tmp_path: Path) -> None:
+def test_a_killed_process_is_a_worker_that_died(
+    worker_config: WorkerConfig, tmp_path: Path
+) -> None:
     others = {process.pid for process in multiprocessing.active_children()}
-    worker = ProcessWorker(config, "cpu", 1)
+    worker = ProcessWorker(worker_config, "cpu", 1)
     (process,) = [p for p in multiprocessing.active_children() if p.pid not in others]
     assert process.pid is not None
     try:
@@ -194,10 +179,10 @@ def test_a_killed_process_is_a_worker_that_died(config: WorkerConfig, tmp_path: 
 
 
 def test_a_closed_worker_is_gone_whatever_it_was_doing(
-    config: WorkerConfig, tmp_path: Path
+    worker_config: WorkerConfig, tmp_path: Path
 ) -> None:
     others = {process.pid for process in multiprocessing.active_children()}
-    worker = ProcessWorker(config, "cpu", 1)
+    worker = ProcessWorker(worker_config, "cpu", 1)
     worker.receive()
     worker.order(Orders(jobs=(job(1, tmp_path),)))
     worker.close()
