@@ -15,7 +15,9 @@ from transformers.masking_utils import eager_mask, sdpa_mask
 # Shapes: B sentences, H heads, T tokens, K head size
 
 SHORT_ATTENTION, FUSED_ATTENTION = "allocator_short", "allocator_fused"
-_LARGEST = 80.0  # e^80 is finite in bfloat16 and float32, as are its sums
+# A row whose largest score is within 40 of zero needs no shift: e^40 and its sums are finite in
+# float32 and bfloat16, and what is e^-17 times as large as e^-40 is still far above _NOTHING.
+_UNSHIFTED = 40.0
 # What a mask hides becomes 0: products of numbers as small as e^-80 are denormal, and in float32 a
 # CPU takes many times as long for those.
 _NOTHING = 1e-30
@@ -31,8 +33,8 @@ class ShortAttention(torch.autograd.Function):
     A sentence has a dozen tokens. A softmax over rows that short spends its time on starting
     them, and fused attention has a slow backward pass in bfloat16 on CPUs; operations on whole
     tensors have neither cost. Sums over short rows are products with ones, which also spread
-    them; an image has hundreds of tokens, and its rows are summed. Scores are held within 80 of
-    zero, where no exponential overflows, in place of subtracting the largest of every row.
+    them; an image has hundreds of tokens, and its rows are summed. As in any softmax, the largest
+    score of a row is subtracted from it, in rows where an exponential could overflow or vanish.
     """
 
     @staticmethod
@@ -49,8 +51,10 @@ class ShortAttention(torch.autograd.Function):
         p_BHTT = (q_BHTK @ k_BHTK.transpose(2, 3)).mul_(scaling)
         if mask is not None:
             p_BHTT += mask
-        p_BHTT = torch.threshold_(p_BHTT.clamp_(-_LARGEST, _LARGEST).exp_(), _NOTHING, 0.0)
-        p_BHTT /= _row_sums(p_BHTT).clamp_min_(_NOTHING)
+        top_BHT1 = p_BHTT.amax(-1, keepdim=True)
+        p_BHTT -= top_BHT1.where(top_BHT1.abs() > _UNSHIFTED, 0.0)
+        p_BHTT = torch.threshold_(p_BHTT.exp_(), _NOTHING, 0.0)
+        p_BHTT /= _row_sums(p_BHTT)
         ctx.save_for_backward(q_BHTK, k_BHTK, v_BHTK, p_BHTT)
         ctx.scaling = scaling
         return p_BHTT @ v_BHTK

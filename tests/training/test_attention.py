@@ -65,25 +65,41 @@ def test_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(attend, (q, k, v))
 
 
+@pytest.mark.parametrize("size", [40.0, 90.0, 200.0, -60.0, -75.0, -200.0])
+@pytest.mark.parametrize("tokens", [6, 130])
+def test_scores_of_any_size_give_the_shares_of_a_softmax(size: float, tokens: int) -> None:
+    q, k, v = (t.detach() for t in tensors(tokens=tokens))
+    # All scores of a row are moved by the same number, and differ from each other as before.
+    large = torch.full_like(q[..., :1], abs(size) ** 0.5)
+    q, k = torch.cat([q, large], -1), torch.cat([k, large.copysign(torch.tensor(size))], -1)
+    expected = F.scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2)
+    found, _ = short_attention(nn.Identity(), q.float(), k.float(), v.float(), None, 1.0)
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_scores_of_any_size_give_finite_shares(dtype: torch.dtype) -> None:
+def test_scores_beyond_every_exponential_give_finite_shares(dtype: torch.dtype) -> None:
     q, k, v = (t.detach().to(dtype) * 1e4 for t in tensors(tokens=6))
     found, _ = short_attention(nn.Identity(), q, k, v, None)
-    assert found.isfinite().all()
-    assert found.abs().max() <= 1.01 * v.abs().max()
+    expected = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+    torch.testing.assert_close(found, expected)
 
 
-def test_what_a_mask_hides_has_no_share_at_all_and_a_row_without_anything_to_see_is_zero() -> None:
+def test_what_a_mask_hides_has_no_share_at_all() -> None:
     q, k, v = (t.detach().float() for t in tensors(tokens=4))
-    mask = torch.zeros(3, 1, 4, 4)
+    mask = torch.zeros(3, 1, 1, 4)
     mask[..., 2:] = torch.finfo(torch.float32).min
-    mask[:, :, 3] = torch.finfo(torch.float32).min
-    found, _ = short_attention(nn.Identity(), q, k, torch.ones_like(v), mask)
     v[:, :, :2] = 0.0
     hidden, _ = short_attention(nn.Identity(), q, k, v, mask)
     assert not hidden.any()  # not even a denormal number
-    torch.testing.assert_close(found[:, :3], torch.ones_like(found[:, :3]))
-    assert not found[:, 3].any()
+
+
+def test_a_row_without_anything_to_see_sees_all_alike_as_with_transformers_own() -> None:
+    q, k, v = (t.detach().float() for t in tensors(tokens=4))
+    mask = torch.zeros(3, 1, 4, 4)
+    mask[:, :, 3] = torch.finfo(torch.float32).min
+    found, _ = short_attention(nn.Identity(), q, k, v, mask)
+    torch.testing.assert_close(found[:, 3], v.mean(2))
 
 
 @pytest.mark.parametrize(
