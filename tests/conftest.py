@@ -41,12 +41,13 @@ from allocator.adapters.recipe import (
 )
 from allocator.allocation import AdapterShape, Allocation
 from allocator.config import AdapterConfig, TrainingConfig
-from allocator.training.backbone import Backbone, load_backbone, load_tokenizer
+from allocator.training.backbone import Backbone, load_backbone
 from allocator.training.batches import tokenize
 from allocator.training.corpus import Example, generate
 from allocator.training.data_sources import TaskData, load_task
 from allocator.training.loop import Splits
 from allocator.training.models import ModelSource, locate_model
+from allocator.training.preprocessors import load_tokenizer
 from allocator.training.trained import load_model
 
 TRAIN_SENTENCES, DEV_SENTENCES = 320, 120
@@ -260,7 +261,10 @@ def tiny_recipe(tiny_source: ModelSource, small_task: TaskData) -> Recipe:
             initialization="orthogonal",
         ),
         training=training_section(
-            allocation, TrainingConfig(epochs=2, max_length=64), precision="float32"
+            allocation,
+            TrainingConfig(epochs=2, max_length=64),
+            precision="float32",
+            trains_pooler=True,
         ),
         scores={"score": 0.9, "scored_on": "held_out"},
         study={"name": "small"},

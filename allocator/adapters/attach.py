@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from allocator.adapters.adapter import Adapter
 from allocator.adapters.build import AdapterSpec, ParameterGroup, build_adapter, parameter_groups
+from allocator.adapters.head_parameters import ADAPTER, head_parameters
 from allocator.adapters.projections import backbone_shape, find_projections
 from allocator.adapters.recipe import Recipe
 from allocator.adapters.save import describe, load_adapter, require_shapes, save_adapter
@@ -19,8 +20,6 @@ from allocator.adapters.weights import sha256_of_model
 from allocator.errors import CheckpointError, ModelError
 
 # Shapes: I input width, R bottleneck rank, O output width
-
-_SUBMODULE = "allocator"
 
 
 class Attached:
@@ -33,6 +32,7 @@ class Attached:
         model: A model with a head, or a bare backbone.
         adapter: The adapter; it moves to the model's device.
         spec: Shape, scaling and initialisation of the adapter.
+        head: Names of the parameters that train beside it, as `head_parameters` finds them.
         dropout: Share of a site's inputs that its update does not see while the model trains.
 
     Attributes:
@@ -44,18 +44,25 @@ class Attached:
     """
 
     def __init__(
-        self, model: PreTrainedModel, adapter: Adapter, spec: AdapterSpec, *, dropout: float = 0.0
+        self,
+        model: PreTrainedModel,
+        adapter: Adapter,
+        spec: AdapterSpec,
+        *,
+        head: Collection[str],
+        dropout: float = 0.0,
     ) -> None:
-        if hasattr(model, _SUBMODULE):
+        if hasattr(model, ADAPTER):
             raise ModelError(f"{type(model).__name__} has an adapter; detach it first")
         self.model, self.spec = model, spec
         self._trained_before = {n: p.requires_grad for n, p in model.named_parameters()}
         model.requires_grad_(False)
-        for parameter in _head(model).values():
+        self._head = tuple(head)
+        for parameter in self._head_parameters():
             parameter.requires_grad_(True)
         self._head_before = {name: value.clone() for name, value in self.head_state().items()}
         self.adapter: Adapter = adapter.to(model.device)
-        model.add_module(_SUBMODULE, self.adapter)
+        model.add_module(ADAPTER, self.adapter)
         updates = Updates(self.adapter, dropout)
         self.projections = find_projections(model, spec.shape.backbone.targets)
         self._hooks = [model.base_model.register_forward_pre_hook(updates.refresh)]
@@ -71,7 +78,8 @@ class Attached:
 
     def head_state(self) -> dict[str, Tensor]:
         """Give the head's parameters by their names in the model."""
-        return {name: parameter.detach() for name, parameter in _head(self.model).items()}
+        head = zip(self._head, self._head_parameters(), strict=True)
+        return {name: parameter.detach() for name, parameter in head}
 
     def parameter_groups(
         self, recipe: Recipe, *, learning_rate: float | None = None
@@ -86,7 +94,7 @@ class Attached:
             One group for the zero-initialised part, one for every factor, one for the head.
         """
         groups = parameter_groups(self.adapter, recipe.allocation(learning_rate))
-        head = list(_head(self.model).values())
+        head = self._head_parameters()
         rate = recipe.training.head_learning_rate
         return [*groups, {"params": head, "lr": rate}] if head else groups
 
@@ -124,24 +132,30 @@ class Attached:
                 weight_OI.copy_(weight_OI.float() + (a_IR @ b_RO).T.to(weight_OI.device))
         self._unhook()
 
+    def _head_parameters(self) -> list[nn.Parameter]:
+        return [self.model.get_parameter(name) for name in self._head]
+
     def _require_attached(self) -> None:
-        if getattr(self.model, _SUBMODULE, None) is not self.adapter:
+        if getattr(self.model, ADAPTER, None) is not self.adapter:
             raise ModelError(f"the adapter is not on this {type(self.model).__name__} any more")
 
     def _unhook(self) -> None:
         for hook in self._hooks:
             hook.remove()
-        delattr(self.model, _SUBMODULE)
+        delattr(self.model, ADAPTER)
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(self._trained_before[name])
 
 
-def attach(model: PreTrainedModel, recipe: Recipe) -> Attached:
+def attach(model: PreTrainedModel, recipe: Recipe, *, trains_lm_head: bool = False) -> Attached:
     """Attach a fresh adapter of a recipe's allocation, which changes nothing until it trains.
+
+    The classification head trains beside it, and the pooler where it did so in the recipe's search.
 
     Args:
         model: Any supported model; it need not be the recipe's.
         recipe: As `read_recipe` gives it.
+        trains_lm_head: Whether a head that predicts words trains, where the model has one.
 
     Raises:
         ModelError: If the model lacks the recipe's targets, or has an adapter already.
@@ -149,7 +163,10 @@ def attach(model: PreTrainedModel, recipe: Recipe) -> Attached:
     """
     spec = recipe.adapter.spec(backbone_shape(model, recipe.adapter.targets))
     adapter = build_adapter(spec, recipe.adapter.ranks, seed=recipe.training.seed)
-    return Attached(model, adapter, spec, dropout=recipe.training.dropout)
+    head = head_parameters(
+        model, trains_pooler=recipe.training.trains_pooler, trains_lm_head=trains_lm_head
+    )
+    return Attached(model, adapter, spec, head=head, dropout=recipe.training.dropout)
 
 
 def attach_saved(model: PreTrainedModel, path: Path | str) -> Attached:
@@ -177,29 +194,8 @@ def attach_saved(model: PreTrainedModel, path: Path | str) -> Attached:
         raise CheckpointError(f"{path} fits {spec.shape.backbone}, got a model of {shape}")
     parameters = dict(model.named_parameters())
     require_shapes(path, saved.head, {n: parameters[n] for n in saved.head if n in parameters})
-    attached = Attached(model, saved.adapter, spec)
+    attached = Attached(model, saved.adapter, spec, head=saved.head)
     with torch.no_grad():
         for name, value in saved.head.items():
             parameters[name].copy_(value)
     return attached
-
-
-def _head(model: PreTrainedModel) -> dict[str, nn.Parameter]:
-    """Find what trains beside an adapter: all outside of the backbone, and the pooler it reads."""
-    if model.base_model is model:
-        return {}
-    prefix = f"{model.base_model_prefix}."
-    return {name: p for name, p in model.named_parameters() if _is_head(name, prefix)}
-
-
-def _is_head(name: str, prefix: str) -> bool:
-    if name.startswith(f"{_SUBMODULE}."):
-        return False
-    return not name.startswith(prefix) or name.startswith(f"{prefix}pooler.")
-
-
-def head_modules(names: Iterable[str], prefix: str) -> list[str]:
-    """Name the modules that hold a head's parameters: children of the model, and the pooler."""
-    pooler = f"{prefix}.pooler"
-    modules = (pooler if n.startswith(f"{pooler}.") else n.split(".", 1)[0] for n in names)
-    return sorted(set(modules))

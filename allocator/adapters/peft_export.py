@@ -13,7 +13,8 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from allocator.adapters.attach import Attached, head_modules
+from allocator.adapters.attach import Attached
+from allocator.adapters.head_parameters import modules_of
 
 # Shapes: I input width, R bottleneck rank, r rank of the product, O output width
 
@@ -76,16 +77,18 @@ def export_peft(attached: Attached, folder: Path, *, base_model: str) -> int:
         Parameters of the LoRA, the head's not counted.
     """
     loras, model, head = site_loras(attached), attached.model, attached.head_state()
-    modules = head_modules(head, model.base_model_prefix)
+    modules = modules_of(head)
+    config = _config(loras, model, modules)
     with torch.device("meta"):  # names and shapes are all that is needed of the model's own weights
         skeleton = type(model)(copy.deepcopy(model.config))
         skeleton.name_or_path = base_model
         with warnings.catch_warnings():  # PEFT asks a model for what transformers has renamed
             warnings.simplefilter("ignore", FutureWarning)
-            lora_model = get_peft_model(skeleton, _config(loras, model, modules))
-    state = _state(loras, head, modules)
+            lora_model = get_peft_model(skeleton, config)
+    state = _state(loras, head)
     found = lora_model.load_state_dict(state, strict=False, assign=True)
     assert not found.unexpected_keys
+    config.modules_to_save = modules or None  # to which PEFT has appended
     lora_model.save_pretrained(str(folder), save_embedding_layers=False)
     return sum(lora.a_rI.numel() + lora.b_Or.numel() for lora in loras.values())
 
@@ -94,9 +97,9 @@ def _config(loras: Mapping[str, Lora], model: PreTrainedModel, modules: list[str
     rank = max(lora.rank for lora in loras.values())
     others = {name: lora.rank for name, lora in loras.items() if lora.rank != rank}
     return LoraConfig(
-        task_type=_task_type(model, has_head=bool(modules)),
+        task_type=_task_type(model, modules),
         target_modules=_target_modules(loras, model),
-        modules_to_save=list(modules) or None,  # PEFT appends to it
+        modules_to_save=list(modules) or None,
         r=rank,
         lora_alpha=rank,  # a scaling of alpha / r = 1: B holds the adapter's own
         rank_pattern=others,
@@ -104,11 +107,19 @@ def _config(loras: Mapping[str, Lora], model: PreTrainedModel, modules: list[str
     )
 
 
-def _task_type(model: PreTrainedModel, *, has_head: bool) -> str | None:
-    """Choose how PEFT wraps a model; it has no kind of its own for images."""
+def _task_type(model: PreTrainedModel, modules: list[str]) -> str | None:
+    """Choose how PEFT wraps a model.
+
+    It has no kind of its own for images. Of a model for sequences it copies the whole child
+    `classifier` or `score` for every adapter; where that is not one linear layer, its parts are
+    copied instead, which can answer batches of several adapters (`adapter_names`).
+    """
     if model.main_input_name != "input_ids":
         return None
-    return "SEQ_CLS" if has_head else "FEATURE_EXTRACTION"
+    if not modules:
+        return "FEATURE_EXTRACTION"
+    children = {name for name, _ in model.named_children()} & {"classifier", "score"}
+    return "SEQ_CLS" if children <= set(modules) else None
 
 
 def _target_modules(loras: Mapping[str, Lora], model: PreTrainedModel) -> list[str]:
@@ -118,17 +129,14 @@ def _target_modules(loras: Mapping[str, Lora], model: PreTrainedModel) -> list[s
     return sorted(last if named == set(loras) else loras)
 
 
-def _state(
-    loras: Mapping[str, Lora], head: Mapping[str, Tensor], modules: list[str]
-) -> dict[str, Tensor]:
+def _state(loras: Mapping[str, Lora], head: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Name all that is saved as a PEFT model names it."""
     prefix, state = "base_model.model.", dict[str, Tensor]()
     for name, lora in loras.items():
         state[f"{prefix}{name}.lora_A.default.weight"] = lora.a_rI
         state[f"{prefix}{name}.lora_B.default.weight"] = lora.b_Or
     for name, value in head.items():
-        (module,) = (m for m in modules if name.startswith(f"{m}."))
-        inside = name.removeprefix(f"{module}.")
-        saved = f"{prefix}{module}.modules_to_save.default.{inside}"
+        module, _, parameter = name.rpartition(".")
+        saved = f"{prefix}{module}.modules_to_save.default.{parameter}"
         state[saved] = value.cpu().contiguous()
     return state

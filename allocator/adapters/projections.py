@@ -17,9 +17,9 @@ ATTENTION_INPUTS = ("query", "key", "value")
 
 # What transformers calls the projections of attention, by the ends of their names.
 PROJECTION_NAMES = {
-    "query": ("query", "q", "q_lin", "q_proj"),
-    "key": ("key", "k", "k_lin", "k_proj"),
-    "value": ("value", "v", "v_lin", "v_proj"),
+    "query": ("query", "q", "q_lin", "q_proj", "query_proj"),
+    "key": ("key", "k", "k_lin", "k_proj", "key_proj"),
+    "value": ("value", "v", "v_lin", "v_proj", "value_proj"),
     "output": ("attention.output.dense", "o", "out_lin", "o_proj"),
 }
 
@@ -117,5 +117,13 @@ def backbone_shape(model: PreTrainedModel, targets: Sequence[str]) -> BackboneSh
 
 
 def _head_size(config: PretrainedConfig) -> int:
-    given: int | None = getattr(config, "head_dim", None)
-    return given or int(config.hidden_size // config.num_attention_heads)
+    # A model of several kinds of input has a configuration for each.
+    parts = (config, config.get_text_config(), getattr(config, "vision_config", None))
+    for part in parts:
+        if given := getattr(part, "head_dim", None):
+            return int(given)
+        width: int | None = getattr(part, "hidden_size", None)
+        heads: int | None = getattr(part, "num_attention_heads", None)
+        if width and heads:
+            return width // heads
+    raise ModelError(f"{type(config).__name__} does not say how wide an attention head is")

@@ -80,12 +80,16 @@ class AdapterSection(_Section):
 
 
 class TrainingSection(_Section):
-    """Learning rates of the allocation and the recipe that all trials shared."""
+    """Learning rates of the allocation and the recipe that all trials shared.
+
+    `trains_pooler` says whether the model's pooler, if it has one, trains with the head.
+    """
 
     learning_rate: Positive
     core_lr_multiplier: Positive
     lr_multipliers: dict[str, Positive] = {}
     head_learning_rate: Positive
+    trains_pooler: bool = True
     optimizer: Literal["adamw"] = "adamw"
     weight_decay: Annotated[float, Field(ge=0)]
     max_grad_norm: Positive
@@ -129,7 +133,11 @@ class Recipe(_Section):
 
 
 def training_section(
-    allocation: Allocation, config: TrainingConfig, precision: Precision
+    allocation: Allocation,
+    config: TrainingConfig,
+    precision: Precision,
+    *,
+    trains_pooler: bool,
 ) -> TrainingSection:
     """Join an allocation's learning rates and the shared recipe."""
     shared = {name: getattr(config, name) for name in TrainingConfig.__dataclass_fields__}
@@ -138,6 +146,7 @@ def training_section(
         core_lr_multiplier=allocation.core_lr_multiplier,
         lr_multipliers=dict(allocation.lr_multipliers),
         precision=precision,
+        trains_pooler=trains_pooler,
         **shared,
     )
 

@@ -14,7 +14,6 @@ from allocator.adapters.adapter import Pairs
 from allocator.adapters.frozen import FrozenLinear, UpdatedProduct
 from allocator.adapters.projections import ATTENTION_INPUTS, backbone_shape, find_projections
 from allocator.allocation import BackboneShape
-from allocator.errors import ModelError
 
 # Shapes: S slots, N tokens of one slot, L layers (or 1, where all share one matrix), I input width,
 # R bottleneck rank of all targets of a layer (the largest of all slots, zeros beyond a slot's own),
@@ -35,10 +34,7 @@ class LayerProjections(nn.Module):
         super().__init__()
         self.widths = [projection.out_features for projection in projections]
         weight = torch.cat([projection.weight.detach() for projection in projections])
-        biases = [p.bias.detach() for p in projections if p.bias is not None]
-        if biases and len(biases) < len(self.widths):
-            raise ModelError("adapted projections of a layer must all have a bias, or none")
-        self.linear = FrozenLinear(weight, torch.cat(biases) if biases else None)
+        self.linear = FrozenLinear(weight, _joined_bias(projections))
         self.reads_embeddings = False
         self.use(None)
 
@@ -172,24 +168,44 @@ def _stacked(slots: Sequence[Tensor]) -> Tensor:
     return torch.stack([matrices.expand(layers, -1, -1) for matrices in slots], dim=1)
 
 
-def adapt(model: PreTrainedModel, targets: Sequence[str]) -> Sites:
+def _joined_bias(projections: Sequence[nn.Linear]) -> Tensor | None:
+    """Join biases; one that is missing beside others is zero, as BEiT's of its keys."""
+    if all(projection.bias is None for projection in projections):
+        return None
+    return torch.cat(
+        [
+            p.weight.new_zeros(p.out_features) if p.bias is None else p.bias.detach()
+            for p in projections
+        ]
+    )
+
+
+def adapt(model: PreTrainedModel, targets: Sequence[str], *, joins: bool = True) -> Sites:
     """Replace every adapted projection of a model by one that can be updated.
+
+    Args:
+        model: The backbone.
+        targets: The adapted projections.
+        joins: Whether query, key and value are one product, and the first of them may be shared by
+            slots; otherwise each is computed from what it is given.
 
     Raises:
         ModelError: If projections are missing, or are not all of one shape.
     """
     shape = backbone_shape(model, targets)
     found = find_projections(model, targets)
-    together = [i for i, target in enumerate(targets) if target in ATTENTION_INPUTS]
-    alone = [[i] for i, target in enumerate(targets) if target not in ATTENTION_INPUTS]
+    is_joined = [joins and target in ATTENTION_INPUTS for target in targets]
+    together = [i for i, joined in enumerate(is_joined) if joined]
+    alone = [[i] for i, joined in enumerate(is_joined) if not joined]
     # Where layers share their weights, the first one reads more than the embeddings.
-    is_first_once = len(found) == model.config.num_hidden_layers
+    layers = getattr(model.config.get_text_config(), "num_hidden_layers", None)
+    is_first_once = len(found) == layers
     groups = []
     for indices in [together, *alone] if together else alone:
-        layers = [LayerProjections([layer[i][1] for i in indices]) for layer in found]
-        layers[0].reads_embeddings = indices is together and is_first_once
-        groups.append(SiteGroup(targets=indices, layers=layers))
-        for layer, projections in zip(found, layers, strict=True):
+        joined = [LayerProjections([layer[i][1] for i in indices]) for layer in found]
+        joined[0].reads_embeddings = indices is together and is_first_once
+        groups.append(SiteGroup(targets=indices, layers=joined))
+        for layer, projections in zip(found, joined, strict=True):
             for position, i in enumerate(indices):
                 parent, _, child = layer[i][0].rpartition(".")
                 setattr(

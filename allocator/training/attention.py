@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -21,6 +22,10 @@ _UNSHIFTED = 40.0
 # What a mask hides becomes 0: products of numbers as small as e^-80 are denormal, and in float32 a
 # CPU takes many times as long for those.
 _NOTHING = 1e-30
+# What attention is told besides: the mask says it too, or it is for training and for caches.
+_WITHOUT_EFFECT = frozenset(
+    {"dropout", "deterministic", "is_causal", "position_ids", "sliding_window", "use_cache"}
+)
 _LONG = 100  # tokens; longer rows are summed faster as rows
 # Without cuDNN's kernel, which takes a tenth of a second to plan for every new shape: the lengths
 # of batches make dozens of shapes, for every number of trials beside each other.
@@ -92,14 +97,18 @@ def short_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
-    **_: object,
+    **options: object,
 ) -> tuple[Tensor, None]:
     """Attend as transformers asks: from (B, H, T, K) each to (B, T, H, K).
 
     Keys and values may have fewer heads, each for several neighbouring heads of the query
     (grouped-query attention, Ainslie et al. 2023, arXiv 2305.13245).
+
+    Raises:
+        ValueError: If more is asked for, such as a soft cap or a sink.
     """
     del module
+    _require_plain(options)
     if (queries := query.shape[1] // key.shape[1]) > 1:
         key, value = (x.repeat_interleave(queries, dim=1) for x in (key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -107,6 +116,13 @@ def short_attention(
         query, key, value, attention_mask, scale
     )
     return attended.transpose(1, 2), None
+
+
+def _require_plain(options: Mapping[str, object]) -> None:
+    """Refuse an attention that is more than a masked softmax of scaled products."""
+    for name, value in options.items():
+        if value is not None and name not in _WITHOUT_EFFECT:
+            raise ValueError(f"the model attends with {name}, which fast attention has not")
 
 
 def fused_attention(
@@ -117,7 +133,8 @@ def fused_attention(
     attention_mask: Tensor | None,
     **options: Any,  # transformers' own, each of its own type
 ) -> tuple[Tensor, None]:
-    """Attend by torch's fused kernels, from (B, H, T, K) each to (B, T, H, K)."""
+    """Attend by torch's fused kernels; arguments, result and errors as of `short_attention`."""
+    _require_plain({name: value for name, value in options.items() if name != "scaling"})
     with sdpa_kernel(_FUSED):
         attended, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     return attended, None

@@ -7,34 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import (
-    MODEL_MAPPING,
-    AutoModelForImageClassification,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import MODEL_MAPPING, PreTrainedModel
 
 from allocator.adapters import Sites, adapt
-from allocator.adapters import backbone_shape as shape_of
 from allocator.adapters.projections import find_projections
-from allocator.allocation import BackboneShape
 from allocator.config import Precision
-from allocator.errors import ModelError
 from allocator.training.attention import FUSED_ATTENTION, SHORT_ATTENTION
+from allocator.training.classifier import load_classifier
 from allocator.training.freeze import freeze_linears, skip_unread_tokens
 from allocator.training.head import Head, split_head
-from allocator.training.models import (
-    ModelSource,
-    read_config,
-    reads_images,
-    silence_loading,
-)
-
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model")
+from allocator.training.models import ModelSource, read_config, reads_images
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +30,7 @@ class Backbone:
         sites: The adapted projections.
         copies: Hands every slot its copy of a batch.
         device: Where the backbone is.
+        packs: Whether trials may train on it together.
     """
 
     model: PreTrainedModel
@@ -54,6 +38,7 @@ class Backbone:
     sites: Sites
     copies: Copies
     device: torch.device
+    packs: bool = True
 
     def __call__(self, inputs: Mapping[str, Tensor], slots: int = 1) -> Tensor:
         """Compute hidden states under the updates in use.
@@ -70,6 +55,32 @@ class Backbone:
         return hidden
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForwardPath:
+    """How a backbone is run; the default is the fastest.
+
+    Attributes:
+        own_layers: Whether attention, embeddings and linear layers are transformers' own, in
+            place of those that are fastest here. The adapted projections are ours in any case.
+        packs: Whether trials train together; otherwise one at a time.
+        reason: Why it is not the fastest, for the user to read.
+    """
+
+    own_layers: bool = False
+    packs: bool = True
+    reason: str = ""
+
+    @property
+    def description(self) -> str:
+        """How the model is run and why, for the user to read."""
+        layers = "transformers' own attention" if self.own_layers else "fast attention"
+        together = "" if self.packs else ", one trial at a time"
+        return layers + together + (f", because {self.reason}" if self.reason else "")
+
+
+FASTEST = ForwardPath()
+
+
 class Copies:
     """Hands every slot its copy of a batch, as late as the model allows.
 
@@ -78,15 +89,17 @@ class Copies:
 
     Args:
         model: The backbone.
+        late: Whether embeddings are copied, in place of the inputs.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, *, late: bool = True) -> None:
         # ELECTRA's embeddings are narrower than its layers.
         names = ("embeddings_project", "embeddings")
         embeddings = next((getattr(model, name) for name in names if hasattr(model, name)), None)
-        self._copies_embeddings = isinstance(embeddings, nn.Module)
+        self._copies_embeddings = late and isinstance(embeddings, nn.Module)
         self._slots = 1
-        if isinstance(embeddings, nn.Module):
+        if self._copies_embeddings:
+            assert isinstance(embeddings, nn.Module)
             embeddings.register_forward_hook(lambda _module, _inputs, output: self._copy(output))
 
     def prepare(self, inputs: Mapping[str, Tensor], slots: int) -> dict[str, Tensor]:
@@ -101,13 +114,6 @@ class Copies:
         return rows if self._slots == 1 else rows.repeat(self._slots, *[1] * (rows.dim() - 1))
 
 
-def read_backbone_shape(source: ModelSource, targets: Sequence[str]) -> BackboneShape:
-    """Read the numbers of a model that adapters depend on, without loading its weights."""
-    with torch.device("meta"):
-        model = auto_class(source).from_config(read_config(source))  # type: ignore[no-untyped-call]
-    return shape_of(model, targets)
-
-
 def load_backbone(
     source: ModelSource,
     targets: Sequence[str],
@@ -115,58 +121,43 @@ def load_backbone(
     num_labels: int,
     precision: Precision,
     device: torch.device,
+    path: ForwardPath = FASTEST,
 ) -> Backbone:
     """Load a model and make its projections adaptable.
+
+    Args:
+        source: The pretrained model.
+        targets: The adapted projections.
+        num_labels: Classes of the task; 1 for regression.
+        precision: Of the frozen weights.
+        device: Where the backbone goes.
+        path: How it is run.
 
     Raises:
         ModelError: If the model cannot be loaded or adapted.
     """
-    silence_loading()
-    try:
-        model, report = auto_class(source).from_pretrained(
-            source.folder,
-            num_labels=num_labels,
-            ignore_mismatched_sizes=True,  # of a classifier for other classes
-            dtype=torch.float32,
-            attn_implementation=choose_attention(source, device),
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as problem:
-        reason = str(problem).splitlines()[0]
-        raise ModelError(f"model {source.name!r} cannot be loaded: {reason}") from None
-    model.requires_grad_(False).eval()
+    attention = None if path.own_layers else choose_attention(source, device)
+    model, missing = load_classifier(source, num_labels, attention=attention)
+    model.requires_grad_(False)
     model.config.use_cache = False  # a decoder's, for tokens that never come
-    missing = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
     backbone, head = split_head(model, missing)
-    prefix = model.base_model_prefix
-    if lacking := sorted(n for n, _ in backbone.named_parameters() if f"{prefix}.{n}" in missing):
-        raise ModelError(
-            f"model {source.name!r} lacks {len(lacking)} weights of its backbone, "
-            f"{lacking[0]} the first; its config.json belongs to other weights"
-        )
     nn.Module.to(backbone, device=device, dtype=getattr(torch, precision))
     last_layer = _layer_of(find_projections(backbone, targets)[-1][0][0])
-    sites = adapt(backbone, targets)
-    freeze_linears(backbone)
+    sites = adapt(backbone, targets, joins=path.packs)
+    if not path.own_layers:
+        freeze_linears(backbone)
     loaded = Backbone(
         model=backbone,
         head=head.to(device),
         sites=sites,
-        copies=Copies(backbone),
+        copies=Copies(backbone, late=not path.own_layers),
         device=device,
+        packs=path.packs,
     )
-    if not reads_images(source):  # these add to all tokens behind attention: nothing can be cut
+    # Models of images add to all tokens behind attention.
+    if not path.own_layers and not reads_images(source):
         skip_unread_tokens(backbone, last_layer, loaded, loaded.head)
     return loaded
-
-
-def auto_class(
-    source: ModelSource,
-) -> type[AutoModelForImageClassification | AutoModelForSequenceClassification]:
-    """Choose transformers' class for a model with a classification head."""
-    if reads_images(source):
-        return AutoModelForImageClassification
-    return AutoModelForSequenceClassification
 
 
 def choose_attention(source: ModelSource, device: torch.device) -> str:
@@ -183,24 +174,3 @@ def _layer_of(projection: str) -> str:
     match = re.match(r".*?\.\d+(?=\.)", projection)
     assert match is not None  # find_projections found a number
     return match[0]
-
-
-def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
-    """Load a model's tokenizer.
-
-    Raises:
-        ModelError: If it is missing or cannot be read.
-    """
-    # Without its files transformers makes up a tokenizer that knows no words.
-    if not any(any(source.folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
-        raise ModelError(
-            f"model {source.name!r} has no tokenizer: {source.folder} holds none of "
-            f"{', '.join(_TOKENIZER_FILES)}"
-        )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source.folder)
-    except (OSError, ValueError) as problem:
-        reason = str(problem).splitlines()[0]
-        raise ModelError(f"model {source.name!r} has no usable tokenizer: {reason}") from None
-    assert isinstance(tokenizer, PreTrainedTokenizerBase)
-    return tokenizer

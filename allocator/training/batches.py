@@ -117,7 +117,9 @@ def tokenize(
     """
     columns = [list(column) for column in zip(*examples.inputs, strict=True)]
     encoded = tokenizer(*columns, truncation=True, max_length=max_length)
-    segments = encoded.get("token_type_ids") if len(columns) == 2 else None
+    segments = encoded.get("token_type_ids")
+    if segments is not None and not any(map(any, segments)):
+        segments = None  # 0 everywhere, as models take them to be by themselves
     is_regression = isinstance(examples.labels[0], float)
     return TokenizedSplit(
         input_ids=encoded["input_ids"],

@@ -51,9 +51,8 @@ def _evaluate(pack: Pack, slots: Sequence[Slot], split: Split, metric: str) -> l
     order, answers, centered, losses = [], [], [], []
     for indices, batch in in_order_of_length(split, batch_size, pack.backbone.device):
         hidden_SBTW = pack.hidden(slots, batch)
-        mask = batch.inputs.get("attention_mask")
         logits = [
-            slot.head(hidden_BTW, mask).float()
+            slot.head(hidden_BTW, batch.inputs).float()
             for slot, hidden_BTW in zip(slots, hidden_SBTW, strict=True)
         ]
         losses.append(torch.stack([task_loss(z, batch.labels) for z in logits]) * len(indices))

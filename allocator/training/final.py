@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from allocator.adapters.recipe import Recipe, write_yaml
 from allocator.config import DataSource
 from allocator.errors import StudyError, TaskError
-from allocator.training.backbone import read_backbone_shape
+from allocator.training.classifier import read_backbone_shape
 from allocator.training.data_sources import TaskData, load_task
 from allocator.training.devices import available_threads, see_only, visible_devices
+from allocator.training.exactness import check_path
 from allocator.training.loop import train
 from allocator.training.messages import Boundary, Job, Orders, Report
 from allocator.training.models import ModelSource
@@ -54,8 +57,11 @@ def train_recipe(
         recipe.task.reference, source=data_source, data_dir=data_dir, fallback_dir=fallback_dir
     )
     _require_same(recipe, data)
-    worker = _worker(recipe, model, data)
-    backbone = load_worker_backbone(worker, see_only(visible_devices()[0], worker.threads))
+    device = see_only(visible_devices()[0], available_threads())
+    worker = _worker(recipe, model, data, device)
+    if worker.path.reason:
+        say(worker.path.description)
+    backbone = load_worker_backbone(worker, device)
     job = Job(
         trial=0,
         spec=worker.spec,
@@ -111,7 +117,9 @@ def _require_same(recipe: Recipe, data: TaskData) -> None:
         )
 
 
-def _worker(recipe: Recipe, model: ModelSource, data: TaskData) -> WorkerConfig:
+def _worker(
+    recipe: Recipe, model: ModelSource, data: TaskData, device: torch.device
+) -> WorkerConfig:
     backbone = read_backbone_shape(model, recipe.adapter.targets)
     spec = recipe.adapter.spec(backbone)
     spec.shape.check(recipe.adapter.ranks)
@@ -125,4 +133,11 @@ def _worker(recipe: Recipe, model: ModelSource, data: TaskData) -> WorkerConfig:
         precision=recipe.training.precision,
         threads=available_threads(),
         typical=recipe.allocation(),
+        path=check_path(
+            model,
+            backbone.targets,
+            data,
+            max_length=recipe.training.max_length,
+            device=device,
+        ),
     )

@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 
 from allocator.adapters.frozen import FrozenLinear
 
-_ROUNDING = 0.02  # products of other sizes may add in another order, in bfloat16
+# Of products of other sizes, which may add in another order.
+_ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 0.02}
 
 
 def freeze_linears(model: nn.Module) -> None:
@@ -25,7 +26,7 @@ def skip_unread_tokens(
     model: PreTrainedModel,
     last_layer: str,
     hidden_states: Callable[[Mapping[str, Tensor]], Tensor],
-    head: nn.Module,
+    head: Callable[[Tensor, Mapping[str, Tensor]], Tensor],
 ) -> bool:
     """Let the last layer's feed-forward part compute the first token alone, where that suffices.
 
@@ -36,7 +37,7 @@ def skip_unread_tokens(
         model: The backbone.
         last_layer: Name of its last layer.
         hidden_states: Runs the backbone.
-        head: Takes hidden states of shape (batch, tokens, width).
+        head: Takes hidden states of shape (batch, tokens, width), and what the backbone read.
 
     Returns:
         Whether the other tokens are now skipped.
@@ -46,8 +47,9 @@ def skip_unread_tokens(
         "input_ids": torch.randint(model.config.vocab_size, (4, 9), generator=draw).to(model.device)
     }
     expected = hidden_states(inputs).detach()
-    if not _reads_first_token_only(head, expected):
+    if not _reads_first_token_only(head, expected, inputs):
         return False
+    rounding = _ROUNDING[expected.dtype]
     for part in model.get_submodule(last_layer).children():
         hook = part.register_forward_hook(lambda _module, _inputs, output: _first_token(output))
         try:
@@ -55,16 +57,20 @@ def skip_unread_tokens(
         except RuntimeError:  # shapes no longer fit
             found = expected
         if found.shape[1] == 1 and bool(
-            (found[:, 0] - expected[:, 0]).abs().max() <= _ROUNDING * expected.abs().max()
+            (found[:, 0] - expected[:, 0]).abs().max() <= rounding * expected.abs().max()
         ):
             return True
         hook.remove()
     return False
 
 
-def _reads_first_token_only(head: nn.Module, hidden: Tensor) -> bool:
+def _reads_first_token_only(
+    head: Callable[[Tensor, Mapping[str, Tensor]], Tensor],
+    hidden: Tensor,
+    inputs: Mapping[str, Tensor],
+) -> bool:
     watched = hidden.float().requires_grad_()
-    (gradient,) = torch.autograd.grad(head(watched).sum(), watched)
+    (gradient,) = torch.autograd.grad(head(watched, inputs).sum(), watched)
     return bool((gradient[:, 1:] == 0).all())
 
 

@@ -10,34 +10,44 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
+from allocator.adapters.head_parameters import head_parameters
+
 
 class HiddenStates(nn.Module):
     """Stands in a model where its backbone was, and hands on hidden states computed before.
 
     Args:
         pooler: The backbone's pooler, where it has one.
+        activation: What the backbone applies to the output of a pooler that is one linear layer.
     """
 
-    def __init__(self, pooler: nn.Module | None) -> None:
+    def __init__(self, pooler: nn.Module | None, activation: nn.Module | None = None) -> None:
         super().__init__()
-        self.pooler = pooler
+        self.pooler, self.activation = pooler, activation
         self.hidden: Tensor | None = None
 
     def forward(self, *_: object, **__: object) -> BaseModelOutputWithPoolingAndCrossAttentions:
         """Answer as a backbone would, an encoder or a decoder, whatever it was asked."""
         assert self.hidden is not None  # the head sets it before it calls the model
-        pooled = self.pooler(self.hidden) if self.pooler is not None else None
         return BaseModelOutputWithPoolingAndCrossAttentions(
             last_hidden_state=self.hidden,
-            pooler_output=pooled,
+            pooler_output=self._pool(self.hidden),
         )
+
+    def _pool(self, hidden: Tensor) -> Tensor | None:
+        if self.pooler is None:
+            return None
+        if self.activation is not None:  # ALBERT
+            activated: Tensor = self.activation(self.pooler(hidden[:, 0]))
+            return activated
+        pooled: Tensor = self.pooler(hidden)
+        return pooled
 
 
 class Head(nn.Module):
     """The head of a classification model, in float32, on given hidden states.
 
-    It trains as a whole; a pooler trains where the checkpoint lacked some of the head, which then
-    starts from it anew.
+    What of it trains is what `head_parameters` says.
 
     Args:
         model: A classification model whose backbone is a `HiddenStates`.
@@ -48,21 +58,21 @@ class Head(nn.Module):
         super().__init__()
         self.model = model
         self.fresh = fresh
-        stand_in = model.base_model
-        assert isinstance(stand_in, HiddenStates)
-        model.requires_grad_(True)
-        stand_in.requires_grad_(bool(fresh))
-        # A decoder's head looks in the token ids for the last one that is no padding. The mask
-        # takes their place: 1 for a token, 0 for padding.
-        model.config = copy.copy(model.config)
-        model.config.pad_token_id = 0
+        model.requires_grad_(False)
+        for parameter in head_parameters(model, trains_pooler=bool(fresh)).values():
+            parameter.requires_grad_(True)
+        self._has_padding_token = getattr(model.config, "pad_token_id", None) is not None
+        if not self._has_padding_token:
+            model.config = copy.copy(model.config)
+            model.config.pad_token_id = 0  # of what `_ids` gives
 
-    def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Classify sentences by their hidden states.
+    def forward(self, hidden: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Classify examples by their hidden states.
 
         Args:
             hidden: Shape (batch, tokens, width).
-            mask: Shape (batch, tokens), 0 where a token is padding; None where none is.
+            inputs: What the backbone read, each of shape (batch, ...): a head may look for the
+                last token that is no padding, or average over those that are none.
 
         Returns:
             Logits of shape (batch, labels).
@@ -70,11 +80,23 @@ class Head(nn.Module):
         stand_in = self.model.base_model
         assert isinstance(stand_in, HiddenStates)
         stand_in.hidden = hidden.float()
-        ids = hidden.new_ones(hidden.shape[:2], dtype=torch.long) if mask is None else mask
-        logits = self.model(**{self.model.main_input_name: ids}).logits
+        asked = {self.model.main_input_name: self._ids(hidden, inputs)}
+        if "attention_mask" in inputs:
+            asked["attention_mask"] = inputs["attention_mask"]
+        logits = self.model(**asked).logits
         stand_in.hidden = None
         assert isinstance(logits, Tensor)
         return logits
+
+    def _ids(self, hidden: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Make what a head looks for the last token in.
+
+        Where no token stands for padding, the mask takes their place: 1 for a token, 0 for padding.
+        """
+        if self._has_padding_token and "input_ids" in inputs:
+            return inputs["input_ids"]
+        ones = hidden.new_ones(hidden.shape[:2], dtype=torch.long)
+        return inputs.get("attention_mask", ones)
 
     def copy_fresh(self, seed: int) -> Head:
         """Copy the head, drawing anew the parameters that the checkpoint lacked."""
@@ -101,7 +123,7 @@ class Head(nn.Module):
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
 
-def split_head(model: PreTrainedModel, missing: set[str]) -> tuple[PreTrainedModel, Head]:
+def split_head(model: PreTrainedModel, missing: frozenset[str]) -> tuple[PreTrainedModel, Head]:
     """Take a classification model apart.
 
     A pooler goes with the head.
@@ -118,5 +140,6 @@ def split_head(model: PreTrainedModel, missing: set[str]) -> tuple[PreTrainedMod
     pooler = getattr(backbone, "pooler", None)
     if pooler is not None:
         setattr(backbone, "pooler", None)  # noqa: B010  # a plain assignment must be a module
-    setattr(model, model.base_model_prefix, HiddenStates(pooler))
-    return backbone, Head(model, frozenset(missing))
+    activation = getattr(backbone, "pooler_activation", None) if pooler is not None else None
+    setattr(model, model.base_model_prefix, HiddenStates(pooler, activation))
+    return backbone, Head(model, missing)

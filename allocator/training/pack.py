@@ -27,6 +27,7 @@ class Pack:
 
     Args:
         backbone: The frozen backbone.
+        width: Slots in one pass of the backbone at most; one where it takes no more.
         dropout: Dropout on the inputs of adapters, while training.
 
     Attributes:
@@ -35,7 +36,8 @@ class Pack:
     """
 
     def __init__(self, backbone: Backbone, *, width: int, dropout: float = 0.0) -> None:
-        self.backbone, self.width, self._dropout = backbone, width, dropout
+        self.backbone, self._dropout = backbone, dropout
+        self.width = width if backbone.packs else 1
         self.slots: list[Slot] = []
 
     def step(self, batch: Batch) -> None:

@@ -112,7 +112,7 @@ class Slot:
 
     def loss(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Compute the loss of a batch from its hidden states of shape (batch, tokens, width)."""
-        return task_loss(self.head(hidden, batch.inputs.get("attention_mask")), batch.labels)
+        return task_loss(self.head(hidden, batch.inputs), batch.labels)
 
     def update(self, loss: Tensor) -> None:
         """Take an optimizer step along the gradients of a loss; nothing waits for the device."""

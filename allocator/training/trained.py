@@ -12,7 +12,7 @@ from allocator.adapters import Attached, Recipe, attach_saved, read_recipe
 from allocator.adapters.recipe import ModelSection
 from allocator.config import model_cache
 from allocator.errors import CheckpointError, ModelError, StudyError, unknown
-from allocator.training.backbone import auto_class, load_tokenizer
+from allocator.training.classifier import auto_class
 from allocator.training.images import load_image_processor
 from allocator.training.models import (
     ModelSource,
@@ -21,6 +21,7 @@ from allocator.training.models import (
     reads_images,
     silence_loading,
 )
+from allocator.training.preprocessors import load_tokenizer
 
 CONFIG_FILE, RECIPE_FILE, ADAPTER_FILE = "config.yaml", "best.yaml", "adapter.safetensors"
 

@@ -13,7 +13,7 @@ from allocator.adapters import AdapterSpec
 from allocator.adapters.save import describe, serialize
 from allocator.allocation import Allocation
 from allocator.config import Precision, TrainingConfig
-from allocator.training.backbone import Backbone, load_backbone
+from allocator.training.backbone import FASTEST, Backbone, ForwardPath, load_backbone
 from allocator.training.devices import see_only
 from allocator.training.inputs import load_reader
 from allocator.training.loop import OnBoundary, OnCompleted, Splits, train
@@ -39,6 +39,7 @@ class WorkerConfig:
         precision: Of the frozen weights.
         threads: Threads for a CPU worker.
         typical: An allocation to measure with how many trials a device trains together best.
+        path: How the backbone is run.
     """
 
     model: ModelSource
@@ -50,6 +51,7 @@ class WorkerConfig:
     precision: Precision
     threads: int
     typical: Allocation
+    path: ForwardPath = FASTEST
 
 
 def load_splits(config: WorkerConfig, device: torch.device) -> Splits:
@@ -71,6 +73,7 @@ def load_worker_backbone(config: WorkerConfig, device: torch.device) -> Backbone
         num_labels=config.task.num_labels,
         precision=config.precision,
         device=device,
+        path=config.path,
     )
 
 

@@ -43,6 +43,8 @@ def print_header(console: Console, prepared: PreparedSpace) -> None:
         f"{space.feasible.size:,} allocations of ranks fit{_unused(space)}",
         "study": str(prepared.folder),
     }
+    if prepared.worker.path.reason:
+        rows["runs with"] = prepared.worker.path.description
     for name, value in rows.items():
         table.add_row(f"[bold]{name}[/bold]", value)
     console.print(table, highlight=False)

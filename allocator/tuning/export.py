@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from allocator.adapters.head_parameters import holds_pooler
 from allocator.adapters.recipe import AdapterSection, Recipe, training_section, write_yaml
 from allocator.adapters.save import load_adapter
 from allocator.adapters.spectra import metrics_table, mode_spectra, spectra_table
@@ -44,9 +45,9 @@ def export_best(study: SearchStudy) -> Exported:
         final_step=study.final_step,
         confirmed=None if confirmation is None else confirmation.best,
     )
-    recipe = _recipe(study, selection, confirmation)
     number = selection.best.trial.number
     saved = load_adapter(study.adapter_path(number))
+    recipe = _recipe(study, selection, confirmation, trains_pooler=holds_pooler(saved.head))
     write_whole(study.folder / ADAPTER_FILE, study.adapter_path(number).read_bytes())
     spectra = mode_spectra(saved.adapter)
     spectra_table(spectra).to_csv(study.folder / SPECTRA_FILE, index=False)
@@ -63,7 +64,13 @@ def export_best(study: SearchStudy) -> Exported:
     return Exported(selection=selection, confirmation=confirmation, recipe=recipe, path=path)
 
 
-def _recipe(study: SearchStudy, selection: Selection, confirmation: Confirmation | None) -> Recipe:
+def _recipe(
+    study: SearchStudy,
+    selection: Selection,
+    confirmation: Confirmation | None,
+    *,
+    trains_pooler: bool,
+) -> Recipe:
     config, best = study.config, selection.best
     allocation = study.space.allocation(best.trial.params)
     shape = study.space.variant(best.trial.params).shape
@@ -93,7 +100,9 @@ def _recipe(study: SearchStudy, selection: Selection, confirmation: Confirmation
             scaling=config.space.scaling,
             initialization=config.space.initialization,
         ),
-        training=training_section(allocation, config.training, config.precision),
+        training=training_section(
+            allocation, config.training, config.precision, trains_pooler=trains_pooler
+        ),
         scores=scores,
         study={"name": config.study, "trial": best.trial.number, "trials": study.num_finished},
         versions=config.versions,

@@ -12,7 +12,7 @@ from rich.table import Table
 from allocator.allocation import BackboneShape, budget_parameters
 from allocator.config import Budget, LoraBudget
 from allocator.errors import AllocatorError
-from allocator.training.backbone import read_backbone_shape
+from allocator.training.classifier import read_backbone_shape
 from allocator.training.models import ModelSource
 from allocator.tuning.build_space import build_space
 from allocator.tuning.space import Space

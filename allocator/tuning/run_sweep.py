@@ -49,6 +49,8 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
     shared = setting.shared(folder.name, begun)
     seeds = range(config.training.seed, config.training.seed + config.seeds)
     print_banner(console, setting.data)
+    if setting.path.reason:
+        console.print(f"runs with  {setting.path.description}", highlight=False, markup=False)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         try:

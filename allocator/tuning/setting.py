@@ -14,9 +14,10 @@ from allocator.adapters.recipe import ModelSection, TaskSection
 from allocator.allocation import Allocation, BackboneShape
 from allocator.config import Precision, RunConfig
 from allocator.errors import DeviceError, StudyError
-from allocator.training.backbone import read_backbone_shape
+from allocator.training.backbone import ForwardPath
+from allocator.training.classifier import read_backbone_shape
 from allocator.training.data_sources import TaskData, load_task
-from allocator.training.inputs import load_reader
+from allocator.training.exactness import check_path
 from allocator.training.local_devices import LocalDevices
 from allocator.training.models import ModelSource, locate_model
 from allocator.training.splits import split_held_out
@@ -37,6 +38,7 @@ class Setting:
         backbone: Its shape.
         data: The task's data.
         devices: Where workers run.
+        path: How the model is run.
     """
 
     config: RunConfig
@@ -44,6 +46,7 @@ class Setting:
     backbone: BackboneShape
     data: TaskData
     devices: Devices
+    path: ForwardPath
 
     def shared(self, study: str, recorded: Precision | None) -> SharedConfig:
         """Say what all trainings share.
@@ -97,6 +100,7 @@ class Setting:
             precision=precision,
             threads=self.devices.threads,
             typical=typical,
+            path=self.path,
         )
 
 
@@ -123,14 +127,21 @@ def prepare_setting(config: RunConfig, targets: tuple[str, ...]) -> Setting:
         data_dir=config.data_dir,
         fallback_dir=config.fallback_data_dir,
     )
-    # A worker loads it again; what is wrong with it is said here.
-    load_reader(model, data.task, max_length=config.training.max_length, device=torch.device("cpu"))
+    # Workers load model and data again; what is wrong with them is said here.
+    path = check_path(
+        model,
+        backbone.targets,
+        data,
+        max_length=config.training.max_length,
+        device=torch.device(devices.here),
+    )
     return Setting(
         config=config,
         model=model,
         backbone=backbone,
         data=data,
         devices=devices,
+        path=path,
     )
 
 

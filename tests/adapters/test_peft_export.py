@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, BertForSequenceClassification
 
 from allocator.adapters import AdapterSpec, Attached, backbone_shape, build_adapter
+from allocator.adapters.head_parameters import head_parameters
 from allocator.adapters.peft_export import export_peft, smallest_lora
 from allocator.allocation import AdapterShape
 from allocator.config import AdapterConfig
@@ -64,7 +65,8 @@ def lora_adapter(folder: Path, targets: tuple[str, ...]) -> Attached:
         construction="matrix", factorization="matrix", backbone=backbone_shape(model, targets)
     )
     spec = AdapterSpec(shape=shape, config=AdapterConfig())
-    attached = Attached(model, build_adapter(spec, {"rank": 3}, seed=0), spec)
+    head = head_parameters(model, trains_pooler=True)
+    attached = Attached(model, build_adapter(spec, {"rank": 3}, seed=0), spec, head=head)
     torch.nn.init.normal_(attached.adapter.zero_part, generator=torch.Generator().manual_seed(1))
     return attached
 

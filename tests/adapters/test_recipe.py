@@ -49,7 +49,7 @@ RECIPE = Recipe(
         scaling=2.0,
         initialization="normal",
     ),
-    training=training_section(ALLOCATION, CONFIG, "bfloat16"),
+    training=training_section(ALLOCATION, CONFIG, "bfloat16", trains_pooler=False),
     scores={"held_out": 0.5, "trials": 3, "winner": "größer"},
 )
 

@@ -24,12 +24,13 @@ from allocator.adapters import AdapterSpec
 from allocator.allocation import AdapterShape, Allocation
 from allocator.config import AdapterConfig, TrainingConfig, model_cache
 from allocator.training import loop
-from allocator.training.backbone import Backbone, load_backbone, load_tokenizer
+from allocator.training.backbone import Backbone, load_backbone
 from allocator.training.batches import Split, epoch_order, tokenize
 from allocator.training.data_sources import load_task
 from allocator.training.messages import Job, Report
 from allocator.training.models import locate_model
 from allocator.training.precision import choose_precision
+from allocator.training.preprocessors import load_tokenizer
 
 TARGETS = ("query", "key", "value")
 RECIPE = TrainingConfig(epochs=3, batch_size=32)

@@ -33,8 +33,8 @@ from transformers import (
 from transformers.trainer_utils import BestRun
 
 from allocator.search import build_parser, to_config
-from allocator.training.backbone import load_tokenizer
 from allocator.training.metrics import score
+from allocator.training.preprocessors import load_tokenizer
 from allocator.training.tasks import Examples
 from allocator.tuning.prepare import PreparedSearch, prepare
 from allocator.tuning.run import run_search

@@ -25,13 +25,14 @@ from sklearn.model_selection import train_test_split
 from transformers import PreTrainedTokenizerBase
 
 from allocator.config import TrainingConfig, model_cache
-from allocator.training.backbone import Backbone, load_backbone, load_tokenizer
+from allocator.training.backbone import Backbone, load_backbone
 from allocator.training.batches import tokenize
 from allocator.training.data_sources import TaskData, load_task
 from allocator.training.loop import Splits, train
 from allocator.training.messages import Boundary, Job, Orders, Report
 from allocator.training.models import locate_model
 from allocator.training.precision import choose_precision
+from allocator.training.preprocessors import load_tokenizer
 from allocator.tuning.baseline import UNIFORM, baseline_params
 from allocator.tuning.build_space import build_space
 from allocator.tuning.feasible_sampler import ask

@@ -35,12 +35,13 @@ from allocator.adapters.frozen import FrozenLinear
 from allocator.adapters.projections import find_projections
 from allocator.allocation import AdapterShape, Allocation
 from allocator.config import AdapterConfig, Precision, TrainingConfig, model_cache
-from allocator.training.backbone import load_backbone, load_tokenizer
+from allocator.training.backbone import load_backbone
 from allocator.training.batches import Batch, TokenizedSplit, epoch_order, tokenize
 from allocator.training.data_sources import load_task
 from allocator.training.models import ModelSource, locate_model
 from allocator.training.pack import Pack
 from allocator.training.precision import choose_precision
+from allocator.training.preprocessors import load_tokenizer
 from allocator.training.slot import Slot
 from allocator.training.tasks import Examples
 

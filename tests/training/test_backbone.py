@@ -12,14 +12,11 @@ from allocator.adapters import AdapterSpec, build_adapter
 from allocator.allocation import AdapterShape, BackboneShape
 from allocator.config import AdapterConfig, Precision
 from allocator.errors import ModelError
-from allocator.training.backbone import (
-    Backbone,
-    load_backbone,
-    load_tokenizer,
-    read_backbone_shape,
-)
+from allocator.training.backbone import Backbone, load_backbone
 from allocator.training.batches import TokenizedSplit
+from allocator.training.classifier import read_backbone_shape
 from allocator.training.models import ModelSource, locate_model
+from allocator.training.preprocessors import load_tokenizer
 
 TARGETS = ("query", "key", "value")
 CPU = torch.device("cpu")
@@ -47,7 +44,7 @@ def test_a_backbone_gives_the_hidden_states_that_its_head_reads(
     backbone = load(tiny_models[kind])
     hidden = backbone({"input_ids": some_ids(7)})
     assert hidden.shape == (2, 1, 32)
-    assert backbone.head(hidden).shape == (2, 3)
+    assert backbone.head(hidden, {}).shape == (2, 3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -111,9 +108,11 @@ def test_padding_in_a_batch_changes_no_logits(kind: str, tiny_models: dict[str, 
         labels=torch.tensor([0, 1]),
         pad=(1, 0),
     )
-    together = backbone.head(backbone(split.batch([0, 1], CPU).inputs))
+    together = backbone.head(
+        backbone(split.batch([0, 1], CPU).inputs), split.batch([0, 1], CPU).inputs
+    )
     for i in (0, 1):
-        alone = backbone.head(backbone(split.batch([i], CPU).inputs))
+        alone = backbone.head(backbone(split.batch([i], CPU).inputs), split.batch([i], CPU).inputs)
         torch.testing.assert_close(together[[i]], alone)
 
 
@@ -123,7 +122,7 @@ def test_frozen_weights_may_be_bfloat16_while_the_head_stays_float32(tiny_bert: 
     assert {p.dtype for p in backbone.head.parameters()} == {torch.float32}
     hidden = backbone({"input_ids": some_ids(5)})
     assert hidden.dtype == torch.bfloat16
-    assert backbone.head(hidden).dtype == torch.float32
+    assert backbone.head(hidden, {}).dtype == torch.float32
     exact = load(tiny_bert)({"input_ids": some_ids(5)})
     assert (hidden.float() - exact).abs().mean() < 0.05
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
 from allocator.adapters import Adapter, AdapterSpec, Pairs, build_adapter
 from allocator.adapters.frozen import FrozenLinear
@@ -137,6 +137,7 @@ def test_slots_compute_what_transformers_does_with_their_updates_merged(
 ) -> None:
     model, inputs = classifier(folders[kind]), sentences(padded=padded)
     model.save_pretrained(tmp_path)  # its random head with it
+    AutoTokenizer.from_pretrained(folders[kind]).save_pretrained(tmp_path)
     backbone = load(tmp_path, targets)
     attention = choose_attention(source_of(tmp_path), torch.device(attention_of))
     backbone.model.set_attn_implementation(attention)
@@ -145,7 +146,7 @@ def test_slots_compute_what_transformers_does_with_their_updates_merged(
     states = backbone(inputs, slots=2).unflatten(0, (2, -1))
     plain = model(**inputs).logits
     for hidden, adapter in zip(states, adapters, strict=True):
-        found = backbone.head(hidden, inputs.get("attention_mask"))
+        found = backbone.head(hidden, inputs)
         expected = merged_logits(model, adapter.pairs(), targets, inputs)
         assert (expected - plain).abs().max() > 1e-3
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from allocator.training.backbone import load_tokenizer
 from allocator.training.batches import (
     TokenizedSplit,
     epoch_order,
@@ -13,6 +12,7 @@ from allocator.training.batches import (
 )
 from allocator.training.corpus import generate
 from allocator.training.models import ModelSource
+from allocator.training.preprocessors import load_tokenizer
 from allocator.training.tasks import Examples
 
 CPU = torch.device("cpu")

@@ -13,17 +13,14 @@ from allocator.adapters import AdapterSpec
 from allocator.allocation import AdapterShape, Allocation
 from allocator.config import AdapterConfig, Precision, TrainingConfig
 from allocator.errors import ModelError
-from allocator.training.backbone import (
-    Backbone,
-    load_backbone,
-    load_tokenizer,
-    read_backbone_shape,
-)
+from allocator.training.backbone import Backbone, load_backbone
 from allocator.training.batches import TokenizedSplit, tokenize
+from allocator.training.classifier import read_backbone_shape
 from allocator.training.data_sources import TaskData
 from allocator.training.evaluation import evaluate_pack
 from allocator.training.models import ModelSource
 from allocator.training.pack import Pack
+from allocator.training.preprocessors import load_tokenizer
 from allocator.training.slot import Slot
 
 CPU = torch.device("cpu")
@@ -101,10 +98,10 @@ def test_the_head_reads_the_last_token_that_is_no_padding(
 ) -> None:
     backbone = load(source, precision)
     batch = split.batch([0, 1, 2], CPU)
-    together = backbone.head(backbone(batch.inputs), batch.inputs["attention_mask"])
+    together = backbone.head(backbone(batch.inputs), batch.inputs)
     tolerance = 1e-4 if precision == "float32" else 0.1
     for i in range(3):
-        alone = backbone.head(backbone(split.batch([i], CPU).inputs))
+        alone = backbone.head(backbone(split.batch([i], CPU).inputs), split.batch([i], CPU).inputs)
         torch.testing.assert_close(together[[i]], alone, rtol=tolerance, atol=tolerance)
 
 
@@ -131,7 +128,10 @@ def test_a_decoders_score_is_that_of_its_sentences_one_by_one(
     for slot, evaluation in zip(slots, found, strict=True):
         backbone.sites.use([slot.pairs()])
         with torch.no_grad():
-            logits = [slot.head(backbone(split.batch([i], CPU).inputs)) for i in range(48)]
+            logits = [
+                slot.head(backbone(split.batch([i], CPU).inputs), split.batch([i], CPU).inputs)
+                for i in range(48)
+            ]
         loss = torch.nn.functional.cross_entropy(torch.cat(logits), split.labels)
         assert evaluation.loss == pytest.approx(loss.item(), rel=1e-4)
 

@@ -51,7 +51,7 @@ def one_by_one(backbone: Backbone, slot: Slot, split: Split) -> torch.Tensor:
     """Logits of every example of a split, each computed alone."""
     backbone.sites.use([slot.pairs()])
     batches = [split.batch([i], torch.device("cpu")) for i in range(len(split))]
-    return torch.cat([slot.head(backbone(batch.inputs)) for batch in batches])
+    return torch.cat([slot.head(backbone(batch.inputs), batch.inputs) for batch in batches])
 
 
 @pytest.mark.parametrize("rows", [7, 128])

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,14 @@ from allocator.training.head import split_head
 class FirstTokenHead(nn.Module):
     """Reads the first token."""
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, _: Mapping[str, Tensor]) -> Tensor:
         return hidden[:, 0, :2]
 
 
 class MeanHead(nn.Module):
     """Reads all tokens."""
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, _: Mapping[str, Tensor]) -> Tensor:
         return hidden.mean(dim=1)[:, :2]
 
 
@@ -59,15 +60,15 @@ def test_the_last_layer_skips_tokens_that_the_head_does_not_read(
 ) -> None:
     ids = torch.arange(12).view(2, 6)
     before = bert(input_ids=ids).logits
-    backbone, head = split_head(bert, set())
+    backbone, head = split_head(bert, frozenset())
     assert skip(backbone, head, "encoder.layer.1")
     hidden = backbone(input_ids=ids).last_hidden_state
     assert hidden.shape == (2, 1, 32)
-    torch.testing.assert_close(head(hidden), before)
+    torch.testing.assert_close(head(hidden, {}), before)
 
 
 def test_a_head_that_reads_all_tokens_gets_them(bert: BertForSequenceClassification) -> None:
-    backbone, _ = split_head(bert, set())
+    backbone, _ = split_head(bert, frozenset())
     assert not skip(backbone, MeanHead(), "encoder.layer.1")
     assert backbone(input_ids=torch.arange(12).view(2, 6)).last_hidden_state.shape == (2, 6, 32)
 
@@ -79,12 +80,12 @@ def test_a_layer_is_cut_behind_the_sum_of_attention_and_its_input() -> None:
     model = DistilBertForSequenceClassification(config).eval()
     ids = torch.arange(12).view(2, 6)
     before = model(input_ids=ids).logits
-    backbone, head = split_head(model, set())
+    backbone, head = split_head(model, frozenset())
     # Its attention gives no residual sum yet, so that the other tokens come back behind it.
     assert skip(backbone, head, "transformer.layer.1")
     hidden = backbone(input_ids=ids).last_hidden_state
     assert hidden.shape == (2, 1, 12)
-    torch.testing.assert_close(head(hidden), before)
+    torch.testing.assert_close(head(hidden, {}), before)
 
 
 def test_a_layer_that_cannot_be_cut_is_left_as_it_was(tiny_llama: Path) -> None:

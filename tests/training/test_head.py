@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
+    AutoTokenizer,
     BertConfig,
     BertModel,
     PreTrainedModel,
@@ -61,16 +62,16 @@ def test_a_head_on_hidden_states_gives_the_whole_models_logits(
     }
     inputs["attention_mask"][2, 5:] = 0
     expected = model(**inputs).logits
-    backbone, head = split_head(model, set())
+    backbone, head = split_head(model, frozenset())
     hidden = backbone(**inputs).last_hidden_state
-    torch.testing.assert_close(head(hidden), expected)
+    torch.testing.assert_close(head(hidden, inputs), expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_backbone_that_is_split_off_has_no_pooler(
     kind: str, tiny_models: dict[str, Path]
 ) -> None:
-    backbone, _ = split_head(classifier(tiny_models[kind]), set())
+    backbone, _ = split_head(classifier(tiny_models[kind]), frozenset())
     assert not any("pooler" in name for name, _ in backbone.named_parameters())
 
 
@@ -98,6 +99,7 @@ def test_a_head_of_the_checkpoint_trains_from_its_own_values_without_the_pooler(
 ) -> None:
     model = classifier(tiny_bert)
     model.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path)
     state = trained(load(tmp_path).head.copy_fresh(3))
     assert state.keys() == CLASSIFIER
     assert torch.equal(state["classifier.weight"], model.get_parameter("classifier.weight"))
@@ -112,7 +114,9 @@ def test_a_pooler_of_the_checkpoint_trains_from_its_own_values(tiny_bert: Path) 
     assert torch.equal(pooler, reference.pooler.dense.weight)
 
 
-def test_a_pooler_that_the_checkpoint_lacks_trains_from_anew(tmp_path: Path) -> None:
+def test_a_pooler_that_the_checkpoint_lacks_trains_from_anew(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
     config = BertConfig.from_dict(
         {
             "vocab_size": 20,
@@ -123,6 +127,7 @@ def test_a_pooler_that_the_checkpoint_lacks_trains_from_anew(tmp_path: Path) -> 
         }
     )
     BertModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path)
     head = load(tmp_path).head
     assert head.trained_state().keys() == CLASSIFIER | POOLER
     one, other = trained(head.copy_fresh(1)), trained(head.copy_fresh(2))
@@ -135,8 +140,8 @@ def test_fresh_copies_are_equal_for_equal_seeds_alone(
 ) -> None:
     head = load(tiny_models[kind]).head
     first, again, other = (head.copy_fresh(seed) for seed in (5, 5, 6))
-    torch.testing.assert_close(first(states()), again(states()), rtol=0, atol=0)
-    assert (first(states()) - other(states())).abs().max() > 1e-3
+    torch.testing.assert_close(first(states(), {}), again(states(), {}), rtol=0, atol=0)
+    assert (first(states(), {}) - other(states(), {})).abs().max() > 1e-3
     for name, values in trained(first).items():
         if name.endswith("weight") and "pooler" not in name:
             assert not torch.equal(values, trained(other)[name])
@@ -162,7 +167,7 @@ def test_training_a_copy_leaves_the_original_as_it_was(tiny_bert: Path) -> None:
     before = trained(head)
     fresh = head.copy_fresh(0)
     optimizer = torch.optim.SGD(fresh.parameters(), lr=1.0)
-    fresh(states()).pow(2).sum().backward()
+    fresh(states(), {}).pow(2).sum().backward()
     optimizer.step()
     assert all(torch.equal(values, before[name]) for name, values in head.trained_state().items())
 
@@ -170,4 +175,4 @@ def test_training_a_copy_leaves_the_original_as_it_was(tiny_bert: Path) -> None:
 def test_a_head_reads_bfloat16_states_in_float32(tiny_bert: Path) -> None:
     head = load(tiny_bert).head
     rounded = states().bfloat16()
-    torch.testing.assert_close(head(rounded), head(rounded.float()), rtol=0, atol=0)
+    torch.testing.assert_close(head(rounded, {}), head(rounded.float(), {}), rtol=0, atol=0)

@@ -12,7 +12,8 @@ from transformers import AutoModel, ViTConfig, ViTForImageClassification
 from allocator.adapters import AdapterSpec
 from allocator.allocation import AdapterShape, Allocation, BackboneShape
 from allocator.config import AdapterConfig, TrainingConfig
-from allocator.training.backbone import Backbone, load_backbone, read_backbone_shape
+from allocator.training.backbone import Backbone, load_backbone
+from allocator.training.classifier import read_backbone_shape
 from allocator.training.image_folder import read_image_folder
 from allocator.training.images import decode, load_image_processor
 from allocator.training.models import ModelSource, locate_model
@@ -92,7 +93,7 @@ def test_a_fresh_classifier_trains_and_nothing_else(
     assert backbone.head.trained_state().keys() == {"classifier.weight", "classifier.bias"}
     assert backbone.head.num_parameters == 3 * width + 3
     assert not any(p.requires_grad for p in backbone.model.parameters())
-    logits = backbone.head(backbone({"pixel_values": some_images()}))
+    logits = backbone.head(backbone({"pixel_values": some_images()}), {})
     assert logits.shape == (4, 3)
 
 

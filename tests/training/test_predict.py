@@ -13,9 +13,10 @@ from allocator.adapters import Recipe
 from allocator.adapters.recipe import write_yaml
 from allocator.adapters.save import load_adapter
 from allocator.errors import CheckpointError, DataError, ModelError, StudyError
-from allocator.training.backbone import Backbone, load_tokenizer
+from allocator.training.backbone import Backbone
 from allocator.training.models import ModelSource
 from allocator.training.predict import predict
+from allocator.training.preprocessors import load_tokenizer
 from allocator.training.trained import Trained, load_model, load_trained
 
 SENTENCES = ["The dog saw the cat.", "Dog the.", "A child slept", "the old teacher read a book ."]

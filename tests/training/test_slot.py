@@ -202,7 +202,7 @@ def test_the_mean_loss_is_that_of_the_steps_so_far(
     for _ in range(3):
         tiny_backbone.sites.use([slot.pairs()])
         with torch.no_grad():
-            logits = slot.head(tiny_backbone(batch.inputs))
+            logits = slot.head(tiny_backbone(batch.inputs), batch.inputs)
         losses.append(torch.nn.functional.cross_entropy(logits, batch.labels).item())
         step(tiny_backbone, slot, batch)
     assert slot.mean_loss() == pytest.approx(sum(losses) / 3, rel=1e-5)

@@ -120,7 +120,7 @@ def test_a_completed_job_leaves_its_trained_adapter_and_head(
     split = load_splits(worker_config, cpu).scoring
     batches = [split.batch([i], cpu) for i in range(len(split))]
     with torch.no_grad():
-        logits = torch.cat([head(tiny_backbone(batch.inputs)) for batch in batches])
+        logits = torch.cat([head(tiny_backbone(batch.inputs), batch.inputs) for batch in batches])
     loss = torch.nn.functional.cross_entropy(logits, split.labels).item()
     assert loss == pytest.approx(last.loss, rel=1e-4)
 

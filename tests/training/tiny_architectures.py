@@ -64,12 +64,15 @@ _LITTLE_REDUCTION = {"sr_ratios": (2, 2, 1, 1), "sequence_reduction_ratios": (2,
 _TWO_STAGES = {"embed_dim": 16, "num_heads": (2, 4), "depths": (2, 2)}
 _FULL_ATTENTION_SECOND = {"layer_types": ["linear_attention", "full_attention"]}
 _ROPE = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [2, 1, 1]}
+_RELATIVE_POSITIONS = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}
 _PARTICULARS: Mapping[str, Mapping[str, object]] = {
     "AXK1Config": {**_NO_GROUPS_OF_HEADS, **_GROUPS_OF_EXPERTS},
     "AXK2Config": _NO_GROUPS_OF_HEADS,
     "BitConfig": {"num_groups": 4},
     "CohereCompassTextConfig": {"rope_parameters": {"full_attention": _ROPE}},
     "CvtConfig": {"depth": (1, 2, 3)},
+    "DebertaConfig": _RELATIVE_POSITIONS,
+    "DebertaV2Config": {**_RELATIVE_POSITIONS, "share_att_key": True, "position_buckets": 16},
     "DeepseekV2Config": _NO_GROUPS_OF_HEADS,
     "DeepseekV3Config": {**_NO_GROUPS_OF_HEADS, **_GROUPS_OF_EXPERTS},
     "DonutSwinConfig": {**_TWO_STAGES, "window_size": 4},
