@@ -11,6 +11,7 @@ from allocator.command import (
     fallback_data_dir,
     non_negative_integer,
     positive_integer,
+    positive_number,
 )
 from allocator.config import DataSource, Precision, SelectOn, TrainingConfig, model_cache
 from allocator.tuning.space_file import preset_names
@@ -89,6 +90,13 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=positive_integer, default=32, metavar="N", help="examples a step"
     )
     group.add_argument(
+        "--head-learning-rate",
+        type=positive_number,
+        default=1e-3,
+        metavar="X",
+        help="learning rate of the task head",
+    )
+    group.add_argument(
         "--seed",
         type=non_negative_integer,
         default=0,
@@ -140,7 +148,10 @@ def run_options(arguments: argparse.Namespace) -> RunOptions:
         targets=tuple(arguments.targets.split(",")) if arguments.targets else None,
         slots=arguments.slots,
         training=TrainingConfig(
-            epochs=arguments.epochs, batch_size=arguments.batch_size, seed=arguments.seed
+            epochs=arguments.epochs,
+            batch_size=arguments.batch_size,
+            head_learning_rate=arguments.head_learning_rate,
+            seed=arguments.seed,
         ),
         study=arguments.study,
         studies_dir=arguments.studies_dir,

@@ -32,8 +32,8 @@ def test_a_space_is_listed_with_its_ranges_and_what_fits(
         "lora_plus: matrix, matrix",
         "targets query, key, value of 2 layers (32 to 32, 4 heads)",
         "rank 1 to 32",
-        "core_lr_multiplier 1 to 64, logarithmic",
-        "learning_rate 0.0001 to 0.01, logarithmic",
+        "core_lr_multiplier 1 to 128, logarithmic",
+        "learning_rate 1e-05 to 0.01, logarithmic",
         "within 1,000 2 allocations of ranks, of 384 to 768 parameters",
     ]
     assert "core_lr_multiplier 1, fixed" in blocks["lora"]

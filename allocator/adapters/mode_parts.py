@@ -15,7 +15,7 @@ from allocator.config import AdapterConfig
 
 
 class ModePartsAdapter(Adapter):
-    """An adapter with one part a mode; the part of the output side starts at zero, as LoRA's B.
+    """An adapter with one part a mode, one of which starts at zero, `shape.zero_mode`'s.
 
     Args:
         shape: The adapter shape.
@@ -51,7 +51,7 @@ class ModePartsAdapter(Adapter):
 
     @property
     def zero_part(self) -> nn.Parameter:
-        """Part of the output side (`output`, or `head_dim`)."""
+        """The part that starts at zero."""
         zero: nn.Parameter = self.parts[str(self.shape.zero_mode)]
         return zero
 

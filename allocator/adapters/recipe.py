@@ -62,6 +62,7 @@ class AdapterSection(_Section):
     construction: Construction
     factorization: Factorization
     full_modes: tuple[Mode, ...] = ()
+    zero_mode: Mode | None = None
     ranks: dict[str, Annotated[int, Field(ge=1)]]
     targets: tuple[str, ...]
     scaling: Positive
@@ -74,6 +75,7 @@ class AdapterSection(_Section):
             factorization=self.factorization,
             backbone=backbone,
             full_modes=frozenset(self.full_modes),
+            zero_mode=self.zero_mode,
         )
         config = AdapterConfig(scaling=self.scaling, initialization=self.initialization)
         return AdapterSpec(shape=shape, config=config)

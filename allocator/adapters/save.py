@@ -35,6 +35,7 @@ class AdapterDescription(BaseModel):
     construction: Construction
     factorization: Factorization
     full_modes: tuple[Mode, ...]
+    zero_mode: Mode | None = None
     ranks: dict[str, int]
     scaling: float
     initialization: Initialization
@@ -50,6 +51,7 @@ class AdapterDescription(BaseModel):
             factorization=self.factorization,
             backbone=self.backbone,
             full_modes=frozenset(self.full_modes),
+            zero_mode=self.zero_mode,
         )
         config = AdapterConfig(scaling=self.scaling, initialization=self.initialization)
         return AdapterSpec(shape=shape, config=config)
@@ -76,6 +78,7 @@ def describe(spec: AdapterSpec, ranks: Mapping[str, int], model_sha256: str) -> 
         construction=spec.shape.construction,
         factorization=spec.shape.factorization,
         full_modes=tuple(sorted(spec.shape.full_modes)),
+        zero_mode=spec.shape.zero_mode,
         ranks=dict(ranks),
         scaling=spec.config.scaling,
         initialization=spec.config.initialization,

@@ -31,16 +31,19 @@ class AdapterShape:
         factorization: How each tensor is factorized.
         backbone: The numbers of the backbone.
         full_modes: Tucker modes that are not compressed: identity factor, not trained, not counted.
+        zero_mode: Mode whose part of a CP or a tensor train starts at zero, that of the output
+            side where it is not given; None for Tucker, whose core does.
 
     Raises:
-        SpaceError: If construction and factorization do not go together, or a full mode is not one
-            of the construction's.
+        SpaceError: If construction and factorization do not go together, or a mode is not one of
+            the construction's.
     """
 
     construction: Construction
     factorization: Factorization
     backbone: BackboneShape
     full_modes: frozenset[Mode] = frozenset()
+    zero_mode: Mode | None = None
 
     def __post_init__(self) -> None:
         if (self.construction == "matrix") != (self.factorization == "matrix"):
@@ -54,6 +57,20 @@ class AdapterShape:
             raise SpaceError(
                 f"full modes must be modes of {self.construction} "
                 f"({', '.join(self.tensor.dims)}), got {', '.join(strangers)}"
+            )
+        self._settle_zero_mode()
+
+    def _settle_zero_mode(self) -> None:
+        default = FACTORIZATIONS[self.factorization].zero_mode(self.tensor)
+        if self.zero_mode is None:
+            object.__setattr__(self, "zero_mode", default)
+            return
+        choices = tuple(self.tensor.dims) if self.factorization in ("cp", "tt") else (default,)
+        if self.zero_mode not in choices:
+            rule = ", ".join(mode for mode in choices if mode) or "left out: a core starts at zero"
+            raise SpaceError(
+                f"zero_mode of {self.construction} ({self.factorization}) must be {rule}, "
+                f"got {self.zero_mode}"
             )
 
     @property
@@ -72,11 +89,6 @@ class AdapterShape:
         """Largest rank of each name that can add expressiveness, whatever the others are."""
         bounds = FACTORIZATIONS[self.factorization].bounds(self.tensor)
         return {name: bounds[name] for name in self.rank_names}
-
-    @property
-    def zero_mode(self) -> Mode | None:
-        """Mode whose factor starts at zero; None where a core starts at zero instead."""
-        return FACTORIZATIONS[self.factorization].zero_mode(self.tensor)
 
     @property
     def factor_modes(self) -> tuple[Mode, ...]:

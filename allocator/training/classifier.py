@@ -47,7 +47,12 @@ def read_backbone_shape(source: ModelSource, targets: Sequence[str]) -> Backbone
 
 
 def load_classifier(
-    source: ModelSource, num_labels: int, *, attention: str | None = None
+    source: ModelSource,
+    num_labels: int,
+    *,
+    labels: Sequence[str] = (),
+    attention: str | None = None,
+    has_dropout: bool = True,
 ) -> tuple[PreTrainedModel, frozenset[str]]:
     """Load a model with a head for a task, whatever task its checkpoint was made for.
 
@@ -57,7 +62,9 @@ def load_classifier(
     Args:
         source: The pretrained model.
         num_labels: Classes; 1 for regression.
+        labels: Names of the classes, where they are to be kept with the model.
         attention: Name of an attention function; None for the model's own.
+        has_dropout: Whether it keeps its dropout, for whoever puts it into training mode.
 
     Returns:
         The model, in float32 on the CPU, for evaluation; and the names of those of its parameters
@@ -67,10 +74,16 @@ def load_classifier(
         ModelError: If the model cannot be loaded, or its checkpoint lacks weights of the backbone.
     """
     silence_loading()
+    config = _config_for(source, num_labels)
+    if labels or num_labels == 1:
+        config.id2label = dict(enumerate(labels or ("score",)))
+        config.label2id = {label: number for number, label in config.id2label.items()}
+    if not has_dropout:
+        _remove_dropout(config)
     try:
         model, report = auto_class(source).from_pretrained(
             source.folder,
-            config=_config_for(source, num_labels),
+            config=config,
             ignore_mismatched_sizes=True,  # of a classifier for other classes
             dtype=torch.float32,
             attn_implementation=attention,
@@ -105,6 +118,15 @@ def _config_for(source: ModelSource, num_labels: int) -> PretrainedConfig:
             if hasattr(part, "pad_token_id"):
                 part.pad_token_id = load_tokenizer(source).pad_token_id
     return config
+
+
+def _remove_dropout(config: PretrainedConfig) -> None:
+    """Set all kinds of dropout to 0, whole layers' and paths' too, whatever a model calls them."""
+    for name, value in vars(config).items():
+        if isinstance(value, PretrainedConfig):
+            _remove_dropout(value)
+        elif "drop" in name and isinstance(value, int | float) and not isinstance(value, bool):
+            setattr(config, name, 0.0)
 
 
 def one_line(problem: Exception) -> str:

@@ -13,6 +13,7 @@ from typing import Literal
 from allocator.adapters.peft_export import export_peft
 from allocator.errors import StudyError
 from allocator.training.model_card import model_card
+from allocator.training.models import read_config
 from allocator.training.packaged_models import PACKAGED_MODELS
 from allocator.training.trained import Trained
 
@@ -53,7 +54,9 @@ def deliver(trained: Trained, how: DeliveryFormat, output: Path) -> Delivered:
             trained.attached.merge()
             trained.attached.model.save_pretrained(folder)
         trained.preprocessor.save_pretrained(folder)
-        card = model_card(trained.recipe, base, is_lora=how == "peft")
+        card = model_card(
+            trained.recipe, base, is_lora=how == "peft", options=_loading_options(trained)
+        )
         (folder / "README.md").write_text(card, encoding="utf-8")
     return Delivered(adapter_parameters=adapter_parameters, exported_parameters=exported)
 
@@ -62,6 +65,16 @@ def base_model_name(trained: Trained) -> str:
     """Name the pretrained model as others find it: its id on the hub, or its folder."""
     name = trained.source.name
     return PACKAGED_MODELS[name].hub_id if name in PACKAGED_MODELS else name
+
+
+def _loading_options(trained: Trained) -> dict[str, object]:
+    """What of the model's configuration its checkpoint does not say, or says otherwise."""
+    used, own = trained.attached.model.config, read_config(trained.source)
+    options: dict[str, object] = {"id2label": used.id2label, "label2id": used.label2id}
+    padding = getattr(used, "pad_token_id", None)
+    if padding != getattr(own, "pad_token_id", None):
+        options["pad_token_id"] = padding
+    return options
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import yaml
 
 from allocator.adapters import Recipe
@@ -10,7 +12,9 @@ _LOAD_LORA = """\
 from peft import PeftModel
 from transformers import {model_class}, {preprocessor_class}
 
-base = {model_class}.from_pretrained("{base}", num_labels={labels})
+base = {model_class}.from_pretrained(
+    "{base}",
+{options})
 model = PeftModel.from_pretrained(base, "path/to/this/folder")
 preprocessor = {preprocessor_class}.from_pretrained("path/to/this/folder")"""
 
@@ -20,13 +24,16 @@ from transformers import pipeline
 classify = pipeline("{pipeline}", "path/to/this/folder")"""
 
 
-def model_card(recipe: Recipe, base_model: str, *, is_lora: bool) -> str:
+def model_card(
+    recipe: Recipe, base_model: str, *, is_lora: bool, options: Mapping[str, object]
+) -> str:
     """Write a card in the hub's format: a YAML header, and what a reader wants to know first.
 
     Args:
         recipe: How the adapter was trained, and how it scored.
         base_model: Id or folder of the pretrained model.
         is_lora: Whether the folder holds a LoRA, or a whole model.
+        options: What the pretrained model must be loaded with for a LoRA to be put on it.
     """
     adapter, task = recipe.adapter, recipe.task
     of_images = not task.text_columns
@@ -41,7 +48,7 @@ def model_card(recipe: Recipe, base_model: str, *, is_lora: bool) -> str:
     ranks = ", ".join(f"{name} {rank}" for name, rank in adapter.ranks.items())
     load = (_LOAD_LORA if is_lora else _LOAD_MERGED).format(
         base=base_model,
-        labels=len(task.labels) or 1,
+        options="".join(f"    {name}={value!r},\n" for name, value in options.items()),
         pipeline=pipeline,
         model_class=f"AutoModelFor{'Image' if of_images else 'Sequence'}Classification",
         preprocessor_class="AutoImageProcessor" if of_images else "AutoTokenizer",

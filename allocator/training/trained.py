@@ -12,12 +12,11 @@ from allocator.adapters import Attached, Recipe, attach_saved, read_recipe
 from allocator.adapters.recipe import ModelSection
 from allocator.config import model_cache
 from allocator.errors import CheckpointError, ModelError, StudyError, unknown
-from allocator.training.classifier import auto_class
+from allocator.training.classifier import load_classifier
 from allocator.training.images import load_image_processor
 from allocator.training.models import (
     ModelSource,
     locate_model,
-    read_config,
     reads_images,
     silence_loading,
 )
@@ -83,13 +82,7 @@ def load_model(recipe: Recipe, cache: Path | None = None) -> PreTrainedModel:
         ModelError: If the model is nowhere, or has other weights now.
     """
     source = locate_model_of(recipe.model, cache or model_cache())
-    config = read_config(source)
-    no_dropout = {
-        name: 0.0
-        for name, value in config.to_dict().items()
-        if "dropout" in name and isinstance(value, float)
-    }
-    return _load(source, recipe, no_dropout)
+    return _load(source, recipe, has_dropout=False)
 
 
 def load_trained(folder: Path, cache: Path) -> Trained:
@@ -108,11 +101,8 @@ def load_trained(folder: Path, cache: Path) -> Trained:
     silence_loading()
     recipe = read_recipe(folder / RECIPE_FILE)
     source = locate_model_of(recipe.model, cache)
-    model = _load(source, recipe, {}).eval()
+    model = _load(source, recipe)
     preprocessor = (load_image_processor if reads_images(source) else load_tokenizer)(source)
-    if isinstance(preprocessor, PreTrainedTokenizerBase) and model.config.pad_token_id is None:
-        # A decoder's head looks for the last token.
-        model.config.pad_token_id = preprocessor.pad_token_id
     attached = attach_saved(model, folder / ADAPTER_FILE)
     expected = recipe.adapter.spec(attached.spec.shape.backbone), recipe.adapter.ranks
     if (attached.spec, attached.adapter.ranks) != expected:
@@ -123,17 +113,9 @@ def load_trained(folder: Path, cache: Path) -> Trained:
     return Trained(recipe=recipe, source=source, attached=attached, preprocessor=preprocessor)
 
 
-def _load(source: ModelSource, recipe: Recipe, changes: dict[str, float]) -> PreTrainedModel:
-    labels = dict(enumerate(recipe.task.labels)) or {0: "score"}
+def _load(source: ModelSource, recipe: Recipe, *, has_dropout: bool = True) -> PreTrainedModel:
+    labels = recipe.task.labels
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
-        model = auto_class(source).from_pretrained(
-            source.folder,
-            id2label=labels,
-            label2id={label: number for number, label in labels.items()},
-            ignore_mismatched_sizes=True,  # of a classifier for other classes
-            dtype=torch.float32,
-            **changes,
-        )
-    assert isinstance(model, PreTrainedModel)
+        model, _ = load_classifier(source, len(labels) or 1, labels=labels, has_dropout=has_dropout)
     return model

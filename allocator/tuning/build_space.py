@@ -12,7 +12,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from allocator.adapters import AdapterSpec
 from allocator.allocation import AdapterShape, BackboneShape, FeasibleSet, Mode
+from allocator.config import AdapterConfig
 from allocator.errors import BudgetError, SpaceError, unknown
 from allocator.tuning.feasible_union import FeasibleUnion
 from allocator.tuning.space import Space, Variant
@@ -34,7 +36,7 @@ def build_space(file: SpaceFile, backbone: BackboneShape, budget: int) -> Space:
         SpaceError: If a parameter is unknown, or its range does not fit the backbone.
         BudgetError: If nothing fits the budget.
     """
-    shapes = _shapes(file, backbone)
+    shapes = adapter_shapes(file, backbone)
     searched, fixed = _searched_and_fixed(file, shapes)
     variants: list[Variant] = []
     misfits: list[BudgetError] = []
@@ -67,6 +69,12 @@ def build_space(file: SpaceFile, backbone: BackboneShape, budget: int) -> Space:
     )
 
 
+def adapter_spec(file: SpaceFile, shape: AdapterShape) -> AdapterSpec:
+    """Join an adapter shape of a space with what all adapters of the space share."""
+    config = AdapterConfig(scaling=file.scaling, initialization=file.initialization)
+    return AdapterSpec(shape=shape, config=config)
+
+
 def rank_parameter(rank_name: str, shape: AdapterShape, file: SpaceFile) -> str:
     """Name a rank as Optuna's parameter: `rank_input` for a mode; `rank`, `bond_1` stay.
 
@@ -77,8 +85,12 @@ def rank_parameter(rank_name: str, shape: AdapterShape, file: SpaceFile) -> str:
     return rank_name if len(file.factorizations) == 1 else f"{shape.factorization}_{rank_name}"
 
 
-def _shapes(file: SpaceFile, backbone: BackboneShape) -> list[AdapterShape]:
-    """List the combinations that there are; what a space has one of must go together."""
+def adapter_shapes(file: SpaceFile, backbone: BackboneShape) -> list[AdapterShape]:
+    """List the adapter shapes of a space on a backbone, one a combination that goes together.
+
+    Raises:
+        SpaceError: If none does, or a mode that the file names is not one of the construction's.
+    """
     pairs = [(c, f) for c in file.constructions for f in file.factorizations]
     if len(pairs) > 1:
         pairs = [(c, f) for c, f in pairs if (c == "matrix") == (f == "matrix")]
@@ -86,7 +98,10 @@ def _shapes(file: SpaceFile, backbone: BackboneShape) -> list[AdapterShape]:
     shapes = []
     for construction, factorization in pairs:
         shape = AdapterShape(
-            construction=construction, factorization=factorization, backbone=backbone
+            construction=construction,
+            factorization=factorization,
+            backbone=backbone,
+            zero_mode=file.zero_mode,
         )
         own = full & set(shape.tensor.dims) if len(pairs) > 1 else full
         if own and (len(pairs) == 1 or factorization == "tucker"):

@@ -18,10 +18,11 @@ from allocator.training.score_adapters import score_adapters
 from allocator.training.tasks import Examples
 from allocator.training.worker import WorkerConfig
 from allocator.tuning.baseline import list_config, listed
+from allocator.tuning.build_space import adapter_spec
 from allocator.tuning.confirmation import FOLDER, Confirmation, write_confirmation
 from allocator.tuning.roles import Devices
 from allocator.tuning.selection import expectations
-from allocator.tuning.study import SearchStudy, adapter_spec
+from allocator.tuning.study import SearchStudy
 from allocator.tuning.study_config import ListedAllocation
 from allocator.tuning.train_list import train_list
 

@@ -95,6 +95,7 @@ def _recipe(
             construction=shape.construction,
             factorization=shape.factorization,
             full_modes=tuple(sorted(shape.full_modes)),
+            zero_mode=shape.zero_mode,
             ranks=dict(allocation.ranks),
             targets=shape.backbone.targets,
             scaling=config.space.scaling,

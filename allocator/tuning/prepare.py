@@ -13,7 +13,7 @@ from allocator.training.data_sources import TaskData
 from allocator.training.trained import CONFIG_FILE
 from allocator.training.worker import WorkerConfig
 from allocator.tuning.baseline import FOLDER, baseline_params
-from allocator.tuning.build_space import build_space
+from allocator.tuning.build_space import adapter_spec, build_space
 from allocator.tuning.priors import read_starts, require_prior, require_prior_study
 from allocator.tuning.pruning import PRUNERS
 from allocator.tuning.roles import Devices
@@ -22,7 +22,6 @@ from allocator.tuning.setting import prepare_setting, study_name
 from allocator.tuning.space import Space
 from allocator.tuning.space_file import SpaceFile, read_space
 from allocator.tuning.storage import storage_url
-from allocator.tuning.study import adapter_spec
 from allocator.tuning.study_config import (
     SharedConfig,
     StudyConfig,

@@ -9,29 +9,24 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from allocator.adapters import AdapterSpec
 from allocator.allocation import (
     AdapterShape,
     Allocation,
-    Construction,
-    Factorization,
     FeasibleSet,
 )
 from allocator.config import BaselineConfig
 from allocator.tuning.baseline import FOLDER, UNIFORM, baseline_params, list_config, listed
+from allocator.tuning.build_space import adapter_shapes, adapter_spec
 from allocator.tuning.display import print_header
 from allocator.tuning.figures import baseline_figures, save_figures, show_drawn
 from allocator.tuning.folder_lock import locked
 from allocator.tuning.prepare import PreparedSpace, prepare_space
 from allocator.tuning.records import Records
+from allocator.tuning.space_file import read_space
 from allocator.tuning.study_config import ListedAllocation
 from allocator.tuning.train_list import train_list
 
-_KINDS: dict[str, tuple[Construction, Factorization]] = {
-    "cp": ("att_qkv_depth", "cp"),
-    "tt": ("att_qkv_depth", "tt"),
-    "lora": ("matrix", "matrix"),
-}
+_PRESETS = {"cp": "tenslora_att_qkv_depth_cp", "tt": "tt", "lora": "lora"}
 
 
 def run_baseline(config: BaselineConfig, console: Console) -> Records:
@@ -76,25 +71,22 @@ def _allocations(
 ) -> Iterator[tuple[str, ListedAllocation]]:
     space, typical = prepared.space, prepared.worker.spec
     uniform = space.allocation(baseline_params(space))
-    shapes = {UNIFORM: space.shape}
+    specs = {UNIFORM: typical}
     for name in config.also:
-        construction, factorization = _KINDS[name]
-        shapes[name] = AdapterShape(
-            construction=construction,
-            factorization=factorization,
-            backbone=space.shape.backbone,
-        )
-    for name, shape in shapes.items():
+        preset = read_space(_PRESETS[name])
+        (shape,) = adapter_shapes(preset, space.shape.backbone)
+        specs[name] = adapter_spec(preset, shape)
+    for name, spec in specs.items():
         if name == UNIFORM and config.rank is None:
             ranks = dict(uniform.ranks)
         else:
-            ranks = _ranks(shape, config, space.feasible.budget)
+            ranks = _ranks(spec.shape, config, space.feasible.budget)
         allocation = Allocation(
             ranks=ranks,
             learning_rate=uniform.learning_rate,
             core_lr_multiplier=uniform.core_lr_multiplier,
         )
-        yield name, listed(AdapterSpec(shape=shape, config=typical.config), allocation)
+        yield name, listed(spec, allocation)
 
 
 def _ranks(shape: AdapterShape, config: BaselineConfig, budget: int) -> dict[str, int]:

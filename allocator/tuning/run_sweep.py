@@ -11,8 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from allocator.adapters import AdapterSpec
-from allocator.config import AdapterConfig, SweepConfig
+from allocator.config import SweepConfig
 from allocator.training.trained import CONFIG_FILE
 from allocator.tuning.baseline import list_config, listed
 from allocator.tuning.display import print_banner
@@ -39,11 +38,7 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
     setting = prepare_setting(config, _TARGETS)
     folder = config.studies_dir / study_name(config, setting.data, config.sweep)
     phases = list(tenslora_plus(setting.backbone, config.learning_rate))
-    specs = [AdapterSpec(shape=phase.shape, config=AdapterConfig()) for phase in phases]
-    allocations = {
-        phase.name: listed(spec, phase.allocation)
-        for phase, spec in zip(phases, specs, strict=True)
-    }
+    allocations = {phase.name: listed(phase.spec, phase.allocation) for phase in phases}
     recorded = folder / CONFIG_FILE
     begun = read_list_config(recorded).precision if recorded.exists() else None
     shared = setting.shared(folder.name, begun)
@@ -55,7 +50,7 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
     with locked(folder):
         try:
             records = train_list(
-                setting.worker(shared.precision, spec=specs[0], typical=phases[0].allocation),
+                setting.worker(shared.precision, spec=phases[0].spec, typical=phases[0].allocation),
                 list_config(shared, allocations),
                 folder,
                 console,
@@ -109,7 +104,7 @@ def summarise(
                 "name": phase.name,
                 "ranks": " ".join(map(str, phase.allocation.ranks.values())),
                 "core_lr_multiplier": phase.allocation.core_lr_multiplier,
-                "parameters": phase.shape.num_parameters(phase.allocation.ranks),
+                "parameters": phase.spec.shape.num_parameters(phase.allocation.ranks),
                 "mean": mine.mean(),
                 "standard_error": mine.sem(),
                 "difference": paired.mean(),

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from allocator.allocation import Construction, Factorization
+from allocator.allocation import Construction, Factorization, Mode
 from allocator.config import Initialization
 from allocator.errors import SpaceError, unknown
 from allocator.yaml_files import parse_yaml
@@ -38,7 +38,8 @@ class SpaceFile(BaseModel):
 
     Where `construction` or `factorization` is a list, the search chooses among them too. A
     parameter is a range (searched), a number (fixed) or, for a Tucker rank, `full`. Parameters
-    that the file does not name have the default ranges.
+    that the file does not name have the default ranges. `zero_mode` names the mode whose part of a
+    CP or a tensor train starts at zero, in place of the output side's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +49,7 @@ class SpaceFile(BaseModel):
     targets: tuple[str, ...] = ("query", "key", "value")
     scaling: Annotated[float, Field(gt=0)] = 4.0
     initialization: Initialization = "orthogonal"
+    zero_mode: Mode | None = None
     parameters: dict[str, Parameter] = {}
 
     @property

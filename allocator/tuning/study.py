@@ -9,17 +9,14 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from allocator.adapters import AdapterSpec
-from allocator.allocation import AdapterShape
-from allocator.config import AdapterConfig
 from allocator.training.messages import Job, Report
 from allocator.tuning.baseline import BaselineRecorder, baseline_params
+from allocator.tuning.build_space import adapter_spec
 from allocator.tuning.feasible_sampler import ask
 from allocator.tuning.proposals import PROPOSED_BY, Proposals
 from allocator.tuning.pruning import LOSSES, PROTECTED
 from allocator.tuning.records import Records
 from allocator.tuning.space import Space
-from allocator.tuning.space_file import SpaceFile
 from allocator.tuning.study_config import StudyConfig
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -210,9 +207,3 @@ class SearchStudy:
         if retry:
             kept = {k: v for k, v in trial.user_attrs.items() if k in _KEPT}
             self.study.enqueue_trial(trial.params, user_attrs={**kept, "retry_of": trial.number})
-
-
-def adapter_spec(file: SpaceFile, shape: AdapterShape) -> AdapterSpec:
-    """Join an adapter shape of a space with what all adapters of the space share."""
-    config = AdapterConfig(scaling=file.scaling, initialization=file.initialization)
-    return AdapterSpec(shape=shape, config=config)

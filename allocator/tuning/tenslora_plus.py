@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from allocator.allocation import AdapterShape, Allocation, BackboneShape
+from allocator.adapters import AdapterSpec
+from allocator.allocation import Allocation, BackboneShape
+from allocator.tuning.build_space import adapter_shapes, adapter_spec
+from allocator.tuning.space_file import read_space
 
 RANK = 8
 LAMBDAS = (4.0, 8.0, 16.0)  # beside 1, which the baseline has
@@ -25,13 +28,13 @@ class Phase:
     Attributes:
         phase: `baselines`, `learning rate` or `rank`.
         name: Its name.
-        shape: Its adapter shape.
+        spec: Its adapter shape, scaling and initialisation.
         allocation: Its ranks and rates.
     """
 
     phase: str
     name: str
-    shape: AdapterShape
+    spec: AdapterSpec
     allocation: Allocation
 
 
@@ -43,32 +46,35 @@ def tenslora_plus(backbone: BackboneShape, learning_rate: float) -> Iterator[Pha
 
     Phase one compares Tucker, CP and LoRA of rank 8; phase two raises the learning rate of
     Tucker's core; phase three changes the rank of one mode at a time, at lambda 1. Ranks are as
-    published, beyond what a mode can use too.
+    published, beyond what a mode can use too. The input factor of the CP starts at zero, as it does
+    in TensLoRA, and LoRA's A as in the preset `lora`.
 
     Args:
         backbone: The backbone.
         learning_rate: Base learning rate of all allocations.
     """
-    tucker = AdapterShape(construction="att_qkv_depth", factorization="tucker", backbone=backbone)
-    cp = AdapterShape(construction="att_qkv_depth", factorization="cp", backbone=backbone)
-    lora = AdapterShape(construction="matrix", factorization="matrix", backbone=backbone)
-    uniform = dict.fromkeys(tucker.rank_names, RANK)
+    tucker, cp, lora = (
+        adapter_spec(file, shape)
+        for file in map(read_space, ("tenslora_plus", "tenslora_att_qkv_depth_cp", "lora"))
+        for shape in adapter_shapes(file, backbone)
+    )
+    uniform = dict.fromkeys(tucker.shape.rank_names, RANK)
 
     def phase(
         phase: str,
         name: str,
         ranks: dict[str, int],
-        shape: AdapterShape = tucker,
+        spec: AdapterSpec = tucker,
         multiplier: float = 1.0,
     ) -> Phase:
         allocation = Allocation(
             ranks=ranks, learning_rate=learning_rate, core_lr_multiplier=multiplier
         )
-        return Phase(phase=phase, name=name, shape=shape, allocation=allocation)
+        return Phase(phase=phase, name=name, spec=spec, allocation=allocation)
 
     yield phase("baselines", BASELINE, uniform)
-    yield phase("baselines", f"cp-{RANK}", dict.fromkeys(cp.rank_names, RANK), cp)
-    yield phase("baselines", f"lora-{RANK}", dict.fromkeys(lora.rank_names, RANK), lora)
+    yield phase("baselines", f"cp-{RANK}", dict.fromkeys(cp.shape.rank_names, RANK), cp)
+    yield phase("baselines", f"lora-{RANK}", dict.fromkeys(lora.shape.rank_names, RANK), lora)
     for multiplier in LAMBDAS:
         yield phase("learning rate", f"lambda-{multiplier:g}", uniform, multiplier=multiplier)
     for mode, ranks in RANK_CHANGES.items():

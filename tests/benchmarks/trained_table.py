@@ -34,7 +34,7 @@ from allocator.training.models import locate_model
 from allocator.training.precision import choose_precision
 from allocator.training.preprocessors import load_tokenizer
 from allocator.tuning.baseline import UNIFORM, baseline_params
-from allocator.tuning.build_space import build_space
+from allocator.tuning.build_space import adapter_spec, build_space
 from allocator.tuning.feasible_sampler import ask
 from allocator.tuning.priors import PRIORS, Baseline, make_prior, read_baseline
 from allocator.tuning.proposals import PROPOSALS
@@ -42,7 +42,6 @@ from allocator.tuning.records import Records
 from allocator.tuning.samplers import FeasibleGPSampler
 from allocator.tuning.space import Params, Space
 from allocator.tuning.space_file import read_space
-from allocator.tuning.study import adapter_spec
 
 MODEL, BUDGET = "minilm", 40_000
 COLUMNS = ("point", "step", "loss", "calibrated_loss", "score", "ending")

@@ -29,7 +29,7 @@ def sweep(options: RunOptions, seeds: int) -> str:
 def test_the_published_allocations_have_their_published_sizes() -> None:
     phases = {phase.name: phase for phase in tenslora_plus(ROBERTA_BASE, 1e-3)}
     sizes = {
-        name: phases[name].shape.num_parameters(phases[name].allocation.ranks)
+        name: phases[name].spec.shape.num_parameters(phases[name].allocation.ranks)
         for name in ("tucker-8", "cp-8", "lora-8", "lambda-16", "qkv-2")
     }
     tucker = 8 * (768 + 64 + 12 + 3 + 12)
