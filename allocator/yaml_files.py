@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from allocator.errors import AllocatorError, unknown
 
 Model = TypeVar("Model", bound=BaseModel)
+_LONGEST = 200  # characters of a value that a message shows
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
 
 
@@ -69,8 +70,17 @@ def _first_mistake(problem: ValidationError, model: type[BaseModel]) -> str:
         message = unknown("key", parts[-1], known_keys)
     else:
         place, _ = _place(model, parts)
-        message = f"{first['msg']}, got {first['input']!r}"
+        message = f"{first['msg']}, got {_shown(first['input'])}"
     return f"{place}: {message}" if place else message
+
+
+def _shown(value: object) -> str:
+    """Write a value for a message; of a long one, its beginning."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "a number of too many digits"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _place(model: type, parts: Sequence[str]) -> tuple[str, set[str]]:

@@ -11,10 +11,17 @@ from transformers import PreTrainedModel
 
 from allocator.adapters.adapter import Adapter
 from allocator.adapters.build import AdapterSpec, ParameterGroup, build_adapter, parameter_groups
-from allocator.adapters.head_parameters import ADAPTER, head_parameters
+from allocator.adapters.description import describe
+from allocator.adapters.head_parameters import ADAPTER, head_parameters, holds_pooler
 from allocator.adapters.projections import backbone_shape, find_projections
 from allocator.adapters.recipe import Recipe
-from allocator.adapters.save import describe, load_adapter, require_shapes, save_adapter
+from allocator.adapters.save import (
+    SavedAdapter,
+    load_adapter,
+    require_shapes,
+    save_adapter,
+    shapes_of,
+)
 from allocator.adapters.updates import SiteUpdate, Updates
 from allocator.adapters.weights import sha256_of_model
 from allocator.errors import CheckpointError, ModelError
@@ -169,15 +176,20 @@ def attach(model: PreTrainedModel, recipe: Recipe, *, trains_lm_head: bool = Fal
     return Attached(model, adapter, spec, head=head, dropout=recipe.training.dropout)
 
 
-def attach_saved(model: PreTrainedModel, path: Path | str) -> Attached:
+def attach_saved(
+    model: PreTrainedModel, path: Path | str, *, fresh: Collection[str] = ()
+) -> Attached:
     """Attach a trained adapter with its head.
 
     Args:
         model: The model that it was trained on.
         path: A file that a search or `Attached.save` wrote.
+        fresh: Names of the model's parameters that its checkpoint lacked. The file must have those
+            of them that are the head's, as it must have all of the head outside of the backbone.
 
     Raises:
-        CheckpointError: If the file is damaged, or belongs to another model.
+        CheckpointError: If the file is damaged, lacks some of the head, or belongs to another
+            model.
         ModelError: If the model lacks the adapter's targets, or has an adapter already.
     """
     path = Path(path)
@@ -192,10 +204,22 @@ def attach_saved(model: PreTrainedModel, path: Path | str) -> Attached:
     shape = backbone_shape(model, spec.shape.backbone.targets)
     if shape != spec.shape.backbone:
         raise CheckpointError(f"{path} fits {spec.shape.backbone}, got a model of {shape}")
-    parameters = dict(model.named_parameters())
-    require_shapes(path, saved.head, {n: parameters[n] for n in saved.head if n in parameters})
+    head = _require_head(path, model, saved, fresh)
     attached = Attached(model, saved.adapter, spec, head=saved.head)
     with torch.no_grad():
         for name, value in saved.head.items():
-            parameters[name].copy_(value)
+            head[name].copy_(value)
     return attached
+
+
+def _require_head(
+    path: Path, model: PreTrainedModel, saved: SavedAdapter, fresh: Collection[str]
+) -> dict[str, nn.Parameter]:
+    """Refuse a file without the whole trained head, or with anything else of the model."""
+    head = head_parameters(
+        model,
+        trains_pooler=bool(fresh) or holds_pooler(saved.head),
+        trains_lm_head=bool(saved.head),
+    )
+    require_shapes(path, shapes_of(saved.head), shapes_of(head))
+    return head

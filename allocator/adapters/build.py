@@ -55,6 +55,19 @@ def build_adapter(spec: AdapterSpec, ranks: Mapping[str, int], *, seed: int) -> 
     return make(spec.shape, ranks, spec.config, torch.Generator().manual_seed(seed))
 
 
+def blank_adapter(spec: AdapterSpec, ranks: Mapping[str, int]) -> Adapter:
+    """Build an adapter without values, on the meta device: its size costs neither time nor memory.
+
+    `load_state_dict(..., assign=True)` gives it its values.
+
+    Raises:
+        SpaceError: If the ranks do not fit the shape.
+    """
+    make = _MODULES[spec.shape.factorization]
+    with torch.device("meta"):
+        return make(spec.shape, ranks, spec.config, None)
+
+
 def parameter_groups(adapter: Adapter, allocation: Allocation) -> list[ParameterGroup]:
     """Group an adapter's parameters by learning rate, for a torch optimizer.
 

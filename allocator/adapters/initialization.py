@@ -11,7 +11,11 @@ from allocator.config import Initialization
 
 
 def factor(
-    copies: tuple[int, int], dim: int, rank: int, how: Initialization, generator: torch.Generator
+    copies: tuple[int, int],
+    dim: int,
+    rank: int,
+    how: Initialization,
+    generator: torch.Generator | None,
 ) -> nn.Parameter:
     """Draw one factor for every tensor.
 
@@ -21,11 +25,14 @@ def factor(
         rank: Columns of the factor.
         how: `orthogonal` columns (TensLoRA); `normal` with variance 1 / dim, so that columns have
             unit length on average; `kaiming_uniform` within 1 / sqrt(dim), as PEFT draws LoRA's A.
-        generator: Source of randomness, on the CPU, so that every device starts alike.
+        generator: Source of randomness, on the CPU, so that every device starts alike; None leaves
+            the values undefined.
 
     Returns:
         A parameter of shape (*copies, dim, rank).
     """
+    if generator is None:
+        return nn.Parameter(torch.empty(*copies, dim, rank))
     return nn.Parameter(
         torch.stack(
             [

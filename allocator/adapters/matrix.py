@@ -20,7 +20,7 @@ class MatrixAdapter(Adapter):
         shape: The adapter shape.
         ranks: The one `rank`.
         config: Scaling, alpha / r in LoRA's terms, and the distribution of A.
-        generator: Source of the initial values.
+        generator: Source of the initial values; None leaves them undefined.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class MatrixAdapter(Adapter):
         shape: AdapterShape,
         ranks: Mapping[str, int],
         config: AdapterConfig,
-        generator: torch.Generator,
+        generator: torch.Generator | None,
     ) -> None:
         super().__init__(shape, ranks, config)
         backbone, rank = shape.backbone, ranks["rank"]

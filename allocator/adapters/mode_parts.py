@@ -22,7 +22,7 @@ class ModePartsAdapter(Adapter):
         ranks: Rank by name.
         config: Scaling, and the distribution of the parts that do not start at zero, each drawn
             as the matrix that its axes make with the last one as columns.
-        generator: Source of the initial values.
+        generator: Source of the initial values; None leaves them undefined.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class ModePartsAdapter(Adapter):
         shape: AdapterShape,
         ranks: Mapping[str, int],
         config: AdapterConfig,
-        generator: torch.Generator,
+        generator: torch.Generator | None,
     ) -> None:
         super().__init__(shape, ranks, config)
         tensor = shape.tensor

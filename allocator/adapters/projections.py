@@ -40,6 +40,11 @@ def find_projections(model: nn.Module, targets: Sequence[str]) -> list[list[tupl
             another target names too.
     """
     linears = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+    if linears and len(targets) > len(linears):  # a stranger's file may name a million
+        raise ModelError(
+            f"targets must name different linear layers of {type(model).__name__}, which has "
+            f"{len(linears)}, got {len(targets):,} targets"
+        )
     layers: dict[int, dict[str, tuple[str, nn.Linear]]] = defaultdict(dict)
     for name, module in linears.items():
         number = re.search(r"\.(\d+)\.", name)

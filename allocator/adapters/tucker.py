@@ -25,7 +25,7 @@ class TuckerAdapter(Adapter):
         shape: The adapter shape; its full modes have identity factors, which do not train.
         ranks: Rank by mode.
         config: Scaling, and the distribution of the factors.
-        generator: Source of the initial values.
+        generator: Source of the initial values; None leaves them undefined.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class TuckerAdapter(Adapter):
         shape: AdapterShape,
         ranks: Mapping[str, int],
         config: AdapterConfig,
-        generator: torch.Generator,
+        generator: torch.Generator | None,
     ) -> None:
         super().__init__(shape, ranks, config)
         tensor = shape.tensor

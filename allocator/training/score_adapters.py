@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from allocator.adapters.save import load_adapter
+from allocator.adapters.save import load_adapter, require_shapes, shapes_of
 from allocator.allocation import Allocation
 from allocator.training.evaluation import evaluate_pack
 from allocator.training.pack import Pack
@@ -29,7 +29,7 @@ def score_adapters(
         device: The device to use.
 
     Raises:
-        CheckpointError: If a file is missing or damaged.
+        CheckpointError: If a file is missing or damaged, or its head is not the workers'.
     """
     backbone = load_worker_backbone(worker, torch.device(device))
     split = load_splits(dataclasses.replace(worker, scoring=examples), backbone.device).scoring
@@ -38,6 +38,7 @@ def score_adapters(
         saved = load_adapter(path)
         allocation = Allocation(ranks=saved.description.ranks, learning_rate=1.0)  # not trained
         slot = Slot(allocation, saved.description.spec, backbone, worker.training, total_steps=1)
+        require_shapes(path, shapes_of(saved.head), shapes_of(slot.head.trained_state()))
         slot.load(saved)
         pack.slots.append(slot)
     return [found.score.value for found in evaluate_pack(pack, split, worker.task.metric)]

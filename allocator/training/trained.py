@@ -82,7 +82,8 @@ def load_model(recipe: Recipe, cache: Path | None = None) -> PreTrainedModel:
         ModelError: If the model is nowhere, or has other weights now.
     """
     source = locate_model_of(recipe.model, cache or model_cache())
-    return _load(source, recipe, has_dropout=False)
+    model, _ = _load(source, recipe, has_dropout=False)
+    return model
 
 
 def load_trained(folder: Path, cache: Path) -> Trained:
@@ -101,9 +102,9 @@ def load_trained(folder: Path, cache: Path) -> Trained:
     silence_loading()
     recipe = read_recipe(folder / RECIPE_FILE)
     source = locate_model_of(recipe.model, cache)
-    model = _load(source, recipe)
+    model, fresh = _load(source, recipe)
     preprocessor = (load_image_processor if reads_images(source) else load_tokenizer)(source)
-    attached = attach_saved(model, folder / ADAPTER_FILE)
+    attached = attach_saved(model, folder / ADAPTER_FILE, fresh=fresh)
     expected = recipe.adapter.spec(attached.spec.shape.backbone), recipe.adapter.ranks
     if (attached.spec, attached.adapter.ranks) != expected:
         raise CheckpointError(
@@ -113,9 +114,11 @@ def load_trained(folder: Path, cache: Path) -> Trained:
     return Trained(recipe=recipe, source=source, attached=attached, preprocessor=preprocessor)
 
 
-def _load(source: ModelSource, recipe: Recipe, *, has_dropout: bool = True) -> PreTrainedModel:
+def _load(
+    source: ModelSource, recipe: Recipe, *, has_dropout: bool = True
+) -> tuple[PreTrainedModel, frozenset[str]]:
+    """Load a model, and name its parameters that the checkpoint lacked."""
     labels = recipe.task.labels
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
-        model, _ = load_classifier(source, len(labels) or 1, labels=labels, has_dropout=has_dropout)
-    return model
+        return load_classifier(source, len(labels) or 1, labels=labels, has_dropout=has_dropout)

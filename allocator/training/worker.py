@@ -10,7 +10,8 @@ from multiprocessing.connection import Connection
 import torch
 
 from allocator.adapters import AdapterSpec
-from allocator.adapters.save import describe, serialize
+from allocator.adapters.description import describe
+from allocator.adapters.save import serialize
 from allocator.allocation import Allocation
 from allocator.config import Precision, TrainingConfig
 from allocator.training.backbone import FASTEST, Backbone, ForwardPath, load_backbone

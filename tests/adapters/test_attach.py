@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 
@@ -286,3 +289,87 @@ def test_a_head_for_other_classes_is_refused(
     message = f"tensor classifier.bias of {path} must have shape (3,), got (2,)"
     with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
         attach_saved(load(tiny_bert, num_labels=3), path)
+
+
+def change_head(path: Path, change: dict[str, Tensor | None]) -> None:
+    """Add tensors to a saved head, or take them out, in the file and in what it says of itself."""
+    with safe_open(path, framework="pt") as file:
+        description = json.loads(file.metadata()["allocator"])
+    tensors = load_file(path)
+    for name, value in change.items():
+        tensors.pop(f"head.{name}", None)
+        description["head"].pop(name, None)
+        if value is not None:
+            tensors[f"head.{name}"] = value
+            description["head"][name] = list(value.shape)
+    save_file(tensors, path, metadata={"allocator": json.dumps(description)})
+
+
+@pytest.fixture
+def saved(model: PreTrainedModel, tiny_recipe: Recipe, tmp_path: Path) -> Path:
+    """File of a trained adapter with its head and pooler."""
+    path = tmp_path / "adapter.safetensors"
+    fill(attach(model, tiny_recipe)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        ("classifier.weight",),
+        ("classifier.bias", "classifier.weight"),
+        ("bert.pooler.dense.bias",),  # half of a pooler
+    ],
+)
+def test_a_file_without_all_of_the_head_is_refused(
+    lacking: tuple[str, ...], saved: Path, tiny_bert: Path
+) -> None:
+    change_head(saved, dict.fromkeys(lacking))
+    message = f"{saved} lacks tensor {lacking[0]}"
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        attach_saved(load(tiny_bert), saved)
+
+
+POOLER = ("bert.pooler.dense.bias", "bert.pooler.dense.weight")
+
+
+def test_a_pooler_that_did_not_train_is_the_models_own(saved: Path, tiny_bert: Path) -> None:
+    change_head(saved, dict.fromkeys(POOLER))
+    model = load(tiny_bert)
+    before = {name: model.get_parameter(name).clone() for name in POOLER}
+    attach_saved(model, saved)
+    for name, value in before.items():
+        torch.testing.assert_close(model.get_parameter(name), value, rtol=0, atol=0)
+
+
+def test_a_pooler_that_the_checkpoint_lacked_must_be_in_the_file(
+    saved: Path, tiny_bert: Path
+) -> None:
+    change_head(saved, dict.fromkeys(POOLER))
+    with pytest.raises(CheckpointError, match=f"lacks tensor {re.escape(POOLER[0])}$"):
+        attach_saved(load(tiny_bert), saved, fresh=POOLER)
+
+
+@pytest.mark.parametrize(
+    "name", ["bert.embeddings.word_embeddings.weight", "bert.encoder.layer.0.output.dense.bias"]
+)
+def test_a_head_that_names_a_weight_of_the_backbone_is_refused(
+    name: str, saved: Path, tiny_bert: Path
+) -> None:
+    model = load(tiny_bert)
+    before = state(model)
+    change_head(saved, {name: torch.zeros_like(model.get_parameter(name))})
+    message = f"{saved} has an unexpected tensor {name}"
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        attach_saved(model, saved)
+    torch.testing.assert_close(state(model), before, rtol=0, atol=0)
+
+
+def test_an_adapter_of_a_bare_backbone_has_no_head(
+    tiny_bert: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    path = tmp_path / "adapter.safetensors"
+    attach(AutoModel.from_pretrained(tiny_bert), tiny_recipe).save(path)
+    attach_saved(AutoModel.from_pretrained(tiny_bert), path)
+    with pytest.raises(CheckpointError, match=r"lacks tensor classifier\.bias$"):
+        attach_saved(load(tiny_bert), path)

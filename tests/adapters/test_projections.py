@@ -125,6 +125,16 @@ def test_a_target_that_some_layer_lacks_is_refused() -> None:
         find_projections(model, ("query", "key"))
 
 
+def test_more_targets_than_linear_layers_are_refused_at_once() -> None:
+    targets = [f"target_{number}" for number in range(1_000_000)]
+    message = (
+        "targets must name different linear layers of DistilBertModel, which has 12, "
+        "got 1,000,000 targets"
+    )
+    with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
+        find_projections(model_of(CONFIGS[5]), targets)
+
+
 def test_a_model_without_linear_layers_is_refused() -> None:
     with pytest.raises(ModelError, match="its linear layers are none;"):
         find_projections(nn.ModuleDict({"layer": nn.ModuleList([nn.ReLU()])}), ("query",))
