@@ -14,6 +14,9 @@ from allocator.config import Budget, LoraBudget
 from allocator.errors import AllocatorError
 
 INTERRUPTED = 130
+LARGEST = 2**31 - 1
+"""The largest integer that an option takes: seeds, counts and their products stay in 64 bits."""
+
 EXIT_STATUSES = (
     "exit status: 0 done, 2 a mistake in what was asked (one line says which), "
     "130 interrupted (what has finished is kept), 1 anything else"
@@ -62,15 +65,26 @@ def run(main: Main, argv: Sequence[str] | None = None) -> int:
 
 def positive_integer(text: str) -> int:
     """Parse an option that must be 1 or more."""
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
+    value = _digits(text)
+    if not value:
         raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
-    return int(text)
+    return value
 
 
 def non_negative_integer(text: str) -> int:
     """Parse an option that must be 0 or more."""
-    if not text.isascii() or not text.isdigit():
+    value = _digits(text)
+    if value is None:
         raise argparse.ArgumentTypeError(f"must be an integer of 0 or more, got {text!r}")
+    return value
+
+
+def _digits(text: str) -> int | None:
+    """Read a number written in digits alone; None where the text is anything else."""
+    if not text.isascii() or not text.isdigit():
+        return None
+    if len(text) > len(str(LARGEST)) or int(text) > LARGEST:
+        raise argparse.ArgumentTypeError(f"must be at most {LARGEST:,}, got {text!r}")
     return int(text)
 
 
@@ -87,15 +101,13 @@ def positive_number(text: str) -> float:
 
 def budget(text: str) -> Budget:
     """Parse a budget: a number of parameters, or `lora:R` for as many as LoRA of rank R has."""
-    try:
-        if text.startswith("lora:"):
-            return LoraBudget(positive_integer(text.removeprefix("lora:")))
-        return positive_integer(text)
-    except argparse.ArgumentTypeError:
+    value = _digits(text.removeprefix("lora:"))
+    if not value:
         raise argparse.ArgumentTypeError(
             "must be a positive integer, or lora:R for as many parameters as LoRA of rank R has, "
             f"got {text!r}"
-        ) from None
+        )
+    return LoraBudget(value) if text.startswith("lora:") else value
 
 
 def _folder(text: str) -> Path:

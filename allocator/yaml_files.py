@@ -14,6 +14,8 @@ from allocator.errors import AllocatorError, unknown
 
 Model = TypeVar("Model", bound=BaseModel)
 _LONGEST = 200  # characters of a value that a message shows
+# PyYAML lets through what Python says of a 13th month, or of a !!bool that is none.
+_NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
 
 
@@ -38,7 +40,7 @@ def read_mapping(text: str, *, origin: str, error: type[AllocatorError]) -> Mapp
     """Read a YAML mapping with the safe loader; arguments and errors as for `parse_yaml`."""
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as problem:
+    except _NOT_YAML as problem:
         raise error(f"{origin} is not YAML: {' '.join(str(problem).split())}") from None
     if not isinstance(content, dict):
         raise error(f"{origin} must be a YAML mapping, got {type(content).__name__}")
@@ -56,22 +58,41 @@ def validate(
     try:
         return model.model_validate(content)
     except ValidationError as problem:
-        raise error(f"{origin}: {_first_mistake(problem, model)}") from None
+        raise error(f"{origin}: {_first_mistake(problem, model, content)}") from None
 
 
-def _first_mistake(problem: ValidationError, model: type[BaseModel]) -> str:
-    """Word what is wrong; a key that is not known comes first, as it may be why others lack."""
+def _first_mistake(
+    problem: ValidationError, model: type[BaseModel], content: Mapping[object, object]
+) -> str:
+    """Word what is wrong; a key that is not known comes first, as it may be why others lack.
+
+    A number that is not finite comes next: where a value may be a number or something else, what
+    else it could have been tells nothing.
+    """
     mistakes = problem.errors()
     unknown_keys = [m for m in mistakes if m["type"] in _UNKNOWN_KEY]
-    first = (unknown_keys or mistakes)[0]
+    infinite = [m for m in mistakes if m["type"] == "finite_number"]
+    first = (unknown_keys or infinite or mistakes)[0]
     parts = [str(part) for part in first["loc"]]
     if unknown_keys:
         place, known_keys = _place(model, parts[:-1])
         message = unknown("key", parts[-1], known_keys)
     else:
-        place, _ = _place(model, parts)
+        place = _keys(content, first["loc"]) if infinite else _place(model, parts)[0]
         message = f"{first['msg']}, got {_shown(first['input'])}"
     return f"{place}: {message}" if place else message
+
+
+def _keys(content: object, parts: Sequence[int | str]) -> str:
+    """Give the keys that lead to a value, without the names of types among them."""
+    keys = []
+    for part in parts:
+        try:
+            content = content[part]  # type: ignore[index]  # of what cannot be indexed a TypeError
+        except (KeyError, TypeError):
+            continue  # the name of a type
+        keys.append(str(part))
+    return ".".join(keys)
 
 
 def _shown(value: object) -> str:

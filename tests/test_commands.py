@@ -30,7 +30,8 @@ def mistake(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str
 
 
 @pytest.mark.parametrize(
-    "budget", ["0", "-5", "many", "1e4", "40.000", "lora:", "lora:0", "lora:-1", "lora:x", "foo:3"]
+    "budget",
+    ["0", "-5", "many", "1e4", "inf", "40.000", "lora:", "lora:0", "lora:-1", "lora:x", "foo:3"],
 )
 def test_a_budget_must_be_a_positive_integer_or_the_rank_of_a_lora(
     budget: str, capsys: pytest.CaptureFixture[str]
@@ -64,6 +65,12 @@ def test_a_budget_below_the_smallest_adapter_says_the_smallest(
         (["--prior", "study:best"], "unknown study 'best': known are none in "),
         (["--prior-strength", "0"], "--prior-strength: must be a positive number, got '0'"),
         (["--prior-strength", "nan"], "--prior-strength: must be a positive number, got 'nan'"),
+        (["--prior-strength", "inf"], "--prior-strength: must be a positive number, got 'inf'"),
+        (["--prior-strength", "1e400"], "--prior-strength: must be a positive number, got '1e400'"),
+        (["--timeout", "inf"], "--timeout: must be a positive integer, got 'inf'"),
+        (["--seed", "2147483648"], "--seed: must be at most 2,147,483,647, got '2147483648'"),
+        (["--budget", "9" * 20], "--budget: must be at most 2,147,483,647, got '9999"),
+        (["--budget", "lora:" + "9" * 5_000], "--budget: must be at most 2,147,483,647, got"),
         (["--start", "nowhere.yaml"], "nowhere.yaml does not exist"),
         (["--targets", "query,valeu"], "projections valeu not found in every layer"),
         (["--devices", "gpu"], "unknown device 'gpu'"),

@@ -77,3 +77,23 @@ def test_a_wrong_value_is_named_where_it_stands() -> None:
 
 def test_a_rule_of_the_whole_file_is_said_without_a_key() -> None:
     assert re.match(r"bread\.yaml: Value error, bread must be baked", mistake("oven: {degrees: 9}"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "flour: 2020-13-45",
+        "flour: 0b_",
+        f"flour: {'9' * 5_000}",
+        "flour: !!bool perhaps",
+        "flour: !!timestamp never",
+        f"halves: {'[' * 5_000}",
+    ],
+)
+def test_what_yaml_itself_cannot_hold_is_one_line(text: str) -> None:
+    assert re.fullmatch("bread.yaml is not YAML: .+", mistake(text))
+
+
+@pytest.mark.parametrize("text", [f"flour: [{'9, ' * 5_000}]", f"flour: 0x{'f' * 5_000}"])
+def test_of_a_long_value_a_message_shows_the_beginning(text: str) -> None:
+    assert len(mistake(text)) < 400

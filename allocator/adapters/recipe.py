@@ -26,7 +26,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelSection(_Section):
@@ -103,7 +103,7 @@ class TrainingSection(_Section):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     max_length: Annotated[int, Field(ge=4)]
     precision: Precision
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
 
     def config(self) -> TrainingConfig:
         """Give the part that does not belong to the allocation."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # httpx's or httpx2's
 
 from allocator.errors import DataError, TaskError
-from allocator.training.tasks import Examples, HubLayout, Task
+from allocator.training.tasks import Examples, HubLayout, Task, is_score
 
 GLUE_REPOSITORY = "nyu-mll/glue"
 
@@ -127,8 +126,8 @@ def _examples(split: datasets.Dataset, hub: HubLayout, task: Task, where: str) -
 
 def _label(value: object, task: Task, where: str) -> float:
     if task.is_regression:
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            raise DataError(f"{where}: a score must be a finite number, got {value!r}")
+        if not isinstance(value, int | float) or not is_score(value):
+            raise DataError(f"{where}: a score must be a finite number of float32, got {value!r}")
         # The hub stores float32; seven digits give back the number in GLUE's files.
         return float(f"{value:.7g}")
     if not isinstance(value, int) or not 0 <= value < task.num_labels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -22,23 +23,28 @@ def _as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-def _require_no_truth_value(value: object) -> object:
+def _require_as_written(value: object) -> object:
+    """Refuse what YAML reads as something that its text cannot be had back from."""
     if isinstance(value, bool):
         raise ValueError(
             "YAML takes a bare yes, no, on, off, true or false for a truth value; quote it"
         )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("YAML takes this for a number that is not finite; quote it")
     return value
 
 
-Columns = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1, max_length=2)]
-ClassName = Annotated[str, BeforeValidator(_require_no_truth_value)]
+Name = Annotated[str, BeforeValidator(_require_as_written)]
+Columns = Annotated[tuple[Name, ...], BeforeValidator(_as_tuple), Field(min_length=1, max_length=2)]
 
 
 class _TaskFile(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True
+    )
 
-    name: str | None = None
-    metric: str | None = None
+    name: Name | None = None
+    metric: Name | None = None
 
 
 class TextTaskFile(_TaskFile):
@@ -55,19 +61,19 @@ class TextTaskFile(_TaskFile):
             enclose fields unless it is a tab.
     """
 
-    train: str
-    dev: str
+    train: Name
+    dev: Name
     text: Columns
-    label: str
-    classes: Annotated[tuple[ClassName, ...], Field(min_length=2)] | None = None
+    label: Name
+    classes: Annotated[tuple[Name, ...], Field(min_length=2)] | None = None
     regression: bool = False
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    delimiter: Annotated[Name, Field(min_length=1, max_length=1)] | None = None
 
 
 class ImageTaskFile(_TaskFile):
     """A task of images: a folder that `read_image_folder` reads."""
 
-    images: str
+    images: Name
 
 
 def is_task_file(name: str) -> bool:

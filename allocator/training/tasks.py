@@ -10,6 +10,13 @@ from allocator.errors import TaskError, unknown
 SYNTHETIC = "cola-synthetic"
 """The task of the bundled corpus: CoLA's format under its own name."""
 
+_LARGEST_FLOAT32 = float.fromhex("0x1.fffffep+127")
+
+
+def is_score(value: float) -> bool:
+    """Whether a number can be a score: finite, in the float32 that heads are trained in, too."""
+    return abs(value) <= _LARGEST_FLOAT32
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from allocator.errors import DataError
-from allocator.training.tasks import Examples, FileLayout, Task
+from allocator.training.tasks import Examples, FileLayout, Task, is_score
 
 Row = tuple[int, list[str]]
 """The number of a row's first line in its file, and the row's fields."""
@@ -141,6 +140,6 @@ def _label(text: str, task: Task, where: str) -> float:
         value = float(text)
     except ValueError as error:
         raise DataError(f"{where}: {column} must be a number, got {text!r}") from error
-    if not math.isfinite(value):
-        raise DataError(f"{where}: {column} must be a finite number, got {text!r}")
+    if not is_score(value):
+        raise DataError(f"{where}: {column} must be a finite number of float32, got {text!r}")
     return value

@@ -26,7 +26,7 @@ _START = "start"
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     proposed_by: str
     params: dict[str, int | float | str]
@@ -35,7 +35,7 @@ class _Entry(BaseModel):
 class _Record(BaseModel):
     """What a study remembers of its prior, so that it never changes and nothing is queued twice."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     asked: str
     used: str

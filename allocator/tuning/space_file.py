@@ -17,7 +17,7 @@ from allocator.yaml_files import parse_yaml
 class Range(BaseModel):
     """A searched parameter: every value from `low` to `high`, both included."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     low: Annotated[float, Field(gt=0)]
     high: Annotated[float, Field(gt=0)]
@@ -42,7 +42,7 @@ class SpaceFile(BaseModel):
     CP or a tensor train starts at zero, in place of the output side's.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     construction: Construction | tuple[Construction, ...]
     factorization: Factorization | tuple[Factorization, ...]
@@ -81,9 +81,11 @@ def read_space(name: str) -> SpaceFile:
         path = Path(name)
         if not path.is_file():
             raise SpaceError(f"search space file {name!r} does not exist")
-        return parse_yaml(
-            path.read_text(encoding="utf-8"), SpaceFile, origin=name, error=SpaceError
-        )
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise SpaceError(f"search space file {name!r} is not text in UTF-8") from None
+        return parse_yaml(text, SpaceFile, origin=name, error=SpaceError)
     if name not in preset_names():
         raise SpaceError(unknown("search space", name, preset_names()) + ", or a path to a .yaml")
     text = (resources.files("search_spaces") / f"{name}.yaml").read_text(encoding="utf-8")

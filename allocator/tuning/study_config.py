@@ -20,7 +20,7 @@ Config = TypeVar("Config", bound="SharedConfig")
 class SharedConfig(BaseModel):
     """What makes trainings comparable: a folder of them is gone on with only with the same one."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     study: str
     model: ModelSection
@@ -64,7 +64,7 @@ class StudyConfig(SharedConfig):
 class ListedAllocation(BaseModel):
     """One allocation of a list, chosen by nobody's search."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     adapter: AdapterSection
     num_parameters: int
@@ -107,7 +107,7 @@ def read_study_config(path: Path) -> StudyConfig:
     """Read a study's configuration.
 
     Raises:
-        StudyError: If the file is missing or breaks the schema.
+        StudyError: If the file is missing, is not text in UTF-8, or breaks the schema.
     """
     return _read(path, StudyConfig)
 
@@ -120,7 +120,10 @@ def read_list_config(path: Path) -> ListConfig:
 def _read(path: Path, kind: type[Config]) -> Config:
     if not path.is_file():
         raise StudyError(f"{path} does not exist, so {path.parent} is not a study's folder")
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise StudyError(f"{path} is not text in UTF-8") from None
     return parse_yaml(text, kind, origin=str(path), error=StudyError)
 
 

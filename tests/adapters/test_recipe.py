@@ -184,3 +184,42 @@ def test_a_rank_below_one_is_refused_by_its_mode(path: Path) -> None:
     change(path, "adapter", "ranks", {"input": 0, "output": 3})
     with pytest.raises(CheckpointError, match=r"adapter\.ranks\.input: .*, got 0$"):
         read_recipe(path)
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        *(
+            ("training", key)
+            for key in ("learning_rate", "head_learning_rate", "weight_decay", "warmup", "dropout")
+        ),
+        ("training", "lr_multipliers", "input"),
+        ("training", "epochs"),
+        ("adapter", "scaling"),
+        ("adapter", "ranks", "input"),
+        ("scores", "held_out"),
+        ("budget",),
+    ],
+)
+def test_a_number_that_is_not_finite_is_refused(
+    keys: tuple[str, ...], value: str, path: Path
+) -> None:
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    section = content
+    for key in keys[:-1]:
+        section = section[key]
+    section[keys[-1]] = float(value)
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    message = f"{path}: {'.'.join(keys)}: Input should be a finite number, got {value}"
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        read_recipe(path)
+
+
+def test_a_seed_beyond_32_bits_is_refused(path: Path) -> None:
+    content = path.read_text(encoding="utf-8").replace("seed: 11", f"seed: {2**32}")
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(
+        CheckpointError, match=r"training\.seed: .* less than 4294967296, got 42949"
+    ):
+        read_recipe(path)

@@ -34,6 +34,26 @@ def test_classes_have_their_ids_in_the_given_order(file: Path) -> None:
     assert train.labels == (0, 1, 0)
 
 
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("classes: [{}, good]", "classes.0"),
+        ("name: {}", "name"),
+        ("text: [text, {}]", "text.1"),
+        ("label: {}", "label"),
+        ("train: {}", "train"),
+    ],
+)
+@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan", "1.0e+400"])
+def test_a_name_that_yaml_takes_for_an_infinite_number_must_be_quoted(
+    number: str, line: str, key: str, file: Path
+) -> None:
+    file.write_text(f"{CSV}{line.format(number)}\n")
+    message = f"{file}: {key}: Value error, YAML takes this for a number that is not finite; quote"
+    with pytest.raises(TaskError, match=f"^{re.escape(message)}"):
+        read_task_file(file)
+
+
 def test_pairs_and_scores_of_a_tsv_are_read_without_quoting(file: Path) -> None:
     rows = 'one\ttwo\tscore\nsaid "no\tb, c\t2.5\nd\te\t-1\n'
     for name in ("a.tsv", "b.tsv"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,41 @@ def test_the_default_space_has_static_ranges_within_what_modes_can_use() -> None
         "core_lr_multiplier": FloatDistribution(1, 64, log=True),
         "learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
     }
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("scaling: {}", "scaling"),
+        ("parameters: {{learning_rate: {}}}", "parameters.learning_rate"),
+        ("parameters: {{rank_input: {{low: 1, high: {}}}}}", "parameters.rank_input.high"),
+        ("parameters: {{learning_rate: {{low: {}, high: 1}}}}", "parameters.learning_rate.low"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        (".inf", "inf"),
+        ("-.inf", "-inf"),
+        (".nan", "nan"),
+        ("1e400", "'1e400'"),
+        ("1.0e+400", "inf"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_refused(
+    number: str, shown: str, line: str, key: str, tmp_path: Path
+) -> None:
+    text = f"construction: att\nfactorization: tucker\n{line.format(number)}\n"
+    message = f"{tmp_path / 'space.yaml'}: {key}: Input should be a finite number, got {shown}"
+    with pytest.raises(SpaceError, match=f"^{re.escape(message)}$"):
+        space_of(text, tmp_path)
+
+
+def test_a_space_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_bytes(b"construction: att  # \xe9\n")
+    with pytest.raises(SpaceError, match=r"space\.yaml' is not text in UTF-8$"):
+        read_space(str(path))
 
 
 def test_a_users_file_fixes_and_narrows_parameters(tmp_path: Path) -> None:
