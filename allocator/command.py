@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,8 +30,9 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit with status 2."""
-        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+        """Exit with status 2, without what follows `://`: a storage's URL may hold a password."""
+        shown = re.sub(r"://.*", "://...", message)
+        self.exit(2, f"error: {shown} (see {self.prog} --help)\n")
 
 
 class _Help(argparse.HelpFormatter):

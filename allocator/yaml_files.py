@@ -89,7 +89,7 @@ def _keys(content: object, parts: Sequence[int | str]) -> str:
     for part in parts:
         try:
             content = content[part]  # type: ignore[index]  # of what cannot be indexed a TypeError
-        except (KeyError, TypeError):
+        except (LookupError, TypeError):
             continue  # the name of a type
         keys.append(str(part))
     return ".".join(keys)

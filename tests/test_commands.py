@@ -153,6 +153,16 @@ def test_other_commands_word_mistakes_alike(
     assert message in mistake(capsys, arguments)
 
 
+@pytest.mark.parametrize("command", ["train", "baseline", "predict"])
+def test_a_command_that_has_no_storage_does_not_print_its_password(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [command, "--study", "a", "--config", "a", "--budget", "1", "--task", "cola"]
+    line = mistake(capsys, [*arguments, "--storage=postgresql://me:s3cr3t@host/db"])
+    assert "s3cr3t" not in line
+    assert "--storage=postgresql://... (see " in line
+
+
 def test_a_dry_run_says_what_would_run_and_starts_nothing(
     capsys: pytest.CaptureFixture[str], tiny_bert: Path, small_glue: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,7 +110,8 @@ def load_trained(folder: Path, cache: Path) -> Trained:
     if (attached.spec, attached.adapter.ranks) != expected:
         raise CheckpointError(
             f"{folder / ADAPTER_FILE} is not the adapter of {RECIPE_FILE} beside it; "
-            f"run: python -m allocator.export --study {folder.name}"
+            f"run: python -m allocator.export --study {shlex.quote(folder.name)} "
+            f"--studies-dir {shlex.quote(str(folder.parent))}"
         )
     return Trained(recipe=recipe, source=source, attached=attached, preprocessor=preprocessor)
 

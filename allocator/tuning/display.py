@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from allocator.training.data_sources import TaskData
 from allocator.training.messages import Report
@@ -46,7 +47,7 @@ def print_header(console: Console, prepared: PreparedSpace) -> None:
     if prepared.worker.path.reason:
         rows["runs with"] = prepared.worker.path.description
     for name, value in rows.items():
-        table.add_row(f"[bold]{name}[/bold]", value)
+        table.add_row(Text(name, style="bold"), Text(value))  # a folder's [name] is no markup
     console.print(table, highlight=False)
     if study.select_on == "dev":
         console.print(

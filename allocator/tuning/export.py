@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def export_best(study: SearchStudy) -> Exported:
         recipe,
         f"Best allocation of study {config.study}, trial {number}, on {config.task.name}.\n"
         f"Its trained adapter is {ADAPTER_FILE}. Train it again on all of train:\n"
-        f"python -m allocator.train --config {path}",
+        f"python -m allocator.train --config {shlex.quote(str(path))}",
     )
     return Exported(selection=selection, confirmation=confirmation, recipe=recipe, path=path)
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from allocator.tuning.confirmation import Confirmation
 from allocator.tuning.export import Exported
 from allocator.tuning.selection import Expectation, Selection
-from allocator.tuning.storage import storage_url, without_password
+from allocator.tuning.storage import printable, storage_url, with_driver
 from allocator.tuning.study import SearchStudy
+
+_PYTHON = ("python", "-m")
 
 
 def print_result(console: Console, study: SearchStudy, exported: Exported, url: str) -> None:
@@ -42,19 +48,21 @@ def print_result(console: Console, study: SearchStudy, exported: Exported, url: 
             soft_wrap=True,
         )
     console.print("\nnext:", highlight=False)
-    for command in _next_commands(study, exported, url):
-        console.print(f"  {command}", highlight=False, soft_wrap=True)
+    for command in next_commands(study, exported.path, url):
+        console.print(Text(f"  {command}"), soft_wrap=True)
 
 
-def _next_commands(study: SearchStudy, exported: Exported, url: str) -> list[str]:
-    shown = without_password(url)
-    elsewhere = "" if url == storage_url(None, study.folder) else f" --storage {shown}"
-    return [
-        f"optuna-dashboard {shown}",
-        f"python -m allocator.train --config {exported.path}",
-        f"python -m allocator.export --study {study.config.study}"
-        f" --studies-dir {study.folder.parent}{elsewhere}",
+def next_commands(study: SearchStudy, recipe: Path, url: str) -> list[str]:
+    """List what to do with a result, quoted for a shell; a password is left out of the storage."""
+    commands = [
+        ["optuna-dashboard", printable(with_driver(url))],
+        [*_PYTHON, "allocator.train", "--config", str(recipe)],
+        [*_PYTHON, "allocator.export", "--study", study.config.study],
     ]
+    commands[-1] += ["--studies-dir", str(study.folder.parent)]
+    if url != storage_url(None, study.folder):
+        commands[-1] += ["--storage", printable(url)]
+    return [shlex.join(command) for command in commands]
 
 
 def _cells(study: SearchStudy, expectation: Expectation) -> dict[str, str]:

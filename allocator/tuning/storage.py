@@ -1,28 +1,89 @@
-"""Opens the storage that keeps a study, and says why where it cannot."""
+"""Opens the storage that keeps a study, and says of it only what may be shown."""
 
 from __future__ import annotations
 
+import importlib
+import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import optuna
 from optuna.storages import BaseStorage
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from allocator.errors import StorageError
 
+_SCHEME = re.compile(r"[a-z][a-z0-9_+]*://", re.IGNORECASE)
+_USER, _HOST, _DATABASE = r"[\w.@-]*", r"[\w.:-]*", r"[\w.-]*"  # names that are what they seem
+_DRIVERS = ("psycopg2", "psycopg")
+_INSTALL = "run: pip install 'allocator[postgresql]'"
+# What SQLAlchemy, a driver or Optuna raises on a URL that says something impossible.
+_REFUSALS = (
+    SQLAlchemyError,
+    optuna.exceptions.StorageInternalError,
+    *(ValueError, TypeError, LookupError, AttributeError, OSError),
+)
+
 
 def storage_url(given: str | None, folder: Path) -> str:
-    """Give the URL of a study's storage: the one given, or a file in the study's folder."""
-    return given or f"sqlite:///{folder / 'study.db'}"
+    """Give the URL of a study's storage: the one given, or a file in the study's folder.
 
-
-def without_password(url: str) -> str:
-    """Write a storage URL for people to read."""
+    Raises:
+        StorageError: If the folder's name cannot stand in a URL.
+    """
     try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "storage URL (not shown, it cannot be parsed)"
+        return given or _text(URL.create("sqlite", database=str(folder / "study.db")))
+    except UnicodeEncodeError:
+        raise StorageError(
+            f"the folder of a study must have a name in UTF-8, got {str(folder)!a}; "
+            "give another --studies-dir"
+        ) from None
+
+
+def printable(url: str) -> str:
+    """Write a storage URL for people to read, without anything that may be secret.
+
+    It is put together from what may be shown: dialect and driver, user, host, port and database, or
+    the path of a file. Where these cannot be told from a password for certain, only the scheme is.
+    """
+    scheme, parsed = _SCHEME.match(url), _parsed(url)
+    if scheme is None:
+        return "..."
+    if parsed is None or not _is_plain(parsed):
+        return f"{scheme[0]}..."
+    return _text(
+        URL.create(
+            parsed.drivername,
+            username=parsed.username,
+            host=parsed.host,
+            port=parsed.port,
+            database=parsed.database,
+        )
+    )
+
+
+def with_driver(url: str) -> str:
+    """Name a driver that is installed in a PostgreSQL URL that names none.
+
+    SQLAlchemy takes the same one whatever is installed, and which depends on its version.
+
+    Raises:
+        StorageError: If none is installed.
+    """
+    parsed = _parsed(url)
+    if parsed is None or parsed.drivername not in ("postgresql", "postgres"):
+        return url
+    for name in _DRIVERS:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            continue
+        return _text(parsed.set(drivername=f"postgresql+{name}"))
+    raise StorageError(
+        f"storage {printable(url)} needs a driver, {' or '.join(_DRIVERS)}, and none is "
+        f"installed; {_INSTALL}"
+    )
 
 
 def open_storage(url: str) -> BaseStorage:
@@ -31,27 +92,69 @@ def open_storage(url: str) -> BaseStorage:
     Raises:
         StorageError: If it does not answer, its URL is malformed, or its driver is not installed.
     """
-    shown = without_password(url)
-    try:
-        return optuna.storages.get_storage(url)
-    except ImportError as problem:
+    shown, parsed = printable(url), _parsed(with_driver(url))
+    if parsed is None:
         raise StorageError(
-            f"storage {shown} needs a driver that is not installed: {problem.name or problem}; "
-            "for PostgreSQL run: pip install psycopg2-binary"
+            f"storage {shown} cannot be read for certain; give a URL such as "
+            "postgresql://user@host/db or sqlite:///study.db, with %40 %3A %2F %3F for @ : / ? in "
+            "its parts"
+        )
+    try:
+        # Rendered anew, since Optuna takes braces in it for places to fill in.
+        return optuna.storages.get_storage(_text(parsed))
+    except ImportError as problem:
+        name = getattr(problem.__cause__, "name", None) or parsed.drivername
+        way_out = "install it with pip"
+        if parsed.get_backend_name() == "postgresql":
+            way_out += f", or name none and {_INSTALL}"
+        raise StorageError(
+            f"storage {shown} needs a driver that is not installed: {name}; {way_out}"
         ) from None
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ValueError) as problem:
+    except _REFUSALS as problem:
         cause = problem.__cause__ or problem
-        reason = str(getattr(cause, "orig", cause)).strip().splitlines()[0]
-        password = _password(url)
-        if password:
-            reason = reason.replace(password, "***")
+        reason = str(getattr(cause, "orig", cause)).strip().split("\n")[0]
+        if not _is_safe(reason, url, parsed):
+            reason = "the reason is not shown, as it may hold a secret"
         raise StorageError(
             f"storage {shown} does not answer: {reason}; check --storage, and that it runs"
         ) from None
 
 
-def _password(url: str) -> str | None:
+def _text(url: URL) -> str:
+    return url.render_as_string(hide_password=False)
+
+
+def _parsed(url: str) -> URL | None:
+    """Read a URL; None where it is none, or where what is its password is not certain."""
     try:
-        return make_url(url).password
-    except ArgumentError:
-        return url
+        url.encode()  # bytes of a command line that are not UTF-8 cannot be written again
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # a port that is no number is a ValueError
+        return None
+    is_certain = url.count("@") == (0 if parsed.username is None else 1)
+    return parsed if is_certain or _is_file(parsed) else None
+
+
+def _is_file(url: URL) -> bool:
+    is_local = url.username is None and url.host is None and url.port is None
+    return is_local and url.get_backend_name() == "sqlite"
+
+
+def _is_plain(url: URL) -> bool:
+    """Whether all parts but the password and the query are what they seem."""
+    parts = ((_USER, url.username), (_HOST, url.host), (_DATABASE, url.database))
+    return _is_file(url) or all(re.fullmatch(rule, part or "") for rule, part in parts)
+
+
+def _is_safe(reason: str, url: str, parsed: URL) -> bool:
+    """Whether a reason holds nothing of a URL but what is shown of it."""
+    shown = printable(url)
+    values = (v for value in parsed.normalized_query.values() for v in value)
+    hidden = {*_words(url), *_words(unquote(url)), parsed.password or "", *values}
+    hidden -= {*_words(shown), *_words(unquote(shown)), ""}
+    known = reason.casefold()
+    return "..." not in shown and all(h.isascii() and h.casefold() not in known for h in hidden)
+
+
+def _words(text: str) -> list[str]:
+    return re.split(r"[^\w.-]+", text)

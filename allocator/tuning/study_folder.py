@@ -19,7 +19,7 @@ from allocator.tuning.folder_lock import holds_others, locked
 from allocator.tuning.pruning import make_pruner
 from allocator.tuning.samplers import make_sampler
 from allocator.tuning.space import Space
-from allocator.tuning.storage import open_storage, storage_url, without_password
+from allocator.tuning.storage import open_storage, printable, storage_url
 from allocator.tuning.study import SearchStudy
 from allocator.tuning.study_config import StudyConfig, read_study_config
 
@@ -98,7 +98,7 @@ def load_study(folder: Path, url: str | None) -> Iterator[SearchStudy]:
             study = optuna.load_study(study_name=config.study, storage=storage)
         except KeyError:
             raise StudyError(
-                f"study {config.study!r} is not in {without_password(url)}; "
+                f"study {config.study!r} is not in {printable(url)}; "
                 "give the --storage that it was searched with"
             ) from None
         yield SearchStudy(study, space, config, folder)
@@ -120,7 +120,7 @@ def _require_no_trials(storage: BaseStorage, name: str, url: str) -> None:
         study_id = storage.get_study_id_from_name(name)
         if storage.get_all_trials(study_id, deepcopy=False):
             raise StudyError(
-                f"{without_password(url)} has a study {name!r} of another folder; search it there, "
+                f"{printable(url)} has a study {name!r} of another folder; search it there, "
                 "or name another study with --study"
             )
 

