@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import os
 import re
@@ -56,6 +57,7 @@ def make_parser(command: str, description: str) -> Parser:
 
 def run(main: Main, argv: Sequence[str] | None = None) -> int:
     """Run a command; turn a user's mistake into one line on standard error and status 2."""
+    _print_anything()
     try:
         return main(argv)
     except AllocatorError as mistake:
@@ -63,6 +65,12 @@ def run(main: Main, argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _print_anything() -> None:
+    """Write what an output's encoding lacks as an escape: a folder's name may hold anything."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def positive_integer(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +12,11 @@ from allocator.config import model_cache
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Read texts from standard input, and print a line of TAB-separated answers for each."""
+    """Read UTF-8 from standard input, and print a line of TAB-separated answers for each line."""
     parser = make_parser(
         "predict",
-        "Read one text a line from standard input (a TAB between the two of a pair), or the path "
-        "of an image, and print its class and the class's probability, or its score.",
+        "Read one text a line, in UTF-8, from standard input (a TAB between the two of a pair), or "
+        "the path of an image, and print its class and the class's probability, or its score.",
     )
     parser.add_argument("--study", required=True, metavar="NAME", help="a study's name")
     parser.add_argument(
@@ -25,10 +26,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     from allocator.training.predict import predict  # noqa: PLC0415
     from allocator.training.trained import load_trained  # noqa: PLC0415
 
+    _use_utf8()
     trained = load_trained(arguments.studies_dir / arguments.study, model_cache())
     for answer in predict(trained, sys.stdin, origin="standard input"):
         print("\t".join(answer))
     return 0
+
+
+def _use_utf8() -> None:
+    """Read and write UTF-8 whatever the locale: data files are UTF-8, and so are class names."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):  # in a notebook or a test it may be another
+            stream.reconfigure(encoding="utf-8", errors="strict")
 
 
 if __name__ == "__main__":

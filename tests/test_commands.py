@@ -6,10 +6,11 @@ import io
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from allocator import cli, search
 from allocator.command import run
@@ -209,6 +210,52 @@ def test_predict_prints_a_class_and_its_probability_for_every_line(
     arguments = ["predict", "--study", "small", "--studies-dir", str(tiny_study.parent)]
     assert run(cli.dispatch, arguments) == 0
     assert re.fullmatch(r"([01]\t[01]\.\d{4}\n){2}", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
+def test_predict_reads_and_writes_utf8_whatever_the_locale(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def echo(trained: object, lines: Iterable[str], *, origin: str) -> Iterator[tuple[str, ...]]:
+        del trained, origin
+        yield from ((line.strip(), "größer", "0.5") for line in lines)
+
+    monkeypatch.setattr("allocator.training.trained.load_trained", lambda *_: None)
+    monkeypatch.setattr("allocator.training.predict.predict", echo)
+    given = io.BytesIO("café\n猫\n".encode())
+    written = io.BytesIO()
+    monkeypatch.setattr(
+        "sys.stdin", io.TextIOWrapper(given, encoding=encoding, errors="surrogateescape")
+    )
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding=encoding))
+    assert run(cli.dispatch, ["predict", "--study", "any"]) == 0
+    sys.stdout.flush()
+    assert written.getvalue() == "café\tgrößer\t0.5\n猫\tgrößer\t0.5\n".encode()
+
+
+def test_predict_refuses_bytes_that_are_not_utf8_whatever_the_locale(
+    tiny_study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = io.BytesIO("café\n".encode("latin-1"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(given, "ascii", errors="surrogateescape"))
+    line = mistake(capsys, ["predict", "--study", "small", "--studies-dir", str(tiny_study.parent)])
+    assert "standard input must be UTF-8, got byte 0xe9; save it as UTF-8" in line
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_name_that_the_output_cannot_hold_is_escaped(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def main(_: Sequence[str] | None) -> int:
+        print("studies/猫/best.yaml")
+        Console().print("studies/猫/best.yaml ± 0.1")
+        return 0
+
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding=encoding))
+    assert run(main) == 0
+    sys.stdout.flush()
+    assert written.getvalue().count(b"studies/\\u732b/best.yaml") == 2
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,9 @@ class OnnxDinov2:
         folder.mkdir()
         save_file(dict(tensors), folder / "model.safetensors", metadata={"format": "pt"})
         _config(tensors, self.heads).save_pretrained(folder)
-        (folder / "preprocessor_config.json").write_text(json.dumps(_PREPROCESSOR, indent=2))
+        (folder / "preprocessor_config.json").write_text(
+            json.dumps(_PREPROCESSOR, indent=2), encoding="utf-8"
+        )
         return folder
 
 

