@@ -124,6 +124,24 @@ class Recipe(_Section):
     study: dict[str, int | str] = {}
     versions: dict[str, str] = {}
 
+    def spec(self, backbone: BackboneShape) -> AdapterSpec:
+        """Place the adapter on the backbone that the recipe was made for.
+
+        Raises:
+            SpaceError: If the ranks do not fit the construction.
+            CheckpointError: If they do not make the number of parameters that the recipe says.
+        """
+        spec = self.adapter.spec(backbone)
+        spec.shape.check(self.adapter.ranks)
+        count = spec.shape.num_parameters(self.adapter.ranks)
+        if count != self.num_parameters:
+            ranks = ", ".join(f"{name} {rank}" for name, rank in self.adapter.ranks.items())
+            raise CheckpointError(
+                f"num_parameters must be {count:,}, as many as ranks {ranks} have on "
+                f"{self.model.name}, got {self.num_parameters:,}; correct it in the recipe"
+            )
+        return spec
+
     def allocation(self, learning_rate: float | None = None) -> Allocation:
         """Give the choice that the search made, at another base learning rate if one is given."""
         return Allocation(

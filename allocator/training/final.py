@@ -121,8 +121,7 @@ def _worker(
     recipe: Recipe, model: ModelSource, data: TaskData, device: torch.device
 ) -> WorkerConfig:
     backbone = read_backbone_shape(model, recipe.adapter.targets)
-    spec = recipe.adapter.spec(backbone)
-    spec.shape.check(recipe.adapter.ranks)
+    spec = recipe.spec(backbone)
     return WorkerConfig(
         model=model,
         spec=spec,

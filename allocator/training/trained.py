@@ -106,7 +106,7 @@ def load_trained(folder: Path, cache: Path) -> Trained:
     model, fresh = _load(source, recipe)
     preprocessor = (load_image_processor if reads_images(source) else load_tokenizer)(source)
     attached = attach_saved(model, folder / ADAPTER_FILE, fresh=fresh)
-    expected = recipe.adapter.spec(attached.spec.shape.backbone), recipe.adapter.ranks
+    expected = recipe.spec(attached.spec.shape.backbone), recipe.adapter.ranks
     if (attached.spec, attached.adapter.ranks) != expected:
         raise CheckpointError(
             f"{folder / ADAPTER_FILE} is not the adapter of {RECIPE_FILE} beside it; "

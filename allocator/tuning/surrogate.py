@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from allocator.allocation.factorizations import Flags
 from allocator.tuning.domain import Points
 from allocator.tuning.encoder import Encoder
 from allocator.tuning.gaussian_process import GaussianProcess, dimension_scaled, fit
@@ -16,7 +15,6 @@ from allocator.tuning.space import Params, Space
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.intp]
-_COLLAPSED = 0.05  # scores in this lowest share of their range are those of collapsed trials
 _FLOOR = 4.0
 _FIDELITY_PRIOR = (0.0, 0.5)  # of its log length scale: early scores foretell the end in part
 
@@ -112,15 +110,14 @@ class Surrogate:
 def gains(scores: Floats, fidelity: Floats, trainings: Labels) -> Floats:
     """Say what each score would typically gain until the end of its training.
 
-    That is the median gain, from the same fidelity on, of the trainings that reached their end and
-    did not collapse.
+    That is the median gain, from the same fidelity on, of the trainings that reached their end.
 
     Args:
         scores: Shape (n,).
         fidelity: Shape (n,).
         trainings: Training that each score was seen in, shape (n,).
     """
-    ended = (fidelity >= 1) & _is_sound(scores)
+    ended = fidelity >= 1
     ends = dict(zip(trainings[ended], scores[ended], strict=True))
     gained = np.array([ends.get(t, np.nan) - s for t, s in zip(trainings, scores, strict=True)])
     found = np.zeros(len(scores))
@@ -132,24 +129,16 @@ def gains(scores: Floats, fidelity: Floats, trainings: Labels) -> Floats:
 
 
 def raise_floor(scores: Floats) -> Floats:
-    """Raise very low scores to four times as far below the best as the typical one is.
+    """Raise very low scores to four times as far below the best as the median is.
 
-    Collapsed trials score far below all others. How far says nothing of where the best lies, and
-    a process that had to draw the cliff to its foot would see the top as flat. The typical score
-    is the median of those that have not collapsed, since most may have. With fewer than three of
-    them none is typical, where it is the best itself there is no measure: nothing is raised.
+    How far below says nothing of where the best lies, and a process that had to draw a cliff to its
+    foot would see the top as flat. Of fewer than three scores none is typical, and where the median
+    is the best itself there is no measure: nothing is raised.
 
     Args:
         scores: Shape (n,).
     """
-    sound = scores[_is_sound(scores)]
-    top, typical = scores.max(), np.median(sound)
-    if len(sound) < 3 or typical == top:
+    top, typical = scores.max(), np.median(scores)
+    if len(scores) < 3 or typical == top:
         return scores
     return np.asarray(np.maximum(scores, top - _FLOOR * (top - typical)))
-
-
-def _is_sound(scores: Floats) -> Flags:
-    """Tell which scores are not of collapsed trials, shape (n,)."""
-    top, bottom = scores.max(), scores.min()
-    return np.asarray(scores >= bottom + _COLLAPSED * (top - bottom))

@@ -9,7 +9,7 @@ from sklearn.metrics import matthews_corrcoef
 
 from allocator.adapters.recipe import Recipe, read_recipe
 from allocator.adapters.save import load_adapter
-from allocator.errors import ModelError, SpaceError, TaskError
+from allocator.errors import CheckpointError, ModelError, SpaceError, TaskError
 from allocator.training.backbone import Backbone
 from allocator.training.final import train_recipe
 from allocator.training.loop import Splits
@@ -81,7 +81,8 @@ def test_the_saved_adapter_and_head_have_the_score_on_dev_that_was_told(
     dev = tiny_splits.scoring
     batches = [dev.batch([i], torch.device("cpu")) for i in range(len(dev))]
     with torch.no_grad():
-        predictions = [head(tiny_backbone(batch.inputs)).argmax().item() for batch in batches]
+        logits = [head(tiny_backbone(batch.inputs), batch.inputs) for batch in batches]
+    predictions = [row.argmax().item() for row in logits]
     assert matthews_corrcoef(dev.labels, predictions) == pytest.approx(report.score)
 
 
@@ -120,6 +121,19 @@ def test_other_data_than_the_recipes_are_refused(
     )
     with pytest.raises(TaskError, match=f"^{re.escape(message)}$"):
         train(recipe.model_copy(update={"task": other}))
+    assert not output.exists()
+
+
+def test_a_number_of_parameters_that_the_ranks_do_not_make_is_refused(
+    recipe: Recipe, train: Train, output: Path
+) -> None:
+    count = recipe.num_parameters
+    message = (
+        f"num_parameters must be {count}, as many as ranks input 4, head_dim 2, heads 2, qkv 2, "
+        f"depth 2 have on {recipe.model.name}, got 12; correct it in the recipe"
+    )
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        train(recipe.model_copy(update={"num_parameters": 12}))
     assert not output.exists()
 
 

@@ -43,7 +43,7 @@ def test_every_line_is_answered_as_the_searchs_own_model_answers_it_alone(
     for sentence, (label, probability) in zip(SENTENCES, found, strict=True):
         ids = torch.tensor([tokenizer(sentence)["input_ids"]])
         with torch.no_grad():
-            expected = head(tiny_backbone({"input_ids": ids})).softmax(1)[0]
+            expected = head(tiny_backbone({"input_ids": ids}), {"input_ids": ids}).softmax(1)[0]
         assert label == "01"[int(expected.argmax())]
         assert float(probability) == pytest.approx(expected.max().item(), abs=1e-4)
 
@@ -86,10 +86,18 @@ def test_pairs_are_separated_by_a_tab(
 def test_a_recipe_of_another_adapter_is_refused(tiny_study: Path, tiny_recipe: Recipe) -> None:
     ranks = {**tiny_recipe.adapter.ranks, "input": 5}
     adapter = tiny_recipe.adapter.model_copy(update={"ranks": ranks})
-    write_yaml(
-        tiny_study / "best.yaml", tiny_recipe.model_copy(update={"adapter": adapter}), "Other."
-    )
+    other = tiny_recipe.model_copy(update={"adapter": adapter, "num_parameters": 274})
+    write_yaml(tiny_study / "best.yaml", other, "Other.")
     with pytest.raises(CheckpointError, match=r"is not the adapter of best.yaml .*; run: "):
+        load_trained(tiny_study, tiny_study)
+
+
+def test_a_number_of_parameters_that_the_ranks_do_not_make_is_not_believed(
+    tiny_study: Path, tiny_recipe: Recipe
+) -> None:
+    edited = tiny_recipe.model_copy(update={"num_parameters": 100})
+    write_yaml(tiny_study / "best.yaml", edited, "Edited.")
+    with pytest.raises(CheckpointError, match=r"^num_parameters must be 226, as many as ranks "):
         load_trained(tiny_study, tiny_study)
 
 
@@ -114,7 +122,7 @@ def test_a_recipes_model_begins_as_its_trials_do_without_dropout(
     ids = torch.arange(4, 14).view(2, 5)
     tiny_backbone.sites.use([])
     torch.testing.assert_close(
-        model(input_ids=ids).logits.shape, head(tiny_backbone({"input_ids": ids})).shape
+        model(input_ids=ids).logits.shape, head(tiny_backbone({"input_ids": ids}), {}).shape
     )
     torch.testing.assert_close(model(input_ids=ids).logits, model(input_ids=ids).logits)
     assert model.config.id2label == {0: "0", 1: "1"}

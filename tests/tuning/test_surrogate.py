@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -127,9 +129,29 @@ def test_a_score_seen_early_leaves_more_open_than_one_seen_at_the_end(space: Spa
 def test_gains_are_the_median_of_what_ended_from_the_same_fidelity_on() -> None:
     scores = np.array([0.1, 0.3, 0.2, 0.5, 0.1, 0.2, 0.4, 0.1, 0.0])
     fidelity = np.array([0.5, 1.0, 0.5, 1.0, 0.5, 0.75, 0.75, 0.5, 1.0])
-    trainings = np.array([0, 0, 1, 1, 2, 2, 3, 4, 4])  # the last one collapsed
+    trainings = np.array([0, 0, 1, 1, 2, 2, 3, 4, 4])  # the last one got worse
     found = gains(scores, fidelity, trainings)
-    np.testing.assert_allclose(found, [0.25, 0, 0.25, 0, 0.25, 0, 0, 0.25, 0])
+    np.testing.assert_allclose(found, [0.2, 0, 0.2, 0, 0.2, 0, 0, 0.2, 0])
+
+
+def test_the_worst_training_counts_and_one_that_collapsed_does_not(space: Space) -> None:
+    early, late = observe(space, [0.3, 0.2, 0.1, 0.0], fidelity=0.5), [0.4, 0.25, 0.02, 0.0]
+    ends = [dataclasses.replace(o, fidelity=1.0, score=s) for o, s in zip(early, late, strict=True)]
+    pruned = observe(space, [0.2], fidelity=0.5, seed=7)
+    fallen = [dataclasses.replace(o, collapsed=True) for o in (early[3], ends[3])]
+    mean, _ = Surrogate.fit(space, [*early[:3], *ends[:3], *fallen, *pruned]).predict(
+        [o.params for o in pruned]
+    )
+    without, _ = Surrogate.fit(space, [*early[:3], *ends[:3], *pruned]).predict(
+        [o.params for o in pruned]
+    )
+    np.testing.assert_array_equal(mean, without)
+    found = gains(
+        np.array([o.score for o in [*early[:3], *ends[:3]]]),
+        np.array([0.5] * 3 + [1.0] * 3),
+        np.array([0, 1, 2, 0, 1, 2]),
+    )
+    np.testing.assert_allclose(found[:3], 0.05)  # the median of 0.1, 0.05 and -0.08
 
 
 def test_the_same_observations_give_the_same_surrogate(space: Space) -> None:
