@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -13,12 +14,22 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
 
 from allocator.adapters import Attached, Recipe, attach, attach_saved
+from allocator.adapters.head_parameters import holds_pooler
 from allocator.adapters.save import load_adapter
 from allocator.adapters.sites import adapt
 from allocator.errors import CheckpointError, ModelError
+from allocator.training.backbone import load_backbone
+from allocator.training.models import ModelSource
 
 IDS = torch.randint(4, 100, (3, 7), generator=torch.Generator().manual_seed(0))
 
@@ -90,6 +101,45 @@ def test_the_backbone_is_frozen_and_adapter_pooler_and_head_train(
     head = {f"{m}.{p}" for m in ("classifier", "bert.pooler.dense") for p in ("weight", "bias")}
     assert gradients.keys() == adapter | head
     assert all(gradient.abs().max() > 0 for gradient in gradients.values())
+
+
+@pytest.mark.parametrize("is_complete", [False, True], ids=["a fresh head", "a whole head"])
+def test_what_trains_of_the_head_is_what_a_search_trains(
+    is_complete: bool, tiny_bert: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    source = ModelSource(name="bert", folder=tiny_bert, sha256="")
+    if is_complete:
+        load(tiny_bert).save_pretrained(tmp_path)
+        AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path)
+        source = dataclasses.replace(source, folder=tmp_path)
+    targets = tiny_recipe.adapter.targets
+    searched = load_backbone(
+        source, targets, num_labels=2, precision="float32", device=torch.device("cpu")
+    ).head.trained_state()
+    training = tiny_recipe.training.model_copy(
+        update={"trains_pooler": holds_pooler(searched)}  # as a search notes it
+    )
+    attached = attach(load(tiny_bert), tiny_recipe.model_copy(update={"training": training}))
+    assert attached.head_state().keys() == searched.keys()
+    assert holds_pooler(searched) is not is_complete
+
+
+def test_a_head_that_predicts_words_is_frozen_unless_it_is_asked_for(
+    tiny_recipe: Recipe,
+) -> None:
+    config = LlamaConfig(
+        vocab_size=50,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=32,
+        tie_word_embeddings=False,
+    )
+    attached = attach(LlamaForCausalLM(config), tiny_recipe)
+    assert not attached.head_state()
+    attached.detach()
+    attached = attach(LlamaForCausalLM(config), tiny_recipe, trains_lm_head=True)
+    assert attached.head_state().keys() == {"lm_head.weight"}
 
 
 def test_the_model_lists_the_adapters_parameters_once(

@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, BertForSequenceClassification
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from allocator.adapters import AdapterSpec, Attached, backbone_shape, build_adapter
 from allocator.adapters.head_parameters import head_parameters
@@ -57,9 +57,10 @@ def test_an_update_of_zero_has_rank_one() -> None:
     assert not (lora.b_Or @ lora.a_rI).any()
 
 
-def lora_adapter(folder: Path, targets: tuple[str, ...]) -> Attached:
+def lora_adapter(folder: Path, targets: tuple[str, ...], seed: int = 1) -> Attached:
+    torch.manual_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(folder)
-    assert isinstance(model, BertForSequenceClassification)
+    assert isinstance(model, PreTrainedModel)
     model.eval()
     shape = AdapterShape(
         construction="matrix", factorization="matrix", backbone=backbone_shape(model, targets)
@@ -67,7 +68,7 @@ def lora_adapter(folder: Path, targets: tuple[str, ...]) -> Attached:
     spec = AdapterSpec(shape=shape, config=AdapterConfig())
     head = head_parameters(model, trains_pooler=True)
     attached = Attached(model, build_adapter(spec, {"rank": 3}, seed=0), spec, head=head)
-    torch.nn.init.normal_(attached.adapter.zero_part, generator=torch.Generator().manual_seed(1))
+    torch.nn.init.normal_(attached.adapter.zero_part, generator=torch.Generator().manual_seed(seed))
     return attached
 
 
@@ -111,11 +112,32 @@ def test_targets_are_named_by_their_last_parts(
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-def test_classifier_and_pooler_are_modules_to_save(tiny_bert: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert"])
+def test_a_batch_may_mix_several_exports(
+    kind: str, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    folder, expected = tiny_models[kind], []
+    for seed, name in enumerate(("one", "two")):
+        attached = lora_adapter(folder, ("query", "value"), seed=seed)
+        export_peft(attached, tmp_path / name, base_model=str(folder))
+        with torch.no_grad():
+            expected.append(attached.model(input_ids=IDS).logits)
+    torch.manual_seed(0)
+    plain = AutoModelForSequenceClassification.from_pretrained(folder)
+    lora = PeftModel.from_pretrained(plain, str(tmp_path / "one"), adapter_name="one")
+    lora.load_adapter(str(tmp_path / "two"), adapter_name="two")
+    with torch.no_grad():
+        found = lora.eval()(input_ids=IDS, adapter_names=["one", "two", "one"]).logits
+    one, two = expected
+    assert (one - two).abs().max() > 1e-2
+    torch.testing.assert_close(found, torch.stack([one[0], two[1], one[2]]), rtol=0, atol=1e-5)
+
+
+def test_what_trains_of_the_head_is_saved_each_module_once(tiny_bert: Path, tmp_path: Path) -> None:
     attached = lora_adapter(tiny_bert, ("query",))
     export_peft(attached, tmp_path, base_model="somebody/bert")
     config = json.loads((tmp_path / "adapter_config.json").read_text())
-    assert {"bert.pooler", "classifier"} <= set(config["modules_to_save"])
+    assert config["modules_to_save"] == ["bert.pooler.dense", "classifier"]
     assert config["base_model_name_or_path"] == "somebody/bert"
     saved = load_file(tmp_path / "adapter_model.safetensors")
     head = {f"base_model.model.{name}" for name in attached.head_state()}

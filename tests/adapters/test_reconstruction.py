@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from allocator.adapters import Adapter, AdapterSpec, build_adapter
-from allocator.allocation import MODES, AdapterShape, BackboneShape, Construction, Factorization
+from allocator.allocation import (
+    MODES,
+    AdapterShape,
+    BackboneShape,
+    Construction,
+    Factorization,
+    Mode,
+)
 from allocator.config import AdapterConfig, Initialization
 
 # Lengths differ wherever they can, so that no two axes can be taken for each other.
@@ -25,8 +32,14 @@ def fresh(
     factorization: Factorization,
     initialization: Initialization = "orthogonal",
     backbone: BackboneShape = BACKBONE,
+    zero_mode: Mode | None = None,
 ) -> Adapter:
-    shape = AdapterShape(construction=construction, factorization=factorization, backbone=backbone)
+    shape = AdapterShape(
+        construction=construction,
+        factorization=factorization,
+        backbone=backbone,
+        zero_mode=zero_mode,
+    )
     spec = AdapterSpec(
         shape=shape, config=AdapterConfig(scaling=3.0, initialization=initialization)
     )
@@ -91,6 +104,21 @@ def test_a_fresh_adapter_updates_nothing_and_no_other_part_of_it_is_zero(
     assert not adapter.zero_part.any()
     assert list(adapter.factors) == list(adapter.shape.factor_modes)
     assert all(part.abs().max() > 0 for part in adapter.factors.values())
+
+
+@pytest.mark.parametrize("factorization", FACTORIZATIONS)
+@pytest.mark.parametrize("zero_mode", MODES["att_qkv_depth"])
+def test_any_mode_may_start_at_zero(zero_mode: Mode, factorization: Factorization) -> None:
+    adapter = fresh("att_qkv_depth", factorization, zero_mode=zero_mode)
+    assert zero_mode not in adapter.factors
+    assert len(adapter.factors) == 4
+    pairs = adapter.pairs()
+    assert not (pairs.a_LTIR @ pairs.b_LTRO).any()
+    with torch.no_grad():
+        adapter.zero_part.normal_(generator=torch.Generator().manual_seed(2))
+    for layer, target in product(range(4), range(3)):
+        a_IR, b_RO = adapter.pairs().site(layer, target)
+        torch.testing.assert_close(a_IR @ b_RO, tensorly_update(adapter, layer, target))
 
 
 @pytest.mark.parametrize(("construction", "factorization"), BOTH)

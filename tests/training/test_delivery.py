@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -73,6 +74,23 @@ def test_the_card_names_base_task_score_and_budget(
     assert header["library_name"] == ("peft" if how == "peft" else "transformers")
     for words in ("cola", "0.9000 on held out", "226 of a budget of 1,000", "from transformers"):
         assert words in card
+
+
+def test_the_snippet_of_the_card_loads_the_lora_with_the_names_of_the_classes(
+    trained: Trained, tmp_path: Path
+) -> None:
+    deliver(trained, "peft", tmp_path / "lora")
+    card = (tmp_path / "lora" / "README.md").read_text(encoding="utf-8")
+    snippet = card.split("```python\n")[1].split("```")[0]
+    loaded: dict[str, Any] = {}
+    exec(snippet.replace("path/to/this/folder", str(tmp_path / "lora")), loaded)
+    assert loaded["model"].config.id2label == {0: "0", 1: "1"}
+    torch.testing.assert_close(
+        logits(loaded["model"].eval(), tmp_path / "lora"),
+        logits(trained.attached.model, tmp_path / "lora"),
+        rtol=0,
+        atol=1e-5,
+    )
 
 
 def test_a_folder_with_content_is_refused_and_kept(trained: Trained, tmp_path: Path) -> None:

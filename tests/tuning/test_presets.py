@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from allocator.adapters import build_adapter
 from allocator.adapters.save import load_adapter
 from allocator.adapters.spectra import mode_spectra, spectra_table
 from allocator.allocation import BackboneShape
@@ -18,7 +19,7 @@ from allocator.search import build_parser, to_config
 from allocator.training.loop import train
 from allocator.training.messages import Boundary, Orders
 from allocator.training.worker import load_splits, load_worker_backbone, save_trained
-from allocator.tuning.build_space import build_space
+from allocator.tuning.build_space import adapter_shapes, adapter_spec, build_space
 from allocator.tuning.export import export_best
 from allocator.tuning.prepare import PreparedSearch, prepare
 from allocator.tuning.space_file import preset_names, read_space
@@ -72,6 +73,23 @@ def test_a_presets_parameters_are_those_of_its_paper(preset: str) -> None:
     roberta = BackboneShape(d_in=D, heads=H, head_size=HEAD, layers=L, targets=file.targets)
     shape = build_space(file, roberta, 10_000_000).shape
     assert shape.num_parameters(dict.fromkeys(shape.rank_names, R)) == PAPERS[preset]()
+
+
+@pytest.mark.parametrize("preset", [name for name in preset_names() if name.endswith("_cp")])
+def test_the_published_cp_starts_its_input_factor_at_zero(preset: str) -> None:
+    roberta = BackboneShape(d_in=D, heads=H, head_size=HEAD, layers=L)
+    (shape,) = adapter_shapes(read_space(preset), roberta)
+    adapter = build_adapter(adapter_spec(read_space(preset), shape), {"rank": R}, seed=0)
+    assert adapter.zero_part.shape[2:] == (D, R)
+    assert not adapter.zero_part.any()
+    assert all(part.any() for part in adapter.factors.values())
+
+
+def test_lora_plus_reaches_its_own_setting_for_roberta() -> None:
+    roberta = BackboneShape(d_in=D, heads=H, head_size=HEAD, layers=L)
+    ranges = build_space(read_space("lora_plus"), roberta, 10_000_000).distributions
+    for name, value in (("learning_rate", 5e-5), ("core_lr_multiplier", 80.0)):
+        assert ranges[name]._contains(value)
 
 
 def test_lotr_of_rank_32_has_its_published_number_of_parameters() -> None:

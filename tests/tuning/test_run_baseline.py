@@ -70,9 +70,16 @@ def test_a_baseline_that_is_there_is_not_trained_again_and_others_join_it(
     assert "cp, seed 0: completed" in printed
     assert "uniform, seed 0" not in printed
     assert (folder / "uniform-seed-0.safetensors").stat().st_mtime_ns == before
+    starts = {}
     for name in ("uniform", "cp", "lora"):
         saved = load_adapter(folder / f"{name}-seed-0.safetensors")
         assert saved.adapter.num_parameters <= 600
+        starts[name] = (saved.description.zero_mode, saved.description.initialization)
+    assert starts == {
+        "uniform": (None, "orthogonal"),
+        "cp": ("input", "orthogonal"),
+        "lora": ("output", "kaiming_uniform"),  # as the preset of this name
+    }
 
 
 def test_a_baseline_is_measured(run_options: RunOptions) -> None:

@@ -9,10 +9,13 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from allocator.adapters import build_adapter
 from allocator.allocation import BackboneShape
 from allocator.config import SweepConfig, TrainingConfig
 from allocator.options import RunOptions
+from allocator.tuning.build_space import adapter_shapes, adapter_spec
 from allocator.tuning.run_sweep import print_summary, run_sweep, summarise
+from allocator.tuning.space_file import read_space
 from allocator.tuning.tenslora_plus import tenslora_plus
 
 ROBERTA_BASE = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
@@ -43,6 +46,16 @@ def test_the_published_allocations_have_their_published_sizes() -> None:
     assert len(phases) == 3 + 3 + 8
     changed = [p.allocation.ranks for p in phases.values() if p.phase == "rank"]
     assert all(sum(rank != 8 for rank in ranks.values()) == 1 for ranks in changed)
+
+
+def test_what_starts_at_zero_and_how_large_the_rest_starts_is_as_published() -> None:
+    phases = {phase.name: phase for phase in tenslora_plus(ROBERTA_BASE, 1e-3)}
+    cp, lora = (phases[name].spec for name in ("cp-8", "lora-8"))
+    assert cp.shape.zero_mode == "input"
+    (preset,) = adapter_shapes(read_space("lora"), ROBERTA_BASE)
+    assert lora == adapter_spec(read_space("lora"), preset)
+    a = build_adapter(lora, {"rank": 8}, seed=0).factors["input"]
+    assert a.detach().std() == pytest.approx((1 / 3 / 768) ** 0.5, rel=0.02)  # uniform within 1 / sqrt(768)
 
 
 def test_more_seeds_are_added_to_those_that_are_there(run_options: RunOptions) -> None:
