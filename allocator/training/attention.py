@@ -16,9 +16,9 @@ from transformers.masking_utils import eager_mask, sdpa_mask
 # Shapes: B sentences, H heads, T tokens, K head size
 
 SHORT_ATTENTION, FUSED_ATTENTION = "allocator_short", "allocator_fused"
-# A row whose largest score is within 40 of zero needs no shift: e^40 and its sums are finite in
+# A row whose largest score lies between these needs no shift: e^80 and its sums are finite in
 # float32 and bfloat16, and what is e^-17 times as large as e^-40 is still far above _NOTHING.
-_UNSHIFTED = 40.0
+_LOWEST, _HIGHEST = -40.0, 80.0
 # What a mask hides becomes 0: products of numbers as small as e^-80 are denormal, and in float32 a
 # CPU takes many times as long for those.
 _NOTHING = 1e-30
@@ -57,7 +57,7 @@ class ShortAttention(torch.autograd.Function):
         if mask is not None:
             p_BHTT += mask
         top_BHT1 = p_BHTT.amax(-1, keepdim=True)
-        p_BHTT -= top_BHT1.where(top_BHT1.abs() > _UNSHIFTED, 0.0)
+        p_BHTT -= top_BHT1.where((top_BHT1 < _LOWEST) | (top_BHT1 > _HIGHEST), 0.0)
         p_BHTT = torch.threshold_(p_BHTT.exp_(), _NOTHING, 0.0)
         p_BHTT /= _row_sums(p_BHTT)
         ctx.save_for_backward(q_BHTK, k_BHTK, v_BHTK, p_BHTT)
@@ -122,7 +122,7 @@ def _require_plain(options: Mapping[str, object]) -> None:
     """Refuse an attention that is more than a masked softmax of scaled products."""
     for name, value in options.items():
         if value is not None and name not in _WITHOUT_EFFECT:
-            raise ValueError(f"the model attends with {name}, which fast attention has not")
+            raise ValueError(f"the model attends with {name}, which fast attention does not support")
 
 
 def fused_attention(

@@ -1,5 +1,4 @@
 import copy
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from allocator.adapters import (
 from allocator.adapters.sites import LayerProjections
 from allocator.allocation import AdapterShape
 from allocator.config import AdapterConfig
-from allocator.errors import ModelError
 
 TARGETS = ("query", "key", "value")
 
@@ -204,10 +202,12 @@ def test_projections_without_bias_are_adapted() -> None:
         torch.testing.assert_close(layer.part(x, index), linear(x))
 
 
-def test_projections_of_which_some_have_a_bias_are_refused() -> None:
-    message = "adapted projections of a layer must all have a bias, or none"
-    with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
-        LayerProjections([nn.Linear(6, 4), nn.Linear(6, 4, bias=False)])
+def test_a_projection_without_a_bias_beside_one_with_has_none() -> None:
+    projections = [nn.Linear(6, 4), nn.Linear(6, 3, bias=False)]
+    layer = LayerProjections(projections)
+    x = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
+    for index, projection in enumerate(projections):
+        torch.testing.assert_close(layer.part(x, index), projection(x))
 
 
 def test_a_target_outside_of_attentions_inputs_is_adapted_by_itself() -> None:

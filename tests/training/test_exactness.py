@@ -120,7 +120,7 @@ def test_a_head_reads_what_it_reads_in_transformers(
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (Gemma2Config, "the model attends with softcap, which fast attention has not"),
+        (Gemma2Config, "the model attends with softcap, which fast attention does not support"),
         (DogeConfig, "gradients on a padded batch differ by"),
     ],
 )

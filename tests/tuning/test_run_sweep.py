@@ -55,7 +55,9 @@ def test_what_starts_at_zero_and_how_large_the_rest_starts_is_as_published() -> 
     (preset,) = adapter_shapes(read_space("lora"), ROBERTA_BASE)
     assert lora == adapter_spec(read_space("lora"), preset)
     a = build_adapter(lora, {"rank": 8}, seed=0).factors["input"]
-    assert a.detach().std() == pytest.approx((1 / 3 / 768) ** 0.5, rel=0.02)  # uniform within 1 / sqrt(768)
+    assert a.detach().std() == pytest.approx(
+        (1 / 3 / 768) ** 0.5, rel=0.02
+    )  # uniform within 1 / sqrt(768)
 
 
 def test_more_seeds_are_added_to_those_that_are_there(run_options: RunOptions) -> None:
