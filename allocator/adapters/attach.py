@@ -12,11 +12,10 @@ from transformers import PreTrainedModel
 from allocator.adapters.adapter import Adapter
 from allocator.adapters.build import AdapterSpec, ParameterGroup, build_adapter, parameter_groups
 from allocator.adapters.description import describe
-from allocator.adapters.head_parameters import ADAPTER, head_parameters, holds_pooler
+from allocator.adapters.head_parameters import ADAPTER, head_parameters
 from allocator.adapters.projections import backbone_shape, find_projections
 from allocator.adapters.recipe import Recipe
 from allocator.adapters.save import (
-    SavedAdapter,
     load_adapter,
     require_shapes,
     save_adapter,
@@ -39,7 +38,8 @@ class Attached:
         model: A model with a head, or a bare backbone.
         adapter: The adapter; it moves to the model's device.
         spec: Shape, scaling and initialisation of the adapter.
-        head: Names of the parameters that train beside it, as `head_parameters` finds them.
+        trains_pooler: As for `head_parameters`.
+        trains_lm_head: As for `head_parameters`.
         dropout: Share of a site's inputs that its update does not see while the model trains.
 
     Attributes:
@@ -56,7 +56,8 @@ class Attached:
         adapter: Adapter,
         spec: AdapterSpec,
         *,
-        head: Collection[str],
+        trains_pooler: bool = True,
+        trains_lm_head: bool = False,
         dropout: float = 0.0,
     ) -> None:
         if hasattr(model, ADAPTER):
@@ -64,7 +65,10 @@ class Attached:
         self.model, self.spec = model, spec
         self._trained_before = {n: p.requires_grad for n, p in model.named_parameters()}
         model.requires_grad_(False)
-        self._head = tuple(head)
+        self._trains_pooler = trains_pooler
+        self._head = tuple(
+            head_parameters(model, trains_pooler=trains_pooler, trains_lm_head=trains_lm_head)
+        )
         for parameter in self._head_parameters():
             parameter.requires_grad_(True)
         self._head_before = {name: value.clone() for name, value in self.head_state().items()}
@@ -108,7 +112,9 @@ class Attached:
     def save(self, path: Path | str) -> None:
         """Write the adapter and the head as a safetensors file that says what it is."""
         sha256 = sha256_of_model(self.model)
-        description = describe(self.spec, self.adapter.ranks, sha256)
+        description = describe(
+            self.spec, self.adapter.ranks, sha256, trains_pooler=self._trains_pooler
+        )
         save_adapter(Path(path), self.adapter, self.head_state(), description)
 
     def detach(self) -> None:
@@ -170,10 +176,14 @@ def attach(model: PreTrainedModel, recipe: Recipe, *, trains_lm_head: bool = Fal
     """
     spec = recipe.adapter.spec(backbone_shape(model, recipe.adapter.targets))
     adapter = build_adapter(spec, recipe.adapter.ranks, seed=recipe.training.seed)
-    head = head_parameters(
-        model, trains_pooler=recipe.training.trains_pooler, trains_lm_head=trains_lm_head
+    return Attached(
+        model,
+        adapter,
+        spec,
+        trains_pooler=recipe.training.trains_pooler,
+        trains_lm_head=trains_lm_head,
+        dropout=recipe.training.dropout,
     )
-    return Attached(model, adapter, spec, head=head, dropout=recipe.training.dropout)
 
 
 def attach_saved(
@@ -184,8 +194,8 @@ def attach_saved(
     Args:
         model: The model that it was trained on.
         path: A file that a search or `Attached.save` wrote.
-        fresh: Names of the model's parameters that its checkpoint lacked. The file must have those
-            of them that are the head's, as it must have all of the head outside of the backbone.
+        fresh: Names of the parameters of the model's head that its checkpoint lacked: where there
+            are any, the file must have the pooler too.
 
     Raises:
         CheckpointError: If the file is damaged, lacks some of the head, or belongs to another
@@ -204,22 +214,17 @@ def attach_saved(
     shape = backbone_shape(model, spec.shape.backbone.targets)
     if shape != spec.shape.backbone:
         raise CheckpointError(f"{path} fits {spec.shape.backbone}, got a model of {shape}")
-    head = _require_head(path, model, saved, fresh)
-    attached = Attached(model, saved.adapter, spec, head=saved.head)
+    trains_pooler = saved.description.trains_pooler or bool(fresh)
+    head = head_parameters(model, trains_pooler=trains_pooler, trains_lm_head=bool(saved.head))
+    require_shapes(path, shapes_of(saved.head), shapes_of(head))
+    attached = Attached(
+        model,
+        saved.adapter,
+        spec,
+        trains_pooler=trains_pooler,
+        trains_lm_head=bool(saved.head),
+    )
     with torch.no_grad():
         for name, value in saved.head.items():
             head[name].copy_(value)
     return attached
-
-
-def _require_head(
-    path: Path, model: PreTrainedModel, saved: SavedAdapter, fresh: Collection[str]
-) -> dict[str, nn.Parameter]:
-    """Refuse a file without the whole trained head, or with anything else of the model."""
-    head = head_parameters(
-        model,
-        trains_pooler=bool(fresh) or holds_pooler(saved.head),
-        trains_lm_head=bool(saved.head),
-    )
-    require_shapes(path, shapes_of(saved.head), shapes_of(head))
-    return head

@@ -14,6 +14,7 @@ from allocator.config import AdapterConfig, Initialization
 class AdapterDescription(BaseModel):
     """What a saved adapter is, apart from its values; its metadata in the file.
 
+    `trains_pooler` is whether the model's pooler, if it has one, trained with the head;
     `model_sha256` is empty where nobody knows what files the model came from; `head` holds the
     shapes of the head's trained parameters by name.
     """
@@ -29,6 +30,7 @@ class AdapterDescription(BaseModel):
     initialization: Initialization
     backbone: BackboneShape
     model_sha256: str
+    trains_pooler: bool = True
     head: dict[str, tuple[int, ...]] = {}
 
     @field_validator("backbone")
@@ -55,16 +57,19 @@ class AdapterDescription(BaseModel):
         return AdapterSpec(shape=shape, config=config)
 
 
-def describe(spec: AdapterSpec, ranks: Mapping[str, int], model_sha256: str) -> AdapterDescription:
+def describe(
+    spec: AdapterSpec, ranks: Mapping[str, int], model_sha256: str, *, trains_pooler: bool
+) -> AdapterDescription:
     """Describe an adapter for its file."""
     return AdapterDescription(
         construction=spec.shape.construction,
         factorization=spec.shape.factorization,
         full_modes=tuple(sorted(spec.shape.full_modes)),
-        zero_mode=spec.shape.zero_mode,
+        zero_mode=spec.shape.stated_zero_mode,
         ranks=dict(ranks),
         scaling=spec.config.scaling,
         initialization=spec.config.initialization,
         backbone=spec.shape.backbone,
         model_sha256=model_sha256,
+        trains_pooler=trains_pooler,
     )

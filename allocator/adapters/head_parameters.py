@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from torch import nn
 from transformers import PreTrainedModel
 
+from allocator.errors import ModelError
+
 ADAPTER = "allocator"
 """Name of the submodule that an attached adapter is."""
 
@@ -24,11 +26,19 @@ def head_parameters(
     Args:
         model: A model with a head, or a bare backbone, which has none.
         trains_pooler: Whether the pooler trains.
-        trains_lm_head: Whether a head that predicts words trains.
+        trains_lm_head: Whether the whole head of a model that predicts words trains.
+
+    Raises:
+        ModelError: If such a head is to train, but shares its weights with the embeddings.
     """
-    predicts_words = model.get_output_embeddings() is not None
-    if model.base_model is model or (predicts_words and not trains_lm_head):
+    words = model.get_output_embeddings()
+    if model.base_model is model or (words is not None and not trains_lm_head):
         return {}
+    if words is not None and words.weight is model.get_input_embeddings().weight:
+        raise ModelError(
+            f"the head of {type(model).__name__} cannot train: it shares its weights with the "
+            "embeddings, which stay frozen"
+        )
     backbone = f"{model.base_model_prefix}."
     outside = (backbone, f"{ADAPTER}.")
     pooler = f"{backbone}pooler."
@@ -37,11 +47,6 @@ def head_parameters(
         for name, parameter in model.named_parameters()
         if not name.startswith(outside) or (trains_pooler and name.startswith(pooler))
     }
-
-
-def holds_pooler(names: Iterable[str]) -> bool:
-    """Whether a backbone's pooler, `<backbone>.pooler`, is among a head's parameters."""
-    return any(name.split(".")[1:2] == ["pooler"] for name in names)
 
 
 def modules_of(names: Iterable[str]) -> list[str]:

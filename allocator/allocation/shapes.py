@@ -74,6 +74,12 @@ class AdapterShape:
             )
 
     @property
+    def stated_zero_mode(self) -> Mode | None:
+        """What a file says of `zero_mode`: nothing where it is the one by default."""
+        default = FACTORIZATIONS[self.factorization].zero_mode(self.tensor)
+        return None if self.zero_mode == default else self.zero_mode
+
+    @property
     def tensor(self) -> TensorShape:
         """The tensors that are factorized."""
         return tensor_shape(self.construction, self.backbone)

@@ -122,7 +122,7 @@ def _require_plain(options: Mapping[str, object]) -> None:
     """Refuse an attention that is more than a masked softmax of scaled products."""
     for name, value in options.items():
         if value is not None and name not in _WITHOUT_EFFECT:
-            raise ValueError(f"the model attends with {name}, which fast attention does not support")
+            raise ValueError(f"fast attention does not support {name}, which the model asks for")
 
 
 def fused_attention(

@@ -122,6 +122,8 @@ def load_backbone(
     precision: Precision,
     device: torch.device,
     path: ForwardPath = FASTEST,
+    trains_pooler: bool | None = None,
+    attention_of: str | None = None,
 ) -> Backbone:
     """Load a model and make its projections adaptable.
 
@@ -132,15 +134,21 @@ def load_backbone(
         precision: Of the frozen weights.
         device: Where the backbone goes.
         path: How it is run.
+        trains_pooler: Whether the pooler trains with the head; None for where it starts anew.
+        attention_of: Kind of device whose attention it has, `cuda` or `cpu`; None for the device's.
 
     Raises:
         ModelError: If the model cannot be loaded or adapted.
     """
-    attention = None if path.own_layers else choose_attention(source, device)
+    attention = (
+        None
+        if path.own_layers
+        else choose_attention(source, torch.device(attention_of or device.type))
+    )
     model, missing = load_classifier(source, num_labels, attention=attention)
     model.requires_grad_(False)
     model.config.use_cache = False  # a decoder's, for tokens that never come
-    backbone, head = split_head(model, missing)
+    backbone, head = split_head(model, missing, trains_pooler=trains_pooler)
     nn.Module.to(backbone, device=device, dtype=getattr(torch, precision))
     last_layer = _layer_of(find_projections(backbone, targets)[-1][0][0])
     sites = adapt(backbone, targets, joins=path.packs)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
@@ -67,8 +66,8 @@ def load_classifier(
         has_dropout: Whether it keeps its dropout, for whoever puts it into training mode.
 
     Returns:
-        The model, in float32 on the CPU, for evaluation; and the names of those of its parameters
-        that the checkpoint lacks or has in another shape, which are drawn anew.
+        The model, in float32 on the CPU, for evaluation; and the names of those parameters of its
+        head that the checkpoint lacks or has in another shape, which are drawn anew.
 
     Raises:
         ModelError: If the model cannot be loaded, or its checkpoint lacks weights of the backbone.
@@ -89,7 +88,9 @@ def load_classifier(
             attn_implementation=attention,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as problem:
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as problem:  # noqa: BLE001  # as above
         raise ModelError(f"model {source.name!r} cannot be loaded: {one_line(problem)}") from None
     assert isinstance(model, PreTrainedModel)
     if model.base_model is model:
@@ -105,7 +106,7 @@ def load_classifier(
             f"model {source.name!r} lacks {len(lacking)} weights of its backbone, "
             f"{lacking[0].removeprefix(prefix)} the first; its config.json belongs to other weights"
         )
-    return model.eval(), missing
+    return model.eval(), missing & of_head.keys()
 
 
 def _config_for(source: ModelSource, num_labels: int) -> PretrainedConfig:
@@ -126,7 +127,7 @@ def _remove_dropout(config: PretrainedConfig) -> None:
         if isinstance(value, PretrainedConfig):
             _remove_dropout(value)
         elif "drop" in name and isinstance(value, int | float) and not isinstance(value, bool):
-            setattr(config, name, 0.0)
+            setattr(config, name, type(value)(0))  # some configurations insist on the type
 
 
 def one_line(problem: Exception) -> str:

@@ -71,6 +71,8 @@ def _loading_options(trained: Trained) -> dict[str, object]:
     """What of the model's configuration its checkpoint does not say, or says otherwise."""
     used, own = trained.attached.model.config, read_config(trained.source)
     options: dict[str, object] = {"id2label": used.id2label, "label2id": used.label2id}
+    if own.num_labels != used.num_labels:
+        options["ignore_mismatched_sizes"] = True  # of a classifier for other classes
     padding = getattr(used, "pad_token_id", None)
     if padding != getattr(own, "pad_token_id", None):
         options["pad_token_id"] = padding

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from allocator.training.classifier import load_classifier, one_line
 from allocator.training.data_sources import TaskData
 from allocator.training.inputs import load_reader, require_tokens
 from allocator.training.models import ModelSource
+from allocator.training.tasks import Examples
 
 # Shapes: S slots, B examples, C classes
 
@@ -37,6 +39,7 @@ _STEP = 0.05  # how far a head's parameters have moved
 # Shares of the largest logit and of the largest gradient. In float32 the models that agree differ
 # by 1e-6 and 1e-5 of these; the mistakes that this has found, by 1e-3 and more.
 _LOGITS, _GRADIENTS = 1e-4, 1e-2
+_BEGINNING = 12  # characters
 _POOL = 64  # examples of which the shortest, a middle one and the longest are compared
 
 
@@ -47,6 +50,7 @@ def check_path(
     *,
     max_length: int,
     device: torch.device,
+    attention_of: str | None = None,
 ) -> ForwardPath:
     """Choose how a model is run on a task, once all that it is to read is known to be readable.
 
@@ -56,16 +60,42 @@ def check_path(
         data: The task's data.
         max_length: Tokens after which a text is cut.
         device: Where to compare.
+        attention_of: Kind of device that trials train on, where that is another one.
 
     Raises:
         ModelError: If the model reads no such examples, or cannot be trained exactly.
         DataError: If an example holds nothing to read.
     """
     read = load_reader(source, data.task, max_length=max_length, device=device)
+    some = data.train.select(range(min(_POOL, len(data.train))))
     if not data.task.is_of_images:
-        require_tokens(source, data)
-    some = read(data.train.select(range(min(_POOL, len(data.train)))))
-    return choose_path(source, targets, some, num_labels=data.task.num_labels, device=device)
+        require_tokens(source, data, max_length=max_length)
+        some = _with_a_short_one(some)
+    split, num_labels = read(some), data.task.num_labels
+    choose = partial(
+        choose_path,
+        source,
+        targets,
+        split,
+        num_labels=num_labels,
+        attention_of=attention_of or device.type,
+    )
+    try:
+        return choose(device=device)
+    except torch.OutOfMemoryError:  # of a GPU; training needs less, in bfloat16
+        return choose(device=torch.device("cpu"))
+    finally:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # for the worker that trains there
+
+
+def _with_a_short_one(examples: Examples) -> Examples:
+    """Add the beginning of the first text, so that lengths differ whatever the texts are."""
+    beginning = tuple(text[:_BEGINNING] for text in examples.inputs[0])
+    return Examples(
+        inputs=(*examples.inputs, beginning),
+        labels=(*examples.labels, examples.labels[0]),
+    )
 
 
 def choose_path(
@@ -75,6 +105,7 @@ def choose_path(
     *,
     num_labels: int,
     device: torch.device,
+    attention_of: str,
 ) -> ForwardPath:
     """Choose how a model is run, by comparing each way with transformers' own.
 
@@ -89,6 +120,7 @@ def choose_path(
         split: Some examples of the task.
         num_labels: Classes; 1 for regression.
         device: Where to compare.
+        attention_of: Kind of device whose attention is compared, `cuda` or `cpu`.
 
     Returns:
         The first that agrees of: together, as is fastest here; together, with transformers' own
@@ -100,12 +132,12 @@ def choose_path(
     rows = _unequal(split)
     try:
         trials, expected = _merged(source, targets, split, rows, num_labels, device)
-    except AllocatorError:
+    except (AllocatorError, torch.OutOfMemoryError):
         raise
     except Exception as problem:  # noqa: BLE001  # a model's own code may raise anything
         raise ModelError(
-            f"model {source.name!r} cannot be trained: transformers' own model with merged weights "
-            f"does not answer one example: {one_line(problem)}"
+            f"model {source.name!r} cannot be trained: transformers' own model, with merged "
+            f"weights and one example, fails with {one_line(problem)}"
         ) from None
     reason = mismatch = ""
     for path in _PATHS:
@@ -117,9 +149,11 @@ def choose_path(
                 precision="float32",
                 device=device,
                 path=path,
+                attention_of=attention_of,
             )
             mismatch = _mismatch(_packed(backbone, trials, split, rows), expected)
-        except AllocatorError:
+            del backbone  # before the next is loaded
+        except (AllocatorError, torch.OutOfMemoryError):
             raise
         except Exception as problem:  # noqa: BLE001  # as above
             mismatch = f"it fails with {one_line(problem)}"

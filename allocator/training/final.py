@@ -132,6 +132,7 @@ def _worker(
         precision=recipe.training.precision,
         threads=available_threads(),
         typical=recipe.allocation(),
+        trains_pooler=recipe.training.trains_pooler,
         path=check_path(
             model,
             backbone.targets,

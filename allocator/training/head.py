@@ -18,7 +18,7 @@ class HiddenStates(nn.Module):
 
     Args:
         pooler: The backbone's pooler, where it has one.
-        activation: What the backbone applies to the output of a pooler that is one linear layer.
+        activation: What the backbone applies behind a pooler that is one linear layer (ALBERT).
     """
 
     def __init__(self, pooler: nn.Module | None, activation: nn.Module | None = None) -> None:
@@ -37,7 +37,7 @@ class HiddenStates(nn.Module):
     def _pool(self, hidden: Tensor) -> Tensor | None:
         if self.pooler is None:
             return None
-        if self.activation is not None:  # ALBERT
+        if self.activation is not None:
             activated: Tensor = self.activation(self.pooler(hidden[:, 0]))
             return activated
         pooled: Tensor = self.pooler(hidden)
@@ -52,14 +52,18 @@ class Head(nn.Module):
     Args:
         model: A classification model whose backbone is a `HiddenStates`.
         fresh: Names of the parameters that the checkpoint lacked.
+        trains_pooler: Whether the pooler trains; None for where any are fresh.
     """
 
-    def __init__(self, model: PreTrainedModel, fresh: frozenset[str]) -> None:
+    def __init__(
+        self, model: PreTrainedModel, fresh: frozenset[str], trains_pooler: bool | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.fresh = fresh
+        self.trains_pooler = bool(fresh) if trains_pooler is None else trains_pooler
         model.requires_grad_(False)
-        for parameter in head_parameters(model, trains_pooler=bool(fresh)).values():
+        for parameter in head_parameters(model, trains_pooler=self.trains_pooler).values():
             parameter.requires_grad_(True)
         self._has_padding_token = getattr(model.config, "pad_token_id", None) is not None
         if not self._has_padding_token:
@@ -123,7 +127,9 @@ class Head(nn.Module):
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
 
-def split_head(model: PreTrainedModel, missing: frozenset[str]) -> tuple[PreTrainedModel, Head]:
+def split_head(
+    model: PreTrainedModel, missing: frozenset[str], *, trains_pooler: bool | None = None
+) -> tuple[PreTrainedModel, Head]:
     """Take a classification model apart.
 
     A pooler goes with the head.
@@ -131,6 +137,7 @@ def split_head(model: PreTrainedModel, missing: frozenset[str]) -> tuple[PreTrai
     Args:
         model: The classification model; it becomes the head and cannot be used by itself.
         missing: Names of its parameters that the checkpoint lacked.
+        trains_pooler: As for `Head`.
 
     Returns:
         The backbone, without a pooler, and the head.
@@ -142,4 +149,4 @@ def split_head(model: PreTrainedModel, missing: frozenset[str]) -> tuple[PreTrai
         setattr(backbone, "pooler", None)  # noqa: B010  # a plain assignment must be a module
     activation = getattr(backbone, "pooler_activation", None) if pooler is not None else None
     setattr(model, model.base_model_prefix, HiddenStates(pooler, activation))
-    return backbone, Head(model, missing)
+    return backbone, Head(model, missing, trains_pooler)

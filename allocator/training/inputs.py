@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from allocator.errors import DataError, ModelError
 from allocator.training.batches import Split, tokenize
@@ -14,6 +15,7 @@ from allocator.training.models import ModelSource, read_config, reads_images
 from allocator.training.preprocessors import load_tokenizer
 from allocator.training.tasks import Examples, Task
 
+_CHUNK = 1_000  # texts that are made into tokens at once
 Reader = Callable[[Examples], Split]
 
 
@@ -45,33 +47,56 @@ def load_reader(
     return lambda examples: tokenize(examples, tokenizer, max_length=max_length)
 
 
-def require_tokens(source: ModelSource, data: TaskData) -> None:
-    """Refuse a tokenizer that its model cannot follow, and texts that have no tokens.
+def require_tokens(source: ModelSource, data: TaskData, *, max_length: int) -> None:
+    """Refuse texts with tokens that the model has no embedding of, and texts without tokens.
 
     Args:
         source: A model that reads texts.
         data: The task's data.
+        max_length: Tokens after which a text is cut.
 
     Raises:
-        ModelError: If the tokenizer has tokens that the model has no embedding of.
+        ModelError: If the tokenizer makes tokens that the model has no embedding of.
         DataError: Naming the first text without tokens.
     """
     tokenizer = load_tokenizer(source)
+    splits = {"train": data.train.inputs, "dev": data.dev.inputs}
     rows: int | None = getattr(read_config(source).get_text_config(), "vocab_size", None)
-    token, last = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    if rows is not None and last >= rows:
+    all_texts = (text for inputs in splits.values() for columns in inputs for text in columns)
+    if rows is not None and (strange := _token_beyond(rows, tokenizer, all_texts)) is not None:
+        token, token_id = strange
         raise ModelError(
-            f"the tokenizer of model {source.name!r} must have ids below {rows:,}, the rows of its "
-            f"embedding, got {last:,} for token {token!r}; use the tokenizer it was trained with"
+            f"the tokenizer of model {source.name!r} must have ids below {rows:,}, the rows of "
+            f"its embedding, got {token_id:,} for token {token!r}; use its own tokenizer"
         )
     if tokenizer("")["input_ids"]:
         return  # it marks where a text begins or ends: no text is without tokens
-    for split, examples in (("train", data.train), ("dev", data.dev)):
-        columns = [list(column) for column in zip(*examples.inputs, strict=True)]
-        for number, ids in enumerate(tokenizer(*columns)["input_ids"], start=1):
-            if not ids:
-                text = examples.inputs[number - 1]
-                raise DataError(
-                    f"example {number:,} of {split} of task {data.task.name!r} has no tokens for "
-                    f"model {source.name!r}: {text!r}; remove it or fill it in"
-                )
+    for split, inputs in splits.items():
+        for start in range(0, len(inputs), _CHUNK):
+            columns = [list(column) for column in zip(*inputs[start : start + _CHUNK], strict=True)]
+            encoded = tokenizer(*columns, truncation=True, max_length=max_length)
+            for ids, texts in zip(encoded["input_ids"], inputs[start:], strict=False):
+                if not ids:
+                    raise DataError(
+                        f"{split} of task {data.task.name!r} has an example without tokens for "
+                        f"model {source.name!r}: {texts!r}; remove it or fill it in"
+                    )
+
+
+def _token_beyond(
+    rows: int, tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]
+) -> tuple[str, int] | None:
+    """Find a token that is made and has no row in an embedding.
+
+    A tokenizer may have more tokens than its model, such as one for images, as long as no text
+    holds them.
+    """
+    beyond = {token: i for token, i in tokenizer.get_vocab().items() if i >= rows}
+    if not beyond:
+        return None
+    added = tokenizer.get_added_vocab()
+    makes = (tokenizer.pad_token, tokenizer.bos_token, tokenizer.eos_token)
+    always = {*makes, tokenizer.cls_token, tokenizer.sep_token}
+    made = [token for token in beyond if token not in added or token in always]
+    made += [token for text in texts for token in beyond if token in text]
+    return (made[0], beyond[made[0]]) if made else None

@@ -27,6 +27,7 @@ class LocalDevices:
         require_devices(names or ())
         self.names = tuple(names or visible_devices())
         self.here = self.names[0]
+        self.kind = torch.device(self.here).type
         self.threads = max(1, available_threads() // len(self.names))
 
     def launch(self, config: WorkerConfig, device: str, slots: int | None) -> ProcessWorker:

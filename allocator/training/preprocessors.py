@@ -24,8 +24,10 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
         )
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.folder)
-    except (OSError, ValueError) as problem:
-        reason = str(problem).splitlines()[0]
-        raise ModelError(f"model {source.name!r} has no usable tokenizer: {reason}") from None
+    except Exception as problem:  # noqa: BLE001  # a tokenizer's own code may raise anything
+        reason = str(problem).strip() or type(problem).__name__
+        raise ModelError(
+            f"model {source.name!r} has no usable tokenizer: {reason.splitlines()[0]}"
+        ) from None
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     return tokenizer

@@ -42,6 +42,7 @@ class RayDevices:
             raise DeviceError(f"the Ray cluster at {address!r} has no GPU and no CPU to train on")
         self.names = tuple(self._places)
         self.here = visible_devices()[0]
+        self.kind = torch.device(self._places[self.names[0]].device).type
         self.threads = min(max(1, place.cpus) for place in self._places.values())
 
     def launch(self, config: WorkerConfig, device: str, slots: int | None) -> RayWorker:

@@ -41,6 +41,7 @@ class WorkerConfig:
         threads: Threads for a CPU worker.
         typical: An allocation to measure with how many trials a device trains together best.
         path: How the backbone is run.
+        trains_pooler: Whether the pooler trains; None where the checkpoint decides.
     """
 
     model: ModelSource
@@ -53,6 +54,7 @@ class WorkerConfig:
     threads: int
     typical: Allocation
     path: ForwardPath = FASTEST
+    trains_pooler: bool | None = None
 
 
 def load_splits(config: WorkerConfig, device: torch.device) -> Splits:
@@ -75,12 +77,18 @@ def load_worker_backbone(config: WorkerConfig, device: torch.device) -> Backbone
         precision=config.precision,
         device=device,
         path=config.path,
+        trains_pooler=config.trains_pooler,
     )
 
 
 def serialize_trained(config: WorkerConfig, job: Job, slot: Slot) -> bytes:
     """Turn the adapter and the head of a trial that was completed into the content of a file."""
-    description = describe(job.spec, job.allocation.ranks, config.model.sha256)
+    description = describe(
+        job.spec,
+        job.allocation.ranks,
+        config.model.sha256,
+        trains_pooler=slot.head.trains_pooler,
+    )
     return serialize(slot.adapter, slot.head.trained_state(), description)
 
 

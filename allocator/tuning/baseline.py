@@ -52,7 +52,7 @@ def listed(spec: AdapterSpec, allocation: Allocation) -> ListedAllocation:
             construction=shape.construction,
             factorization=shape.factorization,
             full_modes=tuple(sorted(shape.full_modes)),
-            zero_mode=shape.zero_mode,
+            zero_mode=shape.stated_zero_mode,
             ranks=dict(allocation.ranks),
             targets=shape.backbone.targets,
             scaling=spec.config.scaling,

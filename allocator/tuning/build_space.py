@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import get_args
 
@@ -94,6 +95,7 @@ def adapter_shapes(file: SpaceFile, backbone: BackboneShape) -> list[AdapterShap
     pairs = [(c, f) for c in file.constructions for f in file.factorizations]
     if len(pairs) > 1:
         pairs = [(c, f) for c, f in pairs if (c == "matrix") == (f == "matrix")]
+    # In a list, what a file says of modes holds for the combinations that have them.
     full = {mode for mode in get_args(Mode) if file.parameters.get(f"rank_{mode}") == "full"}
     shapes = []
     for construction, factorization in pairs:
@@ -101,7 +103,7 @@ def adapter_shapes(file: SpaceFile, backbone: BackboneShape) -> list[AdapterShap
             construction=construction,
             factorization=factorization,
             backbone=backbone,
-            zero_mode=file.zero_mode,
+            zero_mode=file.zero_mode if len(pairs) == 1 else None,
         )
         own = full & set(shape.tensor.dims) if len(pairs) > 1 else full
         if own and (len(pairs) == 1 or factorization == "tucker"):
@@ -111,6 +113,8 @@ def adapter_shapes(file: SpaceFile, backbone: BackboneShape) -> list[AdapterShap
                 backbone=backbone,
                 full_modes=frozenset(own),
             )
+        if len(pairs) > 1 and factorization in ("cp", "tt") and file.zero_mode in shape.tensor.dims:
+            shape = dataclasses.replace(shape, zero_mode=file.zero_mode)
         shapes.append(shape)
     if not shapes:
         raise SpaceError("construction 'matrix' goes with factorization 'matrix' alone")

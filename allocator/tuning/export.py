@@ -6,7 +6,6 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from allocator.adapters.head_parameters import holds_pooler
 from allocator.adapters.recipe import AdapterSection, Recipe, training_section, write_yaml
 from allocator.adapters.save import load_adapter
 from allocator.adapters.spectra import metrics_table, mode_spectra, spectra_table
@@ -48,7 +47,7 @@ def export_best(study: SearchStudy) -> Exported:
     )
     number = selection.best.trial.number
     saved = load_adapter(study.adapter_path(number))
-    recipe = _recipe(study, selection, confirmation, trains_pooler=holds_pooler(saved.head))
+    recipe = _recipe(study, selection, confirmation, trains_pooler=saved.description.trains_pooler)
     write_whole(study.folder / ADAPTER_FILE, study.adapter_path(number).read_bytes())
     spectra = mode_spectra(saved.adapter)
     spectra_table(spectra).to_csv(study.folder / SPECTRA_FILE, index=False)
@@ -96,7 +95,7 @@ def _recipe(
             construction=shape.construction,
             factorization=shape.factorization,
             full_modes=tuple(sorted(shape.full_modes)),
-            zero_mode=shape.zero_mode,
+            zero_mode=shape.stated_zero_mode,
             ranks=dict(allocation.ranks),
             targets=shape.backbone.targets,
             scaling=config.space.scaling,

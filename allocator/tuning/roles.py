@@ -28,6 +28,9 @@ class Devices(Protocol):
     names: tuple[str, ...]
     """Of the devices; each has one worker."""
 
+    kind: str
+    """Of the devices: `cuda` or `cpu`."""
+
     here: str
     """A device of this machine, for what is computed between trainings."""
 

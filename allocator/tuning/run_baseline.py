@@ -73,7 +73,8 @@ def _allocations(
     uniform = space.allocation(baseline_params(space))
     specs = {UNIFORM: typical}
     for name in config.also:
-        preset = read_space(_PRESETS[name])
+        scaling = {"scaling": prepared.space_file.scaling}
+        preset = read_space(_PRESETS[name]).model_copy(update=scaling)
         (shape,) = adapter_shapes(preset, space.shape.backbone)
         specs[name] = adapter_spec(preset, shape)
     for name, spec in specs.items():

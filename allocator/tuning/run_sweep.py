@@ -44,13 +44,14 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
     shared = setting.shared(folder.name, begun)
     seeds = range(config.training.seed, config.training.seed + config.seeds)
     print_banner(console, setting.data)
-    if setting.path.reason:
-        console.print(f"runs with  {setting.path.description}", highlight=False, markup=False)
+    worker = setting.worker(shared.precision, spec=phases[0].spec, typical=phases[0].allocation)
+    if worker.path.reason:
+        console.print(f"runs with  {worker.path.description}", highlight=False, markup=False)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         try:
             records = train_list(
-                setting.worker(shared.precision, spec=phases[0].spec, typical=phases[0].allocation),
+                worker,
                 list_config(shared, allocations),
                 folder,
                 console,

@@ -14,10 +14,10 @@ from allocator.adapters.recipe import ModelSection, TaskSection
 from allocator.allocation import Allocation, BackboneShape
 from allocator.config import Precision, RunConfig
 from allocator.errors import DeviceError, StudyError
-from allocator.training.backbone import ForwardPath
 from allocator.training.classifier import read_backbone_shape
 from allocator.training.data_sources import TaskData, load_task
 from allocator.training.exactness import check_path
+from allocator.training.inputs import load_reader
 from allocator.training.local_devices import LocalDevices
 from allocator.training.models import ModelSource, locate_model
 from allocator.training.splits import split_held_out
@@ -38,7 +38,6 @@ class Setting:
         backbone: Its shape.
         data: The task's data.
         devices: Where workers run.
-        path: How the model is run.
     """
 
     config: RunConfig
@@ -46,7 +45,6 @@ class Setting:
     backbone: BackboneShape
     data: TaskData
     devices: Devices
-    path: ForwardPath
 
     def shared(self, study: str, recorded: Precision | None) -> SharedConfig:
         """Say what all trainings share.
@@ -78,12 +76,16 @@ class Setting:
     def worker(
         self, precision: Precision, *, spec: AdapterSpec, typical: Allocation
     ) -> WorkerConfig:
-        """Say what every worker must know.
+        """Say what every worker must know, once it is known how the model is run.
 
         Args:
             precision: Of the frozen weights.
             spec: As for `WorkerConfig`.
             typical: As for `WorkerConfig`.
+
+        Raises:
+            ModelError: If the model cannot be trained exactly.
+            DataError: If an example holds nothing to read.
         """
         data, seed = self.data, self.config.training.seed
         if self.config.select_on == "dev":
@@ -100,7 +102,14 @@ class Setting:
             precision=precision,
             threads=self.devices.threads,
             typical=typical,
-            path=self.path,
+            path=check_path(
+                self.model,
+                self.backbone.targets,
+                data,
+                max_length=self.config.training.max_length,
+                device=torch.device(self.devices.here),
+                attention_of=self.devices.kind,
+            ),
         )
 
 
@@ -127,21 +136,14 @@ def prepare_setting(config: RunConfig, targets: tuple[str, ...]) -> Setting:
         data_dir=config.data_dir,
         fallback_dir=config.fallback_data_dir,
     )
-    # Workers load model and data again; what is wrong with them is said here.
-    path = check_path(
-        model,
-        backbone.targets,
-        data,
-        max_length=config.training.max_length,
-        device=torch.device(devices.here),
-    )
+    # A worker loads it again; what is wrong with it is said here.
+    load_reader(model, data.task, max_length=config.training.max_length, device=torch.device("cpu"))
     return Setting(
         config=config,
         model=model,
         backbone=backbone,
         data=data,
         devices=devices,
-        path=path,
     )
 
 

@@ -17,6 +17,7 @@ from allocator.errors import StorageError
 _SCHEME = re.compile(r"[a-z][a-z0-9_+]*://", re.IGNORECASE)
 _USER, _HOST, _DATABASE = r"[\w.@-]*", r"[\w.:-]*", r"[\w.-]*"  # names that are what they seem
 _DRIVERS = ("psycopg2", "psycopg")
+_USUAL_PORTS = (None, 3306, 5432)
 _INSTALL = "run: pip install 'allocator[postgresql]'"
 # What SQLAlchemy, a driver or Optuna raises on a URL that says something impossible.
 _REFUSALS = (
@@ -66,7 +67,8 @@ def printable(url: str) -> str:
 def with_driver(url: str) -> str:
     """Name a driver that is installed in a PostgreSQL URL that names none.
 
-    SQLAlchemy takes the same one whatever is installed, and which depends on its version.
+    For such a URL SQLAlchemy takes one driver, whether it is installed or not: psycopg 3 from its
+    version 2.1 on, psycopg2 before.
 
     Raises:
         StorageError: If none is installed.
@@ -142,6 +144,9 @@ def _is_file(url: URL) -> bool:
 
 def _is_plain(url: URL) -> bool:
     """Whether all parts but the password and the query are what they seem."""
+    # `user:12345` without its host reads as a host and a port.
+    if url.username is None and url.port not in _USUAL_PORTS:
+        return False
     parts = ((_USER, url.username), (_HOST, url.host), (_DATABASE, url.database))
     return _is_file(url) or all(re.fullmatch(rule, part or "") for rule, part in parts)
 

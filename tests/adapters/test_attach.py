@@ -24,7 +24,6 @@ from transformers import (
 )
 
 from allocator.adapters import Attached, Recipe, attach, attach_saved
-from allocator.adapters.head_parameters import holds_pooler
 from allocator.adapters.save import load_adapter
 from allocator.adapters.sites import adapt
 from allocator.errors import CheckpointError, ModelError
@@ -115,13 +114,13 @@ def test_what_trains_of_the_head_is_what_a_search_trains(
     targets = tiny_recipe.adapter.targets
     searched = load_backbone(
         source, targets, num_labels=2, precision="float32", device=torch.device("cpu")
-    ).head.trained_state()
+    ).head
     training = tiny_recipe.training.model_copy(
-        update={"trains_pooler": holds_pooler(searched)}  # as a search notes it
+        update={"trains_pooler": searched.trains_pooler}  # as a search notes it
     )
     attached = attach(load(tiny_bert), tiny_recipe.model_copy(update={"training": training}))
-    assert attached.head_state().keys() == searched.keys()
-    assert holds_pooler(searched) is not is_complete
+    assert attached.head_state().keys() == searched.trained_state().keys()
+    assert ("bert.pooler.dense.weight" in attached.head_state()) is not is_complete
 
 
 def test_a_head_that_predicts_words_is_frozen_unless_it_is_asked_for(

@@ -12,7 +12,6 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from allocator.adapters import AdapterSpec, Attached, backbone_shape, build_adapter
-from allocator.adapters.head_parameters import head_parameters
 from allocator.adapters.peft_export import export_peft
 from allocator.allocation import MODES, AdapterShape, Construction, Factorization
 from allocator.config import AdapterConfig
@@ -72,8 +71,7 @@ def attached(
     )
     spec = AdapterSpec(shape=shape, config=AdapterConfig())
     ranks = {name: min(3, bound) for name, bound in shape.rank_bounds.items()}
-    head = head_parameters(model, trains_pooler=True)
-    attached = Attached(model, build_adapter(spec, ranks, seed=0), spec, head=head)
+    attached = Attached(model, build_adapter(spec, ranks, seed=0), spec)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.3)
     for _ in range(2):
         optimizer.zero_grad()

@@ -14,7 +14,6 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from allocator.adapters import AdapterSpec, Attached, backbone_shape, build_adapter
-from allocator.adapters.head_parameters import head_parameters
 from allocator.adapters.peft_export import export_peft, smallest_lora
 from allocator.allocation import AdapterShape
 from allocator.config import AdapterConfig
@@ -66,8 +65,7 @@ def lora_adapter(folder: Path, targets: tuple[str, ...], seed: int = 1) -> Attac
         construction="matrix", factorization="matrix", backbone=backbone_shape(model, targets)
     )
     spec = AdapterSpec(shape=shape, config=AdapterConfig())
-    head = head_parameters(model, trains_pooler=True)
-    attached = Attached(model, build_adapter(spec, {"rank": 3}, seed=0), spec, head=head)
+    attached = Attached(model, build_adapter(spec, {"rank": 3}, seed=0), spec)
     torch.nn.init.normal_(attached.adapter.zero_part, generator=torch.Generator().manual_seed(seed))
     return attached
 

@@ -36,7 +36,7 @@ def write(
     ranks = dict.fromkeys(shape.rank_names, 2)
     adapter = build_adapter(spec, ranks, seed=7)
     torch.nn.init.normal_(adapter.zero_part)
-    save_adapter(path, adapter, HEAD, describe(spec, ranks, "c0ffee"))
+    save_adapter(path, adapter, HEAD, describe(spec, ranks, "c0ffee", trains_pooler=True))
     return spec, adapter
 
 

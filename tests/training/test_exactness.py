@@ -120,7 +120,7 @@ def test_a_head_reads_what_it_reads_in_transformers(
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (Gemma2Config, "the model attends with softcap, which fast attention does not support"),
+        (Gemma2Config, "fast attention does not support softcap, which the model asks for"),
         (DogeConfig, "gradients on a padded batch differ by"),
     ],
 )
@@ -199,20 +199,32 @@ def test_scores_are_learnt_on_a_checkpoint_that_was_made_for_classes(
     train_exactly(source, ALL, scores, tmp_path)
 
 
-def test_a_tokenizer_with_more_tokens_than_the_model_has_embeddings_is_refused(
+def test_a_token_that_the_model_has_no_embedding_of_is_refused_where_a_text_has_it(
     make: Make, small_task: TaskData
 ) -> None:
     source = make(BertConfig)
     tokenizer = AutoTokenizer.from_pretrained(source.folder)
     rows = len(tokenizer)
-    tokenizer.add_tokens(["beyond"])
+    tokenizer.add_tokens(["<image>"])
     tokenizer.save_pretrained(source.folder)
+    assert check_path(source, ALL, small_task, max_length=64, device=CPU).reason == ""
+    inputs = (*small_task.dev.inputs[1:], ("A dog sees an <image>.",))
+    dev = dataclasses.replace(small_task.dev, inputs=inputs)
+    data = dataclasses.replace(small_task, dev=dev)
     message = (
         f"the tokenizer of model '{source.name}' must have ids below {rows:,}, the rows of its "
-        f"embedding, got {rows:,} for token 'beyond'; use the tokenizer it was trained with"
+        f"embedding, got {rows:,} for token '<image>'; use its own tokenizer"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
-        check_path(source, ALL, small_task, max_length=64, device=CPU)
+        check_path(source, ALL, data, max_length=64, device=CPU)
+
+
+def test_padding_is_compared_where_all_texts_are_cut_to_one_length(
+    make: Make, small_task: TaskData
+) -> None:
+    source = make(ConvBertConfig)
+    with pytest.raises(ModelError, match="cannot be trained exactly: logits on a padded batch"):
+        check_path(source, ALL, small_task, max_length=5, device=CPU)
 
 
 def test_a_text_without_tokens_is_named_before_anything_trains(
@@ -226,7 +238,7 @@ def test_a_text_without_tokens_is_named_before_anything_trains(
     inputs[3] = (" ",)
     dev = dataclasses.replace(small_task.dev, inputs=tuple(inputs))
     message = (
-        f"example 4 of dev of task 'cola' has no tokens for model '{source.name}': (' ',); "
+        f"dev of task 'cola' has an example without tokens for model '{source.name}': (' ',); "
         "remove it or fill it in"
     )
     data = dataclasses.replace(small_task, dev=dev)

@@ -19,7 +19,9 @@ def test_an_adapter_without_its_head_is_not_scored(
 ) -> None:
     spec, ranks = worker_config.spec, worker_config.typical.ranks
     path = tmp_path / "1.safetensors"
-    save_adapter(path, build_adapter(spec, ranks, seed=0), {}, describe(spec, ranks, ""))
+    save_adapter(
+        path, build_adapter(spec, ranks, seed=0), {}, describe(spec, ranks, "", trains_pooler=True)
+    )
     with pytest.raises(
         CheckpointError, match=r"1\.safetensors lacks tensor bert\.pooler\.dense\.bias$"
     ):

@@ -78,7 +78,7 @@ def test_a_baseline_that_is_there_is_not_trained_again_and_others_join_it(
     assert starts == {
         "uniform": (None, "orthogonal"),
         "cp": ("input", "orthogonal"),
-        "lora": ("output", "kaiming_uniform"),  # as the preset of this name
+        "lora": (None, "kaiming_uniform"),  # as the preset of this name
     }
 
 
