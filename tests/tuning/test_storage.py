@@ -97,6 +97,7 @@ def test_a_storage_that_does_not_answer_is_one_line(url: str, reason: str) -> No
         (f"postgresql://user:a@b?{SECRET}@host/db", "postgresql://..."),
         (f"postgresql:///user:{SECRET}@host/db", "postgresql://..."),
         (f"postgresql://user:{SECRET}/db", "postgresql://..."),
+        ("postgresql://user:12345/db", "postgresql://..."),  # a password, but for its host
         (f"postgresql://user:{SECRET}@host:notaport/db", "postgresql://..."),
         (f"postgresql://user:{SECRET}@[::1/db", "postgresql://..."),
         (f"postgresql://user%3A{SECRET}@host/db", "postgresql://..."),
