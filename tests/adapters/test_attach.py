@@ -382,8 +382,13 @@ def test_a_file_without_all_of_the_head_is_refused(
 POOLER = ("bert.pooler.dense.bias", "bert.pooler.dense.weight")
 
 
-def test_a_pooler_that_did_not_train_is_the_models_own(saved: Path, tiny_bert: Path) -> None:
-    change_head(saved, dict.fromkeys(POOLER))
+def test_a_pooler_that_did_not_train_is_the_models_own(
+    tiny_recipe: Recipe, tiny_bert: Path, tmp_path: Path
+) -> None:
+    training = tiny_recipe.training.model_copy(update={"trains_pooler": False})
+    recipe = tiny_recipe.model_copy(update={"training": training})
+    saved = tmp_path / "adapter.safetensors"
+    fill(attach(load(tiny_bert), recipe)).save(saved)
     model = load(tiny_bert)
     before = {name: model.get_parameter(name).clone() for name in POOLER}
     attach_saved(model, saved)
@@ -420,5 +425,5 @@ def test_an_adapter_of_a_bare_backbone_has_no_head(
     path = tmp_path / "adapter.safetensors"
     attach(AutoModel.from_pretrained(tiny_bert), tiny_recipe).save(path)
     attach_saved(AutoModel.from_pretrained(tiny_bert), path)
-    with pytest.raises(CheckpointError, match=r"lacks tensor classifier\.bias$"):
+    with pytest.raises(CheckpointError, match=r"lacks tensor bert\.pooler\.dense\.bias$"):
         attach_saved(load(tiny_bert), path)
