@@ -156,7 +156,8 @@ def choose_path(
         except (AllocatorError, torch.OutOfMemoryError):
             raise
         except Exception as problem:  # noqa: BLE001  # as above
-            mismatch = f"it fails with {one_line(problem)}"
+            trained = "two trials together fail" if path.packs else "one trial fails"
+            mismatch = f"{trained} with {one_line(problem)}"
         if not mismatch:
             return dataclasses.replace(path, reason=reason)
         reason = reason or mismatch

@@ -127,15 +127,16 @@ def _require_no_trials(storage: BaseStorage, name: str, url: str) -> None:
 
 def _storage_in_new_folder(url: str, folder: Path) -> BaseStorage:
     """Open a storage that may lie in a folder to be made; leave none behind where that fails."""
-    is_new = not folder.exists()
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return open_storage(url)
     except OSError as problem:
         raise StudyError(f"{folder} cannot be made: {problem.strerror}") from None
     except StorageError:
-        if is_new:
-            folder.rmdir()
+        with contextlib.suppress(OSError):  # another search may use one by now
+            for path in made:
+                path.rmdir()
         raise
 
 

@@ -8,6 +8,7 @@ from allocator.config import TrainingConfig
 from allocator.training import throughput
 from allocator.training.backbone import Backbone
 from allocator.training.loop import Splits
+from allocator.training.pack import Pack
 from allocator.training.throughput import (
     Throughput,
     choose_slots,
@@ -81,3 +82,13 @@ def test_a_slow_model_is_not_measured_for_long(
     monkeypatch.setattr(throughput, "_PATIENCE", -1.0)
     measure_packs(ALLOCATION, tiny_spec, tiny_backbone, tiny_splits.train, CONFIG)
     assert measured == [1]
+
+
+def test_a_backbone_that_takes_one_trial_at_a_time_is_measured_with_one(
+    tiny_backbone: Backbone, tiny_spec: AdapterSpec, tiny_splits: Splits
+) -> None:
+    backbone = dataclasses.replace(tiny_backbone, packs=False)
+    assert Pack(backbone, width=8).width == 1
+    (found,) = measure_packs(ALLOCATION, tiny_spec, backbone, tiny_splits.train, CONFIG)
+    assert found.slots == 1
+    assert found.examples > 0

@@ -184,7 +184,7 @@ def test_a_storage_that_does_not_answer_leaves_no_folder(make_config: MakeConfig
     broken = dataclasses.replace(prepared, url="sqlite:////nowhere/at/all.db")
     with pytest.raises(StorageError, match="does not answer"), opened(broken):
         pass
-    assert not prepared.folder.exists()
+    assert not prepared.folder.parent.exists()
 
 
 def test_an_unknown_study_suggests_the_nearest(make_config: MakeConfig) -> None:
