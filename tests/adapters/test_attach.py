@@ -141,6 +141,25 @@ def test_a_head_that_predicts_words_is_frozen_unless_it_is_asked_for(
     assert attached.head_state().keys() == {"lm_head.weight"}
 
 
+def test_a_head_that_shares_its_weights_with_the_embeddings_cannot_train(
+    tiny_recipe: Recipe,
+) -> None:
+    config = LlamaConfig(
+        vocab_size=50,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=32,
+        tie_word_embeddings=True,
+    )
+    message = (
+        "the head of LlamaForCausalLM cannot train: it shares its weights with the embeddings, "
+        "which stay frozen"
+    )
+    with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
+        attach(LlamaForCausalLM(config), tiny_recipe, trains_lm_head=True)
+
+
 def test_the_model_lists_the_adapters_parameters_once(
     model: PreTrainedModel, tiny_recipe: Recipe
 ) -> None:

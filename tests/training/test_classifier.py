@@ -11,6 +11,7 @@ from transformers import (
     AutoTokenizer,
     BertConfig,
     GPTJConfig,
+    MptConfig,
     OPTConfig,
     PretrainedConfig,
     T5GemmaConfig,
@@ -63,6 +64,14 @@ def test_no_dropout_of_any_name_is_left_where_none_is_wanted(
     assert not torch.equal(first, again)
     first, again = answers(has_dropout=False)
     assert torch.equal(first, again)
+
+
+def test_dropout_of_a_configuration_that_insists_on_integers_is_removed_too(
+    tiny_roberta: Path, tmp_path: Path
+) -> None:
+    source = save(MptConfig, tiny_roberta, tmp_path)
+    model, _ = load_classifier(source, 2, has_dropout=False)
+    assert model.config.attn_config.attn_pdrop == 0
 
 
 def test_the_classes_of_the_task_are_kept_with_the_model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,28 @@ def test_the_snippet_of_the_card_loads_the_lora_with_the_names_of_the_classes(
     loaded: dict[str, Any] = {}
     exec(snippet.replace("path/to/this/folder", str(tmp_path / "lora")), loaded)
     assert loaded["model"].config.id2label == {0: "0", 1: "1"}
+    torch.testing.assert_close(
+        logits(loaded["model"].eval(), tmp_path / "lora"),
+        logits(trained.attached.model, tmp_path / "lora"),
+        rtol=0,
+        atol=1e-5,
+    )
+
+
+def test_the_snippet_loads_a_base_that_was_made_for_other_classes(
+    trained: Trained, tiny_bert: Path, tmp_path: Path
+) -> None:
+    base = AutoModelForSequenceClassification.from_pretrained(tiny_bert, num_labels=3)
+    base.save_pretrained(tmp_path / "base")
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path / "base")
+    source = dataclasses.replace(
+        trained.source, name=str(tmp_path / "base"), folder=tmp_path / "base"
+    )
+    deliver(dataclasses.replace(trained, source=source), "peft", tmp_path / "lora")
+    card = (tmp_path / "lora" / "README.md").read_text(encoding="utf-8")
+    snippet = card.split("```python\n")[1].split("```")[0]
+    loaded: dict[str, Any] = {}
+    exec(snippet.replace("path/to/this/folder", str(tmp_path / "lora")), loaded)
     torch.testing.assert_close(
         logits(loaded["model"].eval(), tmp_path / "lora"),
         logits(trained.attached.model, tmp_path / "lora"),

@@ -85,6 +85,14 @@ def test_the_published_cp_starts_its_input_factor_at_zero(preset: str) -> None:
     assert all(part.any() for part in adapter.factors.values())
 
 
+def test_a_zero_mode_holds_for_the_combinations_of_a_list_that_have_one() -> None:
+    roberta = BackboneShape(d_in=D, heads=H, head_size=HEAD, layers=L)
+    file = read_space("constructions").model_copy(update={"zero_mode": "heads"})
+    for shape in adapter_shapes(file, roberta):
+        has_one = shape.factorization in ("cp", "tt") and "heads" in shape.tensor.dims
+        assert (shape.zero_mode == "heads") is has_one
+
+
 def test_lora_plus_reaches_its_own_setting_for_roberta() -> None:
     roberta = BackboneShape(d_in=D, heads=H, head_size=HEAD, layers=L)
     ranges = build_space(read_space("lora_plus"), roberta, 10_000_000).distributions
