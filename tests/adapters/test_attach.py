@@ -123,41 +123,35 @@ def test_what_trains_of_the_head_is_what_a_search_trains(
     assert ("bert.pooler.dense.weight" in attached.head_state()) is not is_complete
 
 
-def test_a_head_that_predicts_words_is_frozen_unless_it_is_asked_for(
-    tiny_recipe: Recipe,
-) -> None:
+def word_model(*, tied: bool) -> PreTrainedModel:
     config = LlamaConfig(
         vocab_size=50,
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=4,
         intermediate_size=32,
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
     )
-    attached = attach(LlamaForCausalLM(config), tiny_recipe)
-    assert not attached.head_state()
-    attached.detach()
-    attached = attach(LlamaForCausalLM(config), tiny_recipe, trains_lm_head=True)
+    return LlamaForCausalLM(config)
+
+
+def test_a_head_that_predicts_words_is_frozen_unless_it_is_asked_for(
+    tiny_recipe: Recipe,
+) -> None:
+    assert not attach(word_model(tied=False), tiny_recipe).head_state()
+    attached = attach(word_model(tied=False), tiny_recipe, trains_lm_head=True)
     assert attached.head_state().keys() == {"lm_head.weight"}
 
 
 def test_a_head_that_shares_its_weights_with_the_embeddings_cannot_train(
     tiny_recipe: Recipe,
 ) -> None:
-    config = LlamaConfig(
-        vocab_size=50,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=32,
-        tie_word_embeddings=True,
-    )
     message = (
         "the head of LlamaForCausalLM cannot train: it shares its weights with the embeddings, "
         "which stay frozen"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
-        attach(LlamaForCausalLM(config), tiny_recipe, trains_lm_head=True)
+        attach(word_model(tied=True), tiny_recipe, trains_lm_head=True)
 
 
 def test_the_model_lists_the_adapters_parameters_once(
