@@ -8,9 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from allocator.adapters import Attached, Recipe, attach, attach_saved, read_recipe
-    from allocator.training.trained import load_model
-    from allocator.tuning.callback import PruningCallback
+    from allocator.files.recipe import Recipe, read_recipe
+    from allocator.models.attached import Attached, attach, attach_saved
+    from allocator.trained.trained_adapter import load_model
+    from allocator.tuning.study.trainer_callback import PruningCallback
 
 __all__ = [
     "Attached",
@@ -22,11 +23,19 @@ __all__ = [
     "read_recipe",
 ]
 
-_ROOMS = {"load_model": "training.trained", "PruningCallback": "tuning.callback"}
+_HOMES = {
+    "Attached": "models.attached",
+    "PruningCallback": "tuning.study.trainer_callback",
+    "Recipe": "files.recipe",
+    "attach": "models.attached",
+    "attach_saved": "models.attached",
+    "load_model": "trained.trained_adapter",
+    "read_recipe": "files.recipe",
+}
 
 
 def __getattr__(name: str) -> object:
     """Import what is asked for, so that `import allocator.errors` does not load torch."""
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_ROOMS.get(name, 'adapters')}"), name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -6,16 +6,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from allocator.command import add_data_options, make_parser, positive_integer, run
-from allocator.config import BaselineConfig
-from allocator.errors import AllocatorError, unknown
-from allocator.options import (
+from allocator.command_line.options import (
     add_space_options,
     add_study_options,
     add_task_options,
     add_training_options,
     run_options,
 )
+from allocator.command_line.parser import add_data_options, make_parser, positive_integer, run
+from allocator.config import BaselineConfig
+from allocator.errors import AllocatorError, unknown
 
 KINDS = ("cp", "tt", "lora")
 
@@ -78,9 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train and measure what is asked."""
     config = to_config(build_parser().parse_args(argv))
     # Imported here, so that --help and mistakes in options do not wait for torch.
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
-    from allocator.tuning.run_baseline import run_baseline  # noqa: PLC0415
+    from allocator.tuning.runs.run_baseline import run_baseline
 
     run_baseline(config, Console())
     return 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from allocator.command import make_parser, run
+from allocator.command_line.parser import make_parser, run
 from allocator.config import model_cache
 
 
@@ -44,16 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _choose_again(folder: Path, storage: str | None) -> None:
-    from allocator.tuning.export import export_best  # noqa: PLC0415
-    from allocator.tuning.study_folder import load_study  # noqa: PLC0415
+    from allocator.tuning.study.open_study import load_study
+    from allocator.tuning.study.write_best import export_best
 
     with load_study(folder, storage) as study:
         print(export_best(study).path)
 
 
 def _deliver(folder: Path, how: Literal["peft", "merged"], output: Path) -> None:
-    from allocator.training.delivery import deliver  # noqa: PLC0415
-    from allocator.training.trained import load_trained  # noqa: PLC0415
+    from allocator.trained.export_folder import deliver
+    from allocator.trained.trained_adapter import load_trained
 
     delivered = deliver(load_trained(folder, model_cache()), how, output)
     print(output)

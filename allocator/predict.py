@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from allocator.command import make_parser, run
+from allocator.command_line.parser import make_parser, run
 from allocator.config import model_cache
 
 
@@ -23,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--studies-dir", type=Path, default=Path("studies"), metavar="FOLDER", help="of all studies"
     )
     arguments = parser.parse_args(argv)
-    from allocator.training.predict import predict  # noqa: PLC0415
-    from allocator.training.trained import load_trained  # noqa: PLC0415
+    from allocator.trained.predictions import predict
+    from allocator.trained.trained_adapter import load_trained
 
     _use_utf8()
     trained = load_trained(arguments.studies_dir / arguments.study, model_cache())

@@ -7,7 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from allocator.command import (
+from allocator.command_line.options import (
+    add_space_options,
+    add_study_options,
+    add_task_options,
+    add_training_options,
+    run_options,
+)
+from allocator.command_line.parser import (
     INTERRUPTED,
     add_data_options,
     make_parser,
@@ -17,14 +24,7 @@ from allocator.command import (
     run,
 )
 from allocator.config import SearchConfig
-from allocator.options import (
-    add_space_options,
-    add_study_options,
-    add_task_options,
-    add_training_options,
-    run_options,
-)
-from allocator.tuning.space_file import read_space
+from allocator.tuning.space.space_file import read_space
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -129,12 +129,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = to_config(arguments)
     read_space(config.space)  # a mistake in it need not wait for torch
     # Imported here, so that --help and mistakes in options do not wait for torch.
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
-    from allocator.tuning.display import print_banner, print_header  # noqa: PLC0415
-    from allocator.tuning.dry_run import print_dry_run  # noqa: PLC0415
-    from allocator.tuning.prepare import prepare  # noqa: PLC0415
-    from allocator.tuning.run import run_search  # noqa: PLC0415
+    from allocator.tuning.plan.prepare import prepare
+    from allocator.tuning.runs.dry_run import print_dry_run
+    from allocator.tuning.runs.run_search import run_search
+    from allocator.tuning.screen.header import print_banner, print_header
 
     console = Console(quiet=arguments.quiet)
     prepared = prepare(config)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from allocator.command import budget, make_parser, run
+from allocator.command_line.parser import budget, make_parser, run
 from allocator.config import model_cache
-from allocator.tuning.space_file import preset_names, read_space
+from allocator.tuning.space.space_file import preset_names, read_space
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,10 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     spaces = {name: read_space(name) for name in arguments.names or preset_names()}
     # Imported here, so that --help and mistakes in names do not wait for torch.
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
-    from allocator.training.models import locate_model  # noqa: PLC0415
-    from allocator.tuning.listing import print_spaces  # noqa: PLC0415
+    from allocator.models.model_source import locate_model
+    from allocator.tuning.screen.spaces_table import print_spaces
 
     model = locate_model(arguments.model, model_cache())
     print_spaces(Console(), spaces, model, arguments.budget)

@@ -6,7 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from allocator.command import (
+from allocator.command_line.options import (
+    add_study_options,
+    add_task_options,
+    add_training_options,
+    run_options,
+)
+from allocator.command_line.parser import (
     INTERRUPTED,
     add_data_options,
     make_parser,
@@ -16,7 +22,6 @@ from allocator.command import (
 )
 from allocator.config import SweepConfig
 from allocator.errors import AllocatorError, unknown
-from allocator.options import add_study_options, add_task_options, add_training_options, run_options
 
 SWEEPS = ("tenslora-plus",)
 
@@ -71,9 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train a published study."""
     config = to_config(build_parser().parse_args(argv))
     # Imported here, so that --help and mistakes in options do not wait for torch.
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
-    from allocator.tuning.run_sweep import run_sweep  # noqa: PLC0415
+    from allocator.tuning.runs.run_sweep import run_sweep
 
     return 0 if run_sweep(config, Console()) else INTERRUPTED
 

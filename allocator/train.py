@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from allocator.command import (
+from allocator.command_line.parser import (
     add_data_options,
     fallback_data_dir,
     make_parser,
@@ -33,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add_data_options(parser)
     arguments = parser.parse_args(argv)
-    from allocator.adapters.recipe import read_recipe  # noqa: PLC0415
-    from allocator.training.final import train_recipe  # noqa: PLC0415
+    from allocator.files.recipe import read_recipe
+    from allocator.workers.train_recipe import train_recipe
 
     recipe = read_recipe(arguments.config)
     if arguments.seed is not None:

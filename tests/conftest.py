@@ -30,25 +30,23 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from allocator.adapters import AdapterSpec, attach
-from allocator.adapters.recipe import (
-    AdapterSection,
-    ModelSection,
-    Recipe,
-    TaskSection,
-    training_section,
-    write_yaml,
-)
 from allocator.allocation import AdapterShape, Allocation
+from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.backbone.backbone import Backbone, load_backbone
 from allocator.config import AdapterConfig, TrainingConfig
-from allocator.training.backbone import Backbone, load_backbone
-from allocator.training.batches import tokenize
-from allocator.training.corpus import Example, generate
-from allocator.training.data_sources import TaskData, load_task
+from allocator.data.corpus import Example, generate
+from allocator.data.sources import TaskData, load_task
+from allocator.files.adapter_section import AdapterSection
+from allocator.files.recipe import ModelSection, Recipe, TaskSection, training_section
+from allocator.files.yaml_files import write_yaml
+from allocator.inputs.tokens import tokenize
+from allocator.models.attached import attach
+from allocator.models.model_source import ModelSource, locate_model
+from allocator.models.preprocessors import load_tokenizer
+from allocator.trained.trained_adapter import load_model
 from allocator.training.loop import Splits
-from allocator.training.models import ModelSource, locate_model
-from allocator.training.preprocessors import load_tokenizer
-from allocator.training.trained import load_model
+
+pytest_plugins = ["tests.tiny_images"]
 
 TRAIN_SENTENCES, DEV_SENTENCES = 320, 120
 SIZES: dict[str, float | None] = {

@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from allocator.adapters import Recipe
-from allocator.adapters.recipe import write_yaml
-from allocator.adapters.save import load_adapter
+from allocator.adapters.saved import load_adapter
+from allocator.files.recipe import Recipe
+from allocator.files.yaml_files import write_yaml
 
 README = Path(__file__).parents[1] / "README.md"
 

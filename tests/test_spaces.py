@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from allocator import spaces
-from allocator.command import run
-from allocator.tuning.space_file import preset_names
+from allocator.command_line.parser import run
+from allocator.tuning.space.space_file import preset_names
 
 
 def listed(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> dict[str, list[str]]:

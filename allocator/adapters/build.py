@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TypedDict
 
 import torch
@@ -11,11 +10,11 @@ from torch import nn
 
 from allocator.adapters.adapter import Adapter
 from allocator.adapters.cp import CPAdapter
-from allocator.adapters.matrix import MatrixAdapter
-from allocator.adapters.tt import TTAdapter
+from allocator.adapters.lora import MatrixAdapter
+from allocator.adapters.tensor_train import TTAdapter
 from allocator.adapters.tucker import TuckerAdapter
-from allocator.allocation import AdapterShape, Allocation, Factorization
-from allocator.config import AdapterConfig
+from allocator.allocation import Allocation, Factorization
+from allocator.allocation.adapter_shape import AdapterSpec
 
 _MODULES: Mapping[Factorization, Callable[..., Adapter]] = {
     "tucker": TuckerAdapter,
@@ -30,14 +29,6 @@ class ParameterGroup(TypedDict):
 
     params: list[nn.Parameter]
     lr: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AdapterSpec:
-    """Everything that decides an adapter's fresh values, picklable and cheap to send."""
-
-    shape: AdapterShape
-    config: AdapterConfig
 
 
 def build_adapter(spec: AdapterSpec, ranks: Mapping[str, int], *, seed: int) -> Adapter:

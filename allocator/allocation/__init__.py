@@ -1,5 +1,6 @@
 """What adapters cost and which fit a budget, from numbers alone."""
 
+from allocator.allocation.adapter_shape import AdapterShape
 from allocator.allocation.allocation import Allocation
 from allocator.allocation.budget import budget_parameters
 from allocator.allocation.constructions import (
@@ -11,8 +12,7 @@ from allocator.allocation.constructions import (
     tensor_shape,
 )
 from allocator.allocation.factorizations import FACTORIZATIONS, Factorization
-from allocator.allocation.feasible import ENUMERATION_LIMIT, FeasibleSet
-from allocator.allocation.shapes import AdapterShape
+from allocator.allocation.feasible_set import ENUMERATION_LIMIT, FeasibleSet
 
 __all__ = [
     "ENUMERATION_LIMIT",

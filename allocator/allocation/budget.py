@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from allocator.allocation.adapter_shape import AdapterShape
 from allocator.allocation.constructions import BackboneShape
-from allocator.allocation.shapes import AdapterShape
 from allocator.config import Budget, LoraBudget
 
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
+from allocator.allocation.adapter_shape import AdapterShape
 from allocator.allocation.factorizations import Factorization
-from allocator.allocation.shapes import AdapterShape
 
 CORE = "core"
 Parts = dict[str, int]

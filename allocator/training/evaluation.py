@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from allocator.training.batches import Split, in_order_of_length
+from allocator.data.metrics import Score, majority_score, score
+from allocator.inputs.batches import Split, in_order_of_length
 from allocator.training.calibration import calibrated_loss
-from allocator.training.metrics import Score, majority_score, score
 from allocator.training.pack import Pack
 from allocator.training.slot import Slot, task_loss
 

@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle, pairwise
 
+from allocator.backbone.backbone import Backbone
 from allocator.config import TrainingConfig
-from allocator.training.backbone import Backbone
-from allocator.training.batches import Batch, Split, epoch_order
+from allocator.inputs.batches import Batch, Split, epoch_order
 from allocator.training.evaluation import evaluate_majority, evaluate_pack
 from allocator.training.messages import Boundary, Job, Orders
 from allocator.training.pack import Pack
-from allocator.training.run import Run
 from allocator.training.slot import Slot
-from allocator.training.truncation import truncation_losses
+from allocator.training.trial_run import Run
+from allocator.training.truncated_losses import truncation_losses
 
 OnBoundary = Callable[[Boundary], Orders | None]
 """Told where all trials stand; says which stop and which start, or None to end."""

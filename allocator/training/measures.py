@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from allocator.adapters import Adapter
+from allocator.adapters.adapter import Adapter
 from allocator.adapters.spectra import ModeSpectrum, mode_spectra
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from allocator.adapters import AdapterSpec
 from allocator.allocation import Allocation
+from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.training.measures import Measures
 
 Ending = Literal["completed", "stopped", "diverged", "collapsed"]
@@ -95,3 +95,18 @@ class Orders:
 
     stop: frozenset[int] = frozenset()
     jobs: tuple[Job, ...] = ()
+
+
+class WorkerDied(Exception):  # noqa: N818  # an event to handle, not a mistake to report
+    """A worker process that ended before its trials did.
+
+    Args:
+        device: The worker's device.
+        exit_code: Of the process; a negative one is the signal that ended it. None where the
+            device is gone with it.
+    """
+
+    def __init__(self, device: str, exit_code: int | None) -> None:
+        how = "is gone" if exit_code is None else f"died, exit code {exit_code}"
+        super().__init__(f"worker on {device} {how}")
+        self.exit_code = exit_code

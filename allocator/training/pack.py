@@ -9,9 +9,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from allocator.backbone.backbone import Backbone
 from allocator.errors import ModelError
-from allocator.training.backbone import Backbone
-from allocator.training.batches import Batch
+from allocator.inputs.batches import Batch
 from allocator.training.slot import Slot
 
 # Shapes: S slots, B sentences, T tokens, W width of hidden states

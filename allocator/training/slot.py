@@ -8,20 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from allocator.adapters import (
-    Adapter,
-    AdapterSpec,
-    Pairs,
-    ParameterGroup,
-    build_adapter,
-    parameter_groups,
-)
-from allocator.adapters.save import SavedAdapter
+from allocator.adapters.adapter import Adapter, Pairs
+from allocator.adapters.build import ParameterGroup, build_adapter, parameter_groups
+from allocator.adapters.saved import SavedAdapter
 from allocator.allocation import Allocation
+from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.backbone.backbone import Backbone
+from allocator.backbone.head import Head
 from allocator.config import TrainingConfig
-from allocator.training.backbone import Backbone
-from allocator.training.batches import Batch
-from allocator.training.head import Head
+from allocator.inputs.batches import Batch
 from allocator.training.measures import Observer
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from allocator.adapters import AdapterSpec, build_adapter, parameter_groups
+from allocator.adapters.build import build_adapter, parameter_groups
 from allocator.allocation import (
     MODES,
     AdapterShape,
@@ -11,6 +11,7 @@ from allocator.allocation import (
     Factorization,
     Mode,
 )
+from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.config import AdapterConfig
 
 BACKBONE = BackboneShape(d_in=12, heads=2, head_size=3, layers=4)

@@ -5,8 +5,11 @@ import torch
 from torch import Tensor, nn
 from transformers import BertModel
 
-from allocator.adapters import Adapter, AdapterSpec, adapt, build_adapter
+from allocator.adapters.adapter import Adapter
+from allocator.adapters.build import build_adapter
 from allocator.allocation import MODES, AdapterShape, BackboneShape, Construction
+from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.backbone.packed_sites import adapt
 from allocator.config import AdapterConfig
 
 HEADS, HEAD_SIZE = 4, 8

@@ -8,7 +8,8 @@ import tensorly as tl
 import torch
 from torch import Tensor
 
-from allocator.adapters import Adapter, AdapterSpec, build_adapter
+from allocator.adapters.adapter import Adapter
+from allocator.adapters.build import build_adapter
 from allocator.allocation import (
     MODES,
     AdapterShape,
@@ -17,6 +18,7 @@ from allocator.allocation import (
     Factorization,
     Mode,
 )
+from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.config import AdapterConfig, Initialization
 
 # Lengths differ wherever they can, so that no two axes can be taken for each other.

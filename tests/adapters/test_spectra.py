@@ -5,14 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from allocator.adapters import Adapter, AdapterSpec, build_adapter
-from allocator.adapters.spectra import (
-    metrics_table,
-    mode_spectra,
-    spectra_table,
-    spectrum_metrics,
-)
+from allocator.adapters.adapter import Adapter
+from allocator.adapters.build import build_adapter
+from allocator.adapters.spectra import metrics_table, mode_spectra, spectra_table, spectrum_metrics
 from allocator.allocation import AdapterShape, BackboneShape, Construction, Factorization
+from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.config import AdapterConfig
 
 BACKBONE = BackboneShape(d_in=6, heads=2, head_size=3, layers=2, targets=("query", "value"))

@@ -4,10 +4,11 @@ import pytest
 import tensorly as tl
 import torch
 
-from allocator.adapters import AdapterSpec, build_adapter
+from allocator.adapters.build import build_adapter
 from allocator.adapters.truncation import truncatable, truncate
 from allocator.adapters.tucker import TuckerAdapter
 from allocator.allocation import AdapterShape, BackboneShape, Construction
+from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.config import AdapterConfig
 
 BACKBONE = BackboneShape(d_in=12, heads=3, head_size=4, layers=2, targets=("query", "value"))

@@ -6,11 +6,14 @@ import torch
 from torch import Tensor
 from transformers import BertModel
 
-from allocator.adapters import Adapter, AdapterSpec, adapt, backbone_shape, build_adapter
-from allocator.adapters.projections import find_projections
+from allocator.adapters.adapter import Adapter
+from allocator.adapters.build import build_adapter
 from allocator.allocation import MODES, AdapterShape, BackboneShape, Construction, Mode
+from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.backbone.packed_sites import adapt
 from allocator.config import AdapterConfig
 from allocator.errors import SpaceError
+from allocator.models.projections import backbone_shape, find_projections
 
 # Lengths differ wherever they can, so that no two axes can be taken for each other.
 BACKBONE = BackboneShape(d_in=14, heads=2, head_size=5, layers=4)

@@ -20,17 +20,18 @@ import pandas as pd
 import torch
 from trained_table import Feeder, Keeper, fixed_part
 
-from allocator.adapters import AdapterSpec
 from allocator.allocation import AdapterShape, Allocation
+from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.backbone.backbone import Backbone, load_backbone
 from allocator.config import AdapterConfig, TrainingConfig, model_cache
+from allocator.data.sources import load_task
+from allocator.inputs.batches import Split, epoch_order
+from allocator.inputs.tokens import tokenize
+from allocator.models.model_source import locate_model
+from allocator.models.preprocessors import load_tokenizer
 from allocator.training import loop
-from allocator.training.backbone import Backbone, load_backbone
-from allocator.training.batches import Split, epoch_order, tokenize
-from allocator.training.data_sources import load_task
 from allocator.training.messages import Job, Report
-from allocator.training.models import locate_model
-from allocator.training.precision import choose_precision
-from allocator.training.preprocessors import load_tokenizer
+from allocator.workers.precision import choose_precision
 
 TARGETS = ("query", "key", "value")
 RECIPE = TrainingConfig(epochs=3, batch_size=32)

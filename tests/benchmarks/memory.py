@@ -15,18 +15,18 @@ from pathlib import Path
 import psutil
 import torch
 
-from allocator.adapters import AdapterSpec
 from allocator.allocation import AdapterShape, Allocation
+from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.backbone.backbone import load_backbone
 from allocator.config import AdapterConfig, Precision, TrainingConfig, model_cache
-from allocator.training.backbone import load_backbone
-from allocator.training.batches import tokenize
-from allocator.training.data_sources import load_task
+from allocator.data.sources import load_task
+from allocator.inputs.tokens import tokenize
+from allocator.models.model_source import locate_model
+from allocator.models.preprocessors import load_tokenizer
 from allocator.training.loop import Splits, train
 from allocator.training.messages import Boundary, Job, Orders
-from allocator.training.models import locate_model
-from allocator.training.precision import choose_precision
-from allocator.training.preprocessors import load_tokenizer
-from allocator.training.throughput import peak_memory_gib
+from allocator.workers.precision import choose_precision
+from allocator.workers.throughput import peak_memory_gib
 
 TARGETS = ("query", "key", "value")
 SENTENCES = 128

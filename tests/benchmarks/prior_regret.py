@@ -20,23 +20,18 @@ import numpy as np
 import optuna
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler
-from replay import (
-    Progress,
-    Table,
-    TableGPSampler,
-    TableRandomSampler,
-    read_table,
-    replay,
-)
+from replay import Progress, Table, TableGPSampler, TableRandomSampler, read_table, replay
 from scipy.stats import sem
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from allocator.allocation import BackboneShape
-from allocator.tuning.baseline import baseline_params
-from allocator.tuning.build_space import build_space
-from allocator.tuning.priors import PRIORS, Prior, make_prior, read_baseline
-from allocator.tuning.pruning import MedianPruner, SuccessiveHalvingPruner, make_pruner
-from allocator.tuning.space_file import read_space
+from allocator.tuning.priors.baseline_evidence import read_baseline
+from allocator.tuning.priors.make_prior import PRIORS, make_prior
+from allocator.tuning.priors.prior import Prior
+from allocator.tuning.space.build_space import build_space
+from allocator.tuning.space.space import baseline_params
+from allocator.tuning.space.space_file import read_space
+from allocator.tuning.study.pruning import MedianPruner, SuccessiveHalvingPruner, make_pruner
 
 MINILM = BackboneShape(d_in=384, heads=12, head_size=32, layers=6)
 HERE = Path(__file__).parent / "trained"

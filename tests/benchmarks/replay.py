@@ -25,16 +25,16 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from trained_table import read_points
 
 from allocator.allocation.factorizations import Flags
-from allocator.tuning.confirm import CANDIDATES
-from allocator.tuning.domain import Domain, Points
-from allocator.tuning.encoder import Encoder
-from allocator.tuning.feasible_sampler import FeasibleSampler, ask
-from allocator.tuning.priors import Prior
-from allocator.tuning.proposals import PROPOSALS
-from allocator.tuning.pruning import LOSSES, PROTECTED
-from allocator.tuning.samplers import FeasibleGPSampler
-from allocator.tuning.selection import expectations
-from allocator.tuning.space import Params, Space
+from allocator.tuning.priors.prior import Prior
+from allocator.tuning.runs.confirm import CANDIDATES
+from allocator.tuning.samplers.feasible_sampler import FeasibleSampler, ask
+from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
+from allocator.tuning.space.points import Domain, Points
+from allocator.tuning.space.space import Params, Space
+from allocator.tuning.study.proposal_queue import PROPOSALS
+from allocator.tuning.study.pruning import LOSSES, PROTECTED
+from allocator.tuning.surrogate.encoder import Encoder
+from allocator.tuning.surrogate.expected_scores import expectations
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]

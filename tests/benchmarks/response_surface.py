@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from allocator.tuning.space import Params, Space
+from allocator.tuning.space.space import Params, Space
 
 Floats = npt.NDArray[np.float64]
 

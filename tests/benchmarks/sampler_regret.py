@@ -23,13 +23,13 @@ from optuna.trial import Trial, TrialState
 from response_surface import ResponseSurface
 
 from allocator.allocation import BackboneShape
-from allocator.tuning.build_space import build_space
-from allocator.tuning.feasible_sampler import ask
-from allocator.tuning.observations import read_observations
-from allocator.tuning.samplers import make_sampler
-from allocator.tuning.space import Space
-from allocator.tuning.space_file import read_space
-from allocator.tuning.surrogate import Surrogate
+from allocator.tuning.samplers.feasible_sampler import ask
+from allocator.tuning.samplers.make_sampler import make_sampler
+from allocator.tuning.space.build_space import build_space
+from allocator.tuning.space.space import Space
+from allocator.tuning.space.space_file import read_space
+from allocator.tuning.surrogate.observations import read_observations
+from allocator.tuning.surrogate.surrogate import Surrogate
 
 ROBERTA_BASE = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
 BOUNDARIES = 3

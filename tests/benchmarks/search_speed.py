@@ -32,13 +32,13 @@ from transformers import (
 )
 from transformers.trainer_utils import BestRun
 
+from allocator.data.metrics import score
+from allocator.data.tasks import Examples
+from allocator.models.preprocessors import load_tokenizer
 from allocator.search import build_parser, to_config
-from allocator.training.metrics import score
-from allocator.training.preprocessors import load_tokenizer
-from allocator.training.tasks import Examples
-from allocator.tuning.prepare import PreparedSearch, prepare
-from allocator.tuning.run import run_search
-from allocator.tuning.study_folder import load_study
+from allocator.tuning.plan.prepare import PreparedSearch, prepare
+from allocator.tuning.runs.run_search import run_search
+from allocator.tuning.study.open_study import load_study
 
 RANKS = (1, 2, 4, 8, 16)
 

@@ -24,24 +24,25 @@ import torch
 from sklearn.model_selection import train_test_split
 from transformers import PreTrainedTokenizerBase
 
+from allocator.backbone.backbone import Backbone, load_backbone
 from allocator.config import TrainingConfig, model_cache
-from allocator.training.backbone import Backbone, load_backbone
-from allocator.training.batches import tokenize
-from allocator.training.data_sources import TaskData, load_task
+from allocator.coordination.records import Records
+from allocator.data.sources import TaskData, load_task
+from allocator.files.study_layout import UNIFORM
+from allocator.inputs.tokens import tokenize
+from allocator.models.model_source import locate_model
+from allocator.models.preprocessors import load_tokenizer
 from allocator.training.loop import Splits, train
 from allocator.training.messages import Boundary, Job, Orders, Report
-from allocator.training.models import locate_model
-from allocator.training.precision import choose_precision
-from allocator.training.preprocessors import load_tokenizer
-from allocator.tuning.baseline import UNIFORM, baseline_params
-from allocator.tuning.build_space import adapter_spec, build_space
-from allocator.tuning.feasible_sampler import ask
-from allocator.tuning.priors import PRIORS, Baseline, make_prior, read_baseline
-from allocator.tuning.proposals import PROPOSALS
-from allocator.tuning.records import Records
-from allocator.tuning.samplers import FeasibleGPSampler
-from allocator.tuning.space import Params, Space
-from allocator.tuning.space_file import read_space
+from allocator.tuning.priors.baseline_evidence import Baseline, read_baseline
+from allocator.tuning.priors.make_prior import PRIORS, make_prior
+from allocator.tuning.samplers.feasible_sampler import ask
+from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
+from allocator.tuning.space.build_space import adapter_spec, build_space
+from allocator.tuning.space.space import Params, Space, baseline_params
+from allocator.tuning.space.space_file import read_space
+from allocator.tuning.study.proposal_queue import PROPOSALS
+from allocator.workers.precision import choose_precision
 
 MODEL, BUDGET = "minilm", 40_000
 COLUMNS = ("point", "step", "loss", "calibrated_loss", "score", "ending")

@@ -30,20 +30,21 @@ from transformers import (
     TrainingArguments,
 )
 
-from allocator.adapters import AdapterSpec
-from allocator.adapters.frozen import FrozenLinear
-from allocator.adapters.projections import find_projections
 from allocator.allocation import AdapterShape, Allocation
+from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.backbone.backbone import load_backbone
+from allocator.backbone.frozen_linear import FrozenLinear
 from allocator.config import AdapterConfig, Precision, TrainingConfig, model_cache
-from allocator.training.backbone import load_backbone
-from allocator.training.batches import Batch, TokenizedSplit, epoch_order, tokenize
-from allocator.training.data_sources import load_task
-from allocator.training.models import ModelSource, locate_model
+from allocator.data.sources import load_task
+from allocator.data.tasks import Examples
+from allocator.inputs.batches import Batch, epoch_order
+from allocator.inputs.tokens import TokenizedSplit, tokenize
+from allocator.models.model_source import ModelSource, locate_model
+from allocator.models.preprocessors import load_tokenizer
+from allocator.models.projections import find_projections
 from allocator.training.pack import Pack
-from allocator.training.precision import choose_precision
-from allocator.training.preprocessors import load_tokenizer
 from allocator.training.slot import Slot
-from allocator.training.tasks import Examples
+from allocator.workers.precision import choose_precision
 
 BATCH, WARM_UP = 32, 5
 WIDTH = 384  # of the product by which the precision of frozen weights is chosen

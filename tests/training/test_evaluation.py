@@ -6,16 +6,17 @@ import pytest
 import torch
 from sklearn.metrics import matthews_corrcoef
 
-from allocator.adapters import AdapterSpec
 from allocator.allocation import Allocation
+from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.backbone.backbone import Backbone, load_backbone
 from allocator.config import TrainingConfig
+from allocator.inputs.batches import Split
+from allocator.inputs.tokens import TokenizedSplit
+from allocator.models.model_source import ModelSource
 from allocator.training import evaluation
-from allocator.training.backbone import Backbone, load_backbone
-from allocator.training.batches import Split, TokenizedSplit
 from allocator.training.calibration import calibrated_loss
 from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_pack
 from allocator.training.loop import Splits
-from allocator.training.models import ModelSource
 from allocator.training.pack import Pack
 from allocator.training.slot import Slot
 

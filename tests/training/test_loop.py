@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from allocator.adapters import AdapterSpec
 from allocator.allocation import Allocation
+from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.backbone.backbone import Backbone
 from allocator.config import TrainingConfig
+from allocator.data.metrics import Score
 from allocator.training import loop
-from allocator.training.backbone import Backbone
 from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_pack
 from allocator.training.loop import Splits, epoch_parts, train
 from allocator.training.messages import Boundary, Job, Orders, Report
-from allocator.training.metrics import Score
 from allocator.training.pack import Pack
 from allocator.training.slot import Slot
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from allocator.adapters import AdapterSpec, build_adapter
+from allocator.adapters.build import build_adapter
 from allocator.adapters.spectra import mode_spectra
+from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.training.measures import Observer
 
 RANKS = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}

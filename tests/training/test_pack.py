@@ -4,14 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from allocator.adapters import AdapterSpec
 from allocator.allocation import AdapterShape, Allocation
+from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.backbone.backbone import Backbone, load_backbone
 from allocator.config import AdapterConfig, TrainingConfig
 from allocator.errors import ModelError
-from allocator.training.backbone import Backbone, load_backbone
-from allocator.training.batches import Batch, TokenBatch
+from allocator.inputs.batches import Batch
+from allocator.inputs.tokens import TokenBatch
+from allocator.models.model_source import ModelSource
 from allocator.training.loop import Splits
-from allocator.training.models import ModelSource
 from allocator.training.pack import Pack
 from allocator.training.slot import Slot
 

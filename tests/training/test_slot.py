@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 from transformers import get_cosine_schedule_with_warmup
 
-from allocator.adapters import AdapterSpec
 from allocator.allocation import Allocation
+from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.backbone.backbone import Backbone
 from allocator.config import TrainingConfig
-from allocator.training.backbone import Backbone
-from allocator.training.batches import Batch
+from allocator.inputs.batches import Batch
 from allocator.training.evaluation import evaluate_pack
 from allocator.training.loop import Splits
 from allocator.training.pack import Pack

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from allocator.command_line.options import RunOptions
 from allocator.config import SearchConfig, TrainingConfig
-from allocator.options import RunOptions
-from allocator.tuning.priors import Baseline
-from allocator.tuning.space import Space
+from allocator.tuning.priors.baseline_evidence import Baseline
+from allocator.tuning.space.space import Space
 
 MakeConfig = Callable[..., SearchConfig]
 MakeBaseline = Callable[..., Baseline]

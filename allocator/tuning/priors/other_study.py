@@ -9,13 +9,13 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from allocator.errors import SpaceError, StudyError
-from allocator.training.trained import CONFIG_FILE, require_study
-from allocator.tuning.build_space import build_space
+from allocator.files.study_layout import CONFIG_FILE, require_study
 from allocator.tuning.priors.placing import place
-from allocator.tuning.selection import expectations
-from allocator.tuning.space import Params, Space
-from allocator.tuning.storage import open_storage, storage_url
-from allocator.tuning.study_config import read_study_config
+from allocator.tuning.space.build_space import build_space
+from allocator.tuning.space.space import Params, Space
+from allocator.tuning.storage.storage_url import open_storage, storage_url
+from allocator.tuning.storage.study_config import read_study_config
+from allocator.tuning.surrogate.expected_scores import expectations
 
 _LISTED = 8
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from allocator.allocation import AdapterShape, Allocation
 from allocator.errors import SpaceError
-from allocator.tuning.domain import bounds
-from allocator.tuning.space import Params, Space, Variant
+from allocator.tuning.space.points import bounds
+from allocator.tuning.space.space import Params, Space, Variant
 
 
 def place(space: Space, shape: AdapterShape, allocation: Allocation) -> Params:

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
-from allocator.tuning.domain import Domain, Points
-from allocator.tuning.feasible_union import VARIANT
-from allocator.tuning.space import Params, Space
+from allocator.allocation.feasible_union import VARIANT
+from allocator.tuning.space.points import Domain, Points
+from allocator.tuning.space.space import Params, Space
 
 Floats = npt.NDArray[np.float64]
 _RANK_WIDTH = 0.5  # in natural logarithms: a factor of 1.6

@@ -11,15 +11,11 @@ import pytest
 
 from allocator.adapters.spectra import ModeSpectrum, metrics_table, spectra_table
 from allocator.allocation import AdapterShape, BackboneShape
-from allocator.tuning.figures import (
-    budget_split,
-    parameters_table,
-    singular_values,
-    spectra_over_training,
-    sweep,
-    truncation,
-)
 from allocator.tuning.figures.appearance import COLOURS
+from allocator.tuning.figures.budget_split import budget_split, parameters_table
+from allocator.tuning.figures.spectrum_figures import singular_values, spectra_over_training
+from allocator.tuning.figures.sweep_scores import sweep
+from allocator.tuning.figures.truncation_curves import truncation
 
 BERT = BackboneShape(d_in=384, heads=12, head_size=32, layers=6)
 

@@ -8,14 +8,14 @@ import pytest
 from scipy.stats import norm
 
 from allocator.allocation import BackboneShape
-from allocator.tuning.baseline import baseline_params
-from allocator.tuning.build_space import build_space
-from allocator.tuning.domain import Domain, Points
-from allocator.tuning.feasible_sampler import ask
-from allocator.tuning.priors import Prior, make_prior
-from allocator.tuning.samplers import FeasibleGPSampler
-from allocator.tuning.space import Params, Space
-from allocator.tuning.space_file import read_space
+from allocator.tuning.priors.make_prior import make_prior
+from allocator.tuning.priors.prior import Prior
+from allocator.tuning.samplers.feasible_sampler import ask
+from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
+from allocator.tuning.space.build_space import build_space
+from allocator.tuning.space.points import Domain, Points
+from allocator.tuning.space.space import Params, Space, baseline_params
+from allocator.tuning.space.space_file import read_space
 
 MINILM = BackboneShape(d_in=384, heads=12, head_size=32, layers=6)
 

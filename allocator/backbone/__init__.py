@@ -1,0 +1,1 @@
+"""The frozen model that a pack shares."""

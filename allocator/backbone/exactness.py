@@ -1,0 +1,157 @@
+"""Chooses the fastest way to run a model that computes exactly what transformers computes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import torch
+
+from allocator.backbone.backbone import FASTEST, ForwardPath, load_backbone
+from allocator.backbone.merged_comparison import answer_merged, answer_packed, describe_mismatch
+from allocator.data.sources import TaskData
+from allocator.data.tasks import Examples
+from allocator.errors import AllocatorError, ModelError
+from allocator.inputs.batches import Split
+from allocator.inputs.reader import load_reader, require_tokens
+from allocator.models.classifier import one_line
+from allocator.models.model_source import ModelSource
+
+_PATHS = (
+    FASTEST,
+    ForwardPath(own_layers=True),
+    ForwardPath(own_layers=True, packs=False),
+)
+_BEGINNING = 12  # characters
+_POOL = 64  # examples of which the shortest, a middle one and the longest are compared
+
+
+def check_path(
+    source: ModelSource,
+    targets: Sequence[str],
+    data: TaskData,
+    *,
+    max_length: int,
+    device: torch.device,
+    attention_of: str | None = None,
+) -> ForwardPath:
+    """Choose how a model is run on a task, once all that it is to read is known to be readable.
+
+    Args:
+        source: The pretrained model.
+        targets: The adapted projections.
+        data: The task's data.
+        max_length: Tokens after which a text is cut.
+        device: Where to compare.
+        attention_of: Kind of device that trials train on, where that is another one.
+
+    Raises:
+        ModelError: If the model reads no such examples, or cannot be trained exactly.
+        DataError: If an example holds nothing to read.
+    """
+    read = load_reader(source, data.task, max_length=max_length, device=device)
+    some = data.train.select(range(min(_POOL, len(data.train))))
+    if not data.task.is_of_images:
+        require_tokens(source, data, max_length=max_length)
+        some = _with_a_short_one(some)
+    split, num_labels = read(some), data.task.num_labels
+    choose = partial(
+        choose_path,
+        source,
+        targets,
+        split,
+        num_labels=num_labels,
+        attention_of=attention_of or device.type,
+    )
+    try:
+        return choose(device=device)
+    except torch.OutOfMemoryError:  # of a GPU; training needs less, in bfloat16
+        return choose(device=torch.device("cpu"))
+    finally:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # for the worker that trains there
+
+
+def _with_a_short_one(examples: Examples) -> Examples:
+    """Add the beginning of the first text, so that lengths differ whatever the texts are."""
+    beginning = tuple(text[:_BEGINNING] for text in examples.inputs[0])
+    return Examples(
+        inputs=(*examples.inputs, beginning),
+        labels=(*examples.labels, examples.labels[0]),
+    )
+
+
+def choose_path(
+    source: ModelSource,
+    targets: Sequence[str],
+    split: Split,
+    *,
+    num_labels: int,
+    device: torch.device,
+    attention_of: str,
+) -> ForwardPath:
+    """Choose how a model is run, by comparing each way with transformers' own.
+
+    Two trials with random updates and heads answer a padded batch of unequal examples as they
+    would in training. The reference is what an export computes: transformers' own model with the
+    updates merged into its weights, one example at a time. Logits and the gradients of the updates
+    must agree to rounding, in float32, where rounding is smallest.
+
+    Args:
+        source: The pretrained model.
+        targets: The adapted projections.
+        split: Some examples of the task.
+        num_labels: Classes; 1 for regression.
+        device: Where to compare.
+        attention_of: Kind of device whose attention is compared, `cuda` or `cpu`.
+
+    Returns:
+        The first that agrees of: together, as is fastest here; together, with transformers' own
+        attention and layers; one trial at a time on these.
+
+    Raises:
+        ModelError: If none agrees.
+    """
+    rows = _unequal(split)
+    try:
+        trials, expected = answer_merged(source, targets, split, rows, num_labels, device)
+    except (AllocatorError, torch.OutOfMemoryError):
+        raise
+    except Exception as problem:  # noqa: BLE001  # a model's own code may raise anything
+        raise ModelError(
+            f"model {source.name!r} cannot be trained: transformers' own model, with merged "
+            f"weights and one example, fails with {one_line(problem)}"
+        ) from None
+    reason = mismatch = ""
+    for path in _PATHS:
+        try:
+            backbone = load_backbone(
+                source,
+                targets,
+                num_labels=num_labels,
+                precision="float32",
+                device=device,
+                path=path,
+                attention_of=attention_of,
+            )
+            mismatch = describe_mismatch(answer_packed(backbone, trials, split, rows), expected)
+            del backbone  # before the next is loaded
+        except (AllocatorError, torch.OutOfMemoryError):
+            raise
+        except Exception as problem:  # noqa: BLE001  # as above
+            trained = "two trials together fail" if path.packs else "one trial fails"
+            mismatch = f"{trained} with {one_line(problem)}"
+        if not mismatch:
+            return dataclasses.replace(path, reason=reason)
+        reason = reason or mismatch
+    raise ModelError(
+        f"model {source.name!r} cannot be trained exactly: {mismatch}; choose another --model"
+    )
+
+
+def _unequal(split: Split) -> list[int]:
+    """Take the shortest, a middle and the longest of some examples."""
+    order = np.argsort(split.lengths, kind="stable")
+    return sorted({int(order[i]) for i in (0, len(order) // 2, -1)})

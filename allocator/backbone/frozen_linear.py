@@ -1,0 +1,133 @@
+"""Linear layers that never train, laid out once for the products of both directions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+
+class FrozenLinear(nn.Module):
+    """`x W^T + b` with a gradient for x alone.
+
+    On a CPU in bfloat16 the weight is kept in oneDNN's own layout, once for the forward and once
+    for the backward product; otherwise each product would bring it into that layout again, which
+    for a small batch takes as long as multiplying.
+
+    Args:
+        weight: Shape (out features, in features), on its device and in its final precision.
+        bias: Shape (out features,), or none.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        self.dtype = weight.dtype
+        self.bias = None if bias is None else bias.detach()
+        self._is_packed = can_pack(weight)
+        weight = weight.detach()
+        self._weight = _packed(weight) if self._is_packed else weight
+        self._transpose = _packed(weight.t()) if self._is_packed else weight.t()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply x of shape (..., in features)."""
+        if not self._is_packed:
+            return F.linear(x, self._weight, self.bias)
+        product: Tensor = _PackedProduct.apply(x, self)  # type: ignore[no-untyped-call]
+        return product
+
+    def multiply(self, x: Tensor) -> Tensor:
+        """Compute `x W^T + b` without a gradient."""
+        if not self._is_packed:
+            return F.linear(x, self._weight, self.bias)
+        return _multiply(x, self._weight, self.bias)
+
+    def multiply_back(self, gradient: Tensor) -> Tensor:
+        """Compute `gradient W`."""
+        if not self._is_packed:
+            return F.linear(gradient, self._transpose)
+        return _multiply(gradient, self._transpose, None)
+
+
+class _PackedProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: FrozenLinear) -> Tensor:
+        ctx.layer = layer
+        return layer.multiply(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        back: Tensor = ctx.layer.multiply_back(gradient)
+        return back, None
+
+
+class UpdatedProduct(torch.autograd.Function):
+    """`x W^T + b + (x A) B`, each sum added where the frozen product already lies.
+
+    Shapes: S slots, N tokens of one slot, I input width, R bottleneck rank, O output width.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_SNI: Tensor,
+        a_SIR: Tensor,
+        b_SRO: Tensor,
+        layer: FrozenLinear,
+        is_shared: bool,
+    ) -> Tensor:
+        """Multiply; where x is the same for all slots, so is its frozen product."""
+        ctx.layer = layer
+        down_SNR = torch.bmm(x_SNI, a_SIR)
+        ctx.save_for_backward(x_SNI, a_SIR, b_SRO, down_SNR)
+        if is_shared:
+            return torch.baddbmm(layer.multiply(x_SNI[0]), down_SNR, b_SRO)
+        return layer.multiply(x_SNI).baddbmm_(down_SNR, b_SRO)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, gradient_SNO: Tensor
+    ) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
+        """Give the gradients of x, A and B."""
+        x_SNI, a_SIR, b_SRO, down_SNR = ctx.saved_tensors
+        to_down_SNR = torch.bmm(gradient_SNO, b_SRO.transpose(1, 2))
+        to_x = None
+        if ctx.needs_input_grad[0]:
+            to_x = ctx.layer.multiply_back(gradient_SNO)
+            to_x.baddbmm_(to_down_SNR, a_SIR.transpose(1, 2))
+        to_a = torch.bmm(x_SNI.transpose(1, 2), to_down_SNR)
+        return to_x, to_a, torch.bmm(down_SNR.transpose(1, 2), gradient_SNO), None, None
+
+
+def can_pack(weight: Tensor) -> bool:
+    """Tell whether this build of torch has oneDNN's layouts for a weight."""
+    is_suitable = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
+    return is_suitable and torch.backends.mkldnn.is_available() and _has_operators()
+
+
+def _has_operators() -> bool:
+    names = ("_reorder_linear_weight", "_linear_pointwise")
+    return all(hasattr(torch.ops.mkldnn, name) for name in names)
+
+
+def _packed(weight: Tensor) -> Tensor:
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
+    return packed
+
+
+def _multiply(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+    return product
+
+
+def freeze_linears(model: nn.Module) -> None:
+    """Replace every linear layer of a model by one that never trains."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Linear):
+                setattr(parent, name, FrozenLinear(child.weight, child.bias))

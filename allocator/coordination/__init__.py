@@ -1,0 +1,1 @@
+"""Hands trainings to workers in rounds."""

@@ -1,0 +1,203 @@
+"""Hands trials to workers and their scores to who asked, in rounds: one seed gives one study.
+
+In a round every worker that trains brings its trials to their next boundary. Only then are
+verdicts given and new trials asked for, in the order of their numbers: which worker was faster
+decides nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+from allocator.coordination.protocols import Trials, Watcher, Worker
+from allocator.errors import StudyError
+from allocator.training.messages import Boundary, Job, Orders, Report, WorkerDied
+
+_ATTEMPTS = 2  # a trial whose worker died this often is given up
+_DEATHS = 4  # in a row, without a trial that ended
+
+
+class Coordinator:
+    """Owns the trials while workers train.
+
+    Args:
+        trials: What is to be trained.
+        launch: Starts a worker on a device, for so many trials at once (None: as many as are best).
+        devices: One worker each.
+        slots: Trials that a worker trains together, in place of what the trials have recorded.
+        waiting: Entered while the coordinator waits for a worker, where it may be interrupted.
+        watcher: Told what happens.
+    """
+
+    def __init__(
+        self,
+        trials: Trials,
+        launch: Callable[[str, int | None], Worker],
+        devices: Sequence[str],
+        watcher: Watcher,
+        *,
+        slots: int | None = None,
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._trials, self._launch, self._devices, self._watcher = trials, launch, devices, watcher
+        self._slots, self._waiting = slots or trials.slots, waiting
+        if slots is not None:
+            trials.slots = slots
+        self._workers: dict[int, Worker] = {}  # by place: the index of a device
+        self._boundaries: dict[int, Boundary] = {}  # by place: what was told last
+        self._training: dict[int, set[int]] = {}  # by place: trial numbers
+        self._stop: set[int] = set()
+        self._gone: set[int] = set()  # places whose device left with its worker
+        self._alone = 0  # trials to be tried again, each by itself: one of them may kill
+        self._deaths = 0
+
+    def run(self, *, trials: int, timeout: float | None = None) -> None:
+        """Train until so many trials are finished, or time is up.
+
+        Trials that run when time is up are finished. An interrupt breaks them off, and the next
+        run starts them again.
+
+        Args:
+            trials: Finished trials, those of earlier runs included.
+            timeout: Seconds after which no trial is started.
+
+        Raises:
+            StudyError: If workers keep dying.
+        """
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        try:
+            while True:
+                missing = trials - self._trials.num_finished - self._num_training
+                if missing <= 0 or time.monotonic() >= deadline:
+                    missing = 0
+                if not missing and not self._num_training:
+                    return
+                self._launch_workers(missing)
+                self._give_orders(self._start_trials(missing))
+                self._take_reports()
+        finally:
+            self._trials.interrupt()
+            for worker in self._workers.values():
+                worker.close()
+
+    @property
+    def _num_training(self) -> int:
+        return sum(map(len, self._training.values()))
+
+    def _launch_workers(self, missing: int) -> None:
+        """Start the workers that are needed for new trials, and wait until they are ready."""
+        there = [place for place in range(len(self._devices)) if place not in self._gone]
+        if not there:
+            raise StudyError("all devices are gone; run the same command to go on")
+        new = [place for place in there[:missing] if place not in self._workers]
+        while new:
+            together = len(new) if self._slots else 1  # one measures for all
+            for place in new[:together]:
+                self._workers[place] = self._launch(self._devices[place], self._slots)
+                self._training[place] = set()
+            for place in new[:together]:
+                self._receive(place)
+            new = new[together:]
+
+    def _start_trials(self, missing: int) -> dict[int, list[Job]]:
+        """Ask for trials while places are free, the emptiest worker first."""
+        jobs: dict[int, list[Job]] = {place: [] for place in self._workers}
+        for _ in range(missing):
+            open_places = [place for place in jobs if self._has_place(place)]
+            if not open_places:
+                break
+            place = min(open_places, key=lambda p: (len(self._training[p]), p))
+            job = self._trials.next_job()
+            self._alone = max(0, self._alone - 1)
+            self._training[place].add(job.trial)
+            self._watcher.started(job.trial)
+            jobs[place].append(job)
+        return jobs
+
+    def _has_place(self, place: int) -> bool:
+        boundary = self._boundaries[place]
+        slots = 1 if self._alone else boundary.slots
+        return boundary.may_start and len(self._training[place]) < slots
+
+    def _give_orders(self, jobs: Mapping[int, list[Job]]) -> None:
+        orders = {
+            place: Orders(stop=frozenset(self._stop), jobs=tuple(jobs[place])) for place in jobs
+        }
+        self._stop = set()
+        for place, order in orders.items():
+            try:
+                self._workers[place].order(order)
+            except WorkerDied as death:
+                self._bury(place, death)
+        for place in [place for place in orders if place in self._workers]:
+            self._receive(place)
+
+    def _receive(self, place: int) -> None:
+        try:
+            with self._waiting():
+                boundary = self._workers[place].receive()
+        except WorkerDied as death:
+            self._bury(place, death)
+            return
+        self._boundaries[place] = boundary
+        if self._slots is None or boundary.slots < self._slots:
+            self._slots = boundary.slots
+            self._trials.slots = boundary.slots
+            self._watcher.ready(boundary.slots)
+
+    def _take_reports(self) -> None:
+        """Note all scores of a round, then decide in the order of trials."""
+        reports = sorted(
+            (report for boundary in self._boundaries.values() for report in boundary.reports),
+            key=lambda report: report.trial,
+        )
+        for report in reports:
+            if report.ending in (None, "completed"):
+                self._trials.note(report)
+                self._watcher.reached(report)
+        for report in reports:
+            ended = report
+            if report.ending is None:
+                if not self._trials.should_stop(report.trial):
+                    continue
+                self._stop.add(report.trial)
+                ended = dataclasses.replace(report, ending="stopped")
+            self._end(ended)
+
+    def _end(self, report: Report) -> None:
+        for training in self._training.values():
+            training.discard(report.trial)
+        self._deaths = 0
+        self._trials.tell(report)
+        self._watcher.ended(report.trial)
+
+    def _bury(self, place: int, death: WorkerDied) -> None:
+        """Give up a dead worker; its trials are tried once more, one by one, by a new one.
+
+        A worker that went with its device is not the fault of its trials.
+        """
+        is_gone = death.exit_code is None
+        self._workers.pop(place).close()
+        self._boundaries.pop(place, None)
+        for number in sorted(self._training.pop(place)):
+            retry = is_gone or self._trials.attempts(number) < _ATTEMPTS
+            self._alone += retry and not is_gone
+            self._trials.fail(number, str(death), retry=retry)
+            self._watcher.ended(number)
+        if is_gone:
+            self._gone.add(place)
+            return
+        if death.exit_code == -signal.SIGKILL and self._slots is not None:
+            # On Linux a machine without memory left kills; fewer trials at once need less.
+            self._slots = self._trials.slots = max(1, self._slots // 2)
+        self._deaths += 1
+        if self._deaths >= _DEATHS:
+            raise StudyError(
+                f"{self._deaths} workers in a row died, the last with {death}; "
+                "their messages are above"
+            )

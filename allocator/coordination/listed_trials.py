@@ -1,0 +1,115 @@
+"""A list of allocations to train with one seed, in place of a study that searches for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from allocator.coordination.list_config import ListConfig
+from allocator.coordination.records import Records
+from allocator.training.messages import Job, Report
+
+
+class ListedTrials:
+    """The allocations of a list that records do not have yet; none is stopped before its end.
+
+    Args:
+        config: What is trained.
+        records: Where trainings go as they end.
+        seed: Seed of these trainings.
+        is_measured: Whether spectra and gradients are recorded.
+        keeps_adapters: Whether trained adapters are kept.
+
+    Attributes:
+        names: Of all allocations; a trial's number is its place among them.
+        slots: Trials that a worker trains together, once that was measured.
+        given_up: Why trainings broke off that were tried again in vain, by name.
+    """
+
+    def __init__(
+        self,
+        config: ListConfig,
+        records: Records,
+        seed: int,
+        *,
+        is_measured: bool = False,
+        keeps_adapters: bool = False,
+    ) -> None:
+        self.config, self.seed = config, seed
+        self.slots: int | None = None
+        self.given_up: dict[str, str] = {}
+        self.records, self._is_measured = records, is_measured
+        self._keeps_adapters = keeps_adapters
+        self.names = list(config.allocations)
+        self._ended = set(records.names(seed)) & set(self.names)
+        self._waiting = [name for name in self.names if name not in self._ended]
+        self._running: dict[str, list[Report]] = {}
+        self._attempts = dict.fromkeys(self.names, 0)
+
+    @property
+    def num_finished(self) -> int:
+        """Allocations that were trained, or given up."""
+        return len(self._ended) + len(self.given_up)
+
+    @property
+    def progress(self) -> float:
+        """What was trained, in whole trainings; a running one counts by its boundaries."""
+        boundaries = self.config.training.num_boundaries
+        return self.num_finished + sum(map(len, self._running.values())) / boundaries
+
+    def name(self, number: int) -> str:
+        """Give the name of a trial, whose number is its place in the list."""
+        return self.names[number]
+
+    def next_job(self) -> Job:
+        """Start the next allocation that waits."""
+        name = self._waiting.pop(0)
+        self._running[name] = []
+        self._attempts[name] += 1
+        listed = self.config.allocations[name]
+        return Job(
+            trial=self.names.index(name),
+            spec=listed.adapter.spec(self.config.backbone),
+            allocation=listed.allocation,
+            save_to=self._unfinished(name),
+            is_measured=self._is_measured,
+        )
+
+    def note(self, report: Report) -> None:
+        """Note a running trial's boundary."""
+        self._running[self.name(report.trial)].append(report)
+
+    def should_stop(self, number: int) -> bool:
+        """Stop none: a list is trained to its end."""
+        del number
+        return False
+
+    def tell(self, report: Report) -> None:
+        """Record a training that has ended."""
+        name = self.name(report.trial)
+        reports = [r for r in self._running.pop(name) if r.ending is None]
+        saved = self._unfinished(name)
+        is_kept = self._keeps_adapters and report.ending == "completed"
+        self.records.add(name, self.seed, [*reports, report], saved if is_kept else None)
+        saved.unlink(missing_ok=True)
+        self._ended.add(name)
+
+    def attempts(self, number: int) -> int:
+        """Count how often a trial was started."""
+        return self._attempts[self.name(number)]
+
+    def fail(self, number: int, reason: str, *, retry: bool) -> None:
+        """Note that a trial broke off; it is tried again before any other, or given up."""
+        name = self.name(number)
+        self._running.pop(name)
+        if retry:
+            self._waiting.insert(0, name)
+        else:
+            self.given_up[name] = reason
+
+    def interrupt(self) -> None:
+        """Let the running trials wait again."""
+        self._waiting = [name for name in self.names if name in {*self._running, *self._waiting}]
+        self._running.clear()
+
+    def _unfinished(self, name: str) -> Path:
+        return self.records.folder / f"{name}.unfinished"

@@ -1,0 +1,128 @@
+"""Trains a list of allocations with one or more seeds, packed, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from allocator.coordination.coordinator import Coordinator
+from allocator.coordination.interrupts import Interrupts
+from allocator.coordination.list_config import ListConfig, record
+from allocator.coordination.listed_trials import ListedTrials
+from allocator.coordination.protocols import Devices
+from allocator.coordination.records import Records
+from allocator.training.messages import Report
+from allocator.workers.setup import WorkerConfig
+
+
+def train_list(
+    worker: WorkerConfig,
+    config: ListConfig,
+    folder: Path,
+    console: Console,
+    *,
+    devices: Devices,
+    slots: int | None,
+    seeds: Sequence[int],
+    is_measured: bool = False,
+    keeps_adapters: bool = False,
+) -> Records:
+    """Train what the records in a folder do not have yet.
+
+    All allocations train with one seed before the next: a seed is of the initialisation and of the
+    order of the data, which trials that train together share.
+
+    Args:
+        worker: What every worker must know, but for the seed.
+        config: What is trained.
+        folder: Of the records.
+        console: Where each training is shown as it ends.
+        devices: Where workers run.
+        slots: Trials that a worker trains together; None measures how many are best.
+        seeds: What to train with.
+        is_measured: As for `ListedTrials`.
+        keeps_adapters: As for `ListedTrials`.
+
+    Raises:
+        StudyError: If the folder's records were made with another configuration, or workers keep
+            dying.
+        KeyboardInterrupt: If the user interrupts; what has ended is recorded.
+    """
+    records = record(folder, config)
+    interrupts = Interrupts()
+    for seed in seeds:
+        trials = ListedTrials(
+            config, records, seed, is_measured=is_measured, keeps_adapters=keeps_adapters
+        )
+        training = dataclasses.replace(worker.training, seed=seed)
+        launch = partial(devices.launch, dataclasses.replace(worker, training=training))
+        with interrupts.handled():
+            Coordinator(
+                trials,
+                launch,
+                devices.names,
+                ListWatcher(console, trials, seeds),
+                slots=slots,
+                waiting=interrupts.waiting,
+            ).run(trials=len(trials.names))
+        slots = slots or trials.slots  # measured once
+        for name, reason in trials.given_up.items():
+            console.print(f"[yellow]{name}, seed {seed}, was given up[/yellow]: {reason}")
+    return records
+
+
+class ListWatcher:
+    """One line for every training that ended."""
+
+    def __init__(self, console: Console, trials: ListedTrials, seeds: Sequence[int]) -> None:
+        self._console, self._trials, self._seeds = console, trials, seeds
+        self._start, self._done = time.monotonic(), trials.progress
+
+    def ready(self, slots: int) -> None:
+        """Print how many trials train together."""
+        self._console.print(describe_slots(slots), highlight=False)
+
+    def started(self, number: int) -> None:
+        """Show nothing."""
+
+    def reached(self, report: Report) -> None:
+        """Show nothing."""
+
+    def ended(self, number: int) -> None:
+        """Print the score, and how far the list is."""
+        trials, name = self._trials, self._trials.name(number)
+        if name in trials.given_up:
+            return
+        reports = trials.records.reports(name, trials.seed)
+        if not reports:
+            return  # it broke off, and is tried again
+        last, total = reports[-1], len(trials.names)
+        earlier = self._seeds.index(trials.seed) * total
+        self._console.print(
+            f"{name}, seed {trials.seed}: {last.ending}, score {last.score:.4f}, "
+            f"loss {last.loss:.4f}, {last.num_parameters:,} parameters; "
+            f"{earlier + trials.num_finished}/{len(self._seeds) * total} done{self._left()}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def _left(self) -> str:
+        """Estimate the time for the seeds that are left, this one's included."""
+        trials = self._trials
+        done, total = trials.progress - self._done, len(trials.names)
+        later = len(self._seeds) - 1 - self._seeds.index(trials.seed)
+        missing = total - trials.progress + later * total
+        seconds = (time.monotonic() - self._start) / done * missing
+        if seconds < 90:
+            return ", about a minute left" if missing else ""
+        return f", about {seconds / 60:.0f} minutes left"
+
+
+def describe_slots(slots: int) -> str:
+    """Say how many trials train together."""
+    return f"slots      {slots}: as many trials train together on a device"

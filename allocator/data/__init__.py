@@ -1,0 +1,1 @@
+"""Tasks, files, splits, metrics and the bundled corpus."""

@@ -1,0 +1,145 @@
+"""One split from a delimited text file, GLUE's TSV or a user's CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from allocator.data.tasks import Examples, FileLayout, Task, is_score
+from allocator.errors import DataError
+
+Row = tuple[int, list[str]]
+"""The number of a row's first line in its file, and the row's fields."""
+
+
+def read_split(path: Path, *, task: Task, layout: FileLayout) -> Examples:
+    """Read a file's texts and labels.
+
+    Args:
+        path: The file: UTF-8, with or without a byte-order mark, LF or CRLF. Empty lines count
+            for nothing.
+        task: Which columns and labels to expect.
+        layout: How the file is written.
+
+    Raises:
+        DataError: The file cannot be read, lacks a column, holds no example, or has a line that
+            breaks the format; the message names file and line.
+    """
+    rows = _rows(path, layout)
+    line, header = (1, layout.header) if layout.header else next(rows, (1, ()))
+    text_at = [_position(column, header, f"{path}:{line}") for column in task.text_columns]
+    label_at = _position(task.label_column, header, f"{path}:{line}")
+    texts: list[tuple[str, ...]] = []
+    labels: list[float] = []
+    for line, row in rows:
+        if len(row) != len(header):
+            if layout.skip_malformed:
+                continue
+            columns = ", ".join(header)
+            raise DataError(
+                f"{path}:{line}: a row must have {len(header)} fields ({columns}), got {len(row)}"
+            )
+        texts.append(_texts([row[i] for i in text_at], task, f"{path}:{line}"))
+        labels.append(_label(row[label_at], task, f"{path}:{line}"))
+    if not texts:
+        raise DataError(f"{path}: no examples; a split needs at least one")
+    return Examples(inputs=tuple(texts), labels=tuple(labels))
+
+
+def read_classes(path: Path, *, column: str, layout: FileLayout) -> tuple[str, ...]:
+    """List the different values of a file's column, sorted.
+
+    Raises:
+        DataError: The file cannot be read, lacks the column, or has an empty value in it.
+    """
+    rows = _rows(path, layout)
+    line, header = next(rows, (1, []))
+    position = _position(column, header, f"{path}:{line}")
+    classes: set[str] = set()
+    for line, row in rows:
+        if len(row) == len(header):  # `read_split` says what is wrong with the others
+            if not row[position]:
+                raise DataError(f"{path}:{line}: no class in {column!r}; fill it in")
+            classes.add(row[position])
+    return tuple(sorted(classes))
+
+
+def _rows(path: Path, layout: FileLayout) -> Iterator[Row]:
+    lines = _lines(path, layout)
+    if layout.quoted:
+        yield from _quoted_rows(path, lines, layout.delimiter)
+        return
+    for number, line in enumerate(lines, start=1):
+        # Not `rstrip`, which would eat empty fields and spaces, nor `splitlines`, which breaks
+        # at characters that may stand in a text.
+        text = line.removesuffix("\n").removesuffix("\r")
+        if text:
+            yield number, text.split(layout.delimiter)
+
+
+def _quoted_rows(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[Row]:
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        first_line = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataError(
+                f"{path}:{first_line}: {error}; check the quotes from here on"
+            ) from error
+        if row:
+            yield first_line, row
+
+
+def _lines(path: Path, layout: FileLayout) -> Iterator[str]:
+    """Decode line by line, so that a wrong byte is reported with its line."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        wanted = f"this task's splits are {layout.train} and {layout.dev}"
+        raise DataError(f"{path}: {error.strerror}; {wanted}") from error
+    with file:
+        for number, line in enumerate(file, start=1):
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                byte = line[error.start]
+                raise DataError(
+                    f"{path}:{number}: a data file must be UTF-8, got byte 0x{byte:02x}; "
+                    f"save it as UTF-8"
+                ) from error
+            yield text.removeprefix("\ufeff") if number == 1 else text
+
+
+def _position(column: str, header: Sequence[str], where: str) -> int:
+    if column not in header:
+        present = ", ".join(repr(name) for name in header) or "none"
+        raise DataError(f"{where}: no column {column!r}; columns are {present}")
+    return header.index(column)
+
+
+def _texts(texts: list[str], task: Task, where: str) -> tuple[str, ...]:
+    # One side of a pair may be empty: QQP has such questions.
+    if not any(text.strip() for text in texts):
+        columns = " and ".join(repr(column) for column in task.text_columns)
+        raise DataError(f"{where}: no text in {columns}; remove the row or fill it in")
+    return tuple(texts)
+
+
+def _label(text: str, task: Task, where: str) -> float:
+    column = repr(task.label_column)
+    if not task.is_regression:
+        if text not in task.labels:
+            classes = ", ".join(task.labels)
+            raise DataError(f"{where}: {column} must be one of {classes}, got {text!r}")
+        return task.labels.index(text)
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise DataError(f"{where}: {column} must be a number, got {text!r}") from error
+    if not is_score(value):
+        raise DataError(f"{where}: {column} must be a finite number of float32, got {text!r}")
+    return value

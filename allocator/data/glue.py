@@ -1,0 +1,87 @@
+"""GLUE's nine tasks as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from allocator.data.tasks import SYNTHETIC, FileLayout, HubLayout, Task
+from allocator.errors import TaskError, unknown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KnownTask:
+    """A task with the two places its data can come from."""
+
+    task: Task
+    files: FileLayout
+    hub: HubLayout
+
+
+_BINARY = ("0", "1")
+
+_ENTAILMENT = ("entailment", "not_entailment")
+
+_PAIR = ("sentence1", "sentence2")
+
+_QUESTIONS = ("question1", "question2")
+
+
+def _glue(
+    name: str,
+    texts: tuple[str, ...],
+    label: str,
+    labels: tuple[str, ...],
+    metric: str,
+    *,
+    files: FileLayout,
+    hub_texts: tuple[str, ...] | None = None,
+    hub_dev: str = "validation",
+) -> KnownTask:
+    return KnownTask(
+        task=Task(name=name, text_columns=texts, label_column=label, labels=labels, metric=metric),
+        files=files,
+        hub=HubLayout(config=name, text_columns=hub_texts or texts, dev=hub_dev),
+    )
+
+
+_COLA = FileLayout(folder="CoLA", header=("source", "label", "mark", "sentence"))
+
+# A few questions of the original QQP hold line breaks, which tear their lines apart; the hub's
+# copy lacks these rows too.
+_QQP = FileLayout(folder="QQP", skip_malformed=True)
+
+_MNLI = FileLayout(folder="MNLI", dev="dev_matched.tsv")
+
+_MNLI_LABELS = ("entailment", "neutral", "contradiction")
+
+# fmt: off
+_TABLE = (
+    _glue("cola", ("sentence",), "label", _BINARY, "matthews_correlation", files=_COLA),
+    _glue("sst2", ("sentence",), "label", _BINARY, "accuracy", files=FileLayout(folder="SST-2")),
+    _glue("mrpc", ("#1 String", "#2 String"), "Quality", _BINARY, "accuracy_and_f1",
+          files=FileLayout(folder="MRPC"), hub_texts=_PAIR),
+    _glue("rte", _PAIR, "label", _ENTAILMENT, "accuracy", files=FileLayout(folder="RTE")),
+    _glue("wnli", _PAIR, "label", _BINARY, "accuracy", files=FileLayout(folder="WNLI")),
+    _glue("qnli", ("question", "sentence"), "label", _ENTAILMENT, "accuracy",
+          files=FileLayout(folder="QNLI")),
+    _glue("qqp", _QUESTIONS, "is_duplicate", _BINARY, "accuracy_and_f1", files=_QQP),
+    _glue("mnli", _PAIR, "gold_label", _MNLI_LABELS, "accuracy",
+          files=_MNLI, hub_texts=("premise", "hypothesis"), hub_dev="validation_matched"),
+    _glue("stsb", _PAIR, "score", (), "pearson_and_spearman",
+          files=FileLayout(folder="STS-B")),
+)
+# fmt: on
+
+GLUE: Mapping[str, KnownTask] = {known.task.name: known for known in _TABLE}
+
+
+def find_task(name: str) -> KnownTask:
+    """Look a task of GLUE up by its name.
+
+    Raises:
+        TaskError: The name is not known.
+    """
+    if name not in GLUE:
+        raise TaskError(unknown("task", name, (*GLUE, SYNTHETIC)))
+    return GLUE[name]

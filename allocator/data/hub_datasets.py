@@ -1,0 +1,99 @@
+"""A task's splits from the Hugging Face hub or its cache, with no long wait for a dead network."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import datasets
+from datasets.exceptions import DatasetsError
+
+from allocator.data.tasks import Examples, HubLayout, Task, is_score
+from allocator.errors import DataError, TaskError
+from allocator.hub import _NETWORK_ERRORS, _first_line, out_of_reach
+
+GLUE_REPOSITORY = "nyu-mll/glue"
+
+
+def load_splits(
+    hub: HubLayout,
+    *,
+    task: Task,
+    repository: str = GLUE_REPOSITORY,
+    cache_dir: Path | None = None,
+    patience: float = 4.0,
+) -> tuple[Examples, Examples]:
+    """Load train and dev of a dataset repository with `datasets.load_dataset`.
+
+    Args:
+        hub: Configuration, splits and columns in the repository.
+        task: Which labels to expect.
+        repository: The repository's id on the hub, or a folder in the same layout.
+        cache_dir: Where `datasets` keeps its files; None for its default.
+        patience: Seconds to wait for the hub's first answer. Without one, only the cache is read.
+
+    Raises:
+        TaskError: Neither the hub nor its cache has the data.
+        DataError: The data have other columns or labels than the task.
+    """
+    reason = None if Path(repository).is_dir() else out_of_reach(patience)
+    try:
+        with _offline() if reason else contextlib.nullcontext():
+            train, dev = datasets.load_dataset(
+                repository,
+                hub.config,
+                split=[hub.train, hub.dev],
+                cache_dir=None if cache_dir is None else str(cache_dir),
+            )
+    except (*_NETWORK_ERRORS, DatasetsError) as error:
+        place = f"{repository} ({hub.config}) on the Hugging Face hub"
+        if reason:
+            raise TaskError(f"{place}: {reason}, and its cache has no copy") from error
+        raise TaskError(f"{place}: {_first_line(error)}") from error
+    where = f"{repository} ({hub.config})"
+    return (
+        _examples(train, hub, task, f"{where}, split {hub.train}"),
+        _examples(dev, hub, task, f"{where}, split {hub.dev}"),
+    )
+
+
+@contextlib.contextmanager
+def _offline() -> Iterator[None]:
+    """Keep `datasets` to its cache: asked online, it retries a dead network for minutes."""
+    before = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
+
+
+def _examples(split: datasets.Dataset, hub: HubLayout, task: Task, where: str) -> Examples:
+    for column in (*hub.text_columns, hub.label_column):
+        if column not in split.column_names:
+            present = ", ".join(repr(name) for name in split.column_names)
+            raise DataError(f"{where}: no column {column!r}; columns are {present}")
+    if not len(split):
+        raise DataError(f"{where}: no examples; a split needs at least one")
+    columns = [list(split[column]) for column in hub.text_columns]
+    texts = tuple(tuple(row) for row in zip(*columns, strict=True))
+    for row, strings in enumerate(texts):
+        if not all(isinstance(text, str) for text in strings):
+            raise DataError(f"{where}, row {row}: a text must be a string, got {strings!r}")
+    labels = tuple(
+        _label(value, task, f"{where}, row {row}")
+        for row, value in enumerate(split[hub.label_column])
+    )
+    return Examples(inputs=texts, labels=labels)
+
+
+def _label(value: object, task: Task, where: str) -> float:
+    if task.is_regression:
+        if not isinstance(value, int | float) or not is_score(value):
+            raise DataError(f"{where}: a score must be a finite number of float32, got {value!r}")
+        # The hub stores float32; seven digits give back the number in GLUE's files.
+        return float(f"{value:.7g}")
+    if not isinstance(value, int) or not 0 <= value < task.num_labels:
+        raise DataError(f"{where}: a class must be 0 to {task.num_labels - 1}, got {value!r}")
+    return value

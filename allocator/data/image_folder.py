@@ -1,0 +1,97 @@
+"""A task of images from a folder: a folder a split, in it a folder a class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from allocator.data.tasks import Examples
+from allocator.errors import DataError
+
+TRAIN_FOLDERS = ("train", "training")
+DEV_FOLDERS = ("dev", "validation", "valid", "val", "test")
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+
+def read_image_folder(root: Path) -> tuple[tuple[str, ...], Examples, Examples]:
+    """Find the images of a task and check that every one can be read.
+
+    Args:
+        root: Holds `train/<class>/` (or `training`) and `validation/<class>/` (or `dev`, `valid`,
+            `val`, `test`: the first that is there). Files without an image's suffix, and names
+            that begin with a dot, count for nothing.
+
+    Returns:
+        The classes, sorted; the paths of train and of dev, sorted within each class.
+
+    Raises:
+        DataError: A folder is missing or empty, dev has a class that train lacks, or a file is
+            no image; the message names it.
+    """
+    train, dev = _split_folder(root, TRAIN_FOLDERS), _split_folder(root, DEV_FOLDERS)
+    classes = _class_names(train)
+    if len(classes) < 2:
+        raise DataError(
+            f"{train}: a task needs two classes or more, each a folder, "
+            f"got {', '.join(classes) or 'none'}"
+        )
+    return classes, _examples(train, classes), _examples(dev, classes)
+
+
+def _split_folder(root: Path, names: Sequence[str]) -> Path:
+    for name in names:
+        if (root / name).is_dir():
+            return root / name
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder; it must hold train/<class>/ and dev/<class>/")
+    present = ", ".join(_class_names(root)) or "none"
+    raise DataError(f"{root}: no folder {' or '.join(names)}; its folders are {present}")
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    found = (child.name for child in folder.iterdir() if child.is_dir())
+    return tuple(sorted(name for name in found if not name.startswith(".")))
+
+
+def _examples(folder: Path, classes: Sequence[str]) -> Examples:
+    paths: list[str] = []
+    labels: list[int] = []
+    present = _class_names(folder)
+    for name in present:
+        if name not in classes:
+            raise DataError(
+                f"{folder / name}: train has no class {name!r}; its classes are "
+                f"{', '.join(classes)}"
+            )
+        found = [str(path) for path in sorted((folder / name).iterdir()) if _is_image(path)]
+        if not found:
+            raise DataError(f"{folder / name}: no images; they end in {', '.join(SUFFIXES)}")
+        paths += found
+        labels += [classes.index(name)] * len(found)
+    if not paths:
+        raise DataError(f"{folder}: no examples; a split needs at least one")
+    _require_readable(paths)
+    return Examples(inputs=tuple((path,) for path in paths), labels=tuple(labels))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _require_readable(paths: Iterable[str]) -> None:
+    with ThreadPoolExecutor() as threads:
+        for _ in threads.map(_read, paths):
+            pass
+
+
+def _read(path: str) -> None:
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (64, 64))  # a JPEG is read to its end, but at an eighth of its size
+            image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
+        reason = str(problem).splitlines()[0]
+        raise DataError(f"{path} is no image that can be read: {reason}; remove it") from None

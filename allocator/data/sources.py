@@ -1,0 +1,186 @@
+"""Where a task's data come from: a folder, the hub or its cache, the bundled corpus."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from allocator.config import DataSource
+from allocator.data import hub_datasets
+from allocator.data.corpus import Example, generate
+from allocator.data.delimited_files import read_split
+from allocator.data.glue import KnownTask, find_task
+from allocator.data.task_file import is_task_file, read_task_file
+from allocator.data.tasks import SYNTHETIC, Examples, FileLayout, Task
+from allocator.errors import TaskError
+from allocator.files.whole_files import sha256_of
+
+__all__ = ["Examples", "TaskData", "load_files", "load_task"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskData:
+    """A task's two labelled splits and where they came from.
+
+    Attributes:
+        task: What the data are for; `cola-synthetic` where they are the bundled corpus.
+        source: `dir:<folder>`, `file:<task file>`, `hub:<repository>/<configuration>` or `bundled`.
+        fingerprint: First 16 hexadecimal digits of the sha256 over all texts, or images, and
+            labels.
+        train: The training split, of which a part is held out for selection.
+        dev: The official dev split, for the report only.
+        passed_over: Why the places asked before `source` had no data, for the user to read.
+    """
+
+    task: Task
+    source: str
+    fingerprint: str
+    train: Examples
+    dev: Examples
+    passed_over: tuple[str, ...] = ()
+
+
+def load_task(
+    name: str,
+    *,
+    source: DataSource = "auto",
+    data_dir: Path | None = None,
+    fallback_dir: Path | None = None,
+    repository: str = hub_datasets.GLUE_REPOSITORY,
+) -> TaskData:
+    """Load a task from the first place that has it.
+
+    Asked in this order: `data_dir` alone where it is given; `fallback_dir`; the hub or its cache;
+    for `cola`, the bundled corpus. The name `cola-synthetic` always means the bundled corpus, and
+    a task file says itself where its data are.
+
+    Args:
+        name: A task of GLUE, `cola-synthetic`, or the path of a task file.
+        source: One place to ask, or `auto` for the order above.
+        data_dir: A folder in GLUE's layout that must have the task.
+        fallback_dir: A folder in GLUE's layout that may have the task.
+        repository: The dataset repository on the hub, or a folder in its layout.
+
+    Raises:
+        TaskError: The name is not known, or no place has the data.
+        DataError: A place has the task, but a file breaks its format.
+    """
+    if is_task_file(name):
+        return _own(Path(name), source, data_dir)
+    if name == SYNTHETIC or source == "bundled":
+        return _bundled(name, source, data_dir, ())
+    known = find_task(name)
+    if data_dir is not None:
+        return _given(known, source, data_dir)
+    passed_over: list[str] = []
+    if source in ("auto", "dir"):
+        if fallback_dir is not None and (fallback_dir / known.files.folder).is_dir():
+            return load_files(known.task, known.files, root=fallback_dir)
+        passed_over.append(_lacking(known, fallback_dir))
+    if source in ("auto", "hub"):
+        try:
+            return _from_hub(known, repository, tuple(passed_over))
+        except TaskError as error:
+            passed_over.append(str(error))
+    if source == "auto" and name == "cola":
+        return _bundled(name, source, data_dir, tuple(passed_over))
+    wanted = f"{known.files.folder}/{known.files.train} and {known.files.folder}/{known.files.dev}"
+    raise TaskError(
+        f"no data for task {name!r}; looked at: {'; '.join(passed_over)}; "
+        f"give --data-dir a folder that holds {wanted}"
+    )
+
+
+def load_files(task: Task, layout: FileLayout, *, root: Path) -> TaskData:
+    """Load a task from the files that `layout` names under `root`.
+
+    Raises:
+        DataError: A file is missing or breaks its format; the message names file and line.
+    """
+    folder = (root / layout.folder).resolve()
+    train = read_split(folder / layout.train, task=task, layout=layout)
+    dev = read_split(folder / layout.dev, task=task, layout=layout)
+    return _task_data(task, f"dir:{folder}", train, dev)
+
+
+def _own(path: Path, source: DataSource, data_dir: Path | None) -> TaskData:
+    if source in ("hub", "bundled"):
+        raise TaskError(f"task file {path} names its own data, got data source {source!r}; drop it")
+    if data_dir is not None:
+        raise TaskError(f"task file {path} names its own data, got --data-dir {data_dir}; drop it")
+    task, train, dev = read_task_file(path)
+    return _task_data(task, f"file:{path.resolve()}", train, dev)
+
+
+def _given(known: KnownTask, source: DataSource, data_dir: Path) -> TaskData:
+    if source == "hub":
+        raise TaskError(f"data source 'hub' reads no folder, got --data-dir {data_dir}; drop one")
+    if not (data_dir / known.files.folder).is_dir():
+        raise TaskError(f"data folder lacks task {known.task.name!r}: {_lacking(known, data_dir)}")
+    return load_files(known.task, known.files, root=data_dir)
+
+
+def _lacking(known: KnownTask, root: Path | None) -> str:
+    """Word why a data folder does not have a task."""
+    if root is None:
+        return "no folder given (--data-dir or $ALLOCATOR_DATA_DIR)"
+    if not root.is_dir():
+        return f"{root} is not a folder"
+    present = ", ".join(sorted(child.name for child in root.iterdir() if child.is_dir()))
+    return f"{root} has no folder {known.files.folder}; its folders: {present or 'none'}"
+
+
+def _from_hub(known: KnownTask, repository: str, passed_over: tuple[str, ...]) -> TaskData:
+    train, dev = hub_datasets.load_splits(known.hub, task=known.task, repository=repository)
+    place = f"hub:{repository}/{known.hub.config}"
+    return _task_data(known.task, place, train, dev, passed_over)
+
+
+def _bundled(
+    name: str, source: DataSource, data_dir: Path | None, passed_over: tuple[str, ...]
+) -> TaskData:
+    if name not in ("cola", SYNTHETIC):
+        find_task(name)
+        raise TaskError(f"the bundled corpus is for task 'cola' alone, got {name!r}")
+    if source in ("dir", "hub"):
+        raise TaskError(
+            f"task {SYNTHETIC!r} is bundled, got data source {source!r}; use 'auto', or task 'cola'"
+        )
+    if data_dir is not None:
+        raise TaskError(f"the bundled corpus reads no folder, got --data-dir {data_dir}; drop one")
+    task = dataclasses.replace(find_task("cola").task, name=SYNTHETIC)
+    train, dev = _corpus_examples(generate("train")), _corpus_examples(generate("dev"))
+    return _task_data(task, "bundled", train, dev, passed_over)
+
+
+def _corpus_examples(corpus: list[Example]) -> Examples:
+    return Examples(
+        inputs=tuple((example.sentence,) for example in corpus),
+        labels=tuple(example.label for example in corpus),
+    )
+
+
+def _task_data(
+    task: Task, source: str, train: Examples, dev: Examples, passed_over: tuple[str, ...] = ()
+) -> TaskData:
+    return TaskData(
+        task=task,
+        source=source,
+        fingerprint=_fingerprint(task, train, dev),
+        train=train,
+        dev=dev,
+        passed_over=passed_over,
+    )
+
+
+def _fingerprint(task: Task, *splits: Examples) -> str:
+    digest = hashlib.sha256()
+    for split in splits:
+        digest.update(f"{len(split)}\n".encode())
+        for inputs, label in zip(split.inputs, split.labels, strict=True):
+            content = [sha256_of(Path(i)) for i in inputs] if task.is_of_images else inputs
+            digest.update(json.dumps([*content, label]).encode() + b"\n")
+    return digest.hexdigest()[:16]

@@ -1,0 +1,182 @@
+"""A user's own task: a YAML file that says where the data are and what they mean."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from allocator.data.delimited_files import read_classes, read_split
+from allocator.data.glue import GLUE
+from allocator.data.image_folder import read_image_folder
+from allocator.data.metrics import METRICS
+from allocator.data.tasks import SYNTHETIC, Examples, FileLayout, Task
+from allocator.errors import TaskError, unknown
+from allocator.files.yaml_files import read_mapping, validate
+
+SUFFIXES = (".yaml", ".yml")
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _require_as_written(value: object) -> object:
+    """Refuse what YAML reads as something that its text cannot be had back from."""
+    if isinstance(value, bool):
+        raise ValueError(
+            "YAML takes a bare yes, no, on, off, true or false for a truth value; quote it"
+        )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("YAML takes this for a number that is not finite; quote it")
+    return value
+
+
+Name = Annotated[str, BeforeValidator(_require_as_written)]
+Columns = Annotated[tuple[Name, ...], BeforeValidator(_as_tuple), Field(min_length=1, max_length=2)]
+
+
+class _TaskFile(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True
+    )
+
+    name: Name | None = None
+    metric: Name | None = None
+
+
+class TextTaskFile(_TaskFile):
+    """A task of texts: two delimited files, and the columns to read.
+
+    Attributes:
+        train: File of the training split.
+        dev: File of the split that is scored once, at the end.
+        text: One column, or two for pairs.
+        label: Column of the class or the score.
+        classes: Class names in id order; by default those in train, sorted.
+        regression: Whether labels are scores.
+        delimiter: Between fields; by default a comma in `.csv`, a tab in `.tsv`. Double quotes
+            enclose fields unless it is a tab.
+    """
+
+    train: Name
+    dev: Name
+    text: Columns
+    label: Name
+    classes: Annotated[tuple[Name, ...], Field(min_length=2)] | None = None
+    regression: bool = False
+    delimiter: Annotated[Name, Field(min_length=1, max_length=1)] | None = None
+
+
+class ImageTaskFile(_TaskFile):
+    """A task of images: a folder that `read_image_folder` reads."""
+
+    images: Name
+
+
+def is_task_file(name: str) -> bool:
+    """Tell a task file from a task's name."""
+    return name.endswith(SUFFIXES)
+
+
+def read_task_file(path: Path) -> tuple[Task, Examples, Examples]:
+    """Read a user's own task.
+
+    Args:
+        path: The YAML file; paths in it are relative to its folder.
+
+    Returns:
+        The task, named after the file unless the file names it, and its train and dev splits.
+
+    Raises:
+        TaskError: The file is missing or says something impossible.
+        DataError: A file that it names breaks its format.
+    """
+    if not path.is_file():
+        raise TaskError(f"task file {path} does not exist")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise TaskError(f"task file {path} is not text in UTF-8") from None
+    origin = str(path)
+    content = read_mapping(text, origin=origin, error=TaskError)
+    if "images" in content:
+        images = validate(content, ImageTaskFile, origin=origin, error=TaskError)
+        classes, train, dev = read_image_folder(path.resolve().parent / images.images)
+        return _task(path, images, classes), train, dev
+    return _read_texts(path, validate(content, TextTaskFile, origin=origin, error=TaskError))
+
+
+def _read_texts(path: Path, file: TextTaskFile) -> tuple[Task, Examples, Examples]:
+    root = path.resolve().parent
+    train, dev = root / file.train, root / file.dev
+    layouts = {split: _layout(path, file, split) for split in (train, dev)}
+    if file.regression and file.classes is not None:
+        raise TaskError(f"{path}: a task has classes or regression: true, got both; drop one")
+    classes = file.classes or ()
+    if not classes and not file.regression:
+        classes = read_classes(train, column=file.label, layout=layouts[train])
+        if len(classes) < 2:
+            raise TaskError(
+                f"{path}: a task needs two classes or more, got {', '.join(classes)} in "
+                f"column {file.label!r} of {train}"
+            )
+    task = _task(path, file, classes, text_columns=file.text, label_column=file.label)
+    return (
+        task,
+        read_split(train, task=task, layout=layouts[train]),
+        read_split(dev, task=task, layout=layouts[dev]),
+    )
+
+
+def _layout(path: Path, file: TextTaskFile, split: Path) -> FileLayout:
+    delimiter = file.delimiter or _DELIMITERS.get(split.suffix.lower())
+    if delimiter is None:
+        raise TaskError(
+            f"{path}: {split.name} must end in {' or '.join(_DELIMITERS)}; or give its delimiter"
+        )
+    return FileLayout(
+        folder="",
+        train=file.train,
+        dev=file.dev,
+        delimiter=delimiter,
+        quoted=delimiter != "\t",
+    )
+
+
+def _task(
+    path: Path,
+    file: _TaskFile,
+    classes: tuple[str, ...],
+    *,
+    text_columns: tuple[str, ...] = (),
+    label_column: str = "",
+) -> Task:
+    name = file.name or path.stem
+    if name in (*GLUE, SYNTHETIC):
+        raise TaskError(
+            f"{path}: {name!r} is the name of another task; give this one a name of its own"
+        )
+    return Task(
+        name=name,
+        text_columns=text_columns,
+        label_column=label_column,
+        labels=classes,
+        metric=_metric(path, file.metric, classes),
+    )
+
+
+def _metric(path: Path, metric: str | None, classes: tuple[str, ...]) -> str:
+    if metric is None:
+        return "accuracy" if classes else "pearson_and_spearman"
+    if metric not in METRICS:
+        raise TaskError(f"{path}: {unknown('metric', metric, METRICS)}")
+    if METRICS[metric].regression == bool(classes):
+        needed = "regression: true" if classes else "classes"
+        raise TaskError(f"{path}: metric {metric} needs {needed}; give another")
+    if metric == "accuracy_and_f1" and len(classes) != 2:
+        raise TaskError(f"{path}: metric {metric} needs two classes, got {len(classes)}")
+    return metric

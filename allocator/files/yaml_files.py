@@ -1,0 +1,147 @@
+"""YAML that people write: read with the safe loader, checked against a schema, slips worded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import TypeVar, get_args, get_type_hints
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from allocator.errors import AllocatorError, unknown
+from allocator.files.whole_files import write_whole
+
+Model = TypeVar("Model", bound=BaseModel)
+_LONGEST = 200  # characters of a value that a message shows
+# PyYAML lets through what Python says of a 13th month, or of a !!bool that is none.
+_NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
+
+
+def parse_yaml(text: str, model: type[Model], *, origin: str, error: type[AllocatorError]) -> Model:
+    """Read a YAML mapping with the safe loader and validate it.
+
+    Args:
+        text: The file's content.
+        model: Schema of the mapping.
+        origin: Name of the file, for messages.
+        error: Class of the error to raise.
+
+    Raises:
+        AllocatorError: Of class `error`, naming the file, the key, the rule and the value.
+    """
+    return validate(
+        read_mapping(text, origin=origin, error=error), model, origin=origin, error=error
+    )
+
+
+def read_mapping(text: str, *, origin: str, error: type[AllocatorError]) -> Mapping[object, object]:
+    """Read a YAML mapping with the safe loader; arguments and errors as for `parse_yaml`."""
+    try:
+        content = yaml.safe_load(text)
+    except _NOT_YAML as problem:
+        raise error(f"{origin} is not YAML: {' '.join(str(problem).split())}") from None
+    if not isinstance(content, dict):
+        raise error(f"{origin} must be a YAML mapping, got {type(content).__name__}")
+    return content
+
+
+def validate(
+    content: Mapping[object, object],
+    model: type[Model],
+    *,
+    origin: str,
+    error: type[AllocatorError],
+) -> Model:
+    """Validate a mapping that was read from YAML; arguments and errors as for `parse_yaml`."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as problem:
+        raise error(f"{origin}: {_first_mistake(problem, model, content)}") from None
+
+
+def _first_mistake(
+    problem: ValidationError, model: type[BaseModel], content: Mapping[object, object]
+) -> str:
+    """Word what is wrong; a key that is not known comes first, as it may be why others lack.
+
+    A number that is not finite comes next: where a value may be a number or something else, what
+    else it could have been tells nothing.
+    """
+    mistakes = problem.errors()
+    unknown_keys = [m for m in mistakes if m["type"] in _UNKNOWN_KEY]
+    infinite = [m for m in mistakes if m["type"] == "finite_number"]
+    first = (unknown_keys or infinite or mistakes)[0]
+    parts = [str(part) for part in first["loc"]]
+    if unknown_keys:
+        place, known_keys = _place(model, parts[:-1])
+        message = unknown("key", parts[-1], known_keys)
+    else:
+        place = _keys(content, first["loc"]) if infinite else _place(model, parts)[0]
+        message = f"{first['msg']}, got {_shown(first['input'])}"
+    return f"{place}: {message}" if place else message
+
+
+def _keys(content: object, parts: Sequence[int | str]) -> str:
+    """Give the keys that lead to a value, without the names of types among them."""
+    keys = []
+    for part in parts:
+        try:
+            content = content[part]  # type: ignore[index]  # of what cannot be indexed a TypeError
+        except (LookupError, TypeError):
+            continue  # the name of a type
+        keys.append(str(part))
+    return ".".join(keys)
+
+
+def _shown(value: object) -> str:
+    """Write a value for a message; of a long one, its beginning."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "a number of too many digits"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _place(model: type, parts: Sequence[str]) -> tuple[str, set[str]]:
+    """Give the keys that lead to a mapping inside a model, and those that it may have.
+
+    The names of types and validators that pydantic puts among the keys tell a user nothing.
+    """
+    schemas, keys = {model}, []
+    for part in parts:
+        fields = {name: hint for schema in schemas for name, hint in _fields(schema).items()}
+        if part in fields:
+            schemas = set(_schemas(fields[part]))
+        elif chosen := {schema for schema in schemas if schema.__name__ == part}:
+            schemas = chosen
+            continue
+        if not re.search(r"[\[\]()]", part):
+            keys.append(part)
+    return ".".join(keys), {name for schema in schemas for name in _fields(schema)}
+
+
+def _fields(schema: type) -> dict[str, object]:
+    if issubclass(schema, BaseModel):
+        return {name: field.annotation for name, field in schema.model_fields.items()}
+    return dict(get_type_hints(schema))
+
+
+def _schemas(hint: object) -> Iterator[type]:
+    """Give the models and dataclasses that a type is made of."""
+    if isinstance(hint, type) and (issubclass(hint, BaseModel) or is_dataclass(hint)):
+        yield hint
+    for part in get_args(hint):
+        yield from _schemas(part)
+
+
+def write_yaml(path: Path, content: BaseModel, comment: str) -> None:
+    """Write a model as YAML under a comment; the file appears whole or not at all."""
+    body = yaml.safe_dump(
+        content.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
+    )
+    header = "".join(f"# {line}\n" for line in comment.splitlines())
+    write_whole(path, (header + body).encode())

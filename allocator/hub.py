@@ -1,0 +1,43 @@
+"""Whether the Hugging Face hub is in reach."""
+
+from __future__ import annotations
+
+import threading
+
+import datasets
+import huggingface_hub
+from huggingface_hub import constants
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # httpx's or httpx2's
+
+# Beside the network's own, what a mistaken proxy or endpoint setting raises.
+_NETWORK_ERRORS = (HTTPError, OSError, ValueError, ImportError)
+
+
+def out_of_reach(patience: float) -> str | None:
+    """Say why the hub cannot be reached, or None where it answers within `patience` seconds.
+
+    The request runs in a thread of its own, since no timeout of the HTTP client covers a name
+    server that does not answer.
+    """
+    if constants.HF_HUB_OFFLINE or datasets.config.HF_HUB_OFFLINE:
+        return "offline mode is set (HF_HUB_OFFLINE)"
+    answers: list[str | None] = []
+    probe = threading.Thread(target=lambda: answers.append(_ask(patience)), daemon=True)
+    probe.start()
+    probe.join(patience)
+    return answers[0] if answers else f"no answer from {constants.ENDPOINT} in {patience:g} s"
+
+
+def _ask(timeout: float) -> str | None:
+    try:
+        response = huggingface_hub.get_session().head(constants.ENDPOINT, timeout=timeout)
+    except _NETWORK_ERRORS as error:
+        return f"{constants.ENDPOINT} is out of reach ({_first_line(error)})"
+    # Mirrors may refuse a HEAD request, but an answer below 500 comes from a living server.
+    if response.status_code >= 500:
+        return f"{constants.ENDPOINT} answers {response.status_code}"
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,104 @@
+"""From the examples of a task to what a model reads: tokens, or pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from allocator.data.sources import TaskData
+from allocator.data.tasks import Examples, Task
+from allocator.errors import DataError, ModelError
+from allocator.inputs.batches import Split
+from allocator.inputs.images import decode
+from allocator.inputs.tokens import tokenize
+from allocator.models.model_config import read_config, reads_images
+from allocator.models.model_source import ModelSource
+from allocator.models.preprocessors import load_image_processor, load_tokenizer
+
+_CHUNK = 1_000  # texts that are made into tokens at once
+Reader = Callable[[Examples], Split]
+
+
+def load_reader(
+    source: ModelSource, task: Task, *, max_length: int, device: torch.device
+) -> Reader:
+    """Load what turns the examples of a task into a model's inputs.
+
+    Args:
+        source: The model.
+        task: The task.
+        max_length: Tokens after which a text is cut.
+        device: Where images are kept.
+
+    Raises:
+        ModelError: If the model reads no such examples, or lacks its tokenizer or image processor.
+    """
+    if task.is_of_images != reads_images(source):
+        model, examples = ("texts", "images") if task.is_of_images else ("images", "texts")
+        other = "dinov2-small" if task.is_of_images else "minilm"
+        raise ModelError(
+            f"model {source.name!r} reads {model}, but task {task.name!r} is of {examples}; "
+            f"give another --model, such as {other}"
+        )
+    if task.is_of_images:
+        processor = load_image_processor(source)
+        return lambda examples: decode(examples, processor, device)
+    tokenizer = load_tokenizer(source)
+    return lambda examples: tokenize(examples, tokenizer, max_length=max_length)
+
+
+def require_tokens(source: ModelSource, data: TaskData, *, max_length: int) -> None:
+    """Refuse texts with tokens that the model has no embedding of, and texts without tokens.
+
+    Args:
+        source: A model that reads texts.
+        data: The task's data.
+        max_length: Tokens after which a text is cut.
+
+    Raises:
+        ModelError: If the tokenizer makes tokens that the model has no embedding of.
+        DataError: Naming the first text without tokens.
+    """
+    tokenizer = load_tokenizer(source)
+    splits = {"train": data.train.inputs, "dev": data.dev.inputs}
+    rows: int | None = getattr(read_config(source).get_text_config(), "vocab_size", None)
+    all_texts = (text for inputs in splits.values() for columns in inputs for text in columns)
+    if rows is not None and (strange := _token_beyond(rows, tokenizer, all_texts)) is not None:
+        token, token_id = strange
+        raise ModelError(
+            f"the tokenizer of model {source.name!r} must have ids below {rows:,}, the rows of "
+            f"its embedding, got {token_id:,} for token {token!r}; use its own tokenizer"
+        )
+    if tokenizer("")["input_ids"]:
+        return  # it marks where a text begins or ends: no text is without tokens
+    for split, inputs in splits.items():
+        for start in range(0, len(inputs), _CHUNK):
+            columns = [list(column) for column in zip(*inputs[start : start + _CHUNK], strict=True)]
+            encoded = tokenizer(*columns, truncation=True, max_length=max_length)
+            for ids, texts in zip(encoded["input_ids"], inputs[start:], strict=False):
+                if not ids:
+                    raise DataError(
+                        f"{split} of task {data.task.name!r} has an example without tokens for "
+                        f"model {source.name!r}: {texts!r}; remove it or fill it in"
+                    )
+
+
+def _token_beyond(
+    rows: int, tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]
+) -> tuple[str, int] | None:
+    """Find a token that is made and has no row in an embedding.
+
+    A tokenizer may have more tokens than its model, such as one for images, as long as no text
+    holds them.
+    """
+    beyond = {token: i for token, i in tokenizer.get_vocab().items() if i >= rows}
+    if not beyond:
+        return None
+    added = tokenizer.get_added_vocab()
+    makes = (tokenizer.pad_token, tokenizer.bos_token, tokenizer.eos_token)
+    always = {*makes, tokenizer.cls_token, tokenizer.sep_token}
+    made = [token for token in beyond if token not in added or token in always]
+    made += [token for text in texts for token in beyond if token in text]
+    return (made[0], beyond[made[0]]) if made else None

@@ -1,0 +1,103 @@
+"""Splits of texts as tokens, and batches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from allocator.data.tasks import Examples
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenBatch:
+    """Some texts, padded to the longest.
+
+    Attributes:
+        inputs: Keyword arguments of the backbone, each of shape (batch, tokens); no mask where
+            nothing is padded.
+        labels: Shape (batch,): class ids, or scores for regression.
+    """
+
+    inputs: Mapping[str, Tensor]
+    labels: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenizedSplit:
+    """One split of a task of texts as tokens.
+
+    Attributes:
+        input_ids: Token ids of every example.
+        token_type_ids: Segment of every token, where the tokenizer marks segments.
+        labels: Shape (examples,): class ids (int64), or scores (float32) for regression.
+        pad: Token id and segment that fill up a batch.
+    """
+
+    input_ids: Sequence[Sequence[int]]
+    token_type_ids: Sequence[Sequence[int]] | None
+    labels: Tensor
+    pad: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of every example."""
+        return np.array([len(ids) for ids in self.input_ids])
+
+    def batch(self, indices: Sequence[int], device: torch.device) -> TokenBatch:
+        """Pad some examples to the longest of them."""
+        length = max(len(self.input_ids[i]) for i in indices)
+        inputs = {"input_ids": self._pad(self.input_ids, indices, length, self.pad[0])}
+        if self.token_type_ids is not None:
+            inputs["token_type_ids"] = self._pad(self.token_type_ids, indices, length, self.pad[1])
+        if any(len(self.input_ids[i]) < length for i in indices):
+            lengths = torch.tensor([len(self.input_ids[i]) for i in indices])
+            inputs["attention_mask"] = (torch.arange(length) < lengths[:, None]).long()
+        return TokenBatch(
+            inputs={name: values.to(device) for name, values in inputs.items()},
+            labels=self.labels[list(indices)].to(device),
+        )
+
+    @staticmethod
+    def _pad(
+        rows: Sequence[Sequence[int]], indices: Sequence[int], length: int, fill: int
+    ) -> Tensor:
+        return torch.tensor([[*rows[i], *[fill] * (length - len(rows[i]))] for i in indices])
+
+
+def tokenize(
+    examples: Examples, tokenizer: PreTrainedTokenizerBase, *, max_length: int
+) -> TokenizedSplit:
+    """Turn the texts of a split into tokens.
+
+    Args:
+        examples: The split; one or two texts an example.
+        tokenizer: The backbone's tokenizer.
+        max_length: Tokens after which an example is cut.
+    """
+    columns = [list(column) for column in zip(*examples.inputs, strict=True)]
+    encoded = tokenizer(*columns, truncation=True, max_length=max_length)
+    segments = encoded.get("token_type_ids")
+    if segments is not None and not any(map(any, segments)):
+        segments = None  # 0 everywhere, as models take them to be by themselves
+    is_regression = isinstance(examples.labels[0], float)
+    return TokenizedSplit(
+        input_ids=encoded["input_ids"],
+        token_type_ids=segments,
+        labels=torch.tensor(examples.labels, dtype=torch.float32 if is_regression else torch.int64),
+        pad=(_pad_token_id(tokenizer), tokenizer.pad_token_type_id),
+    )
+
+
+def _pad_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Give a token to fill up batches with; where it is a word's or the end's, the mask tells."""
+    ids: tuple[int | None, ...] = (tokenizer.pad_token_id, tokenizer.eos_token_id)
+    return next((i for i in ids if i is not None), 0)

@@ -1,0 +1,1 @@
+"""Finds and reads pretrained models, and attaches adapters to them."""

@@ -1,0 +1,226 @@
+"""Attaches an adapter to a model in memory, which then trains in any loop, Trainer included."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from allocator.adapters.adapter import Adapter
+from allocator.adapters.build import ParameterGroup, build_adapter, parameter_groups
+from allocator.adapters.saved import load_adapter, require_shapes, save_adapter, shapes_of
+from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.errors import CheckpointError, ModelError
+from allocator.files.adapter_section import describe
+from allocator.files.recipe import Recipe
+from allocator.models.attach_hooks import SiteUpdate, Updates
+from allocator.models.head_parameters import ADAPTER, head_parameters
+from allocator.models.projections import backbone_shape, find_projections
+from allocator.models.weight_hashes import sha256_of_model
+
+# Shapes: I input width, R bottleneck rank, O output width
+
+
+class Attached:
+    """An adapter on a model: what trains, how it is saved, and how it is taken off again.
+
+    The model keeps its modules, its weights, their precision and their device. Its backbone is
+    frozen; the adapter, a submodule of the model, and the head train. The adapter is in float32.
+
+    Args:
+        model: A model with a head, or a bare backbone.
+        adapter: The adapter; it moves to the model's device.
+        spec: Shape, scaling and initialisation of the adapter.
+        trains_pooler: As for `head_parameters`.
+        trains_lm_head: As for `head_parameters`.
+        dropout: Share of a site's inputs that its update does not see while the model trains.
+
+    Attributes:
+        model: The model.
+        adapter: Its adapter.
+
+    Raises:
+        ModelError: If the model has an adapter already.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        adapter: Adapter,
+        spec: AdapterSpec,
+        *,
+        trains_pooler: bool = True,
+        trains_lm_head: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        if hasattr(model, ADAPTER):
+            raise ModelError(f"{type(model).__name__} has an adapter; detach it first")
+        self.model, self.spec = model, spec
+        self._trained_before = {n: p.requires_grad for n, p in model.named_parameters()}
+        model.requires_grad_(False)
+        self._trains_pooler = trains_pooler
+        self._head = tuple(
+            head_parameters(model, trains_pooler=trains_pooler, trains_lm_head=trains_lm_head)
+        )
+        for parameter in self._head_parameters():
+            parameter.requires_grad_(True)
+        self._head_before = {name: value.clone() for name, value in self.head_state().items()}
+        self.adapter: Adapter = adapter.to(model.device)
+        model.add_module(ADAPTER, self.adapter)
+        updates = Updates(self.adapter, dropout)
+        self.projections = find_projections(model, spec.shape.backbone.targets)
+        self._hooks = [model.base_model.register_forward_pre_hook(updates.refresh)]
+        for layer, projections in enumerate(self.projections):
+            for target, (_, projection) in enumerate(projections):
+                update = SiteUpdate(updates=updates, layer=layer, target=target)
+                self._hooks.append(projection.register_forward_hook(update))
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable parameters of the adapter; the head is not counted."""
+        return self.adapter.num_parameters
+
+    def head_state(self) -> dict[str, Tensor]:
+        """Give the head's parameters by their names in the model."""
+        head = zip(self._head, self._head_parameters(), strict=True)
+        return {name: parameter.detach() for name, parameter in head}
+
+    def parameter_groups(
+        self, recipe: Recipe, *, learning_rate: float | None = None
+    ) -> list[ParameterGroup]:
+        """Group all that trains by learning rate, for a torch optimizer.
+
+        Args:
+            recipe: Lambda, the multipliers of the modes, and the head's learning rate.
+            learning_rate: Base learning rate of the adapter, in place of the recipe's.
+
+        Returns:
+            One group for the zero-initialised part, one for every factor, one for the head.
+        """
+        groups = parameter_groups(self.adapter, recipe.allocation(learning_rate))
+        head = self._head_parameters()
+        rate = recipe.training.head_learning_rate
+        return [*groups, {"params": head, "lr": rate}] if head else groups
+
+    def save(self, path: Path | str) -> None:
+        """Write the adapter and the head as a safetensors file that says what it is."""
+        sha256 = sha256_of_model(self.model)
+        description = describe(
+            self.spec, self.adapter.ranks, sha256, trains_pooler=self._trains_pooler
+        )
+        save_adapter(Path(path), self.adapter, self.head_state(), description)
+
+    def detach(self) -> None:
+        """Take the adapter off: the model, its head included, is what it was before.
+
+        Raises:
+            ModelError: If the adapter is off already.
+        """
+        self._require_attached()
+        state = self.head_state()
+        for name, value in self._head_before.items():
+            state[name].copy_(value)
+        self._unhook()
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Add the updates to the model's weights, keep the trained head, take the adapter off.
+
+        Raises:
+            ModelError: If the adapter is off already.
+        """
+        self._require_attached()
+        pairs = self.adapter.pairs()
+        for layer, projections in enumerate(self.projections):
+            for target, (_, projection) in enumerate(projections):
+                a_IR, b_RO = pairs.site(layer, target)
+                weight_OI = projection.weight
+                weight_OI.copy_(weight_OI.float() + (a_IR @ b_RO).T.to(weight_OI.device))
+        self._unhook()
+
+    def _head_parameters(self) -> list[nn.Parameter]:
+        return [self.model.get_parameter(name) for name in self._head]
+
+    def _require_attached(self) -> None:
+        if getattr(self.model, ADAPTER, None) is not self.adapter:
+            raise ModelError(f"the adapter is not on this {type(self.model).__name__} any more")
+
+    def _unhook(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        delattr(self.model, ADAPTER)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(self._trained_before[name])
+
+
+def attach(model: PreTrainedModel, recipe: Recipe, *, trains_lm_head: bool = False) -> Attached:
+    """Attach a fresh adapter of a recipe's allocation, which changes nothing until it trains.
+
+    The classification head trains beside it, and the pooler where it did so in the recipe's search.
+
+    Args:
+        model: Any supported model; it need not be the recipe's.
+        recipe: As `read_recipe` gives it.
+        trains_lm_head: Whether a head that predicts words trains, where the model has one.
+
+    Raises:
+        ModelError: If the model lacks the recipe's targets, or has an adapter already.
+        SpaceError: If the recipe's ranks do not fit its construction.
+    """
+    spec = recipe.adapter.spec(backbone_shape(model, recipe.adapter.targets))
+    adapter = build_adapter(spec, recipe.adapter.ranks, seed=recipe.training.seed)
+    return Attached(
+        model,
+        adapter,
+        spec,
+        trains_pooler=recipe.training.trains_pooler,
+        trains_lm_head=trains_lm_head,
+        dropout=recipe.training.dropout,
+    )
+
+
+def attach_saved(
+    model: PreTrainedModel, path: Path | str, *, fresh: Collection[str] = ()
+) -> Attached:
+    """Attach a trained adapter with its head.
+
+    Args:
+        model: The model that it was trained on.
+        path: A file that a search or `Attached.save` wrote.
+        fresh: Names of the parameters of the model's head that its checkpoint lacked: where there
+            are any, the file must have the pooler too.
+
+    Raises:
+        CheckpointError: If the file is damaged, lacks some of the head, or belongs to another
+            model.
+        ModelError: If the model lacks the adapter's targets, or has an adapter already.
+    """
+    path = Path(path)
+    saved = load_adapter(path)
+    found, made_for = sha256_of_model(model), saved.description.model_sha256
+    if found and made_for and found != made_for:
+        raise CheckpointError(
+            f"{path} was trained on weights with sha256 {made_for}, got a model with {found}; "
+            "load the model that it was trained on"
+        )
+    spec = saved.description.spec
+    shape = backbone_shape(model, spec.shape.backbone.targets)
+    if shape != spec.shape.backbone:
+        raise CheckpointError(f"{path} fits {spec.shape.backbone}, got a model of {shape}")
+    trains_pooler = saved.description.trains_pooler or bool(fresh)
+    head = head_parameters(model, trains_pooler=trains_pooler, trains_lm_head=bool(saved.head))
+    require_shapes(path, shapes_of(saved.head), shapes_of(head))
+    attached = Attached(
+        model,
+        saved.adapter,
+        spec,
+        trains_pooler=trains_pooler,
+        trains_lm_head=bool(saved.head),
+    )
+    with torch.no_grad():
+        for name, value in saved.head.items():
+            head[name].copy_(value)
+    return attached

@@ -1,0 +1,137 @@
+"""Loads a pretrained model with a classification head for the task that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import (
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+
+from allocator.allocation import BackboneShape
+from allocator.errors import AllocatorError, ModelError
+from allocator.models.head_parameters import head_parameters
+from allocator.models.model_config import read_config, reads_images, silence_loading
+from allocator.models.model_source import ModelSource
+from allocator.models.preprocessors import load_tokenizer
+from allocator.models.projections import backbone_shape as shape_of
+
+
+def auto_class(
+    source: ModelSource,
+) -> type[AutoModelForImageClassification | AutoModelForSequenceClassification]:
+    """Choose transformers' class for a model with a classification head."""
+    if reads_images(source):
+        return AutoModelForImageClassification
+    return AutoModelForSequenceClassification
+
+
+def read_backbone_shape(source: ModelSource, targets: Sequence[str]) -> BackboneShape:
+    """Read the numbers of a model that adapters depend on, without loading its weights.
+
+    Raises:
+        ModelError: If transformers has no classification model of its kind, or it lacks targets.
+    """
+    try:
+        with torch.device("meta"):
+            model = auto_class(source).from_config(read_config(source))  # type: ignore[no-untyped-call]
+        return shape_of(model, targets)
+    except AllocatorError:
+        raise
+    except Exception as problem:  # noqa: BLE001  # a model's own code may raise anything
+        raise ModelError(f"model {source.name!r} cannot be built: {one_line(problem)}") from None
+
+
+def load_classifier(
+    source: ModelSource,
+    num_labels: int,
+    *,
+    labels: Sequence[str] = (),
+    attention: str | None = None,
+    has_dropout: bool = True,
+) -> tuple[PreTrainedModel, frozenset[str]]:
+    """Load a model with a head for a task, whatever task its checkpoint was made for.
+
+    The task decides the number of outputs and what kind of problem it is; the tokenizer decides
+    which token is padding.
+
+    Args:
+        source: The pretrained model.
+        num_labels: Classes; 1 for regression.
+        labels: Names of the classes, where they are to be kept with the model.
+        attention: Name of an attention function; None for the model's own.
+        has_dropout: Whether it keeps its dropout, for whoever puts it into training mode.
+
+    Returns:
+        The model, in float32 on the CPU, for evaluation; and the names of those parameters of its
+        head that the checkpoint lacks or has in another shape, which are drawn anew.
+
+    Raises:
+        ModelError: If the model cannot be loaded, or its checkpoint lacks weights of the backbone.
+    """
+    silence_loading()
+    config = _config_for(source, num_labels)
+    if labels or num_labels == 1:
+        config.id2label = dict(enumerate(labels or ("score",)))
+        config.label2id = {label: number for number, label in config.id2label.items()}
+    if not has_dropout:
+        _remove_dropout(config)
+    try:
+        model, report = auto_class(source).from_pretrained(
+            source.folder,
+            config=config,
+            ignore_mismatched_sizes=True,  # of a classifier for other classes
+            dtype=torch.float32,
+            attn_implementation=attention,
+            output_loading_info=True,
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as problem:  # noqa: BLE001  # as above
+        raise ModelError(f"model {source.name!r} cannot be loaded: {one_line(problem)}") from None
+    assert isinstance(model, PreTrainedModel)
+    if model.base_model is model:
+        raise ModelError(
+            f"model {source.name!r} keeps no backbone apart from its head ({type(model).__name__})"
+        )
+    missing = frozenset({*report["missing_keys"], *(n for n, *_ in report["mismatched_keys"])})
+    prefix = f"{model.base_model_prefix}."
+    of_head = head_parameters(model, trains_pooler=True)
+    of_backbone = {name for name, _ in model.named_parameters()} - of_head.keys()
+    if lacking := sorted(missing & of_backbone):
+        raise ModelError(
+            f"model {source.name!r} lacks {len(lacking)} weights of its backbone, "
+            f"{lacking[0].removeprefix(prefix)} the first; its config.json belongs to other weights"
+        )
+    return model.eval(), missing & of_head.keys()
+
+
+def _config_for(source: ModelSource, num_labels: int) -> PretrainedConfig:
+    """Put what the task and the tokenizer decide in place of what the checkpoint says."""
+    config = read_config(source)
+    config.num_labels = num_labels
+    config.problem_type = "regression" if num_labels == 1 else "single_label_classification"
+    if not reads_images(source):
+        for part in (config, config.get_text_config()):
+            if hasattr(part, "pad_token_id"):
+                part.pad_token_id = load_tokenizer(source).pad_token_id
+    return config
+
+
+def _remove_dropout(config: PretrainedConfig) -> None:
+    """Set all kinds of dropout to 0, whole layers' and paths' too, whatever a model calls them."""
+    for name, value in vars(config).items():
+        if isinstance(value, PretrainedConfig):
+            _remove_dropout(value)
+        elif "drop" in name and isinstance(value, int | float) and not isinstance(value, bool):
+            setattr(config, name, type(value)(0))  # some configurations insist on the type
+
+
+def one_line(problem: Exception) -> str:
+    """Word what another library raised in one line, with its kind."""
+    text = str(problem).strip()
+    return f"{type(problem).__name__}: {text.splitlines()[0]}" if text else type(problem).__name__

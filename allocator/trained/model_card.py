@@ -1,0 +1,82 @@
+"""The model card of what is handed on, for people who find it on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import yaml
+
+from allocator.files.recipe import Recipe
+
+_LOAD_LORA = """\
+from peft import PeftModel
+from transformers import {model_class}, {preprocessor_class}
+
+base = {model_class}.from_pretrained(
+    "{base}",
+{options})
+model = PeftModel.from_pretrained(base, "path/to/this/folder")
+preprocessor = {preprocessor_class}.from_pretrained("path/to/this/folder")"""
+
+_LOAD_MERGED = """\
+from transformers import pipeline
+
+classify = pipeline("{pipeline}", "path/to/this/folder")"""
+
+
+def model_card(
+    recipe: Recipe, base_model: str, *, is_lora: bool, options: Mapping[str, object]
+) -> str:
+    """Write a card in the hub's format: a YAML header, and what a reader wants to know first.
+
+    Args:
+        recipe: How the adapter was trained, and how it scored.
+        base_model: Id or folder of the pretrained model.
+        is_lora: Whether the folder holds a LoRA, or a whole model.
+        options: What the pretrained model must be loaded with for a LoRA to be put on it.
+    """
+    adapter, task = recipe.adapter, recipe.task
+    of_images = not task.text_columns
+    pipeline = "image-classification" if of_images else "text-classification"
+    header: dict[str, object] = {
+        "library_name": "peft" if is_lora else "transformers",
+        "base_model": base_model,
+        "pipeline_tag": pipeline,
+        "tags": ["lora", "allocator"] if is_lora else ["allocator"],
+        "metrics": [task.metric],
+    }
+    ranks = ", ".join(f"{name} {rank}" for name, rank in adapter.ranks.items())
+    load = (_LOAD_LORA if is_lora else _LOAD_MERGED).format(
+        base=base_model,
+        options="".join(f"    {name}={value!r},\n" for name, value in options.items()),
+        pipeline=pipeline,
+        model_class=f"AutoModelFor{'Image' if of_images else 'Sequence'}Classification",
+        preprocessor_class="AutoImageProcessor" if of_images else "AutoTokenizer",
+    )
+    kind = "A LoRA that is exactly" if is_lora else "A model that is merged with"
+    return f"""---
+{yaml.safe_dump(header, sort_keys=False)}---
+
+# {recipe.study.get("name", task.name)}
+
+{kind} a trained tensor adapter of {base_model} on {task.name}.
+
+| | |
+|---|---|
+| base model | {base_model}, sha256 of its weights {recipe.model.sha256} |
+| task | {task.name}, data from {task.source.split(":", 1)[0]} |
+| {task.metric} | {_score(recipe)} |
+| adapter | {adapter.construction}, {adapter.factorization}, on {", ".join(adapter.targets)} |
+| ranks | {ranks} |
+| parameters | {recipe.num_parameters:,} of a budget of {recipe.budget:,}, the head not counted |
+
+```python
+{load}
+```
+"""
+
+
+def _score(recipe: Recipe) -> str:
+    score, split = recipe.scores.get("score"), recipe.scores.get("scored_on", "unknown data")
+    is_number = isinstance(score, float)
+    return f"{score:.4f} on {str(split).replace('_', ' ')}" if is_number else "not recorded"

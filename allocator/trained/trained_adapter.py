@@ -1,0 +1,94 @@
+"""A trained adapter on its own pretrained model, ready to answer or to be handed on."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
+
+from allocator.config import model_cache
+from allocator.errors import CheckpointError
+from allocator.files.recipe import Recipe, read_recipe
+from allocator.files.study_layout import ADAPTER_FILE, RECIPE_FILE, require_study
+from allocator.models.attached import Attached, attach_saved
+from allocator.models.classifier import load_classifier
+from allocator.models.model_config import reads_images, silence_loading
+from allocator.models.model_source import ModelSource, locate_model_of
+from allocator.models.preprocessors import load_image_processor, load_tokenizer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """What a study found, in memory.
+
+    Attributes:
+        recipe: How it was trained, and how it scored.
+        source: The pretrained model.
+        attached: The trained adapter and head, on the model.
+        preprocessor: What makes the model's inputs: its tokenizer, or its image processor.
+    """
+
+    recipe: Recipe
+    source: ModelSource
+    attached: Attached
+    preprocessor: PreTrainedTokenizerBase | BaseImageProcessor
+
+
+def load_model(recipe: Recipe, cache: Path | None = None) -> PreTrainedModel:
+    """Load the pretrained model of a recipe with a fresh head, as its trials began.
+
+    Dropout is off, as it is in a search: a frozen model does not overfit. The model is in float32
+    on the CPU.
+
+    Args:
+        recipe: As `read_recipe` gives it.
+        cache: Folder of models that `allocator fetch` brought; None for where it brings them.
+
+    Raises:
+        ModelError: If the model is nowhere, or has other weights now.
+    """
+    source = locate_model_of(recipe.model, cache or model_cache())
+    model, _ = _load(source, recipe, has_dropout=False)
+    return model
+
+
+def load_trained(folder: Path, cache: Path) -> Trained:
+    """Load the best adapter of a study onto its model.
+
+    Args:
+        folder: The study's folder.
+        cache: Folder of fetched models.
+
+    Raises:
+        StudyError: If there is no such study.
+        CheckpointError: If the recipe or the adapter is missing, damaged, or not the other's.
+        ModelError: If the model is nowhere, or has other weights now.
+    """
+    require_study(folder)
+    silence_loading()
+    recipe = read_recipe(folder / RECIPE_FILE)
+    source = locate_model_of(recipe.model, cache)
+    model, fresh = _load(source, recipe)
+    preprocessor = (load_image_processor if reads_images(source) else load_tokenizer)(source)
+    attached = attach_saved(model, folder / ADAPTER_FILE, fresh=fresh)
+    expected = recipe.spec(attached.spec.shape.backbone), recipe.adapter.ranks
+    if (attached.spec, attached.adapter.ranks) != expected:
+        raise CheckpointError(
+            f"{folder / ADAPTER_FILE} is not the adapter of {RECIPE_FILE} beside it; "
+            f"run: python -m allocator.export --study {shlex.quote(folder.name)} "
+            f"--studies-dir {shlex.quote(str(folder.parent))}"
+        )
+    return Trained(recipe=recipe, source=source, attached=attached, preprocessor=preprocessor)
+
+
+def _load(
+    source: ModelSource, recipe: Recipe, *, has_dropout: bool = True
+) -> tuple[PreTrainedModel, frozenset[str]]:
+    """Load a model, and name its parameters that the checkpoint lacked."""
+    labels = recipe.task.labels
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        return load_classifier(source, len(labels) or 1, labels=labels, has_dropout=has_dropout)

@@ -1,5 +1,0 @@
-"""`cola-synthetic`: a bundled corpus of English acceptability judgements, written by a grammar."""
-
-from allocator.training.corpus.generate import Example, Split, generate
-
-__all__ = ["Example", "Split", "generate"]

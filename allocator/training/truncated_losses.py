@@ -1,0 +1,42 @@
+"""What a trained adapter would lose at lower ranks, scored without training."""
+
+from __future__ import annotations
+
+import copy
+
+from allocator.adapters.truncation import truncatable, truncate
+from allocator.adapters.tucker import TuckerAdapter
+from allocator.inputs.batches import Split
+from allocator.training.evaluation import evaluate_pack
+from allocator.training.measures import TruncatedLoss
+from allocator.training.pack import Pack
+from allocator.training.slot import Slot
+
+
+def truncation_losses(pack: Pack, slot: Slot, split: Split, metric: str) -> list[TruncatedLoss]:
+    """Score a trained slot with every mode cut down to several ranks, each mode alone.
+
+    The cut copies are evaluated as a pack of their own; the given pack's slots stay as they are.
+    A cut makes answers less sure, which alone may lower the loss of a network that is too sure of
+    them; calibrated losses show what the cut really takes away.
+
+    Args:
+        pack: Where the slot was trained.
+        slot: The slot; of adapters without a core nothing can be cut.
+        split: What it is scored on.
+        metric: The task's metric.
+    """
+    adapter = slot.adapter
+    if not isinstance(adapter, TuckerAdapter):
+        return []
+    cuts = list(truncatable(adapter))
+    trial = Pack(pack.backbone, width=pack.width)
+    for mode, rank in cuts:
+        view = copy.copy(slot)  # head and backbone are the slot's own
+        view.adapter = truncate(adapter, mode, rank)
+        trial.slots.append(view)
+    found = evaluate_pack(trial, split, metric)
+    return [
+        TruncatedLoss(mode, rank, evaluation.calibrated_loss)
+        for (mode, rank), evaluation in zip(cuts, found, strict=True)
+    ]

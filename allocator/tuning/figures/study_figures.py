@@ -1,0 +1,87 @@
+"""Draws what a study knows of itself, into its folder and onto its page of optuna-dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+from optuna.trial import FrozenTrial
+
+from allocator.coordination.records import Records, Table
+from allocator.files.study_layout import UNIFORM
+from allocator.tuning.figures.budget_split import budget_split, parameters_table
+from allocator.tuning.figures.output import save_figures, show_figures
+from allocator.tuning.figures.spectrum_figures import singular_values, spectra_over_training
+from allocator.tuning.figures.truncation_curves import truncation
+from allocator.tuning.study.proposal_queue import PROPOSED_BY
+from allocator.tuning.study.study import SearchStudy
+from allocator.tuning.surrogate.expected_scores import Selection
+
+FOLDER = "figures"
+# Name of the figure, table of the baseline that it shows, and how.
+_OF_BASELINE: Mapping[str, tuple[Table, Callable[[pd.DataFrame], go.Figure]]] = {
+    "singular-values": ("spectra", singular_values),
+    "spectra-over-training": ("modes", spectra_over_training),
+    "truncation": ("truncation", truncation),
+}
+
+
+def draw_study(
+    study: SearchStudy, selection: Selection, *, warn: Callable[[str], None]
+) -> list[Path]:
+    """Draw a study's figures, in place of those that were there.
+
+    Args:
+        study: The study; `figures/` in its folder gets the files, its storage what optuna-dashboard
+            shows.
+        selection: Its choice.
+        warn: Takes a line that says why there is no PNG, where there is none.
+
+    Returns:
+        The files.
+    """
+    figures = study_figures(study, selection)
+    show_figures(study.study, figures)
+    return save_figures(study.folder / FOLDER, figures, warn=warn)
+
+
+def study_figures(study: SearchStudy, selection: Selection) -> dict[str, go.Figure]:
+    """Make the figures of which a study has the data, by name."""
+    parameters = [
+        parameters_table(
+            f"{name} (trial {trial.number})",
+            study.space.variant(trial.params).shape,
+            study.space.ranks(trial.params),
+        )
+        for name, trial in _compared(study, selection).items()
+    ]
+    figures = {"budget-split": budget_split(pd.concat(parameters), budget=study.config.budget)}
+    return figures | baseline_figures(study.baseline)
+
+
+def baseline_figures(records: Records) -> dict[str, go.Figure]:
+    """Make the figures of what a baseline shows, by name; none of an adapter without a core."""
+    figures = {}
+    for name, (kind, draw) in _OF_BASELINE.items():
+        table = records.table(kind)
+        if not table.empty and UNIFORM in set(table.name):
+            figures[name] = draw(table[table.name == UNIFORM])
+    return figures
+
+
+def _compared(study: SearchStudy, selection: Selection) -> dict[str, FrozenTrial]:
+    """Name the trials whose allocations are compared, each once."""
+    trials = {}
+    if selection.baseline is not None:
+        trials["uniform baseline"] = selection.baseline.trial
+    proposed = (t for t in study.trials if PROPOSED_BY in t.user_attrs)
+    first = next((t for t in proposed if study.space.is_complete(t.params)), None)
+    if first is not None:
+        trials[f"proposed by {first.user_attrs[PROPOSED_BY]}"] = first
+    numbers = [trial.number for trial in trials.values()]
+    best = selection.best.trial
+    if best.number not in numbers:
+        return {**trials, "best": best}
+    return {f"best, {n}" if t.number == best.number else n: t for n, t in trials.items()}

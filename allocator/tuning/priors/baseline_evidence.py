@@ -1,0 +1,78 @@
+"""What a trained baseline shows of where ranks should go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from allocator.files.study_layout import UNIFORM
+
+_MODES = ["step", "layer", "target", "mode", "rank", "normalized_entropy", "effective_rank"]
+_MODES += ["top1_energy"]
+_GRADIENTS = ["step", "part", "mean"]
+_TRUNCATION = ["mode", "rank", "loss"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Baseline:
+    """The measured uniform-rank baseline of a study.
+
+    Attributes:
+        ranks: Its rank by the shape's name.
+        modes: Summaries of the spectrum of every core's every mode at every boundary, columns
+            `step`, `layer`, `target`, `mode`, `rank`, `normalized_entropy`, `effective_rank`,
+            `top1_energy` and more; no rows where there is no core.
+        gradients: Gradient norms of the adapter's parts between boundaries, columns `step`,
+            `part`, `mean` and more.
+        truncation: Calibrated loss with the trained core cut in one mode, nothing trained, columns
+            `mode`, `rank`, `loss`; at the baseline's own rank the loss of the whole adapter.
+    """
+
+    ranks: Mapping[str, int]
+    modes: pd.DataFrame
+    gradients: pd.DataFrame
+    truncation: pd.DataFrame
+
+    def summary(self, column: str) -> dict[str, float]:
+        """Average a column of `modes` at the last boundary over tensors, for every mode."""
+        last = self.modes[self.modes["step"] == self.modes["step"].max()]
+        return _means(last, "mode", column)
+
+    def gradient_norms(self) -> dict[str, float]:
+        """Average the gradient norm of every part over the boundaries."""
+        return _means(self.gradients, "part", "mean")
+
+
+def read_baseline(folder: Path, ranks: Mapping[str, int]) -> Baseline:
+    """Read the tables of a baseline; a table that was not written has no rows.
+
+    Args:
+        folder: The study's folder of its baseline, where others may be recorded beside it.
+        ranks: The baseline's rank by the shape's name.
+    """
+    return Baseline(
+        ranks=ranks,
+        modes=_read(folder / "modes.csv", _MODES),
+        gradients=_read(folder / "gradients.csv", _GRADIENTS),
+        truncation=_read(folder / "truncation.csv", _TRUNCATION),
+    )
+
+
+def _means(table: pd.DataFrame, by: str, column: str) -> dict[str, float]:
+    means: dict[str, float] = {}
+    for name, rows in table.groupby(by):
+        means[str(name)] = float(rows[column].mean())
+    return means
+
+
+def _read(path: Path, columns: list[str]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path)
+    except (FileNotFoundError, pd.errors.EmptyDataError):
+        return pd.DataFrame(columns=columns)
+    if not {"name", *columns} <= set(table.columns):
+        return pd.DataFrame(columns=columns)
+    return table[table["name"] == UNIFORM]

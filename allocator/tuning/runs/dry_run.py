@@ -1,0 +1,80 @@
+"""What a search would do and cost, measured on a few steps, without starting a study."""
+
+from __future__ import annotations
+
+import torch
+from rich.console import Console
+
+from allocator.tuning.plan.prepare import PreparedSearch
+from allocator.tuning.runs.confirm import CANDIDATES
+from allocator.tuning.screen.spaces_table import parameter_ranges
+from allocator.tuning.space.space import Variant
+from allocator.workers.setup import load_splits, load_worker_backbone
+from allocator.workers.throughput import choose_slots, measure_packs, measure_throughput
+
+_EVALUATION = 0.4  # cost of evaluating an example, in those of training on it
+
+
+def print_dry_run(
+    console: Console,
+    prepared: PreparedSearch,
+    *,
+    trials: int,
+    confirm_seeds: int,
+    slots: int | None,
+) -> None:
+    """Print the space, what fits the budget, and the estimated time and memory."""
+    space = prepared.space
+    for name, values in parameter_ranges(space).items():
+        console.print(f"  {name}: {values}", highlight=False, soft_wrap=True)
+    for variant in space.variants:
+        if variant.choice:
+            console.print(" ".join(variant.choice.values()) + ":", highlight=False)
+        _print_extremes(console, variant)
+    confirming = min(CANDIDATES + 1, trials) * confirm_seeds
+    _print_cost(console, prepared, trials, confirming, slots)
+
+
+def _print_extremes(console: Console, variant: Variant) -> None:
+    feasible = variant.feasible
+    for title, ranks in (
+        ("smallest", feasible.smallest()),
+        ("largest", feasible.largest()),
+        ("uniform", feasible.uniform()),
+    ):
+        text = ", ".join(f"{name} {rank}" for name, rank in ranks.items())
+        count = variant.shape.num_parameters(ranks)
+        console.print(f"{title}: {text}; {count:,} parameters", highlight=False, soft_wrap=True)
+
+
+def _print_cost(
+    console: Console, prepared: PreparedSearch, trials: int, confirming: int, slots: int | None
+) -> None:
+    """Train a few steps of the baseline, and extrapolate."""
+    worker, training = prepared.worker, prepared.worker.training
+    backbone = load_worker_backbone(worker, torch.device(prepared.devices.here))
+    train = load_splits(worker, backbone.device).train
+    if slots is None:
+        measured = measure_packs(worker.typical, worker.spec, backbone, train, training)
+    else:
+        measured = [
+            measure_throughput(slots, worker.typical, worker.spec, backbone, train, training)
+        ]
+    for found in measured:
+        console.print(
+            f"slots {found.slots}: {found.examples:,.0f} examples/s, "
+            f"{found.memory_gib:.1f} GiB a worker",
+            highlight=False,
+        )
+    chosen = choose_slots(measured)
+    if not chosen.examples:
+        console.print(f"slots {chosen.slots} do not fit into memory", highlight=False)
+        return
+    per_training = training.epochs * (len(train) + _EVALUATION * len(worker.scoring))
+    examples = (trials + confirming) * per_training
+    minutes = examples / chosen.examples / len(prepared.devices.names) / 60
+    console.print(
+        f"{trials} trials of {training.epochs} epochs and {confirming} trainings to confirm, "
+        f"{chosen.slots} at a time: at most about {minutes:.0f} min, less what pruning saves",
+        highlight=False,
+    )

@@ -1,0 +1,1 @@
+"""Samplers whose suggestions are all within the budget."""

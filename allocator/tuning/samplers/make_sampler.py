@@ -1,0 +1,55 @@
+"""Samplers by the names that a user gives them."""
+
+from __future__ import annotations
+
+from optuna.samplers import BaseSampler
+
+from allocator.errors import AllocatorError, unknown
+from allocator.tuning.samplers.feasible_sampler import FeasibleSampler, RandomFeasibleSampler
+from allocator.tuning.samplers.gp_sampler import PRIOR_STRENGTH, FeasibleGPSampler
+from allocator.tuning.samplers.tpe_sampler import ProjectedTPESampler
+from allocator.tuning.space.space import Space
+
+__all__ = [
+    "SAMPLERS",
+    "FeasibleGPSampler",
+    "FeasibleSampler",
+    "ProjectedTPESampler",
+    "RandomFeasibleSampler",
+    "make_sampler",
+]
+
+SAMPLERS = ("gp", "tpe", "random")
+
+
+def make_sampler(
+    name: str,
+    space: Space,
+    *,
+    seed: int,
+    final_step: int,
+    prior_strength: float = PRIOR_STRENGTH,
+) -> BaseSampler:
+    """Make the sampler of a name.
+
+    Args:
+        name: One of `SAMPLERS`.
+        space: The search space.
+        seed: Seed of the study.
+        final_step: The last boundary of a trial, which pruned trials do not reach.
+        prior_strength: How much the Gaussian process believes a prior that it is told.
+
+    Raises:
+        AllocatorError: If there is no sampler of that name.
+    """
+    match name:
+        case "gp":
+            return FeasibleGPSampler(
+                space, seed=seed, final_step=final_step, prior_strength=prior_strength
+            )
+        case "tpe":
+            return ProjectedTPESampler(space, seed=seed)
+        case "random":
+            return RandomFeasibleSampler(space, seed=seed)
+        case _:
+            raise AllocatorError(unknown("sampler", name, SAMPLERS))

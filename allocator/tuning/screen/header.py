@@ -1,0 +1,77 @@
+"""What a search is about, as a person reads it first."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from allocator.data.sources import TaskData
+from allocator.tuning.plan.prepare import PreparedSpace
+from allocator.tuning.space.space import Space
+
+_USED = 0.9  # of a budget, by the largest allocation that fits
+
+
+def print_header(console: Console, prepared: PreparedSpace) -> None:
+    """Say what is searched, on what, and where the data came from."""
+    study, space = prepared.shared, prepared.space
+    print_banner(console, prepared.data)
+    backbone = space.shape.backbone
+    table = Table.grid(padding=(0, 2))
+    rows = {
+        "model": f"{study.model.name} ({backbone.layers} layers, {backbone.d_in} wide, "
+        f"{backbone.heads} heads), {study.precision} on {', '.join(prepared.devices.names)}",
+        "task": f"{study.task.name} ({study.task.metric}), {prepared.data.source}",
+        "scored on": f"{len(prepared.worker.scoring):,} examples of "
+        + ("the official dev split" if study.select_on == "dev" else "train, held out")
+        + f"; trained on {len(prepared.worker.train):,}",
+        "space": f"{prepared.space_name}: {describe_shapes(space)}, "
+        f"targets {', '.join(backbone.targets)}",
+        "budget": f"{space.feasible.budget:,} parameters; "
+        f"{space.feasible.size:,} allocations of ranks fit{_unused(space)}",
+        "study": str(prepared.folder),
+    }
+    if prepared.worker.path.reason:
+        rows["runs with"] = prepared.worker.path.description
+    for name, value in rows.items():
+        table.add_row(Text(name, style="bold"), Text(value))  # a folder's [name] is no markup
+    console.print(table, highlight=False)
+    if study.select_on == "dev":
+        console.print(
+            "[yellow]selected on dev[/yellow]: dev scores of this study are optimistic",
+            highlight=False,
+        )
+
+
+def print_banner(console: Console, data: TaskData) -> None:
+    """Say so where the bundled corpus stands in for a task, and why it does."""
+    if data.source != "bundled":
+        return
+    reasons = "".join(f"\n- {reason}" for reason in data.passed_over)
+    console.print(
+        Panel(
+            f"This is not CoLA. The task is [bold]{data.task.name}[/bold], a bundled "
+            "corpus made by a grammar; scores on it say nothing about CoLA. Give --data-dir a "
+            f"folder that holds CoLA/train.tsv and CoLA/dev.tsv.{reasons}",
+            title="bundled data",
+            border_style="yellow",
+        ),
+        highlight=False,
+    )
+
+
+def _unused(space: Space) -> str:
+    """Say so where the ranges of a space leave much of a budget to nobody."""
+    largest = max(v.shape.num_parameters(v.feasible.largest()) for v in space.variants)
+    if largest >= _USED * space.feasible.budget:
+        return ""
+    return f", the largest with {largest:,} parameters: higher ranks need a space file of your own"
+
+
+def describe_shapes(space: Space) -> str:
+    """Say what adapters a space has."""
+    if space.choices:
+        return f"{len(space.variants)} combinations of construction and factorization"
+    return f"{space.shape.construction}, {space.shape.factorization}"

@@ -1,0 +1,128 @@
+"""The result of a search as a person reads it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from allocator.tuning.storage.storage_url import printable, storage_url, with_driver
+from allocator.tuning.study.confirmation import Confirmation
+from allocator.tuning.study.study import SearchStudy
+from allocator.tuning.study.write_best import Exported
+from allocator.tuning.surrogate.expected_scores import Expectation, Selection
+
+_PYTHON = ("python", "-m")
+
+
+def print_result(console: Console, study: SearchStudy, exported: Exported, url: str) -> None:
+    """Compare the baseline with the best allocation, and say what to do next."""
+    selection = exported.selection
+    columns = {"uniform baseline": selection.baseline, "best": selection.best}
+    table = Table(title=f"{study.config.study}: {study.config.task.name}", title_justify="left")
+    table.add_column("")
+    shown = [(name, e) for name, e in columns.items() if e is not None]
+    for name, expectation in shown:
+        table.add_column(f"{name} (trial {expectation.trial.number})", justify="right")
+    confirmation = exported.confirmation
+    is_on_dev = study.config.select_on == "dev"
+    cells = [
+        {**_cells(study, e), **_confirmed(confirmation, e, is_on_dev=is_on_dev)} for _, e in shown
+    ]
+    for row in dict.fromkeys(row for cell in cells for row in cell):
+        table.add_row(row, *(cell.get(row, "") for cell in cells))
+    console.print()
+    console.print(table, highlight=False)
+    verdict = _verdict(selection) if confirmation is None else _proof(confirmation)
+    console.print(verdict, highlight=False, soft_wrap=True)
+    if confirmation is not None and is_on_dev:
+        console.print("Dev also chose, so what it says of the choice is optimistic.")
+    if study.prior not in (None, study.config.prior):
+        console.print(
+            f"The baseline gives no evidence for prior {study.config.prior} in this space: "
+            f"{study.prior} was used.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print("\nnext:", highlight=False)
+    for command in next_commands(study, exported.path, url):
+        console.print(Text(f"  {command}"), soft_wrap=True)
+
+
+def next_commands(study: SearchStudy, recipe: Path, url: str) -> list[str]:
+    """List what to do with a result, quoted for a shell; a password is left out of the storage."""
+    commands = [
+        ["optuna-dashboard", printable(with_driver(url))],
+        [*_PYTHON, "allocator.train", "--config", str(recipe)],
+        [*_PYTHON, "allocator.export", "--study", study.config.study],
+    ]
+    commands[-1] += ["--studies-dir", str(study.folder.parent)]
+    if url != storage_url(None, study.folder):
+        commands[-1] += ["--storage", printable(url)]
+    return [shlex.join(command) for command in commands]
+
+
+def _cells(study: SearchStudy, expectation: Expectation) -> dict[str, str]:
+    trial = expectation.trial
+    allocation = study.space.allocation(trial.params)
+    chosen = study.space.variant(trial.params).choice
+    ranks = {n if n == "rank" else f"rank {n}": str(r) for n, r in allocation.ranks.items()}
+    cells = {**chosen, **ranks}
+    cells["lambda"] = f"{allocation.core_lr_multiplier:.3g}"
+    cells["learning rate"] = f"{allocation.learning_rate:.2e}"
+    cells |= {
+        f"lr multiplier {mode}": f"{value:.3g}" for mode, value in allocation.lr_multipliers.items()
+    }
+    cells["parameters"] = f"{study.space.num_parameters(trial.params):,}"
+    cells["head, not counted"] = f"{trial.user_attrs['head_parameters']:,}"
+    cells[f"score ({study.config.select_on.replace('_', ' ')})"] = f"{trial.values[0]:.4f}"
+    cells["expected score"] = f"{expectation.mean:.4f}"
+    cells["loss"] = f"{trial.user_attrs['loss']:.4f}"
+    return cells
+
+
+def _confirmed(
+    confirmation: Confirmation | None, expectation: Expectation, *, is_on_dev: bool
+) -> dict[str, str]:
+    """Say what other seeds scored: means and, of several, their standard errors."""
+    if confirmation is None:
+        return {}
+    cells = {}
+    columns = {"dev": "dev"} if is_on_dev else {"held_out": "held out", "dev": "dev"}
+    for column, name in columns.items():
+        mean = confirmation.mean(expectation.trial.number, column)
+        if mean is not None:
+            error = "" if mean.error is None else f" ± {mean.error:.4f}"
+            seeds = "1 other seed" if mean.seeds == 1 else f"{mean.seeds} other seeds"
+            cells[f"{name}, {seeds}"] = f"{mean.value:.4f}{error}"
+    return cells
+
+
+def _proof(confirmation: Confirmation) -> str:
+    """Say what dev, on which nothing was chosen, shows of the gain over the baseline."""
+    if confirmation.best == confirmation.baseline:
+        return "No allocation beat the uniform baseline with other seeds."
+    gain = confirmation.difference("dev")
+    if gain is None:
+        return "Whether it beats the baseline, more --confirm-seeds would tell."
+    interval = (
+        f"95% interval over {len(confirmation.seeds)} seeds {gain.low:+.4f} to {gain.high:+.4f}"
+    )
+    if not gain.is_distinguishable:
+        return f"Gain on dev {gain.mean:+.4f}, not distinguishable from the baseline ({interval})."
+    return f"Gain on dev {gain.mean:+.4f} ({interval})."
+
+
+def _verdict(selection: Selection) -> str:
+    """Say what one seed can say: nothing that is proven."""
+    if selection.baseline is None:
+        return "The baseline was not completed."
+    if selection.best.trial.number == selection.baseline.trial.number:
+        return "No allocation is expected to beat the uniform baseline."
+    return (
+        f"Expected gain {selection.best.mean - selection.baseline.mean:+.4f}, of one seed each and "
+        f"the best of {selection.completed} trials: not confirmed (see --confirm-seeds)."
+    )

@@ -1,0 +1,77 @@
+"""What search spaces hold on a model and a budget, for people to compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from optuna.distributions import CategoricalDistribution
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from allocator.allocation import BackboneShape, budget_parameters
+from allocator.config import Budget, LoraBudget
+from allocator.errors import AllocatorError
+from allocator.models.classifier import read_backbone_shape
+from allocator.models.model_source import ModelSource
+from allocator.tuning.space.build_space import build_space
+from allocator.tuning.space.space import Space
+from allocator.tuning.space.space_file import SpaceFile
+
+
+def parameter_ranges(space: Space) -> dict[str, str]:
+    """Word the range, or the fixed value, of every parameter of a space."""
+    ranges = {}
+    for name, distribution in space.distributions.items():
+        if isinstance(distribution, CategoricalDistribution):
+            ranges[name] = ", ".join(map(str, distribution.choices))
+            continue
+        low, high = getattr(distribution, "low", None), getattr(distribution, "high", None)
+        scale = ", logarithmic" if getattr(distribution, "log", False) else ""
+        ranges[name] = f"{low:g} to {high:g}{scale}"
+    return ranges | {name: f"{value:g}, fixed" for name, value in space.fixed.items()}
+
+
+def print_spaces(
+    console: Console, spaces: Mapping[str, SpaceFile], model: ModelSource, budget: Budget
+) -> None:
+    """Print every space's parameters, and how many of its allocations fit the budget.
+
+    Where a space does not fit the model or the budget, the reason takes their place.
+    """
+    console.print(f"on {model.name}, within {_size(budget)}", highlight=False)
+    backbones: dict[tuple[str, ...], BackboneShape] = {}
+    for name, file in spaces.items():
+        try:
+            if file.targets not in backbones:
+                backbones[file.targets] = read_backbone_shape(model, file.targets)
+            backbone = backbones[file.targets]
+            space = build_space(file, backbone, budget_parameters(budget, backbone))
+            rows = _rows(space)
+        except AllocatorError as mistake:
+            rows = {"does not fit": str(mistake)}
+        table = Table.grid(padding=(0, 2))
+        for title, value in rows.items():
+            table.add_row(f"  {title}", escape(value))
+        kinds = f"{' | '.join(file.constructions)}, {' | '.join(file.factorizations)}"
+        console.print(f"\n[bold]{escape(name)}[/bold]: {kinds}", soft_wrap=True)
+        console.print(table, highlight=False)
+
+
+def _size(budget: Budget) -> str:
+    if isinstance(budget, LoraBudget):
+        return f"the parameters of LoRA of rank {budget.rank}"
+    return f"{budget:,} parameters"
+
+
+def _rows(space: Space) -> dict[str, str]:
+    backbone, feasible = space.shape.backbone, space.feasible
+    smallest = min(v.shape.num_parameters(v.feasible.smallest()) for v in space.variants)
+    largest = max(v.shape.num_parameters(v.feasible.largest()) for v in space.variants)
+    return {
+        "targets": f"{', '.join(backbone.targets)} of {backbone.layers} layers "
+        f"({backbone.d_in} to {backbone.d_out}, {backbone.heads} heads)",
+        **parameter_ranges(space),
+        f"within {feasible.budget:,}": f"{feasible.size:,} allocations of ranks, of {smallest:,} "
+        f"to {largest:,} parameters",
+    }

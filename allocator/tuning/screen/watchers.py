@@ -1,0 +1,176 @@
+"""What a person sees of a search: a header, trials as they run, and the result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from allocator.coordination.protocols import Watcher
+from allocator.coordination.train_list import describe_slots
+from allocator.training.messages import Report
+from allocator.tuning.space.space import Space
+from allocator.tuning.study.study import SearchStudy
+
+_ROWS = 10
+
+
+def describe_trial(space: Space, trial: FrozenTrial) -> list[str]:
+    """Give ranks, lambda, learning rate and parameters of a trial, for a table's row."""
+    allocation = space.allocation(trial.params)
+    shape = space.variant(trial.params).shape
+    chosen = [shape.construction, shape.factorization] if space.choices else []
+    return [
+        " ".join([*chosen, *map(str, allocation.ranks.values())]),
+        f"{allocation.core_lr_multiplier:.3g}",
+        f"{allocation.learning_rate:.2e}",
+        f"{space.num_parameters(trial.params):,}",
+    ]
+
+
+def _state(trial: FrozenTrial) -> str:
+    if trial.state == TrialState.COMPLETE:
+        return str(trial.user_attrs.get("ending", "completed"))
+    if trial.state == TrialState.FAIL:
+        return f"failed: {trial.user_attrs.get('reason', '')}"
+    return trial.state.name.lower()
+
+
+class QuietWatcher:
+    """Shows nothing."""
+
+    def ready(self, slots: int) -> None:
+        """A worker is ready."""
+
+    def started(self, number: int) -> None:
+        """A trial was handed to a worker."""
+
+    def reached(self, report: Report) -> None:
+        """A trial reached a boundary."""
+
+    def ended(self, number: int) -> None:
+        """A trial ended."""
+
+
+class PlainWatcher(QuietWatcher):
+    """One line for every trial that ended, for output that is not a terminal."""
+
+    def __init__(self, console: Console, study: SearchStudy, total: int) -> None:
+        self._console, self._study, self._total = console, study, total
+        self._clock = _Clock(study, total)
+
+    def ready(self, slots: int) -> None:
+        """Print how many trials train together."""
+        self._console.print(describe_slots(slots), highlight=False)
+
+    def ended(self, number: int) -> None:
+        """Print the trial and how far the search is."""
+        trial = self._study.trials[number]
+        ranks, multiplier, rate, parameters = describe_trial(self._study.space, trial)
+        score = "" if trial.value is None else f" score {trial.value:.4f}"
+        self._console.print(
+            f"trial {trial.number} {_state(trial)}{score}; ranks {ranks}, lambda {multiplier}, "
+            f"learning rate {rate}, {parameters} parameters; "
+            f"{self._study.num_finished}/{self._total} done, {self._clock.left()}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+class LiveWatcher(QuietWatcher):
+    """The last trials, the best score and the time left, redrawn in place."""
+
+    def __init__(self, console: Console, study: SearchStudy, total: int) -> None:
+        self._study, self._total = study, total
+        self._clock = _Clock(study, total)
+        self._progress = Progress(
+            TextColumn("trials"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[best]}"),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+        )
+        self._task = self._progress.add_task("", total=total, best="", left="")
+        self.live = Live(self._render(), console=console, refresh_per_second=4)
+
+    def ready(self, slots: int) -> None:
+        """Show, above the table, how many trials train together."""
+        self.live.console.print(describe_slots(slots), highlight=False)
+
+    def started(self, number: int) -> None:
+        """Show the new trial."""
+        del number
+        self.live.update(self._render())
+
+    def reached(self, report: Report) -> None:
+        """Show the trial's last score."""
+        del report
+        self.live.update(self._render())
+
+    def ended(self, number: int) -> None:
+        """Show how the trial ended."""
+        del number
+        self.live.update(self._render())
+
+    def _render(self) -> Group:
+        is_complete = self._study.space.is_complete  # what a killed ask left is not
+        trials = [trial for trial in self._study.trials if is_complete(trial.params)]
+        scores = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+        self._progress.update(
+            self._task,
+            completed=self._study.num_finished,
+            best=f"best score {max(scores):.4f}" if scores else "",
+            left=self._clock.left(),
+        )
+        table = Table(box=None, header_style="bold")
+        space = self._study.space
+        modes = "adapter and ranks" if space.choices else " ".join(space.shape.rank_names)
+        for name in ("trial", modes, "lambda", "learning rate", "parameters", "step", "score", ""):
+            table.add_column(name, justify="left" if name == "" else "right")
+        for trial in trials[-_ROWS:]:
+            step = trial.last_step or 0
+            score = trial.value if trial.value is not None else trial.intermediate_values.get(step)
+            table.add_row(
+                str(trial.number),
+                *describe_trial(self._study.space, trial),
+                f"{step}/{self._study.final_step}",
+                "" if score is None else f"{score:.4f}",
+                _state(trial),
+            )
+        return Group(table, self._progress)
+
+
+class _Clock:
+    """Estimates the time left from the trials that this run has finished."""
+
+    def __init__(self, study: SearchStudy, total: int) -> None:
+        self._study, self._total = study, total
+        self._start, self._done = time.monotonic(), study.num_finished
+
+    def left(self) -> str:
+        finished = self._study.num_finished
+        if finished == self._done:
+            return ""
+        per_trial = (time.monotonic() - self._start) / (finished - self._done)
+        minutes, seconds = divmod(round(per_trial * max(0, self._total - finished)), 60)
+        return f"{minutes}:{seconds:02d} left"
+
+
+@contextmanager
+def watch(console: Console, study: SearchStudy, total: int) -> Iterator[Watcher]:
+    """Show a search while it runs: in place on a terminal, as lines elsewhere, or not at all."""
+    if console.quiet:
+        yield QuietWatcher()
+    elif console.is_terminal:
+        watcher = LiveWatcher(console, study, total)
+        with watcher.live:
+            yield watcher
+    else:
+        yield PlainWatcher(console, study, total)

@@ -1,0 +1,215 @@
+"""From a search-space file to a space: placed on a backbone, under a budget."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import get_args
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from allocator.allocation import AdapterShape, BackboneShape, FeasibleSet, Mode
+from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.feasible_union import FeasibleUnion
+from allocator.config import AdapterConfig
+from allocator.errors import BudgetError, SpaceError, unknown
+from allocator.tuning.space.space import Space, Variant
+from allocator.tuning.space.space_file import Range, SpaceFile
+
+LARGEST_RANK = 32
+DEFAULT_RATES = {
+    "core_lr_multiplier": Range(low=1, high=64, log=True),
+    "learning_rate": Range(low=1e-4, high=1e-2, log=True),
+}
+
+
+def build_space(file: SpaceFile, backbone: BackboneShape, budget: int) -> Space:
+    """Place a search space on a backbone under a budget.
+
+    Shapes of which nothing fits the budget are left out, as long as one is left.
+
+    Raises:
+        SpaceError: If a parameter is unknown, or its range does not fit the backbone.
+        BudgetError: If nothing fits the budget.
+    """
+    shapes = adapter_shapes(file, backbone)
+    searched, fixed = _searched_and_fixed(file, shapes)
+    variants: list[Variant] = []
+    misfits: list[BudgetError] = []
+    for shape in shapes:
+        names = {name: rank_parameter(name, shape, file) for name in shape.rank_names}
+        choices = {
+            name: _rank_choices(parameter, shape.rank_bounds[name], searched, fixed)
+            for name, parameter in names.items()
+        }
+        try:
+            feasible = FeasibleSet(shape, choices, budget)
+        except BudgetError as misfit:
+            misfits.append(misfit)
+            continue
+        variants.append(
+            Variant(
+                choice=_choice(file, shape),
+                shape=shape,
+                feasible=feasible,
+                rank_parameters=names,
+            )
+        )
+    if not variants:
+        raise min(misfits, key=lambda misfit: misfit.smallest)
+    return Space(
+        variants=tuple(variants),
+        feasible=_joined(variants),
+        distributions=_distributions(variants, searched),
+        fixed=fixed,
+    )
+
+
+def adapter_spec(file: SpaceFile, shape: AdapterShape) -> AdapterSpec:
+    """Join an adapter shape of a space with what all adapters of the space share."""
+    config = AdapterConfig(scaling=file.scaling, initialization=file.initialization)
+    return AdapterSpec(shape=shape, config=config)
+
+
+def rank_parameter(rank_name: str, shape: AdapterShape, file: SpaceFile) -> str:
+    """Name a rank as Optuna's parameter: `rank_input` for a mode; `rank`, `bond_1` stay.
+
+    Where a space has several factorizations, these have theirs in front: `cp_rank`.
+    """
+    if rank_name in get_args(Mode):
+        return f"rank_{rank_name}"
+    return rank_name if len(file.factorizations) == 1 else f"{shape.factorization}_{rank_name}"
+
+
+def adapter_shapes(file: SpaceFile, backbone: BackboneShape) -> list[AdapterShape]:
+    """List the adapter shapes of a space on a backbone, one a combination that goes together.
+
+    Raises:
+        SpaceError: If none does, or a mode that the file names is not one of the construction's.
+    """
+    pairs = [(c, f) for c in file.constructions for f in file.factorizations]
+    if len(pairs) > 1:
+        pairs = [(c, f) for c, f in pairs if (c == "matrix") == (f == "matrix")]
+    # In a list, what a file says of modes holds for the combinations that have them.
+    full = {mode for mode in get_args(Mode) if file.parameters.get(f"rank_{mode}") == "full"}
+    shapes = []
+    for construction, factorization in pairs:
+        shape = AdapterShape(
+            construction=construction,
+            factorization=factorization,
+            backbone=backbone,
+            zero_mode=file.zero_mode if len(pairs) == 1 else None,
+        )
+        own = full & set(shape.tensor.dims) if len(pairs) > 1 else full
+        if own and (len(pairs) == 1 or factorization == "tucker"):
+            shape = AdapterShape(
+                construction=construction,
+                factorization=factorization,
+                backbone=backbone,
+                full_modes=frozenset(own),
+            )
+        if len(pairs) > 1 and factorization in ("cp", "tt") and file.zero_mode in shape.tensor.dims:
+            shape = dataclasses.replace(shape, zero_mode=file.zero_mode)
+        shapes.append(shape)
+    if not shapes:
+        raise SpaceError("construction 'matrix' goes with factorization 'matrix' alone")
+    return shapes
+
+
+def _choice(file: SpaceFile, shape: AdapterShape) -> dict[str, str]:
+    choice: dict[str, str] = {}
+    if len(file.constructions) > 1:
+        choice["construction"] = shape.construction
+    if len(file.factorizations) > 1:
+        choice["factorization"] = shape.factorization
+    return choice
+
+
+def _joined(variants: list[Variant]) -> FeasibleSet | FeasibleUnion:
+    if len(variants) == 1 and not variants[0].choice:
+        return variants[0].feasible
+    return FeasibleUnion([v.feasible for v in variants], [v.rank_parameters for v in variants])
+
+
+def _distributions(
+    variants: list[Variant], searched: Mapping[str, Range]
+) -> dict[str, BaseDistribution]:
+    chosen: dict[str, BaseDistribution] = {
+        name: CategoricalDistribution(list(dict.fromkeys(v.choice[name] for v in variants)))
+        for name in variants[0].choice
+    }
+    ranks = {parameter for v in variants for parameter in v.rank_parameters.values()}
+    kinds = {"core_lr_multiplier", "learning_rate"}
+    return chosen | {
+        name: IntDistribution(int(r.low), int(r.high))
+        if name in ranks
+        else FloatDistribution(r.low, r.high, log=r.log)
+        for name, r in searched.items()
+        if name in ranks | kinds or name.startswith("lr_multiplier_")
+    }
+
+
+def _searched_and_fixed(
+    file: SpaceFile, shapes: list[AdapterShape]
+) -> tuple[dict[str, Range], dict[str, float]]:
+    bounds = _rank_bounds(file, shapes)
+    defaults = {
+        name: Range(low=1, high=min(bound, LARGEST_RANK)) for name, bound in bounds.items()
+    } | DEFAULT_RATES
+    optional = {f"lr_multiplier_{mode}" for shape in shapes for mode in shape.factor_modes}
+    full = {f"rank_{mode}" for shape in shapes for mode in shape.full_modes}
+    searched, fixed = dict(defaults), dict[str, float]()
+    for name, value in file.parameters.items():
+        if name in full and value == "full":
+            continue
+        if name not in {*defaults, *optional}:
+            raise SpaceError(unknown("parameter", name, {*defaults, *optional}))
+        if isinstance(value, str):
+            raise SpaceError(f"parameter {name} must be a range or a number, got {value!r}")
+        searched.pop(name, None)
+        if isinstance(value, Range):
+            searched[name] = _within_bounds(name, value, bounds)
+        else:
+            _require_usable(name, value, bounds)
+            fixed[name] = value
+    return searched, fixed
+
+
+def _rank_bounds(file: SpaceFile, shapes: list[AdapterShape]) -> dict[str, int]:
+    """Give the largest rank of each parameter that some shape can use."""
+    bounds: dict[str, int] = {}
+    for shape in shapes:
+        for name, bound in shape.rank_bounds.items():
+            parameter = rank_parameter(name, shape, file)
+            bounds[parameter] = max(bound, bounds.get(parameter, 1))
+    return bounds
+
+
+def _within_bounds(name: str, value: Range, bounds: Mapping[str, int]) -> Range:
+    if name not in bounds:
+        return value
+    if value.low != int(value.low) or value.high != int(value.high):
+        raise SpaceError(f"{name} must be a range of integers, got {value.low} to {value.high}")
+    _require_usable(name, value.low, bounds)
+    return Range(low=value.low, high=min(value.high, bounds[name]))
+
+
+def _require_usable(name: str, value: float, bounds: Mapping[str, int]) -> None:
+    if name in bounds and value > bounds[name]:
+        raise SpaceError(f"{name} can be at most {bounds[name]} on this model, got {value:g}")
+
+
+def _rank_choices(
+    parameter: str, bound: int, searched: Mapping[str, Range], fixed: Mapping[str, float]
+) -> list[int]:
+    if parameter in searched:
+        low, high = int(searched[parameter].low), int(searched[parameter].high)
+        return list(range(low, max(low, min(high, bound)) + 1))
+    if fixed[parameter] != int(fixed[parameter]):
+        raise SpaceError(f"{parameter} must be a positive integer, got {fixed[parameter]!r}")
+    return [int(fixed[parameter])]

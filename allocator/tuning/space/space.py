@@ -1,0 +1,175 @@
+"""A search space on one backbone under one budget: Optuna's distributions and the feasible set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+
+from allocator.allocation import AdapterShape, Allocation, FeasibleSet
+from allocator.allocation.factorizations import Counts
+from allocator.allocation.feasible_union import VARIANT, FeasibleUnion
+
+Params = Mapping[str, float | str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variant:
+    """One adapter shape of a space.
+
+    Attributes:
+        choice: What tells it from the others, by parameter: `construction`, `factorization`.
+        shape: The adapter shape on the backbone.
+        feasible: Feasible set of its ranks.
+        rank_parameters: Optuna's parameter name of every rank name of the shape, in its order.
+    """
+
+    choice: Mapping[str, str]
+    shape: AdapterShape
+    feasible: FeasibleSet
+    rank_parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Space:
+    """Everything a sampler needs to know; all its suggestions lie in `feasible`.
+
+    Most spaces have one variant. Where there are several, `construction` and `factorization` are
+    parameters, and the ranks of a trial depend on their values.
+
+    Attributes:
+        variants: Adapter shapes, the baseline's first.
+        feasible: Feasible set of the ranks of all variants.
+        distributions: Optuna's distribution of every searched parameter, static over a study.
+        fixed: Values of the parameters that are not searched.
+    """
+
+    variants: tuple[Variant, ...]
+    feasible: FeasibleSet | FeasibleUnion
+    distributions: Mapping[str, BaseDistribution]
+    fixed: Mapping[str, float]
+
+    @property
+    def shape(self) -> AdapterShape:
+        """Adapter shape of the baseline, of whose backbone all others are."""
+        return self.variants[0].shape
+
+    @property
+    def rank_parameters(self) -> Mapping[str, str]:
+        """Optuna's parameter name of every rank name of the baseline's shape, in its order."""
+        return self.variants[0].rank_parameters
+
+    @property
+    def rank_columns(self) -> tuple[str, ...]:
+        """Columns of the points of `feasible`."""
+        if isinstance(self.feasible, FeasibleUnion):
+            return self.feasible.columns
+        return tuple(self.rank_parameters.values())
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Searched parameters that tell variants apart."""
+        return tuple(
+            n for n, d in self.distributions.items() if isinstance(d, CategoricalDistribution)
+        )
+
+    @property
+    def rate_parameters(self) -> tuple[str, ...]:
+        """Searched parameters that are neither ranks nor choices; all are positive reals."""
+        others = {*self.choices, *(p for v in self.variants for p in v.rank_parameters.values())}
+        return tuple(name for name in self.distributions if name not in others)
+
+    def variant(self, params: Params) -> Variant:
+        """Find the adapter shape of a trial."""
+        for variant in self.variants:
+            if all(params.get(name) == value for name, value in variant.choice.items()):
+                return variant
+        chosen = ", ".join(f"{name} {params.get(name)}" for name in self.choices)
+        raise ValueError(f"parameters must choose a variant of the space, got {chosen}")
+
+    def searched(self, variant: Variant) -> tuple[str, ...]:
+        """List the searched parameters of a variant's trials, choices first."""
+        ranks = set(variant.rank_parameters.values())
+        wanted = {*self.choices, *ranks, *self.rate_parameters}
+        return tuple(name for name in self.distributions if name in wanted)
+
+    def is_complete(self, params: Params) -> bool:
+        """Tell whether a trial has a value for every parameter that its variant searches."""
+        chosen = {name: params.get(name) for name in self.choices}
+        return any(
+            chosen == variant.choice and params.keys() >= set(self.searched(variant))
+            for variant in self.variants
+        )
+
+    def ranks(self, params: Params) -> dict[str, int]:
+        """Read the ranks, by the shape's names, from a trial's parameters."""
+        values = {**self.fixed, **params}
+        by_rank = self.variant(params).rank_parameters
+        return {name: int(values[parameter]) for name, parameter in by_rank.items()}
+
+    def num_parameters(self, params: Params) -> int:
+        """Count the adapter parameters of a trial."""
+        return self.variant(params).shape.num_parameters(self.ranks(params))
+
+    def allocation(self, params: Params) -> Allocation:
+        """Turn a trial's parameters into the allocation they stand for."""
+        rates = {
+            name: float(value)
+            for name, value in {**self.fixed, **params}.items()
+            if not isinstance(value, str)
+        }
+        prefix = "lr_multiplier_"
+        return Allocation(
+            ranks=self.ranks(params),
+            learning_rate=rates["learning_rate"],
+            core_lr_multiplier=rates["core_lr_multiplier"],
+            lr_multipliers={
+                name.removeprefix(prefix): value
+                for name, value in rates.items()
+                if name.startswith(prefix)
+            },
+        )
+
+    def to_row(self, params: Params) -> list[int]:
+        """Place a trial's ranks in the columns of `feasible`."""
+        values = {**self.fixed, **params}
+        variant = self.variant(params)
+        row = dict.fromkeys(self.rank_columns, 1)
+        if VARIANT in row:
+            row[VARIANT] = self.variants.index(variant) + 1
+        return list((row | {p: int(values[p]) for p in variant.rank_parameters.values()}).values())
+
+    def from_row(self, row: Sequence[int] | Counts) -> dict[str, int | str]:
+        """Read choices and searched ranks from one point of `feasible`."""
+        values = dict(zip(self.rank_columns, map(int, row), strict=True))
+        variant = self.variants[values.get(VARIANT, 1) - 1]
+        ranks = {p: values[p] for p in variant.rank_parameters.values() if p in self.distributions}
+        return {**variant.choice, **ranks}
+
+    def matching(self, decided: Params) -> Counts:
+        """List the variants, numbered from 1, that agree with choices that were decided."""
+        return np.array(
+            [
+                number
+                for number, variant in enumerate(self.variants, start=1)
+                if all(decided.get(name, value) == value for name, value in variant.choice.items())
+            ]
+        )
+
+
+def baseline_params(space: Space) -> Params:
+    """Give the uniform-rank baseline: lambda 1, and the middle of the learning rates' range."""
+    first = space.variants[0]
+    values: dict[str, float | str] = {
+        first.rank_parameters[name]: rank for name, rank in first.feasible.uniform().items()
+    }
+    values |= first.choice
+    for name in space.rate_parameters:
+        distribution = space.distributions[name]
+        assert isinstance(distribution, FloatDistribution)
+        middle = (distribution.low * distribution.high) ** 0.5
+        nearest_to_one = min(max(1.0, distribution.low), distribution.high)
+        values[name] = middle if name == "learning_rate" else nearest_to_one
+    return {name: value for name, value in values.items() if name in space.distributions}

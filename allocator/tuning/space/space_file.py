@@ -1,0 +1,92 @@
+"""Search spaces as YAML files: presets of the package and files of a user's own."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from allocator.allocation import Construction, Factorization, Mode
+from allocator.config import Initialization
+from allocator.errors import SpaceError, unknown
+from allocator.files.yaml_files import parse_yaml
+
+
+class Range(BaseModel):
+    """A searched parameter: every value from `low` to `high`, both included."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    low: Annotated[float, Field(gt=0)]
+    high: Annotated[float, Field(gt=0)]
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Range:
+        if self.low > self.high:
+            raise ValueError(f"low must not exceed high, got low {self.low} and high {self.high}")
+        return self
+
+
+Parameter = Range | Annotated[float, Field(gt=0)] | Literal["full"]
+
+
+class SpaceFile(BaseModel):
+    """What a search-space file says; `parameters` carry Optuna's parameter names.
+
+    Where `construction` or `factorization` is a list, the search chooses among them too. A
+    parameter is a range (searched), a number (fixed) or, for a Tucker rank, `full`. Parameters
+    that the file does not name have the default ranges. `zero_mode` names the mode whose part of a
+    CP or a tensor train starts at zero, in place of the output side's.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    construction: Construction | tuple[Construction, ...]
+    factorization: Factorization | tuple[Factorization, ...]
+    targets: tuple[str, ...] = ("query", "key", "value")
+    scaling: Annotated[float, Field(gt=0)] = 4.0
+    initialization: Initialization = "orthogonal"
+    zero_mode: Mode | None = None
+    parameters: dict[str, Parameter] = {}
+
+    @property
+    def constructions(self) -> tuple[Construction, ...]:
+        """The constructions to search over; most spaces have one."""
+        listed = self.construction
+        return listed if isinstance(listed, tuple) else (listed,)
+
+    @property
+    def factorizations(self) -> tuple[Factorization, ...]:
+        """The factorizations to search over; most spaces have one."""
+        listed = self.factorization
+        return listed if isinstance(listed, tuple) else (listed,)
+
+
+def preset_names() -> list[str]:
+    """List the presets that come with the package."""
+    files = resources.files("search_spaces").iterdir()
+    return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
+
+
+def read_space(name: str) -> SpaceFile:
+    """Read a preset by its name, or a user's file by its path.
+
+    Raises:
+        SpaceError: If there is no such preset or file, or the file breaks the schema.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise SpaceError(f"search space file {name!r} does not exist")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise SpaceError(f"search space file {name!r} is not text in UTF-8") from None
+        return parse_yaml(text, SpaceFile, origin=name, error=SpaceError)
+    if name not in preset_names():
+        raise SpaceError(unknown("search space", name, preset_names()) + ", or a path to a .yaml")
+    text = (resources.files("search_spaces") / f"{name}.yaml").read_text(encoding="utf-8")
+    return parse_yaml(text, SpaceFile, origin=f"preset {name}", error=SpaceError)

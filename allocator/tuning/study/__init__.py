@@ -1,0 +1,1 @@
+"""One study: its trials, its pruning, its result."""

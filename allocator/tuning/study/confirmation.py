@@ -1,0 +1,140 @@
+"""What other seeds say of a study's best allocations: held out to choose by, dev to report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from allocator.files.whole_files import write_whole
+
+FOLDER, SCORES_FILE = "confirmation", "scores.csv"
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mean:
+    """A mean over seeds.
+
+    Attributes:
+        value: The mean.
+        error: Its standard error; None of one seed.
+        seeds: How many.
+    """
+
+    value: float
+    error: float | None
+    seeds: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """How much better one allocation scored than another with the same seeds.
+
+    Attributes:
+        mean: Over seeds.
+        low: Lower end of its interval of `CONFIDENCE`, by Student's t over seeds.
+        high: Its upper end.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def is_distinguishable(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Confirmation:
+    """Scores of some trials' allocations, trained again with other seeds.
+
+    Attributes:
+        scores: A row a training: columns `trial`, `is_baseline`, `seed`, `held_out`, and `dev`,
+            which only the chosen allocation and the baseline have.
+    """
+
+    scores: pd.DataFrame
+
+    @property
+    def trials(self) -> list[int]:
+        """Numbers of the trials, in their order."""
+        return sorted(map(int, self.scores.trial.unique()))
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, in their order."""
+        return sorted(map(int, self.scores.seed.unique()))
+
+    @property
+    def best(self) -> int:
+        """Number of the trial whose allocation has the highest mean held-out score."""
+        found = {trial: self.mean(trial, "held_out") for trial in self.trials}
+        means = {trial: mean.value for trial, mean in found.items() if mean is not None}
+        return max(means, key=means.__getitem__)
+
+    @property
+    def baseline(self) -> int | None:
+        """Number of the baseline's trial, where it is among them."""
+        baseline = self.scores[self.scores.is_baseline].trial
+        return None if baseline.empty else int(baseline.iloc[0])
+
+    def mean(self, trial: int, column: str) -> Mean | None:
+        """Average one trial's scores, `held_out` or `dev`; None where it has none."""
+        values = list(self._by_seed(trial, column).values())
+        if not values:
+            return None
+        error = float(stats.sem(values)) if len(values) > 1 else None
+        return Mean(value=float(np.mean(values)), error=error, seeds=len(values))
+
+    def difference(self, column: str) -> Difference | None:
+        """Compare the chosen allocation with the baseline.
+
+        Args:
+            column: `held_out`, on which it was chosen, or `dev`, on which it was not.
+
+        Returns:
+            None where one of them is missing or is the other, or they share fewer than two seeds.
+        """
+        if self.baseline is None or self.best == self.baseline:
+            return None
+        mine, other = (self._by_seed(trial, column) for trial in (self.best, self.baseline))
+        paired = [mine[seed] - other[seed] for seed in mine.keys() & other.keys()]
+        if len(paired) < 2:
+            return None
+        mean, error = float(np.mean(paired)), float(stats.sem(paired))
+        margin = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, len(paired) - 1))
+        return Difference(mean=mean, low=mean - margin, high=mean + margin)
+
+    def summary(self) -> dict[str, float | int]:
+        """Sum up what a recipe keeps of it."""
+        found: dict[str, float | int] = {"confirmed_seeds": len(self.seeds)}
+        for column in ("held_out", "dev"):
+            if (mean := self.mean(self.best, column)) is not None:
+                found[f"{column}_mean"] = mean.value
+                found |= {f"{column}_standard_error": mean.error} if mean.error is not None else {}
+            if (difference := self.difference(column)) is not None:
+                found[f"{column}_difference"] = difference.mean
+                found[f"{column}_difference_low"] = difference.low
+                found[f"{column}_difference_high"] = difference.high
+        return found
+
+    def _by_seed(self, trial: int, column: str) -> dict[int, float]:
+        mine = self.scores[self.scores.trial == trial].dropna(subset=column)
+        return dict(zip(mine.seed.tolist(), mine[column].tolist(), strict=True))
+
+
+def write_confirmation(folder: Path, confirmation: Confirmation) -> None:
+    """Write the scores into a study's folder; the file appears whole or not at all."""
+    write_whole(folder / FOLDER / SCORES_FILE, confirmation.scores.to_csv(index=False).encode())
+
+
+def read_confirmation(folder: Path) -> Confirmation | None:
+    """Read what was written into a study's folder; None where the study was not confirmed."""
+    path = folder / FOLDER / SCORES_FILE
+    return Confirmation(scores=pd.read_csv(path)) if path.exists() else None

@@ -1,0 +1,155 @@
+"""The folder of a study: opened by one process at a time, made with one configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage
+
+from allocator.errors import StorageError, StudyError
+from allocator.files.folder_lock import holds_others, locked
+from allocator.files.study_layout import CONFIG_FILE, FOLDER, require_study
+from allocator.files.yaml_files import write_yaml
+from allocator.tuning.samplers.make_sampler import make_sampler
+from allocator.tuning.space.build_space import build_space
+from allocator.tuning.space.space import Space
+from allocator.tuning.storage.storage_url import open_storage, printable, storage_url
+from allocator.tuning.storage.study_config import StudyConfig, read_study_config
+from allocator.tuning.study.pruning import make_pruner
+from allocator.tuning.study.study import SearchStudy
+
+
+@contextlib.contextmanager
+def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Iterator[SearchStudy]:
+    """Create a study, or go on with it where it was made with the same configuration.
+
+    Args:
+        config: What all trials share.
+        space: The search space.
+        folder: The study's folder.
+        url: URL of its storage.
+
+    Raises:
+        StudyError: If another process searches it, or it was made with another configuration.
+        StorageError: If the storage does not answer.
+    """
+    recorded = folder / CONFIG_FILE
+    if recorded.exists():
+        config.require_same(read_study_config(recorded))
+    elif holds_others(folder, f"{FOLDER}*", "study.db*"):  # baselines come before; a kill may, too
+        raise StudyError(f"{folder} is not empty and holds no {CONFIG_FILE}; give another --study")
+    is_new = not recorded.exists()
+    if not is_new:
+        _require_file(folder, url)
+    storage = _storage_in_new_folder(url, folder)
+    with locked(folder):
+        if is_new:
+            _require_no_trials(storage, config.study, url)
+        write_yaml(recorded, config, "What all trials of this study share.")
+        study = optuna.create_study(
+            study_name=config.study,
+            storage=storage,
+            direction="maximize",
+            load_if_exists=True,
+            sampler=make_sampler(
+                config.sampler,
+                space,
+                seed=config.training.seed,
+                final_step=config.training.num_boundaries,
+                prior_strength=config.prior_strength,
+            ),
+            pruner=make_pruner(
+                config.pruner,
+                warmup=config.training.warmup,
+                final_step=config.training.num_boundaries,
+            ),
+        )
+        _describe(study, config)
+        search = SearchStudy(study, space, config, folder)
+        search.start()
+        yield search
+
+
+@contextlib.contextmanager
+def load_study(folder: Path, url: str | None) -> Iterator[SearchStudy]:
+    """Open a study that there is, to read it and export from it.
+
+    Args:
+        folder: The study's folder.
+        url: URL of its storage, in place of the file in its folder.
+
+    Raises:
+        StudyError: If there is no such study, or another process searches it.
+        StorageError: If the storage does not answer.
+    """
+    require_study(folder)
+    config = read_study_config(folder / CONFIG_FILE)
+    space = build_space(config.space, config.backbone, config.budget)
+    url = storage_url(url, folder)
+    _require_file(folder, url)
+    storage = open_storage(url)
+    with locked(folder):
+        try:
+            study = optuna.load_study(study_name=config.study, storage=storage)
+        except KeyError:
+            raise StudyError(
+                f"study {config.study!r} is not in {printable(url)}; "
+                "give the --storage that it was searched with"
+            ) from None
+        yield SearchStudy(study, space, config, folder)
+
+
+def _require_file(folder: Path, url: str) -> None:
+    """Refuse to make a file beside trials that are in another storage."""
+    has_trials = any((folder / "trials").glob("*.safetensors"))
+    if has_trials and url == storage_url(None, folder) and not (folder / "study.db").exists():
+        raise StudyError(
+            f"study {folder.name!r} has trials but no study.db; "
+            "give the --storage that it was searched with"
+        )
+
+
+def _require_no_trials(storage: BaseStorage, name: str, url: str) -> None:
+    """Refuse a study of this name that was made in another folder, which has its adapters."""
+    with contextlib.suppress(KeyError):
+        study_id = storage.get_study_id_from_name(name)
+        if storage.get_all_trials(study_id, deepcopy=False):
+            raise StudyError(
+                f"{printable(url)} has a study {name!r} of another folder; search it there, "
+                "or name another study with --study"
+            )
+
+
+def _storage_in_new_folder(url: str, folder: Path) -> BaseStorage:
+    """Open a storage that may lie in a folder to be made; leave none behind where that fails."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return open_storage(url)
+    except OSError as problem:
+        raise StudyError(f"{folder} cannot be made: {problem.strerror}") from None
+    except StorageError:
+        with contextlib.suppress(OSError):  # another search may use one by now
+            for path in made:
+                path.rmdir()
+        raise
+
+
+def _describe(study: optuna.Study, config: StudyConfig) -> None:
+    recorded = study.user_attrs.get("config")
+    if recorded is not None:
+        config.require_same(StudyConfig.model_validate(recorded))
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([config.task.metric])
+    study.set_user_attr("config", config.model_dump(mode="json"))
+    study.set_user_attr("task", config.task.name)
+    study.set_user_attr("data", config.task.source)
+    study.set_user_attr("model", config.model.name)
+    study.set_user_attr("budget", config.budget)
+    study.set_user_attr("scored on", config.select_on)

@@ -1,0 +1,53 @@
+"""Pruning for trials that transformers' Trainer trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import optuna
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from allocator.errors import StudyError, unknown
+from allocator.tuning.study.pruning import LOSSES
+
+
+class PruningCallback(TrainerCallback):
+    """Reports every evaluation to an Optuna trial, and ends the training where it is pruned.
+
+    The trial's pruner decides: any of Optuna's, by the score, or a search's own, by the loss. Its
+    steps are evaluations, counted from 1.
+
+    Args:
+        trial: The trial that this training belongs to.
+        metric: Key of the score among the evaluation's metrics, such as `eval_accuracy`.
+
+    Raises:
+        optuna.TrialPruned: Out of `Trainer.train`, when the pruner says so.
+        StudyError: If an evaluation lacks the metric.
+    """
+
+    def __init__(self, trial: optuna.Trial, metric: str) -> None:
+        self._trial, self._metric = trial, metric
+        self._losses: list[float] = []
+
+    def on_evaluate(  # type: ignore[override]  # called with metrics by name
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: Mapping[str, float],
+        **_: object,
+    ) -> None:
+        """Report an evaluation and ask the pruner."""
+        del args, control
+        if self._metric not in metrics:
+            raise StudyError(unknown("metric", self._metric, metrics))
+        self._losses.append(metrics.get("eval_loss", math.nan))
+        self._trial.set_user_attr(LOSSES, self._losses)
+        step = len(self._losses)
+        self._trial.report(metrics[self._metric], step)
+        if self._trial.should_prune():
+            raise optuna.TrialPruned(
+                f"pruned at evaluation {step}, optimizer step {state.global_step}"
+            )

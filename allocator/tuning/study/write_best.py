@@ -1,0 +1,112 @@
+"""Writes what a study found: the best allocation, its adapter, and a table of all trials."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from allocator.adapters.saved import load_adapter
+from allocator.adapters.spectra import metrics_table, mode_spectra, spectra_table
+from allocator.files.adapter_section import AdapterSection
+from allocator.files.recipe import Recipe, training_section
+from allocator.files.study_layout import ADAPTER_FILE, RECIPE_FILE
+from allocator.files.whole_files import write_whole
+from allocator.files.yaml_files import write_yaml
+from allocator.tuning.study.confirmation import Confirmation, read_confirmation
+from allocator.tuning.study.study import SearchStudy
+from allocator.tuning.surrogate.expected_scores import Selection, select
+
+SPECTRA_FILE, MODES_FILE, TRIALS_FILE = "spectra.csv", "modes.csv", "trials.csv"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported:
+    """What was chosen, what other seeds say of it, and the file that says so."""
+
+    selection: Selection
+    confirmation: Confirmation | None
+    recipe: Recipe
+    path: Path
+
+
+def export_best(study: SearchStudy) -> Exported:
+    """Choose the best trial of a study and write its files into the study's folder.
+
+    Where a study was confirmed, that chooses.
+
+    Raises:
+        StudyError: If no trial was completed.
+        CheckpointError: If the chosen trial's adapter is missing or damaged.
+    """
+    config = study.config
+    confirmation = read_confirmation(study.folder)
+    selection = select(
+        study.space,
+        study.trials,
+        final_step=study.final_step,
+        confirmed=None if confirmation is None else confirmation.best,
+    )
+    number = selection.best.trial.number
+    saved = load_adapter(study.adapter_path(number))
+    recipe = _recipe(study, selection, confirmation, trains_pooler=saved.description.trains_pooler)
+    write_whole(study.folder / ADAPTER_FILE, study.adapter_path(number).read_bytes())
+    spectra = mode_spectra(saved.adapter)
+    spectra_table(spectra).to_csv(study.folder / SPECTRA_FILE, index=False)
+    metrics_table(spectra).to_csv(study.folder / MODES_FILE, index=False)
+    study.study.trials_dataframe().to_csv(study.folder / TRIALS_FILE, index=False)
+    path = study.folder / RECIPE_FILE
+    write_yaml(
+        path,
+        recipe,
+        f"Best allocation of study {config.study}, trial {number}, on {config.task.name}.\n"
+        f"Its trained adapter is {ADAPTER_FILE}. Train it again on all of train:\n"
+        f"python -m allocator.train --config {shlex.quote(str(path))}",
+    )
+    return Exported(selection=selection, confirmation=confirmation, recipe=recipe, path=path)
+
+
+def _recipe(
+    study: SearchStudy,
+    selection: Selection,
+    confirmation: Confirmation | None,
+    *,
+    trains_pooler: bool,
+) -> Recipe:
+    config, best = study.config, selection.best
+    allocation = study.space.allocation(best.trial.params)
+    shape = study.space.variant(best.trial.params).shape
+    scores: dict[str, float | int | str] = {
+        "scored_on": config.select_on,
+        "score": best.trial.values[0],
+        "posterior_mean": best.mean,
+        "loss": best.trial.user_attrs["loss"],
+        "best_boundary_score": best.trial.user_attrs["best_score"],
+    }
+    if selection.baseline is not None:
+        scores["baseline_score"] = selection.baseline.trial.values[0]
+        scores["baseline_posterior_mean"] = selection.baseline.mean
+    if confirmation is not None:
+        scores |= confirmation.summary()
+    return Recipe(
+        budget=config.budget,
+        num_parameters=study.space.num_parameters(best.trial.params),
+        model=config.model,
+        task=config.task,
+        adapter=AdapterSection(
+            construction=shape.construction,
+            factorization=shape.factorization,
+            full_modes=tuple(sorted(shape.full_modes)),
+            zero_mode=shape.stated_zero_mode,
+            ranks=dict(allocation.ranks),
+            targets=shape.backbone.targets,
+            scaling=config.space.scaling,
+            initialization=config.space.initialization,
+        ),
+        training=training_section(
+            allocation, config.training, config.precision, trains_pooler=trains_pooler
+        ),
+        scores=scores,
+        study={"name": config.study, "trial": best.trial.number, "trials": study.num_finished},
+        versions=config.versions,
+    )

@@ -1,0 +1,1 @@
+"""The model of scores that the search learns from."""

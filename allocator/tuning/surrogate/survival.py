@@ -1,0 +1,65 @@
+"""Where trainings collapse, which says nothing of how well their neighbours score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import log_ndtr
+
+from allocator.tuning.space.points import Points
+from allocator.tuning.space.space import Space
+from allocator.tuning.surrogate.encoder import Encoder
+from allocator.tuning.surrogate.gaussian_process import GaussianProcess, fit
+from allocator.tuning.surrogate.observations import Observation
+
+Floats = npt.NDArray[np.float64]
+
+
+class Survival:
+    """The probability that a training reaches its end without collapse.
+
+    A Gaussian process is fitted to labels, 1 for an allocation that did not collapse and -1 for one
+    that did; the probability is that of a label above zero (least-squares classification, Rasmussen
+    and Williams 2006, section 6.5).
+
+    Args:
+        encoder: Encoder of the space.
+        process: Process conditioned on standardised labels.
+        center: Label that stands as 0 in the process.
+        scale: Difference of labels that stands as 1 in the process.
+    """
+
+    def __init__(
+        self, encoder: Encoder, process: GaussianProcess, *, center: float, scale: float
+    ) -> None:
+        self._encoder, self._process, self._center, self._scale = encoder, process, center, scale
+
+    @classmethod
+    def fit(
+        cls, space: Space, observations: Sequence[Observation], *, seed: int = 0
+    ) -> Survival | None:
+        """Learn from trainings that collapsed and from others; None where none has collapsed.
+
+        Args:
+            space: The search space.
+            observations: All scores so far.
+            seed: Seed of the optimiser's second start.
+        """
+        if not any(o.collapsed for o in observations):
+            return None
+        encoder = Encoder(space)
+        points = encoder.domain.points([o.params for o in observations])
+        points, rows = np.unique(points, axis=0, return_index=True)
+        labels = np.where([observations[row].collapsed for row in rows], -1.0, 1.0)
+        center, scale = float(labels.mean()), float(labels.std()) or 1.0
+        rng = np.random.default_rng(seed)
+        process = fit(encoder.encode(points), (labels - center) / scale, rng)
+        return cls(encoder, process, center=center, scale=scale)
+
+    def log_probability(self, points: Points) -> Floats:
+        """Give the logarithm of the probability, for points of shape (n, columns); shape (n,)."""
+        mean, variance = self._process.predict(self._encoder.encode(points))
+        label = mean * self._scale + self._center
+        return np.asarray(log_ndtr(label / (np.sqrt(variance) * self._scale)))

@@ -1,0 +1,1 @@
+"""Processes, Ray actors and devices that train."""

@@ -1,0 +1,92 @@
+"""What every worker must know, and what it makes of that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from allocator.adapters.saved import serialize
+from allocator.allocation import Allocation
+from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.backbone.backbone import FASTEST, Backbone, ForwardPath, load_backbone
+from allocator.config import Precision, TrainingConfig
+from allocator.data.tasks import Examples, Task
+from allocator.files.adapter_section import describe
+from allocator.files.whole_files import write_whole
+from allocator.inputs.reader import load_reader
+from allocator.models.model_source import ModelSource
+from allocator.training.loop import Splits
+from allocator.training.messages import Job
+from allocator.training.slot import Slot
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerConfig:
+    """Everything a worker must know before its first trial; the same for all workers of a study.
+
+    Attributes:
+        model: The pretrained model.
+        spec: Adapters like the typical one; all are on its backbone shape.
+        task: The task.
+        train: What trials train on.
+        scoring: What trials are scored on.
+        training: The recipe.
+        precision: Of the frozen weights.
+        threads: Threads for a CPU worker.
+        typical: An allocation to measure with how many trials a device trains together best.
+        path: How the backbone is run.
+        trains_pooler: Whether the pooler trains; None where the checkpoint decides.
+    """
+
+    model: ModelSource
+    spec: AdapterSpec
+    task: Task
+    train: Examples
+    scoring: Examples
+    training: TrainingConfig
+    precision: Precision
+    threads: int
+    typical: Allocation
+    path: ForwardPath = FASTEST
+    trains_pooler: bool | None = None
+
+
+def load_splits(config: WorkerConfig, device: torch.device) -> Splits:
+    """Turn the data of a study into what its model reads, for training on a device."""
+    length = config.training.max_length
+    read = load_reader(config.model, config.task, max_length=length, device=device)
+    return Splits(
+        train=read(config.train),
+        scoring=read(config.scoring),
+        metric=config.task.metric,
+    )
+
+
+def load_worker_backbone(config: WorkerConfig, device: torch.device) -> Backbone:
+    """Load the backbone of a study onto a device."""
+    return load_backbone(
+        config.model,
+        config.spec.shape.backbone.targets,
+        num_labels=config.task.num_labels,
+        precision=config.precision,
+        device=device,
+        path=config.path,
+        trains_pooler=config.trains_pooler,
+    )
+
+
+def serialize_trained(config: WorkerConfig, job: Job, slot: Slot) -> bytes:
+    """Turn the adapter and the head of a trial that was completed into the content of a file."""
+    description = describe(
+        job.spec,
+        job.allocation.ranks,
+        config.model.sha256,
+        trains_pooler=slot.head.trains_pooler,
+    )
+    return serialize(slot.adapter, slot.head.trained_state(), description)
+
+
+def save_trained(config: WorkerConfig, job: Job, slot: Slot) -> None:
+    """Save the adapter and the head of a trial that was completed."""
+    write_whole(job.save_to, serialize_trained(config, job, slot))

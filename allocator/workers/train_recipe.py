@@ -1,0 +1,138 @@
+"""Trains a recipe on all of train, and scores it on the official dev split, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from allocator.backbone.exactness import check_path
+from allocator.config import DataSource
+from allocator.data.sources import TaskData, load_task
+from allocator.errors import StudyError, TaskError
+from allocator.files.recipe import Recipe
+from allocator.files.yaml_files import write_yaml
+from allocator.models.classifier import read_backbone_shape
+from allocator.models.model_source import ModelSource, locate_model_of
+from allocator.training.loop import train
+from allocator.training.messages import Boundary, Job, Orders, Report
+from allocator.workers.devices import available_threads, see_only, visible_devices
+from allocator.workers.setup import WorkerConfig, load_splits, load_worker_backbone, save_trained
+
+
+def train_recipe(
+    recipe: Recipe,
+    *,
+    output: Path,
+    data_source: DataSource,
+    data_dir: Path | None,
+    fallback_dir: Path | None,
+    model_cache: Path,
+    say: Callable[[str], None],
+) -> Report:
+    """Train a recipe and write its adapter and scores into a folder.
+
+    Args:
+        recipe: What to train.
+        output: Folder of `adapter.safetensors` and `result.yaml`.
+        data_source: Where the data may come from.
+        data_dir: As for `load_task`.
+        fallback_dir: As for `load_task`.
+        model_cache: Folder of fetched models.
+        say: Told one line at every boundary and at the end.
+
+    Raises:
+        ModelError: If the model is not the recipe's.
+        TaskError: If the data are not the recipe's.
+        StudyError: If the training diverged or collapsed.
+    """
+    model = locate_model_of(recipe.model, model_cache)
+    data = load_task(
+        recipe.task.reference, source=data_source, data_dir=data_dir, fallback_dir=fallback_dir
+    )
+    _require_same(recipe, data)
+    device = see_only(visible_devices()[0], available_threads())
+    worker = _worker(recipe, model, data, device)
+    if worker.path.reason:
+        say(worker.path.description)
+    backbone = load_worker_backbone(worker, device)
+    job = Job(
+        trial=0,
+        spec=worker.spec,
+        allocation=recipe.allocation(),
+        save_to=output / "adapter.safetensors",
+    )
+    reports: list[Report] = []
+
+    def on_boundary(boundary: Boundary) -> Orders | None:
+        for report in boundary.reports:
+            reports.append(report)
+            say(f"boundary {report.step}: train loss {report.train_loss:.4f}")
+        if not reports:
+            return Orders(jobs=(job,))
+        return Orders() if reports[-1].ending is None else None
+
+    train(
+        backbone,
+        load_splits(worker, backbone.device),
+        worker.training,
+        slots=1,
+        on_boundary=on_boundary,
+        on_completed=lambda job, slot: save_trained(worker, job, slot),
+    )
+    last = reports[-1]
+    if last.ending != "completed":
+        raise StudyError(
+            f"the training {last.ending}: nothing was written; "
+            "lower learning_rate or core_lr_multiplier in the recipe"
+        )
+    scores: dict[str, float | int | str] = {
+        "scored_on": "dev",
+        "score": last.score,
+        "loss": last.loss,
+        **last.parts,
+    }
+    result = recipe.model_copy(update={"scores": scores})
+    write_yaml(output / "result.yaml", result, "Trained on all of train, scored on dev once.")
+    say(f"{last.ending}: dev {recipe.task.metric} {last.score:.4f}; wrote {output}")
+    return last
+
+
+def _require_same(recipe: Recipe, data: TaskData) -> None:
+    if data.fingerprint != recipe.task.fingerprint:
+        raise TaskError(
+            f"task {recipe.task.name!r} must have fingerprint {recipe.task.fingerprint}, "
+            f"got {data.fingerprint} from {data.source}; the recipe was made on other data"
+        )
+    if data.task.metric != recipe.task.metric:
+        raise TaskError(
+            f"task {recipe.task.name!r} must have metric {recipe.task.metric}, "
+            f"got {data.task.metric} from {data.source}; the recipe was made with the first"
+        )
+
+
+def _worker(
+    recipe: Recipe, model: ModelSource, data: TaskData, device: torch.device
+) -> WorkerConfig:
+    backbone = read_backbone_shape(model, recipe.adapter.targets)
+    spec = recipe.spec(backbone)
+    return WorkerConfig(
+        model=model,
+        spec=spec,
+        task=data.task,
+        train=data.train,
+        scoring=data.dev,
+        training=recipe.training.config(),
+        precision=recipe.training.precision,
+        threads=available_threads(),
+        typical=recipe.allocation(),
+        trains_pooler=recipe.training.trains_pooler,
+        path=check_path(
+            model,
+            backbone.targets,
+            data,
+            max_length=recipe.training.max_length,
+            device=device,
+        ),
+    )

@@ -1,0 +1,105 @@
+"""Trains two trials as a worker does, and compares them with what is exported of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from allocator.allocation import AdapterShape, Allocation, BackboneShape
+from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.backbone.exactness import check_path
+from allocator.config import AdapterConfig, TrainingConfig
+from allocator.data.sources import TaskData
+from allocator.inputs.batches import Split
+from allocator.models.attached import attach_saved
+from allocator.models.classifier import load_classifier
+from allocator.models.model_source import ModelSource
+from allocator.trained.peft_lora import export_peft
+from allocator.training.loop import train
+from allocator.training.messages import Boundary, Job, Orders, Report
+from allocator.training.slot import task_loss
+from allocator.workers.setup import WorkerConfig, load_splits, load_worker_backbone, save_trained
+
+CPU = torch.device("cpu")
+TRAINING = TrainingConfig(epochs=1, batch_size=8, max_length=64)
+
+
+def make_worker(source: ModelSource, backbone: BackboneShape, data: TaskData) -> WorkerConfig:
+    """Prepare a worker as a search does, for LoRA on two dozen examples."""
+    path = check_path(source, backbone.targets, data, max_length=TRAINING.max_length, device=CPU)
+    shape = AdapterShape(construction="matrix", factorization="matrix", backbone=backbone)
+    return WorkerConfig(
+        model=source,
+        spec=AdapterSpec(shape=shape, config=AdapterConfig()),
+        task=data.task,
+        train=data.train.select(range(24)),
+        scoring=data.dev.select(range(12)),
+        training=TRAINING,
+        precision="float32",
+        threads=1,
+        typical=Allocation(ranks={"rank": 2}, learning_rate=1e-2),
+        path=path,
+    )
+
+
+def train_two(worker: WorkerConfig, folder: Path) -> list[Report]:
+    """Train two trials, together where that is exact, and save their adapters."""
+    jobs = [
+        Job(
+            trial=rank,
+            spec=worker.spec,
+            allocation=Allocation(ranks={"rank": rank}, learning_rate=1e-2),
+            save_to=folder / f"{rank}.safetensors",
+        )
+        for rank in (1, 2)
+    ]
+    waiting, ended = list(jobs), list[Report]()
+
+    def orders(boundary: Boundary) -> Orders | None:
+        ended.extend(report for report in boundary.reports if report.ending is not None)
+        if len(ended) == len(jobs):
+            return None
+        starting = tuple(waiting[: boundary.slots])
+        del waiting[: boundary.slots]
+        return Orders(jobs=starting)
+
+    train(
+        load_worker_backbone(worker, CPU),
+        load_splits(worker, CPU),
+        worker.training,
+        slots=2,
+        on_boundary=orders,
+        on_completed=lambda job, slot: save_trained(worker, job, slot),
+    )
+    return ended
+
+
+@torch.no_grad()
+def one_by_one(model: nn.Module, split: Split) -> Tensor:
+    """Logits of all examples, each read alone."""
+    answers = [model(**split.batch([i], CPU).inputs).logits for i in range(len(split))]
+    return torch.cat(answers)
+
+
+def load(worker: WorkerConfig) -> PreTrainedModel:
+    return load_classifier(worker.model, worker.task.num_labels)[0]
+
+
+def assert_exact(worker: WorkerConfig, report: Report, folder: Path) -> None:
+    """What was trained, what is attached, what is merged and what PEFT loads are one function."""
+    assert report.ending == "completed"
+    split = load_splits(worker, CPU).scoring
+    attached = attach_saved(load(worker), folder / f"{report.trial}.safetensors")
+    logits = one_by_one(attached.model, split)
+    assert task_loss(logits, split.labels).item() == pytest.approx(report.loss, abs=1e-5)
+    export_peft(attached, folder / "peft", base_model=str(worker.model.folder))
+    lora = PeftModel.from_pretrained(load(worker), str(folder / "peft")).eval()
+    attached.merge()
+    rounding = 1e-5 * max(1.0, float(logits.abs().max()))
+    for model in (attached.model, lora):
+        torch.testing.assert_close(one_by_one(model, split), logits, rtol=0, atol=rounding)

@@ -1,0 +1,147 @@
+"""A decoder: causal attention, grouped keys and values, a head that reads the last token."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModel
+
+from allocator.allocation import AdapterShape, Allocation
+from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.backbone.backbone import Backbone, load_backbone
+from allocator.config import AdapterConfig, Precision, TrainingConfig
+from allocator.data.sources import TaskData
+from allocator.errors import ModelError
+from allocator.inputs.tokens import TokenizedSplit, tokenize
+from allocator.models.classifier import read_backbone_shape
+from allocator.models.model_source import ModelSource
+from allocator.models.preprocessors import load_tokenizer
+from allocator.training.evaluation import evaluate_pack
+from allocator.training.pack import Pack
+from allocator.training.slot import Slot
+
+CPU = torch.device("cpu")
+END = 2  # id of the token that ends every sentence, and pads
+
+
+@pytest.fixture
+def source(tiny_llama: Path) -> ModelSource:
+    return ModelSource(name="tiny", folder=tiny_llama, sha256="")
+
+
+@pytest.fixture
+def split(source: ModelSource, small_task: TaskData) -> TokenizedSplit:
+    examples = small_task.train.select(range(48))
+    return tokenize(examples, load_tokenizer(source), max_length=64)
+
+
+def load(source: ModelSource, precision: Precision = "float32") -> Backbone:
+    return load_backbone(source, ("key", "value"), num_labels=2, precision=precision, device=CPU)
+
+
+def make_slots(backbone: Backbone) -> list[Slot]:
+    """Two slots of different ranks, rates and seeds."""
+    shape = AdapterShape(
+        construction="att_qkv_depth", factorization="tucker", backbone=backbone.sites.shape
+    )
+    spec = AdapterSpec(shape=shape, config=AdapterConfig())
+    return [
+        Slot(
+            Allocation(ranks=dict.fromkeys(shape.rank_names, rank), learning_rate=rate),
+            spec,
+            backbone,
+            TrainingConfig(epochs=1, seed=rank),
+            total_steps=20,
+        )
+        for rank, rate in ((1, 5e-3), (2, 1e-3))
+    ]
+
+
+def train(backbone: Backbone, slots: list[Slot], split: TokenizedSplit) -> Pack:
+    pack = Pack(backbone, width=len(slots))
+    pack.slots = slots
+    for start in range(0, 48, 8):
+        pack.step(split.batch(range(start, start + 8), CPU))
+    return pack
+
+
+def test_a_tokenizer_without_a_padding_token_pads_with_the_end_and_the_mask_tells(
+    source: ModelSource, split: TokenizedSplit
+) -> None:
+    assert load_tokenizer(source).pad_token_id is None
+    batch = split.batch(range(8), CPU)
+    mask = batch.inputs["attention_mask"]
+    assert mask.sum(1).tolist() == split.lengths[:8].tolist()
+    assert set(batch.inputs["input_ids"][mask == 0].tolist()) == {END}
+
+
+@pytest.mark.parametrize("padded", [False, True], ids=["full", "padded"])
+def test_a_decoder_computes_what_transformers_does(padded: bool, source: ModelSource) -> None:
+    inputs = {
+        "input_ids": torch.randint(4, 100, (2, 7), generator=torch.Generator().manual_seed(0))
+    }
+    mask = torch.ones(2, 7, dtype=torch.int64)
+    if padded:
+        mask[1, 4:] = 0
+        inputs["attention_mask"] = mask
+    reference = AutoModel.from_pretrained(source.folder, attn_implementation="eager").eval()
+    expected = reference(**inputs).last_hidden_state
+    torch.testing.assert_close(load(source)(inputs)[mask == 1], expected[mask == 1])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_head_reads_the_last_token_that_is_no_padding(
+    precision: Precision, source: ModelSource, split: TokenizedSplit
+) -> None:
+    backbone = load(source, precision)
+    batch = split.batch([0, 1, 2], CPU)
+    together = backbone.head(backbone(batch.inputs), batch.inputs)
+    tolerance = 1e-4 if precision == "float32" else 0.1
+    for i in range(3):
+        alone = backbone.head(backbone(split.batch([i], CPU).inputs), split.batch([i], CPU).inputs)
+        torch.testing.assert_close(together[[i]], alone, rtol=tolerance, atol=tolerance)
+
+
+def test_a_packed_decoder_trains_as_it_does_alone(
+    source: ModelSource, split: TokenizedSplit
+) -> None:
+    backbone = load(source)
+    packed, alone = make_slots(backbone), make_slots(backbone)
+    train(backbone, packed, split)
+    for slot in alone:
+        train(backbone, [slot], split)
+    together, apart = ([slot.mean_loss() for slot in slots] for slots in (packed, alone))
+    assert together == pytest.approx(apart, rel=1e-4)
+    assert together[0] != pytest.approx(together[1], rel=1e-3)
+
+
+def test_a_decoders_score_is_that_of_its_sentences_one_by_one(
+    source: ModelSource, split: TokenizedSplit
+) -> None:
+    backbone = load(source)
+    slots = make_slots(backbone)
+    pack = train(backbone, slots, split)
+    found = evaluate_pack(pack, split, "matthews_correlation")
+    for slot, evaluation in zip(slots, found, strict=True):
+        backbone.sites.use([slot.pairs()])
+        with torch.no_grad():
+            logits = [
+                slot.head(backbone(split.batch([i], CPU).inputs), split.batch([i], CPU).inputs)
+                for i in range(48)
+            ]
+        loss = torch.nn.functional.cross_entropy(torch.cat(logits), split.labels)
+        assert evaluation.loss == pytest.approx(loss.item(), rel=1e-4)
+
+
+def test_targets_of_different_widths_are_refused_before_weights_are_read(
+    source: ModelSource,
+) -> None:
+    message = (
+        "adapted projections must have one shape, got 32 to 32 (query), 32 to 16 (key, value); "
+        "adapt those of one shape alone: --targets query or --targets key,value"
+    )
+    with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
+        read_backbone_shape(source, ("query", "key", "value"))

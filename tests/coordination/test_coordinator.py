@@ -1,0 +1,149 @@
+"""What the coordinator does with trials whose worker dies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from allocator.allocation import AdapterShape, Allocation, BackboneShape
+from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.config import AdapterConfig
+from allocator.coordination.coordinator import Coordinator
+from allocator.errors import StudyError
+from allocator.training.messages import Boundary, Job, Orders, Report, WorkerDied
+from allocator.tuning.screen.watchers import QuietWatcher
+
+SHAPE = AdapterShape(
+    construction="matrix",
+    factorization="matrix",
+    backbone=BackboneShape(d_in=8, heads=2, head_size=4, layers=1),
+)
+
+
+class Trials:
+    """Numbered trials; one that broke off is tried again before any other."""
+
+    def __init__(self, total: int) -> None:
+        self.slots: int | None = None
+        self._waiting = list(range(total))
+        self.ended: list[int] = []
+        self.given_up: list[int] = []
+        self._attempts = [0] * total
+
+    @property
+    def num_finished(self) -> int:
+        return len(self.ended) + len(self.given_up)
+
+    def next_job(self) -> Job:
+        number = self._waiting.pop(0)
+        self._attempts[number] += 1
+        return Job(
+            trial=number,
+            spec=AdapterSpec(shape=SHAPE, config=AdapterConfig()),
+            allocation=Allocation(ranks={"rank": 1}, learning_rate=1e-3),
+            save_to=Path(),
+        )
+
+    def note(self, report: Report) -> None:
+        """Keep nothing."""
+
+    def should_stop(self, number: int) -> bool:
+        del number
+        return False
+
+    def tell(self, report: Report) -> None:
+        self.ended.append(report.trial)
+
+    def attempts(self, number: int) -> int:
+        return self._attempts[number]
+
+    def fail(self, number: int, reason: str, *, retry: bool) -> None:
+        del reason
+        if retry:
+            self._waiting = sorted([number, *self._waiting])
+        else:
+            self.given_up.append(number)
+
+    def interrupt(self) -> None:
+        """Leave none behind."""
+
+
+class PoisonedWorker:
+    """Completes every trial at its first boundary, and dies of one of them."""
+
+    def __init__(self, poison: int, slots: int) -> None:
+        self._poison, self._slots = poison, slots
+        self._jobs: tuple[Job, ...] = ()
+
+    def order(self, orders: Orders) -> None:
+        self._jobs = orders.jobs
+
+    def receive(self) -> Boundary:
+        numbers = [job.trial for job in self._jobs]
+        if self._poison in numbers:
+            raise WorkerDied("cpu", 1)
+        reports = tuple(completed(number) for number in numbers)
+        return Boundary(reports=reports, may_start=True, slots=self._slots)
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+def completed(number: int) -> Report:
+    return Report(
+        trial=number,
+        ending="completed",
+        score=0.5,
+        loss=0.5,
+        calibrated_loss=0.5,
+        parts={},
+        best_score=0.5,
+        step=1,
+        train_loss=0.5,
+        num_parameters=1,
+        head_parameters=1,
+        seconds=1.0,
+    )
+
+
+def test_a_trial_that_kills_its_worker_takes_no_other_with_it() -> None:
+    trials = Trials(6)
+
+    def launch(device: str, slots: int | None) -> PoisonedWorker:
+        del device
+        return PoisonedWorker(poison=1, slots=slots or 4)
+
+    Coordinator(trials, launch, ("cpu",), QuietWatcher()).run(trials=6)
+    assert trials.given_up == [1]
+    assert sorted(trials.ended) == [0, 2, 3, 4, 5]
+
+
+class LeavingWorker(PoisonedWorker):
+    """Is gone with its device as soon as it has something to train."""
+
+    def receive(self) -> Boundary:
+        if self._jobs:
+            raise WorkerDied("leaving", None)
+        return super().receive()
+
+
+def launch_by_name(device: str, slots: int | None) -> PoisonedWorker:
+    kind = LeavingWorker if device.startswith("leaving") else PoisonedWorker
+    return kind(poison=-1, slots=slots or 2)
+
+
+def test_a_device_that_is_gone_leaves_its_trials_to_the_others() -> None:
+    trials = Trials(6)
+    devices = ("staying", "leaving")
+    Coordinator(trials, launch_by_name, devices, QuietWatcher()).run(trials=6)
+    assert sorted(trials.ended) == list(range(6))
+    assert not trials.given_up
+
+
+def test_a_search_without_any_device_left_ends_and_gives_no_trial_up() -> None:
+    trials = Trials(6)
+    devices = ("leaving", "leaving too")
+    with pytest.raises(StudyError, match=r"^all devices are gone; run the same command"):
+        Coordinator(trials, launch_by_name, devices, QuietWatcher()).run(trials=6)
+    assert not trials.given_up

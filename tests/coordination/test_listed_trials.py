@@ -1,0 +1,68 @@
+"""How far a list of trainings is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from allocator.allocation import AdapterShape, Allocation, BackboneShape
+from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.config import AdapterConfig, TrainingConfig
+from allocator.coordination.list_config import ListConfig, listed
+from allocator.coordination.listed_trials import ListedTrials
+from allocator.coordination.records import Records
+from allocator.training.messages import Ending, Report
+
+BACKBONE = BackboneShape(d_in=16, heads=2, head_size=8, layers=2)
+
+
+def report(number: int, step: int, ending: Ending | None = None) -> Report:
+    return Report(
+        trial=number,
+        ending=ending,
+        score=0.0,
+        loss=0.6,
+        calibrated_loss=0.6,
+        parts={},
+        best_score=0.0,
+        step=step,
+        train_loss=0.5,
+        num_parameters=100,
+        head_parameters=10,
+        seconds=1.0,
+    )
+
+
+def list_of_three(folder: Path) -> ListedTrials:
+    shape = AdapterShape(construction="matrix", factorization="matrix", backbone=BACKBONE)
+    spec = AdapterSpec(shape=shape, config=AdapterConfig())
+    allocation = Allocation(ranks={"rank": 2}, learning_rate=1e-3)
+    config = ListConfig.model_construct(
+        training=TrainingConfig(epochs=2, boundaries_per_epoch=2),
+        backbone=BACKBONE,
+        allocations={name: listed(spec, allocation) for name in ("a", "b", "c")},
+    )
+    return ListedTrials(config, Records(folder), seed=0)
+
+
+def test_a_training_that_diverged_keeps_the_boundaries_it_had(tmp_path: Path) -> None:
+    trials = list_of_three(tmp_path)
+    number = trials.next_job().trial
+    trials.note(report(number, 1))
+    trials.note(report(number, 2))
+    trials.tell(report(number, 2, "diverged"))
+    recorded = trials.records.reports("a", 0)
+    assert [(r.step, r.ending) for r in recorded] == [(1, None), (2, None), (2, "diverged")]
+
+
+def test_running_trainings_count_by_their_boundaries(tmp_path: Path) -> None:
+    trials = list_of_three(tmp_path)
+    assert trials.progress == 0
+    first, second = trials.next_job().trial, trials.next_job().trial
+    trials.note(report(first, 1))
+    trials.note(report(second, 1))
+    assert trials.progress == 2 / 4
+    trials.note(report(second, 2))
+    trials.tell(report(first, 2, "collapsed"))  # the two boundaries it never had are done too
+    assert trials.progress == 1 + 2 / 4
+    trials.fail(second, "its worker died", retry=True)
+    assert trials.progress == 1

@@ -1,0 +1,128 @@
+"""Answers of a trained adapter, line by line."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from allocator.adapters.saved import load_adapter
+from allocator.backbone.backbone import Backbone
+from allocator.errors import CheckpointError, DataError, ModelError, StudyError
+from allocator.files.recipe import Recipe
+from allocator.files.yaml_files import write_yaml
+from allocator.models.model_source import ModelSource
+from allocator.models.preprocessors import load_tokenizer
+from allocator.trained.predictions import predict
+from allocator.trained.trained_adapter import Trained, load_model, load_trained
+
+SENTENCES = ["The dog saw the cat.", "Dog the.", "A child slept", "the old teacher read a book ."]
+
+
+@pytest.fixture
+def trained(tiny_study: Path) -> Trained:
+    return load_trained(tiny_study, tiny_study)
+
+
+def answers(trained: Trained, lines: list[str]) -> list[tuple[str, ...]]:
+    return list(predict(trained, lines, origin="input"))
+
+
+def test_every_line_is_answered_as_the_searchs_own_model_answers_it_alone(
+    trained: Trained, tiny_study: Path, tiny_backbone: Backbone, tiny_source: ModelSource
+) -> None:
+    saved = load_adapter(tiny_study / "adapter.safetensors")
+    head = tiny_backbone.head.copy_fresh(3)
+    head.model.load_state_dict(dict(saved.head), strict=False)
+    tiny_backbone.sites.use([saved.adapter.pairs()])
+    tokenizer = load_tokenizer(tiny_source)
+    found = answers(trained, [f"{sentence}\n" for sentence in SENTENCES])
+    for sentence, (label, probability) in zip(SENTENCES, found, strict=True):
+        ids = torch.tensor([tokenizer(sentence)["input_ids"]])
+        with torch.no_grad():
+            expected = head(tiny_backbone({"input_ids": ids}), {"input_ids": ids}).softmax(1)[0]
+        assert label == "01"[int(expected.argmax())]
+        assert float(probability) == pytest.approx(expected.max().item(), abs=1e-4)
+
+
+def test_answers_do_not_depend_on_the_lines_around(trained: Trained) -> None:
+    many = answers(trained, SENTENCES * 40)
+    assert many == answers(trained, SENTENCES) * 40
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("one\ttwo", "a line must have 1 text(s) (sentence), a TAB between two, got 2"),
+        ("  ", "no text; remove the line or fill it in"),
+    ],
+)
+def test_a_line_without_the_tasks_texts_is_named(line: str, message: str, trained: Trained) -> None:
+    with pytest.raises(DataError, match=f"^input:3: {re.escape(message)}$"):
+        answers(trained, [*SENTENCES[:2], line])
+
+
+def test_lines_that_are_not_utf8_are_named(trained: Trained) -> None:
+    lines = io.TextIOWrapper(io.BytesIO(b"The dog sleeps.\n\xff\n"), encoding="utf-8")
+    with pytest.raises(DataError, match=r"^input must be UTF-8, got byte 0xff; save it as UTF-8$"):
+        list(predict(trained, lines, origin="input"))
+
+
+def test_pairs_are_separated_by_a_tab(
+    trained: Trained, tiny_study: Path, tiny_recipe: Recipe
+) -> None:
+    task = tiny_recipe.task.model_copy(update={"text_columns": ("premise", "hypothesis")})
+    write_yaml(tiny_study / "best.yaml", tiny_recipe.model_copy(update={"task": task}), "Pairs.")
+    pairs = load_trained(tiny_study, tiny_study)
+    (pair,) = answers(pairs, ["The dog saw\tthe cat."])
+    assert pair != answers(trained, ["The dog saw the cat."])[0]
+    with pytest.raises(DataError, match=r"2 text\(s\) \(premise, hypothesis\)"):
+        answers(pairs, ["The dog saw the cat."])
+
+
+def test_a_recipe_of_another_adapter_is_refused(tiny_study: Path, tiny_recipe: Recipe) -> None:
+    ranks = {**tiny_recipe.adapter.ranks, "input": 5}
+    adapter = tiny_recipe.adapter.model_copy(update={"ranks": ranks})
+    other = tiny_recipe.model_copy(update={"adapter": adapter, "num_parameters": 274})
+    write_yaml(tiny_study / "best.yaml", other, "Other.")
+    with pytest.raises(CheckpointError, match=r"is not the adapter of best.yaml .*; run: "):
+        load_trained(tiny_study, tiny_study)
+
+
+def test_a_number_of_parameters_that_the_ranks_do_not_make_is_not_believed(
+    tiny_study: Path, tiny_recipe: Recipe
+) -> None:
+    edited = tiny_recipe.model_copy(update={"num_parameters": 100})
+    write_yaml(tiny_study / "best.yaml", edited, "Edited.")
+    with pytest.raises(CheckpointError, match=r"^num_parameters must be 226, as many as ranks "):
+        load_trained(tiny_study, tiny_study)
+
+
+def test_a_study_that_is_not_there_is_named_with_those_that_are(tiny_study: Path) -> None:
+    message = f"unknown study 'smal': did you mean 'small'? known are small in {tiny_study.parent}"
+    with pytest.raises(StudyError, match=f"^{re.escape(message)}$"):
+        load_trained(tiny_study.with_name("smal"), tiny_study)
+
+
+def test_other_weights_than_the_studys_are_refused(tiny_study: Path, tiny_recipe: Recipe) -> None:
+    model = tiny_recipe.model.model_copy(update={"sha256": "c0ffee"})
+    write_yaml(tiny_study / "best.yaml", tiny_recipe.model_copy(update={"model": model}), "Other.")
+    with pytest.raises(ModelError, match="must have sha256 c0ffee"):
+        load_trained(tiny_study, tiny_study)
+
+
+def test_a_recipes_model_begins_as_its_trials_do_without_dropout(
+    tiny_recipe: Recipe, tiny_backbone: Backbone
+) -> None:
+    model = load_model(tiny_recipe).train()
+    head = tiny_backbone.head.copy_fresh(tiny_recipe.training.seed)
+    ids = torch.arange(4, 14).view(2, 5)
+    tiny_backbone.sites.use([])
+    torch.testing.assert_close(
+        model(input_ids=ids).logits.shape, head(tiny_backbone({"input_ids": ids}), {}).shape
+    )
+    torch.testing.assert_close(model(input_ids=ids).logits, model(input_ids=ids).logits)
+    assert model.config.id2label == {0: "0", 1: "1"}

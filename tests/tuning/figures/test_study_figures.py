@@ -1,0 +1,129 @@
+"""The figures of a study, in its folder and on its dashboard."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import plotly.graph_objects as go
+import pytest
+
+from allocator.allocation import AdapterShape
+from allocator.config import SearchConfig
+from allocator.training.messages import Report
+from allocator.tuning.figures.study_figures import draw_study, study_figures
+from allocator.tuning.plan.prepare import PreparedSearch, prepare
+from allocator.tuning.study.open_study import open_study
+from allocator.tuning.study.study import SearchStudy
+from allocator.tuning.surrogate.expected_scores import Selection, select
+
+MakeConfig = Callable[..., SearchConfig]
+TRUNCATION = "name,seed,mode,rank,loss\nuniform,0,input,1,0.7\nuniform,0,input,2,0.6\n"
+MODES = (
+    "name,seed,step,layer,target,mode,normalized_entropy,top1_energy\n"
+    "uniform,0,1,0,0,input,0.5,0.75\n"
+)
+OF_ANOTHER = "name,seed,step,layer,target,mode,index,singular_value\ntt,0,1,0,0,input,1,0.5\n"
+
+
+def tell(study: SearchStudy, score: float) -> int:
+    number = study.ask().number
+    study.tell(
+        Report(
+            trial=number,
+            ending="completed",
+            score=score,
+            loss=1 - score,
+            calibrated_loss=1 - score,
+            parts={},
+            best_score=score,
+            step=study.final_step,
+            train_loss=0.5,
+            num_parameters=100,
+            head_parameters=10,
+            seconds=1.0,
+        )
+    )
+    return number
+
+
+def chosen(study: SearchStudy) -> Selection:
+    return select(study.space, study.trials, final_step=study.final_step)
+
+
+def searched(prepared: PreparedSearch) -> SearchStudy:
+    with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
+        tell(study, 0.1)
+        tell(study, 0.5)
+        return study
+
+
+def bars(figure: go.Figure) -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for bar in figure.data:
+        for name, count in zip(bar.y, bar.x, strict=True):
+            totals[name] = totals.get(name, 0) + count
+    return {name.split("<br>")[0]: total for name, total in totals.items()}
+
+
+def write_tables(folder: Path) -> None:
+    (folder / "baseline").mkdir()
+    (folder / "baseline" / "truncation.csv").write_text(TRUNCATION)
+    (folder / "baseline" / "modes.csv").write_text(MODES)
+    (folder / "baseline" / "spectra.csv").write_text(OF_ANOTHER)
+
+
+def test_a_study_is_drawn_from_the_tables_that_it_has(make_config: MakeConfig) -> None:
+    study = searched(prepare(make_config()))
+    assert list(study_figures(study, chosen(study))) == ["budget-split"]
+    write_tables(study.folder)
+    drawn = study_figures(study, chosen(study))
+    assert list(drawn) == ["budget-split", "spectra-over-training", "truncation"]
+
+
+def test_the_budget_split_compares_baseline_proposal_and_best(make_config: MakeConfig) -> None:
+    study = searched(prepare(make_config()))
+    counts = bars(study_figures(study, chosen(study))["budget-split"])
+    names = ["uniform baseline (trial 0)", "best, proposed by uniform (trial 1)"]
+    if chosen(study).best.trial.number == 0:
+        names = ["best, uniform baseline (trial 0)", "proposed by uniform (trial 1)"]
+    assert counts == {
+        name: study.trials[number].user_attrs["num_parameters"] for number, name in enumerate(names)
+    }
+
+
+def test_the_dashboard_reads_the_figures_that_are_drawn_last(make_config: MakeConfig) -> None:
+    study = searched(prepare(make_config()))
+    write_tables(study.folder)
+    for _ in range(2):
+        paths = draw_study(study, chosen(study), warn=lambda _: None)
+    # Importable without warnings once something was drawn.
+    from optuna_dashboard import _custom_plot_data as dashboard  # noqa: PLC0415
+
+    storage = study.study._storage
+    attributes = storage.get_study_system_attrs(study.study._study_id)
+    shown = dashboard.get_plotly_graph_objects(attributes)
+    drawn = study_figures(study, chosen(study))
+    assert {path.stem for path in paths} == shown.keys() == drawn.keys()
+    for name, figure in drawn.items():
+        assert json.loads(shown[name]) == json.loads(figure.to_json())
+        assert len(shown[name]) < 20_000
+
+
+def test_a_space_without_a_core_has_a_budget_split(make_config: MakeConfig) -> None:
+    study = searched(prepare(make_config(space="lora", budget=5_000)))
+    shape: AdapterShape = study.space.shape
+    figure = study_figures(study, chosen(study))["budget-split"]
+    assert shape.factorization == "matrix"
+    assert {bar.name for bar in figure.data} == {"input", "output"}
+
+
+@pytest.mark.usefixtures("browser")
+def test_a_study_gets_its_pictures(make_config: MakeConfig) -> None:
+    study = searched(prepare(make_config()))
+    warnings: list[str] = []
+    paths = draw_study(study, chosen(study), warn=warnings.append)
+    folder = study.folder / "figures"
+    assert paths == [folder / "budget-split.html", folder / "budget-split.png"]
+    assert not warnings

@@ -1,0 +1,22 @@
+"""From what a user asked to what a search needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from allocator.config import LoraBudget, SearchConfig
+from allocator.tuning.plan.prepare import prepare
+
+MakeConfig = Callable[..., SearchConfig]
+
+
+@pytest.mark.parametrize("targets", [None, ("query", "value"), ("query", "key", "value", "output")])
+def test_a_budget_of_a_lora_is_the_number_of_its_parameters(
+    targets: tuple[str, ...] | None, make_config: MakeConfig
+) -> None:
+    prepared = prepare(make_config(budget=LoraBudget(2), targets=targets, study=None))
+    parameters = 2 * len(targets or ("query", "key", "value")) * 2 * (32 + 32)
+    assert prepared.study.budget == prepared.space.feasible.budget == parameters
+    assert prepared.study.study == f"cola-bert-{parameters}"

@@ -1,0 +1,122 @@
+"""A published study trained for real on a tiny model, and its summary."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from allocator.adapters.build import build_adapter
+from allocator.allocation import BackboneShape
+from allocator.command_line.options import RunOptions
+from allocator.config import SweepConfig, TrainingConfig
+from allocator.tuning.runs.run_sweep import print_summary, run_sweep, summarise
+from allocator.tuning.space.build_space import adapter_shapes, adapter_spec
+from allocator.tuning.space.published_sweep import tenslora_plus
+from allocator.tuning.space.space_file import read_space
+
+ROBERTA_BASE = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
+
+
+def sweep(options: RunOptions, seeds: int) -> str:
+    options = {**options, "slots": 8, "training": TrainingConfig(epochs=1)}
+    config = SweepConfig(sweep="tenslora-plus", seeds=seeds, learning_rate=1e-3, **options)
+    printed = StringIO()
+    assert run_sweep(config, Console(file=printed, width=80)) is not None
+    return printed.getvalue()
+
+
+def test_the_published_allocations_have_their_published_sizes() -> None:
+    phases = {phase.name: phase for phase in tenslora_plus(ROBERTA_BASE, 1e-3)}
+    sizes = {
+        name: phases[name].spec.shape.num_parameters(phases[name].allocation.ranks)
+        for name in ("tucker-8", "cp-8", "lora-8", "lambda-16", "qkv-2")
+    }
+    tucker = 8 * (768 + 64 + 12 + 3 + 12)
+    assert sizes == {
+        "tucker-8": 39_640,
+        "cp-8": 6_872,
+        "lora-8": 442_368,
+        "lambda-16": 39_640,
+        "qkv-2": tucker - 6 * 3 + 8**4 * 2,
+    }
+    assert len(phases) == 3 + 3 + 8
+    changed = [p.allocation.ranks for p in phases.values() if p.phase == "rank"]
+    assert all(sum(rank != 8 for rank in ranks.values()) == 1 for ranks in changed)
+
+
+def test_what_starts_at_zero_and_how_large_the_rest_starts_is_as_published() -> None:
+    phases = {phase.name: phase for phase in tenslora_plus(ROBERTA_BASE, 1e-3)}
+    cp, lora = (phases[name].spec for name in ("cp-8", "lora-8"))
+    assert cp.shape.zero_mode == "input"
+    (preset,) = adapter_shapes(read_space("lora"), ROBERTA_BASE)
+    assert lora == adapter_spec(read_space("lora"), preset)
+    a = build_adapter(lora, {"rank": 8}, seed=0).factors["input"]
+    assert a.detach().std() == pytest.approx(
+        (1 / 3 / 768) ** 0.5, rel=0.02
+    )  # uniform within 1 / sqrt(768)
+
+
+def test_more_seeds_are_added_to_those_that_are_there(run_options: RunOptions) -> None:
+    first = sweep(run_options, 1)
+    assert first.count(", seed 0: ") == 14
+    assert "nan" not in first  # one seed has no error
+    second = sweep(run_options, 2)
+    assert second.count(", seed 0: ") == 0
+    assert second.count(", seed 1: ") == 14
+    table = pd.read_csv(run_options["studies_dir"] / "tiny" / "summary.csv")
+    assert (table.seeds == 2).all()
+    assert all(name in second for name in table.name)
+
+
+def test_the_widest_rows_fit_on_80_columns() -> None:
+    row: dict[str, object] = {
+        "phase": "rank",
+        "name": "head_dim-16",
+        "parameters": 442_368,
+        "mean": -0.1105,
+        "standard_error": 0.1105,
+        "difference": -0.1096,
+        "difference_error": 0.1114,
+        "calibrated_loss": 0.6549,
+        "collapsed": 10,
+        "seeds": 12,
+    }
+    printed = StringIO()
+    print_summary(Console(file=printed, width=80), pd.DataFrame([row]), "matthews_correlation")
+    assert "…" not in printed.getvalue()
+    assert "442,368  -0.1105 ± 0.1105  -0.1096 ± 0.1114  0.6549      10/12" in printed.getvalue()
+
+
+def test_a_summary_compares_with_the_baseline_of_the_same_seeds() -> None:
+    phases = list(tenslora_plus(ROBERTA_BASE, 1e-3))[:2]
+    scores = {"tucker-8": [0.1, 0.3, 0.2], "cp-8": [0.2, 0.5, 0.2]}
+    training = pd.DataFrame(
+        [
+            {"name": name, "seed": seed, "step": step, "score": score * step / 2}
+            | {"calibrated_loss": 0.5, "ending": "collapsed" if step == 2 and score == 0.1 else ""}
+            for name, values in scores.items()
+            for seed, score in enumerate(values)
+            for step in (1, 2)
+        ]
+    )
+    found = summarise(training, phases, range(3)).set_index("name")
+    assert found.loc["cp-8", "mean"] == pytest.approx(0.3)
+    differences = np.array([0.1, 0.2, 0.0])
+    assert found.loc["cp-8", "difference"] == pytest.approx(differences.mean())
+    error = differences.std(ddof=1) / np.sqrt(3)
+    assert found.loc["cp-8", "difference_error"] == pytest.approx(error)
+    assert found.collapsed.tolist() == [1, 0]
+    assert summarise(training, phases, [0]).seeds.tolist() == [1, 1]
+
+
+def test_a_baseline_that_was_given_up_leaves_the_others_without_a_difference() -> None:
+    phases = list(tenslora_plus(ROBERTA_BASE, 1e-3))[:2]
+    row = {"name": "cp-8", "seed": 0, "step": 1, "score": 0.2, "ending": "completed"}
+    row["calibrated_loss"] = 0.5
+    (found,) = summarise(pd.DataFrame([row]), phases, [0]).to_dict("records")
+    assert found["mean"] == 0.2
+    assert np.isnan(found["difference"])

@@ -1,0 +1,232 @@
+import numpy as np
+import optuna
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from optuna.trial import Trial, TrialState
+
+from allocator.allocation import BackboneShape
+from allocator.errors import AllocatorError
+from allocator.tuning.samplers.feasible_sampler import ask
+from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
+from allocator.tuning.samplers.make_sampler import SAMPLERS, make_sampler
+from allocator.tuning.space.build_space import build_space
+from allocator.tuning.space.space import Space
+from allocator.tuning.space.space_file import Range, SpaceFile, read_space
+
+BACKBONE = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
+SMALL = BackboneShape(d_in=32, heads=4, head_size=8, layers=2)
+BUDGETS = {
+    "tenslora_plus": (900, 60_000),
+    "tenslora_qkv": (20_000, 400_000),
+    "lora_plus": (56_000, 900_000),
+    "lora": (56_000, 900_000),
+    "lorta": (1_000, 40_000),
+    "lotr": (2_000, 200_000),
+    "tt": (1_000, 60_000),
+    "constructions": (3_000, 200_000),
+}
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@pytest.fixture(scope="module")
+def space() -> Space:
+    return build_space(read_space("tenslora_plus"), BACKBONE, 40_000)
+
+
+def new_study(sampler: optuna.samplers.BaseSampler) -> optuna.Study:
+    return optuna.create_study(direction="maximize", sampler=sampler)
+
+
+def score(space: Space, trial: Trial) -> float:
+    ranks = np.log2(list(space.ranks(trial.params).values())).sum()
+    rate = np.log(space.allocation(trial.params).learning_rate / 1e-3)
+    return float(0.5 + 0.01 * ranks - 0.02 * rate**2)
+
+
+def proceed(study: optuna.Study, space: Space, trials: int) -> list[dict[str, float]]:
+    asked = []
+    for _ in range(trials):
+        trial = ask(study, space)
+        study.tell(trial, score(space, trial))
+        asked.append(trial.params)
+    return asked
+
+
+def is_feasible(space: Space, params: dict[str, float]) -> bool:
+    return bool(space.feasible.mask(np.array([space.to_row(params)]))[0])
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_every_suggestion_is_feasible(name: str, data: st.DataObject) -> None:
+    preset = data.draw(st.sampled_from(sorted(BUDGETS)))
+    budget = data.draw(st.integers(*BUDGETS[preset]))
+    seed = data.draw(st.integers(0, 2**32))
+    space = build_space(read_space(preset), BACKBONE, budget)
+    study = new_study(make_sampler(name, space, seed=seed, final_step=1))
+    for params in proceed(study, space, 12):
+        assert is_feasible(space, params)
+        assert space.num_parameters(params) <= budget
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_distributions_are_those_of_the_space_from_the_first_trial(name: str, space: Space) -> None:
+    study = new_study(make_sampler(name, space, seed=0, final_step=1))
+    proceed(study, space, 12)
+    assert all(trial.distributions == space.distributions for trial in study.trials)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_resumed_study_goes_on_as_if_it_had_not_stopped(name: str, space: Space) -> None:
+    whole = new_study(make_sampler(name, space, seed=3, final_step=1))
+    expected = proceed(whole, space, 13)
+    resumed = new_study(make_sampler(name, space, seed=3, final_step=1))
+    begun = proceed(resumed, space, 10)
+    resumed.sampler = make_sampler(name, space, seed=3, final_step=1)
+    assert begun + proceed(resumed, space, 3) == expected
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_another_seed_gives_other_suggestions(name: str, space: Space) -> None:
+    first, second = (
+        proceed(new_study(make_sampler(name, space, seed=s, final_step=1)), space, 2)
+        for s in (0, 1)
+    )
+    assert first != second
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_sampling_leaves_the_global_random_state_alone(name: str, space: Space) -> None:
+    before = np.random.get_state(legacy=False)
+    proceed(new_study(make_sampler(name, space, seed=0, final_step=1)), space, 11)
+    after = np.random.get_state(legacy=False)
+    np.testing.assert_equal(before, after)
+
+
+@pytest.mark.parametrize("finished", [0, 10])
+def test_trials_asked_for_together_differ(finished: int, space: Space) -> None:
+    study = new_study(make_sampler("gp", space, seed=0, final_step=1))
+    proceed(study, space, finished)
+    batch = [ask(study, space).params for _ in range(5)]
+    points = np.log([[float(v) for v in params.values()] for params in batch])
+    distances = np.abs(points[:, None] - points[None]).sum(axis=2)
+    assert np.all(distances[~np.eye(5, dtype=bool)] > 0.1)
+
+
+def test_no_point_is_suggested_twice_while_others_are_left() -> None:
+    file = SpaceFile(
+        construction="matrix",
+        factorization="matrix",
+        parameters={
+            "rank": Range(low=1, high=6),
+            "learning_rate": 1e-3,
+            "core_lr_multiplier": 1.0,
+        },
+    )
+    space = build_space(file, SMALL, 6 * 6 * 64)
+    study = new_study(make_sampler("gp", space, seed=0, final_step=1))
+    asked = proceed(study, space, 8)
+    assert sorted(params["rank"] for params in asked[:6]) == [1, 2, 3, 4, 5, 6]
+    assert all(is_feasible(space, params) for params in asked[6:])
+
+
+def test_a_failed_trial_is_not_suggested_again() -> None:
+    file = SpaceFile(
+        construction="matrix",
+        factorization="matrix",
+        parameters={"rank": Range(low=1, high=2), "learning_rate": 1e-3, "core_lr_multiplier": 1.0},
+    )
+    space = build_space(file, SMALL, 2 * 6 * 64)
+    study = new_study(make_sampler("gp", space, seed=0, final_step=1))
+    first = ask(study, space)
+    study.tell(first, state=TrialState.FAIL)
+    assert ask(study, space).params != first.params
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("preset", ["lora", "lora_plus"])
+def test_a_budget_with_one_choice_of_ranks_still_searches_the_rates(name: str, preset: str) -> None:
+    space = build_space(read_space(preset), BACKBONE, 60_000)
+    assert space.feasible.size == 1
+    asked = proceed(new_study(make_sampler(name, space, seed=0, final_step=1)), space, 12)
+    assert {params["rank"] for params in asked} == {1}
+    assert len({params["learning_rate"] for params in asked}) == 12
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_feasible_set_too_large_to_list_is_searched(name: str) -> None:
+    ranks = {f"bond_{i}": Range(low=1, high=100) for i in range(1, 5)}
+    file = SpaceFile(construction="att_qkv_depth", factorization="tt", parameters=dict(ranks))
+    space = build_space(file, BACKBONE, 600_000)
+    assert space.feasible.points is None
+    asked = proceed(new_study(make_sampler(name, space, seed=0, final_step=1)), space, 12)
+    assert all(is_feasible(space, params) for params in asked)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_enqueued_values_are_kept_and_the_rest_stays_feasible(name: str, space: Space) -> None:
+    study = new_study(make_sampler(name, space, seed=0, final_step=1))
+    proceed(study, space, 11)
+    whole = study.trials[0].params | {"learning_rate": 2e-3}
+    study.enqueue_trial(whole)
+    study.enqueue_trial({"rank_input": 24, "learning_rate": 5e-3})
+    study.enqueue_trial({"learning_rate": 6e-3})
+    first, second, third = proceed(study, space, 3)
+    assert first == whole
+    assert (second["rank_input"], second["learning_rate"]) == (24, 5e-3)
+    assert third["learning_rate"] == 6e-3
+    assert is_feasible(space, second)
+    assert is_feasible(space, third)
+
+
+def test_pruned_trials_change_what_is_suggested(space: Space) -> None:
+    suggestions = []
+    for last in (0.1, 0.6):
+        study = new_study(make_sampler("gp", space, seed=0, final_step=3))
+        proceed(study, space, 8)
+        for _ in range(3):
+            trial = study.ask()  # no sampler: both studies see the same points
+            params = study.trials[trial.number % 8].params | {"learning_rate": 4e-4}
+            study.tell(trial, state=TrialState.FAIL)
+            study.add_trial(
+                optuna.trial.create_trial(
+                    state=TrialState.PRUNED,
+                    params=params,
+                    distributions=dict(space.distributions),
+                    intermediate_values={1: last},
+                )
+            )
+        suggestions.append(ask(study, space).params)
+    assert suggestions[0] != suggestions[1]
+
+
+def test_a_study_that_minimises_looks_for_low_values(space: Space) -> None:
+    study = optuna.create_study(
+        direction="minimize", sampler=make_sampler("gp", space, seed=0, final_step=1)
+    )
+    for _ in range(16):
+        trial = ask(study, space)
+        study.tell(trial, -score(space, trial))
+    late = np.mean([t.value for t in study.trials[10:] if t.value is not None])
+    early = np.mean([t.value for t in study.trials[:8] if t.value is not None])
+    assert late < early
+
+
+def test_start_up_trials_spread_over_the_rates(space: Space) -> None:
+    study = new_study(FeasibleGPSampler(space, seed=0, n_startup_trials=8))
+    rates = np.sort([np.log10(params["learning_rate"]) for params in proceed(study, space, 8)])
+    assert np.diff(rates).max() < 0.6  # of two decades
+
+
+def test_a_parameter_that_the_space_lacks_is_refused(space: Space) -> None:
+    trial = new_study(make_sampler("gp", space, seed=0, final_step=1)).ask()
+    with pytest.raises(ValueError, match=r"dropout .* must be one of the space's: rank_input"):
+        trial.suggest_float("dropout", 0.0, 0.5)
+
+
+def test_an_unknown_sampler_gets_the_nearest_name(space: Space) -> None:
+    with pytest.raises(AllocatorError, match="unknown sampler 'tpee': did you mean 'tpe'"):
+        make_sampler("tpee", space, seed=0, final_step=1)

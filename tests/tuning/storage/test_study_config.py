@@ -1,0 +1,75 @@
+"""Configurations of studies and lists that were changed by hand, or come from somebody else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from allocator.config import SearchConfig
+from allocator.coordination.list_config import SharedConfig, list_config, listed, read_list_config
+from allocator.errors import StudyError
+from allocator.files.yaml_files import write_yaml
+from allocator.tuning.plan.prepare import prepare
+from allocator.tuning.storage.study_config import read_study_config
+
+MakeConfig = Callable[..., SearchConfig]
+SHARED = ("training.weight_decay", "training.warmup", "training.epochs", "backbone.d_in")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a configuration goes."""
+    return tmp_path / "config.yaml"
+
+
+def change(path: Path, key: str, value: float) -> str:
+    """Change a value, and give the message that it must get."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    *keys, last = key.split(".")
+    section = content
+    for name in keys:
+        section = section[int(name) if isinstance(section, list) else name]
+    section[last] = value
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return f"^{re.escape(f'{path}: {key}: Input should be a finite number, got {value}')}$"
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+@pytest.mark.parametrize(
+    "key", [*SHARED, "prior_strength", "space.scaling", "start.0.learning_rate", "budget"]
+)
+def test_a_study_is_not_read_with_a_number_that_is_not_finite(
+    key: str, value: str, make_config: MakeConfig, path: Path
+) -> None:
+    study = prepare(make_config()).study
+    start = ({"learning_rate": 1e-3},)
+    write_yaml(path, study.model_copy(update={"start": start}), "A study.")
+    message = change(path, key, float(value))
+    with pytest.raises(StudyError, match=message):
+        read_study_config(path)
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+@pytest.mark.parametrize(
+    "key", [*SHARED, "allocations.one.learning_rate", "allocations.one.adapter.scaling"]
+)
+def test_a_list_is_not_read_with_a_number_that_is_not_finite(
+    key: str, value: str, make_config: MakeConfig, path: Path
+) -> None:
+    prepared = prepare(make_config())
+    shared: SharedConfig = prepared.shared
+    one = listed(prepared.worker.spec, prepared.worker.typical)
+    write_yaml(path, list_config(shared, {"one": one}), "A list.")
+    message = change(path, key, float(value))
+    with pytest.raises(StudyError, match=message):
+        read_list_config(path)
+
+
+def test_a_configuration_that_is_not_utf8_is_refused(path: Path) -> None:
+    path.write_bytes("study: caf\u00e9".encode("latin-1"))
+    with pytest.raises(StudyError, match=r"config\.yaml is not text in UTF-8$"):
+        read_study_config(path)

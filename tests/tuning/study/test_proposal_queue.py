@@ -1,0 +1,329 @@
+"""A prior's proposals in a study: queued once, whatever happens in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from allocator.config import SearchConfig
+from allocator.errors import AllocatorError, StudyError
+from allocator.files.recipe import Recipe, read_recipe
+from allocator.files.yaml_files import write_yaml
+from allocator.training.messages import Ending, Report
+from allocator.tuning.plan.prepare import PreparedSearch, prepare
+from allocator.tuning.priors.baseline_evidence import Baseline
+from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
+from allocator.tuning.study.open_study import open_study
+from allocator.tuning.study.proposal_queue import PROPOSALS, PROPOSED_BY
+from allocator.tuning.study.study import SearchStudy
+
+MakeConfig = Callable[..., SearchConfig]
+MODES = ("input", "head_dim", "heads", "qkv", "depth")
+
+
+def report(number: int, score: float, ending: Ending = "completed") -> Report:
+    return Report(
+        trial=number,
+        ending=ending,
+        score=score,
+        loss=1 - score,
+        calibrated_loss=1 - score,
+        parts={},
+        best_score=score,
+        step=2,
+        train_loss=0.5,
+        num_parameters=100,
+        head_parameters=10,
+        seconds=1.0,
+    )
+
+
+@contextmanager
+def opened(prepared: PreparedSearch) -> Iterator[SearchStudy]:
+    with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
+        yield study
+
+
+def measure(study: SearchStudy, baseline: Baseline) -> None:
+    """Leave what a trained baseline leaves."""
+    folder = study.folder / "baseline"
+    folder.mkdir()
+    for kind in ("modes", "gradients", "truncation"):
+        table = getattr(baseline, kind).assign(name="uniform", seed=0)
+        table.to_csv(folder / f"{kind}.csv", index=False)
+
+
+def proposers(trials: list[FrozenTrial]) -> list[str | None]:
+    return [trial.user_attrs.get(PROPOSED_BY) for trial in trials]
+
+
+def search(
+    prepared: PreparedSearch,
+    make_baseline: Callable[..., Baseline],
+    trials: int,
+    *,
+    reopened: bool,
+) -> list[FrozenTrial]:
+    """Ask and tell one trial at a time, all in one go or each with the study opened anew."""
+
+    def proceed(study: SearchStudy) -> None:
+        trial = study.ask()
+        if trial.number == 0:
+            measure(study, make_baseline(prepared.space, losses={"input": [0.9, 0.7, 0.5, 0.5]}))
+        study.tell(report(trial.number, 0.1 + 0.01 * trial.number))
+
+    if reopened:
+        for _ in range(trials):
+            with opened(prepared) as study:
+                proceed(study)
+                last = study.trials
+        return last
+    with opened(prepared) as study:
+        for _ in range(trials):
+            proceed(study)
+        return study.trials
+
+
+def test_after_the_baseline_come_the_priors_proposals(
+    make_config: MakeConfig, make_baseline: Callable[..., Baseline]
+) -> None:
+    prepared = prepare(make_config())
+    trials = search(prepared, make_baseline, PROPOSALS + 3, reopened=False)
+    assert proposers(trials) == [None, *["truncation"] * PROPOSALS, None, None]
+    assert len({tuple(t.params.values()) for t in trials}) == len(trials)
+
+
+def test_a_study_opened_anew_for_every_trial_is_the_same_study(
+    make_config: MakeConfig, make_baseline: Callable[..., Baseline], tmp_path: Path
+) -> None:
+    whole, pieces = (
+        search(
+            prepare(make_config(studies_dir=tmp_path / name)),
+            make_baseline,
+            PROPOSALS + 4,
+            reopened=name == "pieces",
+        )
+        for name in ("whole", "pieces")
+    )
+    assert [t.params for t in whole] == [t.params for t in pieces]
+    assert proposers(whole) == proposers(pieces)
+
+
+def test_beside_the_baseline_train_its_ranks_at_other_lambdas(make_config: MakeConfig) -> None:
+    prepared = prepare(make_config())
+    with opened(prepared) as study:
+        baseline, *others = [study.ask() for _ in range(7)]
+    assert proposers(others) == [*["uniform"] * 4, None, None]
+    for trial in others[:4]:
+        assert study.space.ranks(trial.params) == study.space.ranks(baseline.params)
+    lambdas = [trial.params["core_lr_multiplier"] for trial in (baseline, *others[:4])]
+    assert len(set(lambdas)) == 5
+
+
+def test_without_a_prior_only_the_baseline_is_queued(make_config: MakeConfig) -> None:
+    with opened(prepare(make_config(prior="none"))) as study:
+        trials = [study.ask() for _ in range(3)]
+        assert proposers(trials) == [None] * 3
+        assert not [t for t in study.trials if t.state == TrialState.WAITING]
+        study.tell(report(0, 0.5))
+        assert PROPOSED_BY not in study.ask().user_attrs
+
+
+def test_a_kill_between_two_proposals_loses_and_doubles_none(
+    make_config: MakeConfig,
+    make_baseline: Callable[..., Baseline],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prepared = prepare(make_config())
+    enqueue = optuna.Study.enqueue_trial
+    queued: list[dict[str, float]] = []
+
+    def dies_after_two(study: optuna.Study, params: dict[str, float], **given: object) -> None:
+        if len(queued) == 2:
+            raise KeyboardInterrupt
+        queued.append(params)
+        enqueue(study, params, **given)  # type: ignore[arg-type]  # passed on as it came
+
+    with opened(prepared) as study:
+        number = study.ask().number
+        measure(study, make_baseline(prepared.space))
+        study.tell(report(number, 0.5))
+        monkeypatch.setattr(optuna.Study, "enqueue_trial", dies_after_two)
+        with pytest.raises(KeyboardInterrupt):
+            [study.ask() for _ in range(PROPOSALS)]
+        monkeypatch.undo()
+    with opened(prepared) as again:
+        asked = [again.ask() for _ in range(PROPOSALS + 1)]
+    assert proposers(asked) == [*["truncation"] * PROPOSALS, None]
+    assert len({tuple(t.params.values()) for t in asked}) == PROPOSALS + 1
+
+
+def test_a_proposal_that_was_broken_off_is_tried_again_under_its_name(
+    make_config: MakeConfig, make_baseline: Callable[..., Baseline]
+) -> None:
+    prepared = prepare(make_config())
+    with opened(prepared) as study:
+        study.ask()
+        measure(study, make_baseline(prepared.space))
+        study.tell(report(0, 0.5))
+        lost = study.ask()
+    with opened(prepared) as again:
+        asked = [again.ask() for _ in range(PROPOSALS + 1)]
+    retried = next(t for t in asked if t.user_attrs.get("retry_of") == lost.number)
+    assert retried.params == lost.params
+    assert proposers(asked) == [*["truncation"] * PROPOSALS, None]
+
+
+def test_no_proposal_is_left_waiting_when_trials_end(
+    make_config: MakeConfig, make_baseline: Callable[..., Baseline]
+) -> None:
+    trials = search(prepare(make_config()), make_baseline, 3, reopened=False)
+    assert len(trials) == 3
+
+
+def test_the_sampler_of_a_resumed_study_has_the_same_prior(
+    make_config: MakeConfig, make_baseline: Callable[..., Baseline]
+) -> None:
+    prepared = prepare(make_config(prior="entropy", prior_strength=7.0))
+    priors = []
+    for _ in range(2):
+        with opened(prepared) as study:
+            number = study.ask().number
+            if number == 0:
+                measure(study, make_baseline(prepared.space, effective_rank={"input": 3.0}))
+                study.tell(report(number, 0.5))
+                study.ask()
+            sampler = study.study.sampler
+            assert isinstance(sampler, FeasibleGPSampler)
+            assert sampler.prior_strength == 7.0
+            priors.append(sampler.prior)
+    assert priors[0] is not None
+    assert priors[0] == priors[1]
+
+
+def test_a_baseline_without_tables_leaves_the_uniform_prior_and_says_so(
+    make_config: MakeConfig,
+) -> None:
+    with opened(prepare(make_config())) as study:
+        study.tell(report(study.ask().number, 0.0, "diverged"))
+        assert study.ask().user_attrs[PROPOSED_BY] == "uniform"
+        recorded = study.study.user_attrs["prior"]
+    assert (recorded["asked"], recorded["used"]) == ("truncation", "uniform")
+
+
+def recipe_of(prepared: PreparedSearch, path: Path, **ranks: int) -> Path:
+    """Write a recipe of the study's own space."""
+    study = prepared.study
+    given = {**dict.fromkeys(MODES, 2), **ranks}
+    recipe = Recipe.model_validate(
+        {
+            "budget": 600,
+            "num_parameters": 100,
+            "model": study.model,
+            "task": study.task,
+            "adapter": {
+                "construction": "att_qkv_depth",
+                "factorization": "tucker",
+                "ranks": given,
+                "targets": prepared.space.shape.backbone.targets,
+                "scaling": 4.0,
+                "initialization": "orthogonal",
+            },
+            "training": {
+                "learning_rate": 3e-3,
+                "core_lr_multiplier": 5.0,
+                "head_learning_rate": 1e-3,
+                "weight_decay": 0.01,
+                "max_grad_norm": 1.0,
+                "warmup": 0.1,
+                "epochs": 2,
+                "batch_size": 32,
+                "boundaries_per_epoch": 1,
+                "dropout": 0.0,
+                "max_length": 128,
+                "precision": "float32",
+                "seed": 0,
+            },
+        }
+    )
+    write_yaml(path, recipe, "A guess.")
+    return path
+
+
+def test_a_users_recipe_is_tried_right_after_the_baseline(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    path = recipe_of(prepare(make_config()), tmp_path / "mine.yaml")
+    prepared = prepare(make_config(start=(path,)))
+    with opened(prepared) as study:
+        _, own, other = (study.ask() for _ in range(3))
+    assert own.user_attrs[PROPOSED_BY] == "start"
+    assert study.space.allocation(own.params) == read_recipe(path).allocation()
+    assert other.user_attrs[PROPOSED_BY] == "uniform"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("input: 2", "input: 16", r"ranks input 16, .* must fit the budget of 600 parameters, got"),
+        ("input: 2", "input: 40", r"ranks input 40, .* must fit the budget of 600"),
+        ("depth: 2", "depth: 3", r"rank_depth must be between 1 and 2 in this space, got 3"),
+        ("input: 2", "output: 2", r"ranks of att_qkv_depth \(tucker\) must be given for input"),
+        ("learning_rate: 0.003", "learning_rate: 0.5", r"learning_rate must be between 0.0001 and"),
+        ("tucker", "cp", r"its adapter must be one of the space's \(att_qkv_depth tucker\), got"),
+        ("- value", "- output", r"its targets must be query, key, value as in this space, got"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_gets_one_line_with_the_rule(
+    old: str, new: str, message: str, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    path = recipe_of(prepare(make_config()), tmp_path / "mine.yaml")
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(StudyError, match=rf"--start .*mine\.yaml: {message}") as caught:
+        prepare(make_config(start=(path,)))
+    assert "\n" not in str(caught.value)
+
+
+def test_another_study_proposes_what_it_found_best(
+    make_config: MakeConfig, make_baseline: Callable[..., Baseline]
+) -> None:
+    first = prepare(make_config(study="first"))
+    trials = search(first, make_baseline, 8, reopened=False)
+    second = prepare(make_config(study="second", prior="study:first", budget=900))
+    with opened(second) as study:
+        asked = [study.ask() for _ in range(PROPOSALS + 1)]
+    assert proposers(asked[1:]) == ["study:first"] * PROPOSALS
+    # scores rose from trial to trial, so the last ones are expected to be the best
+    seen = [t.params for t in trials]
+    places = [seen.index(t.params) for t in asked[1:]]
+    assert sum(places) / len(places) > sum(range(8)) / 8
+
+
+def test_a_study_that_cannot_be_a_prior_says_why(
+    make_config: MakeConfig, make_baseline: Callable[..., Baseline]
+) -> None:
+    with pytest.raises(StudyError, match="unknown study 'frist'"):
+        prepare(make_config(prior="study:frist"))
+    first = prepare(make_config(study="first"))
+    search(first, make_baseline, 2, reopened=False)
+    with pytest.raises(StudyError, match="no completed trial of it lies in this space; of the"):
+        prepare(make_config(study="second", prior="study:first", space="lora", budget=10_000))
+    with pytest.raises(AllocatorError, match="unknown prior 'entropi': did you mean 'entropy'"):
+        prepare(make_config(prior="entropi"))
+
+
+def test_a_study_is_resumed_with_its_own_prior_alone(make_config: MakeConfig) -> None:
+    with opened(prepare(make_config())):
+        pass
+    with (
+        pytest.raises(StudyError, match="was made with prior 'truncation', got 'entropy'"),
+        opened(prepare(make_config(prior="entropy"))),
+    ):
+        pass

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.stats import norm
+
+from allocator.allocation import BackboneShape
+from allocator.tuning.space.build_space import build_space
+from allocator.tuning.space.points import Domain
+from allocator.tuning.space.space import Space
+from allocator.tuning.space.space_file import read_space
+from allocator.tuning.surrogate.acquisition import (
+    NoisyExpectedImprovement,
+    log_improvement,
+    maximize,
+)
+from allocator.tuning.surrogate.observations import Observation
+from allocator.tuning.surrogate.surrogate import Surrogate
+
+BACKBONE = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
+
+
+@pytest.fixture(scope="module")
+def space() -> Space:
+    return build_space(read_space("tenslora_plus"), BACKBONE, 40_000)
+
+
+@pytest.mark.parametrize("z", [-6.0, -1.001, -0.999, 0.0, 2.5])
+def test_the_logarithm_of_the_improvement_is_that_of_its_integral(z: float) -> None:
+    expected, _ = quad(lambda f: (f - 0.0) * norm.pdf(f, loc=z), 0, 12, epsabs=1e-18)
+    assert log_improvement(np.array([z]))[0] == pytest.approx(np.log(expected), rel=1e-6)
+
+
+def test_the_improvement_falls_steadily_far_below_the_best() -> None:
+    z = -np.geomspace(1, 1e6, 400)
+    assert np.all(np.isfinite(log_improvement(z)))
+    assert np.all(np.diff(log_improvement(z)) < 0)
+
+
+def test_a_point_in_training_promises_no_more_improvement(space: Space) -> None:
+    domain, rng = Domain(space), np.random.default_rng(0)
+    points = domain.sample(12, rng)
+    observations = [
+        Observation(params=domain.params(p), fidelity=1.0, score=float(s))
+        for p, s in zip(points, rng.normal(0.5, 0.05, 12), strict=True)
+    ]
+    surrogate = Surrogate.fit(space, observations)
+    pending = domain.sample(1, rng)
+    improvement = [
+        NoisyExpectedImprovement(surrogate, base, np.random.default_rng(1))(pending)[0]
+        for base in (points, np.concatenate([points, pending]))
+    ]
+    assert improvement[1] < improvement[0] - 1.0
+
+
+def test_the_maximiser_finds_the_best_feasible_ranks(space: Space) -> None:
+    feasible, domain = space.feasible, Domain(space)
+    assert feasible.points is not None
+    weights = np.array([3.0, 1.0, 2.0, 1.0, 2.0])
+    best = (np.log(feasible.points) @ weights).max()
+    found = maximize(
+        lambda points: np.log(domain.ranks(points)) @ weights,
+        domain,
+        domain.is_feasible,
+        domain.sample(1, np.random.default_rng(0)),
+        np.random.default_rng(1),
+    )
+    assert np.log(domain.ranks(found[:1]))[0] @ weights == pytest.approx(best, rel=0.01)

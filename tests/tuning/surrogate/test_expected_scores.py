@@ -1,0 +1,74 @@
+"""The choice among completed trials: by what they are expected to score."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from allocator.allocation import BackboneShape
+from allocator.errors import StudyError
+from allocator.tuning.space.build_space import build_space
+from allocator.tuning.space.space import Space
+from allocator.tuning.space.space_file import read_space
+from allocator.tuning.surrogate.expected_scores import select
+
+
+@pytest.fixture(scope="module")
+def space() -> Space:
+    backbone = BackboneShape(d_in=384, heads=12, head_size=32, layers=6)
+    return build_space(read_space("tenslora_plus"), backbone, 40_000)
+
+
+def trial_of(
+    space: Space, rate: float, score: float, *, ending: str = "completed", **attributes: object
+) -> FrozenTrial:
+    ranks = {space.rank_parameters[n]: r for n, r in space.variants[0].feasible.uniform().items()}
+    return create_trial(
+        params={**ranks, "core_lr_multiplier": 4.0, "learning_rate": rate},
+        distributions=dict(space.distributions),
+        value=score,
+        state=TrialState.COMPLETE,
+        user_attrs={"ending": ending, **attributes},
+    )
+
+
+def test_one_lucky_score_among_poor_neighbours_is_not_chosen(space: Space) -> None:
+    rng = np.random.default_rng(0)
+    rates = np.geomspace(1e-4, 1e-2, 25)
+    truth = [0.5 - 0.3 * math.log10(rate / 3e-3) ** 2 for rate in rates]
+    scores = [value + rng.normal(scale=0.03) for value in truth]
+    lucky = 12  # the middle of the range, where 0.43 is expected
+    scores[lucky] = 0.57
+    trials = [trial_of(space, r, s) for r, s in zip(rates.tolist(), scores, strict=True)]
+    assert max(scores) == scores[lucky]
+    chosen = select(space, trials, final_step=3).best
+    assert chosen.trial.params["learning_rate"] > rates[lucky]
+    assert chosen.mean < 0.57
+
+
+def test_trials_that_diverged_teach_but_are_never_chosen(space: Space) -> None:
+    trials = [
+        trial_of(space, 1e-3, 0.2),
+        trial_of(space, 9e-3, 0.9, ending="diverged"),
+    ]
+    assert select(space, trials, final_step=3).best.trial.params["learning_rate"] == 1e-3
+
+
+def test_the_baseline_is_expected_to_score_too(space: Space) -> None:
+    trials = [
+        trial_of(space, 1e-3, 0.2, baseline=True),
+        *(trial_of(space, rate, 0.4) for rate in (2e-3, 3e-3, 4e-3)),
+    ]
+    selection = select(space, trials, final_step=3)
+    assert selection.baseline is not None
+    assert selection.baseline.trial.user_attrs["baseline"]
+    assert selection.baseline.mean < selection.best.mean
+
+
+def test_nothing_to_choose_from_is_said(space: Space) -> None:
+    trials = [trial_of(space, 9e-3, 0.0, ending="diverged")]
+    with pytest.raises(StudyError, match="no trial of 1 was completed, so there is nothing"):
+        select(space, trials, final_step=3)

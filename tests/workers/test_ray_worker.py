@@ -1,0 +1,160 @@
+"""Workers on a Ray cluster of two machines, which are real but for being this one."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from allocator.adapters.saved import load_adapter
+from allocator.allocation import Allocation
+from allocator.errors import DeviceError, ModelError
+from allocator.training.messages import Boundary, Job, Orders, Report, WorkerDied
+from allocator.workers.process_worker import ProcessWorker
+from allocator.workers.ray_devices import RayDevices
+from allocator.workers.ray_worker import RayWorker
+from allocator.workers.setup import WorkerConfig
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A head without processors, as on many clusters, and two machines of one each."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture
+def devices(cluster: Cluster) -> RayDevices:
+    return RayDevices(cluster.address)
+
+
+def make_job(worker_config: WorkerConfig, number: int, folder: Path) -> Job:
+    return Job(
+        trial=number,
+        spec=worker_config.spec,
+        allocation=worker_config.typical,
+        save_to=folder / "adapters" / f"{number}.safetensors",
+    )
+
+
+def to_its_end(worker: RayWorker | ProcessWorker, job: Job) -> list[Report]:
+    assert worker.receive() == Boundary(reports=(), may_start=True, slots=2)
+    worker.order(Orders(jobs=(job,)))
+    reports: list[Report] = []
+    while not reports or reports[-1].ending is None:
+        reports += [dataclasses.replace(r, seconds=0.0) for r in worker.receive().reports]
+        worker.order(Orders())
+    return reports
+
+
+def test_every_machine_with_processors_is_a_device(devices: RayDevices) -> None:
+    assert len(set(devices.names)) == 2
+    assert devices.threads == 1
+    assert devices.choose_precision(32) in ("float32", "bfloat16")
+
+
+def test_a_trial_trains_there_as_in_a_process_here_and_its_adapter_comes_home(
+    devices: RayDevices, worker_config: WorkerConfig, tmp_path: Path
+) -> None:
+    workers: dict[str, RayWorker | ProcessWorker] = {
+        "there": devices.launch(worker_config, devices.names[0], 2),
+        "here": ProcessWorker(worker_config, "cpu", 2),
+    }
+    try:
+        reports = {
+            where: to_its_end(worker, make_job(worker_config, 7, tmp_path / where))
+            for where, worker in workers.items()
+        }
+    finally:
+        for worker in workers.values():
+            worker.close()
+    assert reports["there"] == reports["here"]
+    there, here = (
+        load_adapter(make_job(worker_config, 7, tmp_path / where).save_to).adapter.state_dict()
+        for where in workers
+    )
+    assert there.keys() == here.keys()
+    assert all(tensor.equal(here[name]) for name, tensor in there.items())
+
+
+def test_a_machine_without_the_model_looks_for_it_and_says_so(
+    devices: RayDevices, worker_config: WorkerConfig, tmp_path: Path
+) -> None:
+    elsewhere = dataclasses.replace(worker_config.model, name="nosuch", folder=tmp_path / "gone")
+    worker = devices.launch(
+        dataclasses.replace(worker_config, model=elsewhere), devices.names[0], 2
+    )
+    try:
+        with pytest.raises(ModelError, match=r"^unknown model 'nosuch'"):
+            worker.receive()
+    finally:
+        worker.close()
+
+
+def test_a_failure_there_is_printed_here(
+    devices: RayDevices,
+    worker_config: WorkerConfig,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    worker = devices.launch(worker_config, devices.names[0], 2)
+    try:
+        worker.receive()
+        job = make_job(worker_config, 1, tmp_path)
+        wrong = dataclasses.replace(job, allocation=Allocation(ranks={}, learning_rate=1e-3))
+        worker.order(Orders(jobs=(wrong,)))
+        with pytest.raises(WorkerDied, match=r"died, exit code 1$"):
+            worker.receive()
+    finally:
+        worker.close()
+    assert "ranks of att_qkv_depth (tucker) must be given" in capsys.readouterr().err
+
+
+def test_a_device_that_others_keep_busy_is_an_error(
+    devices: RayDevices, worker_config: WorkerConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = devices.launch(worker_config, devices.names[0], 2)
+    second = devices.launch(worker_config, devices.names[0], 2)
+    try:
+        first.receive()
+        monkeypatch.setattr("allocator.workers.ray_worker._PATIENCE", 2.0)
+        with pytest.raises(DeviceError, match=r"no place free after 2 s; `ray status` shows"):
+            second.receive()
+    finally:
+        first.close()
+        second.close()
+
+
+def test_an_actor_that_is_killed_is_a_worker_that_died(
+    devices: RayDevices, worker_config: WorkerConfig
+) -> None:
+    worker = devices.launch(worker_config, devices.names[0], 2)
+    worker.receive()
+    worker.close()
+    worker.order(Orders())
+    with pytest.raises(WorkerDied) as death:
+        worker.receive()
+    assert death.value.exit_code == -signal.SIGKILL
+
+
+def test_a_machine_that_leaves_takes_its_device_along(
+    cluster: Cluster, devices: RayDevices, worker_config: WorkerConfig
+) -> None:
+    node = cluster.add_node(num_cpus=1)
+    device = (set(RayDevices(cluster.address).names) - set(devices.names)).pop()
+    worker = RayDevices(cluster.address).launch(worker_config, device, 2)
+    worker.receive()
+    cluster.remove_node(node)
+    worker.order(Orders())
+    with pytest.raises(WorkerDied, match="is gone") as death:
+        worker.receive()
+    assert death.value.exit_code is None

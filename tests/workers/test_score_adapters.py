@@ -1,0 +1,28 @@
+"""Saved trainings, scored with the head that was saved with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from allocator.adapters.build import build_adapter
+from allocator.adapters.saved import save_adapter
+from allocator.errors import CheckpointError
+from allocator.files.adapter_section import describe
+from allocator.workers.score_adapters import score_adapters
+from allocator.workers.setup import WorkerConfig
+
+
+def test_an_adapter_without_its_head_is_not_scored(
+    worker_config: WorkerConfig, tmp_path: Path
+) -> None:
+    spec, ranks = worker_config.spec, worker_config.typical.ranks
+    path = tmp_path / "1.safetensors"
+    save_adapter(
+        path, build_adapter(spec, ranks, seed=0), {}, describe(spec, ranks, "", trains_pooler=True)
+    )
+    with pytest.raises(
+        CheckpointError, match=r"1\.safetensors lacks tensor bert\.pooler\.dense\.bias$"
+    ):
+        score_adapters(worker_config, [path], worker_config.scoring, "cpu")

@@ -1,0 +1,146 @@
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.metrics import matthews_corrcoef
+
+from allocator.adapters.saved import load_adapter
+from allocator.backbone.backbone import Backbone
+from allocator.errors import CheckpointError, ModelError, SpaceError, TaskError
+from allocator.files.recipe import Recipe, read_recipe
+from allocator.training.loop import Splits
+from allocator.training.messages import Report
+from allocator.workers.train_recipe import train_recipe
+
+
+@pytest.fixture
+def recipe(tiny_recipe: Recipe) -> Recipe:
+    return tiny_recipe
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "new" / "trained"
+
+
+Train = Callable[[Recipe], Report]
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def train(small_glue: Path, output: Path, tmp_path: Path, said: list[str]) -> Train:
+    """Trains a recipe on the small task."""
+    return lambda recipe: train_recipe(
+        recipe,
+        output=output,
+        data_source="auto",
+        data_dir=small_glue,
+        fallback_dir=None,
+        model_cache=tmp_path / "cache",
+        say=said.append,
+    )
+
+
+def test_a_recipe_is_trained_and_leaves_its_adapter_and_its_result(
+    recipe: Recipe, train: Train, output: Path
+) -> None:
+    report = train(recipe)
+    assert sorted(path.name for path in output.iterdir()) == ["adapter.safetensors", "result.yaml"]
+    assert report.ending == "completed"
+    assert math.isfinite(report.loss)
+    result = read_recipe(output / "result.yaml")
+    assert result.scores == {
+        "scored_on": "dev",
+        "score": report.score,
+        "loss": report.loss,
+        "matthews_correlation": report.score,
+    }
+    assert result.model_copy(update={"scores": recipe.scores}) == recipe
+
+
+def test_the_saved_adapter_and_head_have_the_score_on_dev_that_was_told(
+    recipe: Recipe,
+    train: Train,
+    output: Path,
+    tiny_backbone: Backbone,
+    tiny_splits: Splits,
+) -> None:
+    report = train(recipe)
+    saved = load_adapter(output / "adapter.safetensors")
+    assert saved.description.model_sha256 == recipe.model.sha256
+    head = tiny_backbone.head.copy_fresh(3)
+    head.model.load_state_dict(dict(saved.head), strict=False)
+    tiny_backbone.sites.use([saved.adapter.pairs()])
+    dev = tiny_splits.scoring
+    batches = [dev.batch([i], torch.device("cpu")) for i in range(len(dev))]
+    with torch.no_grad():
+        logits = [head(tiny_backbone(batch.inputs), batch.inputs) for batch in batches]
+    predictions = [row.argmax().item() for row in logits]
+    assert matthews_corrcoef(dev.labels, predictions) == pytest.approx(report.score)
+
+
+def test_every_boundary_and_the_end_are_told(
+    recipe: Recipe, train: Train, output: Path, said: list[str]
+) -> None:
+    report = train(recipe)
+    first, second, end = said
+    number = r"-?\d\.\d{4}"
+    for step, line in enumerate((first, second), start=1):
+        pattern = rf"boundary {step}: train loss {number}"  # dev is looked at once
+        assert re.fullmatch(pattern, line)
+    assert end == f"completed: dev matthews_correlation {report.score:.4f}; wrote {output}"
+
+
+def test_other_weights_than_the_recipes_are_refused(
+    recipe: Recipe, train: Train, output: Path
+) -> None:
+    other = recipe.model.model_copy(update={"sha256": "c0ffee"})
+    message = (
+        f"model '{recipe.model.name}' must have sha256 c0ffee, got {recipe.model.sha256}; "
+        "the recipe was made with other weights"
+    )
+    with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
+        train(recipe.model_copy(update={"model": other}))
+    assert not output.exists()
+
+
+def test_other_data_than_the_recipes_are_refused(
+    recipe: Recipe, train: Train, output: Path
+) -> None:
+    other = recipe.task.model_copy(update={"fingerprint": "0123"})
+    message = (
+        f"task 'cola' must have fingerprint 0123, got {recipe.task.fingerprint} "
+        f"from {recipe.task.source}; the recipe was made on other data"
+    )
+    with pytest.raises(TaskError, match=f"^{re.escape(message)}$"):
+        train(recipe.model_copy(update={"task": other}))
+    assert not output.exists()
+
+
+def test_a_number_of_parameters_that_the_ranks_do_not_make_is_refused(
+    recipe: Recipe, train: Train, output: Path
+) -> None:
+    count = recipe.num_parameters
+    message = (
+        f"num_parameters must be {count}, as many as ranks input 4, head_dim 2, heads 2, qkv 2, "
+        f"depth 2 have on {recipe.model.name}, got 12; correct it in the recipe"
+    )
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        train(recipe.model_copy(update={"num_parameters": 12}))
+    assert not output.exists()
+
+
+def test_ranks_that_do_not_fit_the_construction_are_refused(
+    recipe: Recipe, train: Train, output: Path
+) -> None:
+    other = recipe.adapter.model_copy(update={"ranks": {"input": 4}})
+    with pytest.raises(SpaceError, match=r"must be given for input, .*, got input$"):
+        train(recipe.model_copy(update={"adapter": other}))
+    assert not output.exists()
