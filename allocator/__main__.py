@@ -4,8 +4,8 @@ import sys
 from collections.abc import Sequence
 
 from allocator import baseline, export, fetch, predict, search, spaces, sweep, train
-from allocator.command_line.parser import run
-from allocator.errors import AllocatorError, unknown
+from allocator.command_line.parser import run_command
+from allocator.errors import AllocatorError, describe_unknown
 
 COMMANDS = {
     "search": search.main,
@@ -27,13 +27,13 @@ def dispatch(argv: Sequence[str] | None = None) -> int:
         print(USAGE)
         return 0 if arguments else 2
     if arguments[0] not in COMMANDS:
-        raise AllocatorError(unknown("command", arguments[0], COMMANDS))
+        raise AllocatorError(describe_unknown("command", arguments[0], COMMANDS))
     return COMMANDS[arguments[0]](arguments[1:])
 
 
 def main() -> int:
     """Run the console script."""
-    return run(dispatch)
+    return run_command(dispatch)
 
 
 if __name__ == "__main__":

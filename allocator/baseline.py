@@ -13,9 +13,14 @@ from allocator.command_line.options import (
     add_training_options,
     run_options,
 )
-from allocator.command_line.parser import add_data_options, make_parser, positive_integer, run
+from allocator.command_line.parser import (
+    add_data_options,
+    make_parser,
+    parse_positive_integer,
+    run_command,
+)
 from allocator.config import BaselineConfig
-from allocator.errors import AllocatorError, unknown
+from allocator.errors import AllocatorError, describe_unknown
 
 KINDS = ("cp", "tt", "lora")
 
@@ -38,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     group.add_argument(
         "--rank",
-        type=positive_integer,
+        type=parse_positive_integer,
         metavar="R",
         help="of every mode, whatever the budget, which then only names the study; in a folder of "
         "its own; each rank is capped at what its mode can use",
@@ -61,7 +66,7 @@ def to_config(arguments: argparse.Namespace) -> BaselineConfig:
     also = tuple(dict.fromkeys(name for name in arguments.also.split(",") if name))
     for name in also:
         if name not in KINDS:
-            raise AllocatorError(unknown("baseline", name, KINDS))
+            raise AllocatorError(describe_unknown("baseline", name, KINDS))
     if arguments.uncapped and arguments.rank is None:
         raise AllocatorError("--uncapped needs a --rank, such as --rank 8 --uncapped")
     return BaselineConfig(
@@ -87,4 +92,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_command(main))

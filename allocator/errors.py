@@ -56,7 +56,7 @@ class CheckpointError(AllocatorError):
     """A saved adapter or configuration that is damaged or belongs elsewhere."""
 
 
-def unknown(kind: str, value: str, known: Iterable[str]) -> str:
+def describe_unknown(kind: str, value: str, known: Iterable[str]) -> str:
     """Word the error for a name that is not known, suggesting the nearest one that is."""
     choices = sorted(known)
     nearest = difflib.get_close_matches(value, choices, n=1, cutoff=0.5)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from allocator.command_line.parser import make_parser, run
+from allocator.command_line.parser import make_parser, run_command
 from allocator.config import model_cache
 
 
@@ -45,17 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _choose_again(folder: Path, storage: str | None) -> None:
     from allocator.tuning.study.open_study import load_study
-    from allocator.tuning.study.write_best import export_best
+    from allocator.tuning.study.write_best import write_best
 
     with load_study(folder, storage) as study:
-        print(export_best(study).path)
+        print(write_best(study).path)
 
 
 def _deliver(folder: Path, how: Literal["peft", "merged"], output: Path) -> None:
-    from allocator.trained.export_folder import deliver
+    from allocator.trained.export_folder import write_export
     from allocator.trained.trained_adapter import load_trained
 
-    delivered = deliver(load_trained(folder, model_cache()), how, output)
+    delivered = write_export(load_trained(folder, model_cache()), how, output)
     print(output)
     size = f"the adapter has {delivered.adapter_parameters:,} parameters"
     if how == "peft":
@@ -64,4 +64,4 @@ def _deliver(folder: Path, how: Literal["peft", "merged"], output: Path) -> None
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_command(main))

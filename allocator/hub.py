@@ -13,7 +13,7 @@ from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # ht
 _NETWORK_ERRORS = (HTTPError, OSError, ValueError, ImportError)
 
 
-def out_of_reach(patience: float) -> str | None:
+def find_hub_problem(patience: float) -> str | None:
     """Say why the hub cannot be reached, or None where it answers within `patience` seconds.
 
     The request runs in a thread of its own, since no timeout of the HTTP client covers a name

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from allocator.command_line.parser import make_parser, run
+from allocator.command_line.parser import make_parser, run_command
 from allocator.config import model_cache
 
 
@@ -23,12 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--studies-dir", type=Path, default=Path("studies"), metavar="FOLDER", help="of all studies"
     )
     arguments = parser.parse_args(argv)
-    from allocator.trained.predictions import predict
+    from allocator.trained.predictions import predict_lines
     from allocator.trained.trained_adapter import load_trained
 
     _use_utf8()
     trained = load_trained(arguments.studies_dir / arguments.study, model_cache())
-    for answer in predict(trained, sys.stdin, origin="standard input"):
+    for answer in predict_lines(trained, sys.stdin, origin="standard input"):
         print("\t".join(answer))
     return 0
 
@@ -41,4 +41,4 @@ def _use_utf8() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_command(main))

@@ -18,10 +18,10 @@ from allocator.command_line.parser import (
     INTERRUPTED,
     add_data_options,
     make_parser,
-    non_negative_integer,
-    positive_integer,
-    positive_number,
-    run,
+    parse_non_negative_integer,
+    parse_positive_integer,
+    parse_positive_number,
+    run_command,
 )
 from allocator.config import SearchConfig
 from allocator.tuning.space.space_file import read_space
@@ -45,18 +45,18 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_search_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--trials",
-        type=positive_integer,
+        type=parse_positive_integer,
         default=16,
         metavar="N",
         help="finished trials that the study is to have in all: the baseline, pruned trials and "
         "those of earlier runs count",
     )
     group.add_argument(
-        "--timeout", type=positive_integer, metavar="S", help="start no trial after S seconds"
+        "--timeout", type=parse_positive_integer, metavar="S", help="start no trial after S seconds"
     )
     group.add_argument(
         "--confirm-seeds",
-        type=non_negative_integer,
+        type=parse_non_negative_integer,
         default=3,
         metavar="N",
         help="seeds that the best allocations and the baseline are trained again with, to choose "
@@ -73,7 +73,7 @@ def _add_search_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--prior-strength",
-        type=positive_number,
+        type=parse_positive_number,
         default=3.0,
         metavar="X",
         help="power of the prior's density in the gp sampler's acquisition before any trial is "
@@ -166,4 +166,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_command(main))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from allocator.command_line.parser import budget, make_parser, run
+from allocator.command_line.parser import make_parser, parse_budget, run_command
 from allocator.config import model_cache
 from allocator.tuning.space.space_file import preset_names, read_space
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--budget",
-        type=budget,
+        type=parse_budget,
         default=40_000,
         metavar="N",
         help="adapter parameters, or lora:R for as many as LoRA of rank R has",
@@ -42,4 +42,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_command(main))

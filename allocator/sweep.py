@@ -16,12 +16,12 @@ from allocator.command_line.parser import (
     INTERRUPTED,
     add_data_options,
     make_parser,
-    positive_integer,
-    positive_number,
-    run,
+    parse_positive_integer,
+    parse_positive_number,
+    run_command,
 )
 from allocator.config import SweepConfig
-from allocator.errors import AllocatorError, unknown
+from allocator.errors import AllocatorError, describe_unknown
 
 SWEEPS = ("tenslora-plus",)
 
@@ -38,14 +38,14 @@ def build_parser() -> argparse.ArgumentParser:
     add_task_options(group)
     group.add_argument(
         "--seeds",
-        type=positive_integer,
+        type=parse_positive_integer,
         default=5,
         metavar="N",
         help="trainings of each allocation, with the seeds from --seed on",
     )
     group.add_argument(
         "--learning-rate",
-        type=positive_number,
+        type=parse_positive_number,
         default=1e-3,
         metavar="X",
         help="base learning rate of all allocations",
@@ -63,7 +63,7 @@ def to_config(arguments: argparse.Namespace) -> SweepConfig:
         AllocatorError: If there is no sweep of that name.
     """
     if arguments.sweep not in SWEEPS:
-        raise AllocatorError(unknown("sweep", arguments.sweep, SWEEPS))
+        raise AllocatorError(describe_unknown("sweep", arguments.sweep, SWEEPS))
     return SweepConfig(
         sweep=arguments.sweep,
         seeds=arguments.seeds,
@@ -84,4 +84,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_command(main))

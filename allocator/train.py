@@ -10,8 +10,8 @@ from allocator.command_line.parser import (
     add_data_options,
     fallback_data_dir,
     make_parser,
-    non_negative_integer,
-    run,
+    parse_non_negative_integer,
+    run_command,
 )
 from allocator.config import model_cache
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="of result.yaml and the adapter (default: trained/ beside FILE)",
     )
     parser.add_argument(
-        "--seed", type=non_negative_integer, metavar="N", help="in place of the recipe's own"
+        "--seed", type=parse_non_negative_integer, metavar="N", help="in place of the recipe's own"
     )
     add_data_options(parser)
     arguments = parser.parse_args(argv)
@@ -53,4 +53,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_command(main))

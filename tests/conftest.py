@@ -39,7 +39,7 @@ from allocator.data.sources import TaskData, load_task
 from allocator.files.adapter_section import AdapterSection
 from allocator.files.recipe import ModelSection, Recipe, TaskSection, training_section
 from allocator.files.yaml_files import write_yaml
-from allocator.inputs.tokens import tokenize
+from allocator.inputs.tokens import tokenize_examples
 from allocator.models.attached import attach
 from allocator.models.model_source import ModelSource, locate_model
 from allocator.models.preprocessors import load_tokenizer
@@ -227,8 +227,8 @@ def tiny_splits(tiny_source: ModelSource, small_task: TaskData) -> Splits:
     """The small task's tokens: train, and dev to be scored on."""
     tokenizer = load_tokenizer(tiny_source)
     return Splits(
-        train=tokenize(small_task.train, tokenizer, max_length=64),
-        scoring=tokenize(small_task.dev, tokenizer, max_length=64),
+        train=tokenize_examples(small_task.train, tokenizer, max_length=64),
+        scoring=tokenize_examples(small_task.dev, tokenizer, max_length=64),
         metric=small_task.task.metric,
     )
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from allocator import __main__ as program
 from allocator import search
-from allocator.command_line.parser import run
+from allocator.command_line.parser import run_command
 
 SEARCH = ["search", "--task", "cola"]
 
@@ -22,7 +22,7 @@ SEARCH = ["search", "--task", "cola"]
 def mistake(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str:
     """Run a command that must fail with status 2 and one line, and give the line."""
     try:
-        status = run(program.dispatch, arguments)
+        status = run_command(program.dispatch, arguments)
     except SystemExit as ended:
         status = int(ended.code or 0)
     captured = capsys.readouterr()
@@ -131,7 +131,7 @@ def test_a_model_that_is_nowhere_says_where_it_was_looked_for(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("allocator.models.model_source.out_of_reach", lambda _: "no network")
+    monkeypatch.setattr("allocator.models.model_source.find_hub_problem", lambda _: "no network")
     line = mistake(capsys, [*SEARCH, "--budget", "40000", "--model", "mpnet-base"])
     assert f"model 'mpnet-base' is not in {tmp_path / 'allocator'}" in line
     assert "run: allocator fetch mpnet-base" in line
@@ -168,7 +168,7 @@ def test_a_command_that_has_no_storage_does_not_print_its_password(
 def test_a_dry_run_says_what_would_run_and_starts_nothing(
     capsys: pytest.CaptureFixture[str], tiny_bert: Path, small_glue: Path, tmp_path: Path
 ) -> None:
-    status = run(
+    status = run_command(
         search.main,
         [
             *["--budget", "600", "--task", "cola", "--model", str(tiny_bert), "--dry-run"],
@@ -209,7 +209,7 @@ def test_predict_prints_a_class_and_its_probability_for_every_line(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("The dog sleeps.\nDog the.\n"))
     arguments = ["predict", "--study", "small", "--studies-dir", str(tiny_study.parent)]
-    assert run(program.dispatch, arguments) == 0
+    assert run_command(program.dispatch, arguments) == 0
     assert re.fullmatch(r"([01]\t[01]\.\d{4}\n){2}", capsys.readouterr().out)
 
 
@@ -222,14 +222,14 @@ def test_predict_reads_and_writes_utf8_whatever_the_locale(
         yield from ((line.strip(), "größer", "0.5") for line in lines)
 
     monkeypatch.setattr("allocator.trained.trained_adapter.load_trained", lambda *_: None)
-    monkeypatch.setattr("allocator.trained.predictions.predict", echo)
+    monkeypatch.setattr("allocator.trained.predictions.predict_lines", echo)
     given = io.BytesIO("café\n猫\n".encode())
     written = io.BytesIO()
     monkeypatch.setattr(
         "sys.stdin", io.TextIOWrapper(given, encoding=encoding, errors="surrogateescape")
     )
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding=encoding))
-    assert run(program.dispatch, ["predict", "--study", "any"]) == 0
+    assert run_command(program.dispatch, ["predict", "--study", "any"]) == 0
     sys.stdout.flush()
     assert written.getvalue() == "café\tgrößer\t0.5\n猫\tgrößer\t0.5\n".encode()
 
@@ -254,7 +254,7 @@ def test_a_name_that_the_output_cannot_hold_is_escaped(
 
     written = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding=encoding))
-    assert run(main) == 0
+    assert run_command(main) == 0
     sys.stdout.flush()
     assert written.getvalue().count(b"studies/\\u732b/best.yaml") == 2
 
@@ -274,7 +274,7 @@ def test_export_says_where_and_how_large(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     arguments = ["export", "--study", "small", "--studies-dir", str(tiny_study.parent)]
-    assert run(program.dispatch, [*arguments, "--format", how]) == 0
+    assert run_command(program.dispatch, [*arguments, "--format", how]) == 0
     said = capsys.readouterr().out
     assert str(tiny_study / how) in said
     assert size in said

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from allocator import spaces
-from allocator.command_line.parser import run
+from allocator.command_line.parser import run_command
 from allocator.tuning.space.space_file import preset_names
 
 
 def listed(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> dict[str, list[str]]:
     """The lines that are printed for every space, by its name."""
-    assert run(spaces.main, arguments) == 0
+    assert run_command(spaces.main, arguments) == 0
     _, *blocks = capsys.readouterr().out.strip().split("\n\n")
     lines = [[" ".join(line.split()) for line in block.splitlines()] for block in blocks]
     return {first.partition(":")[0]: [first, *rest] for first, *rest in lines}
@@ -74,5 +74,5 @@ def test_a_users_file_is_measured_by_the_rank_of_a_lora(
 
 
 def test_an_unknown_name_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(spaces.main, ["lroa"]) == 2
+    assert run_command(spaces.main, ["lroa"]) == 2
     assert "error: unknown search space 'lroa': did you mean 'lora'?" in capsys.readouterr().err

@@ -24,7 +24,7 @@ from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.config import TrainingConfig
 from allocator.data.sources import TaskData
 from allocator.models.model_source import ModelSource
-from allocator.workers.setup import WorkerConfig
+from allocator.workers.setup import TrainingSetup
 
 COLORS = {"blue": (60, 90, 200), "green": (50, 170, 70), "red": (210, 60, 50)}
 PER_CLASS = {"train": 16, "validation": 5}
@@ -97,12 +97,12 @@ def image_task(image_folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def worker_config(
+def training_setup(
     tiny_source: ModelSource, tiny_spec: AdapterSpec, small_task: TaskData
-) -> WorkerConfig:
+) -> TrainingSetup:
     """What a worker must know to train on a few sentences for two epochs."""
     ranks = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
-    return WorkerConfig(
+    return TrainingSetup(
         model=tiny_source,
         spec=tiny_spec,
         task=small_task.task,

@@ -32,7 +32,7 @@ class Pairs:
         """Give A of shape (I, R) and B of shape (R, O) of one site."""
         return _at(self.a_LTIR, layer, target), _at(self.b_LTRO, layer, target)
 
-    def side_by_side(self, targets: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def join_targets(self, targets: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Join the updates of targets that read one input to one pair a layer.
 
         Args:

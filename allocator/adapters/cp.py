@@ -22,7 +22,7 @@ class CPAdapter(ModePartsAdapter):
     Its parts are the factors, each of shape (X, Y, dim, R).
     """
 
-    def part_sizes(self) -> Mapping[Mode, tuple[int, ...]]:
+    def mode_part_sizes(self) -> Mapping[Mode, tuple[int, ...]]:
         """Give the size of every factor, (dim, R)."""
         return {mode: (dim, self.ranks["rank"]) for mode, dim in self.shape.tensor.dims.items()}
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from allocator.config import Initialization
 
 
-def factor(
+def draw_factor(
     copies: tuple[int, int],
     dim: int,
     rank: int,

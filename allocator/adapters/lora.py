@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from allocator.adapters.adapter import Adapter, Pairs
-from allocator.adapters.initialization import factor
+from allocator.adapters.initialization import draw_factor
 from allocator.allocation import AdapterShape
 from allocator.config import AdapterConfig
 
@@ -33,7 +33,7 @@ class MatrixAdapter(Adapter):
         super().__init__(shape, ranks, config)
         backbone, rank = shape.backbone, ranks["rank"]
         copies = (backbone.layers, len(backbone.targets))
-        self.a = factor(copies, backbone.d_in, rank, config.initialization, generator)
+        self.a = draw_factor(copies, backbone.d_in, rank, config.initialization, generator)
         self.b = nn.Parameter(torch.zeros(*copies, rank, backbone.d_out))
 
     @property

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from allocator.adapters.adapter import Adapter
-from allocator.adapters.initialization import factor
+from allocator.adapters.initialization import draw_factor
 from allocator.allocation import AdapterShape, Mode
 from allocator.config import AdapterConfig
 
@@ -36,17 +36,17 @@ class ModePartsAdapter(Adapter):
         tensor = shape.tensor
         copies = (tensor.layer_copies, tensor.target_copies)
         self.parts = nn.ParameterDict()
-        for mode, (*rows, columns) in self.part_sizes().items():
+        for mode, (*rows, columns) in self.mode_part_sizes().items():
             if mode == shape.zero_mode:
                 values = torch.zeros(*copies, *rows, columns)
             else:
                 length = torch.Size(rows).numel()
-                drawn = factor(copies, length, columns, config.initialization, generator)
+                drawn = draw_factor(copies, length, columns, config.initialization, generator)
                 values = drawn.data.view(*copies, *rows, columns)
             self.parts[mode] = nn.Parameter(values)
 
     @abstractmethod
-    def part_sizes(self) -> Mapping[Mode, tuple[int, ...]]:
+    def mode_part_sizes(self) -> Mapping[Mode, tuple[int, ...]]:
         """Give the size of every mode's part, without the axes of layers and targets."""
 
     @property

@@ -45,7 +45,7 @@ class SavedAdapter:
     head: Mapping[str, Tensor]
 
 
-def serialize(
+def serialize_adapter(
     adapter: Adapter, head: Mapping[str, Tensor], description: AdapterDescription
 ) -> bytes:
     """Turn an adapter and the trained parameters of its head into the content of a file."""
@@ -63,7 +63,7 @@ def save_adapter(
     path: Path, adapter: Adapter, head: Mapping[str, Tensor], description: AdapterDescription
 ) -> None:
     """Write an adapter and the trained parameters of its head; the file appears whole or not."""
-    write_whole(path, serialize(adapter, head, description))
+    write_whole(path, serialize_adapter(adapter, head, description))
 
 
 def load_adapter(path: Path) -> SavedAdapter:

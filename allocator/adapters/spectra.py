@@ -18,7 +18,7 @@ _SITE = ["layer", "target", "mode"]
 _METRICS = ["entropy", "normalized_entropy", "effective_rank", "top1_energy", "stable_rank"]
 
 
-def energies(singular_values: Tensor) -> Tensor:
+def spectrum_energies(singular_values: Tensor) -> Tensor:
     """Normalise energies: p_i = s_i^2 / sum_j s_j^2; of zeros alone, all in the first.
 
     Args:
@@ -33,7 +33,7 @@ def energies(singular_values: Tensor) -> Tensor:
     return squared / squared.sum()
 
 
-def spectrum_metrics(singular_values: Tensor) -> dict[str, float]:
+def compute_spectrum_metrics(singular_values: Tensor) -> dict[str, float]:
     """Summarise a spectrum, with p_i the normalised energies.
 
     Args:
@@ -45,7 +45,7 @@ def spectrum_metrics(singular_values: Tensor) -> dict[str, float]:
         exp H, between 1 and n (Roy and Vetterli 2007, there on singular values, here on energies);
         `top1_energy`, p_1; `stable_rank`, sum_i s_i^2 / s_1^2 (Rudelson and Vershynin 2007).
     """
-    shares = energies(singular_values)
+    shares = spectrum_energies(singular_values)
     entropy = torch.special.entr(shares).sum().item()
     largest = math.log(len(shares))
     return {
@@ -74,7 +74,7 @@ class ModeSpectrum:
     singular_values: tuple[float, ...]
 
 
-def mode_spectra(adapter: Adapter) -> list[ModeSpectrum]:
+def compute_mode_spectra(adapter: Adapter) -> list[ModeSpectrum]:
     """Compute the spectrum of every mode of every core (TensorLy's `unfold`).
 
     Args:
@@ -94,7 +94,7 @@ def mode_spectra(adapter: Adapter) -> list[ModeSpectrum]:
         ]
 
 
-def spectra_table(spectra: Iterable[ModeSpectrum]) -> pd.DataFrame:
+def tabulate_spectra(spectra: Iterable[ModeSpectrum]) -> pd.DataFrame:
     """Tabulate spectra.
 
     Returns:
@@ -109,18 +109,18 @@ def spectra_table(spectra: Iterable[ModeSpectrum]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*_SITE, "index", "singular_value"])
 
 
-def metrics_table(spectra: Iterable[ModeSpectrum]) -> pd.DataFrame:
+def tabulate_spectrum_metrics(spectra: Iterable[ModeSpectrum]) -> pd.DataFrame:
     """Tabulate what summarises spectra.
 
     Returns:
         One row for each tensor and mode: columns `layer`, `target`, `mode`, `rank` (singular
-        values there are), and those of `spectrum_metrics`.
+        values there are), and those of `compute_spectrum_metrics`.
     """
     rows = [
         {
             **dict(zip(_SITE, (s.layer, s.target, s.mode), strict=True)),
             "rank": len(s.singular_values),
-            **spectrum_metrics(torch.tensor(s.singular_values, dtype=torch.float64)),
+            **compute_spectrum_metrics(torch.tensor(s.singular_values, dtype=torch.float64)),
         }
         for s in spectra
     ]

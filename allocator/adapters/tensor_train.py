@@ -23,7 +23,7 @@ class TTAdapter(ModePartsAdapter):
     Its parts are the cores, each of shape (X, Y, left bond, dim, right bond).
     """
 
-    def part_sizes(self) -> Mapping[Mode, tuple[int, ...]]:
+    def mode_part_sizes(self) -> Mapping[Mode, tuple[int, ...]]:
         """Give the size of every core, (left bond, dim, right bond)."""
         bonds = [1, *(self.ranks[name] for name in self.shape.rank_names), 1]
         dims = self.shape.tensor.dims.items()

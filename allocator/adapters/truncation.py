@@ -13,7 +13,7 @@ from allocator.adapters.adapter import Adapter
 from allocator.adapters.tucker import TuckerAdapter
 
 
-def truncate(adapter: TuckerAdapter, mode: str, rank: int) -> TuckerAdapter:
+def truncate_mode(adapter: TuckerAdapter, mode: str, rank: int) -> TuckerAdapter:
     """Keep the best part of a lower rank in one mode, by higher-order SVD.
 
     The update's unfolding along the mode is replaced by its best approximation of that rank
@@ -42,7 +42,7 @@ def truncate(adapter: TuckerAdapter, mode: str, rank: int) -> TuckerAdapter:
     return cut
 
 
-def truncatable(adapter: Adapter) -> Iterator[tuple[str, int]]:
+def list_truncations(adapter: Adapter) -> Iterator[tuple[str, int]]:
     """List every mode of a Tucker adapter with the ranks that it may be cut to, ascending.
 
     The ranks are 1, 2, 3, 4, 6, 8, 12, 16, ... and the mode's own, at which nothing is cut; of

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from allocator.adapters.adapter import Adapter, Pairs
-from allocator.adapters.initialization import factor
+from allocator.adapters.initialization import draw_factor
 from allocator.allocation import AdapterShape
 from allocator.config import AdapterConfig
 
@@ -42,7 +42,7 @@ class TuckerAdapter(Adapter):
         self.core = nn.Parameter(torch.zeros(*copies, *sizes))
         self._factors = nn.ParameterDict(
             {
-                mode: factor(copies, dim, ranks[mode], config.initialization, generator)
+                mode: draw_factor(copies, dim, ranks[mode], config.initialization, generator)
                 for mode, dim in tensor.dims.items()
                 if mode not in shape.full_modes
             }

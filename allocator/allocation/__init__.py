@@ -2,14 +2,14 @@
 
 from allocator.allocation.adapter_shape import AdapterShape
 from allocator.allocation.allocation import Allocation
-from allocator.allocation.budget import budget_parameters
+from allocator.allocation.budget import count_budget_parameters
 from allocator.allocation.constructions import (
     MODES,
     BackboneShape,
     Construction,
     Mode,
     TensorShape,
-    tensor_shape,
+    make_tensor_shape,
 )
 from allocator.allocation.factorizations import FACTORIZATIONS, Factorization
 from allocator.allocation.feasible_set import ENUMERATION_LIMIT, FeasibleSet
@@ -26,6 +26,6 @@ __all__ = [
     "FeasibleSet",
     "Mode",
     "TensorShape",
-    "budget_parameters",
-    "tensor_shape",
+    "count_budget_parameters",
+    "make_tensor_shape",
 ]

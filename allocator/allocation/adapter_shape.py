@@ -10,7 +10,7 @@ from allocator.allocation.constructions import (
     Construction,
     Mode,
     TensorShape,
-    tensor_shape,
+    make_tensor_shape,
 )
 from allocator.allocation.factorizations import FACTORIZATIONS, Counts, Factorization, Flags, Ranks
 from allocator.config import AdapterConfig
@@ -77,7 +77,7 @@ class AdapterShape:
     @property
     def tensor(self) -> TensorShape:
         """The tensors that are factorized."""
-        return tensor_shape(self.construction, self.backbone)
+        return make_tensor_shape(self.construction, self.backbone)
 
     @property
     def rank_names(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from allocator.allocation.constructions import BackboneShape
 from allocator.config import Budget, LoraBudget
 
 
-def budget_parameters(budget: Budget, backbone: BackboneShape) -> int:
+def count_budget_parameters(budget: Budget, backbone: BackboneShape) -> int:
     """Count the parameters that a budget allows on a backbone's sites."""
     if not isinstance(budget, LoraBudget):
         return budget

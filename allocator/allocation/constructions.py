@@ -82,7 +82,7 @@ class TensorShape:
         return self.layer_copies * self.target_copies
 
 
-def tensor_shape(construction: Construction, backbone: BackboneShape) -> TensorShape:
+def make_tensor_shape(construction: Construction, backbone: BackboneShape) -> TensorShape:
     """Give the tensors that a construction makes of a backbone's sites."""
     lengths: Mapping[Mode, int] = {
         "input": backbone.d_in,

@@ -71,7 +71,7 @@ class FeasibleSet:
     def mask(self, points: Counts) -> Flags:
         """Tell which points of shape (n, names) are feasible, shape (n,)."""
         within = [np.isin(points[:, i], self._choices[name]) for i, name in enumerate(self.names)]
-        return np.asarray(np.all([*within, self._fits(self.as_ranks(points))], axis=0))
+        return np.asarray(np.all([*within, self._fits(self.points_to_ranks(points))], axis=0))
 
     def contains(self, ranks: Mapping[str, int]) -> bool:
         """Tell whether one choice of ranks is feasible."""
@@ -90,7 +90,7 @@ class FeasibleSet:
 
     def counts(self, points: Counts) -> Counts:
         """Trainable parameters of points of shape (n, names), shape (n,)."""
-        return self.shape.count(self.as_ranks(points))
+        return self.shape.count(self.points_to_ranks(points))
 
     def smallest(self) -> dict[str, int]:
         """Give the feasible ranks of fewest parameters."""
@@ -111,11 +111,11 @@ class FeasibleSet:
                 return capped
         return self.largest()
 
-    def as_ranks(self, points: Counts) -> dict[str, Counts]:
+    def points_to_ranks(self, points: Counts) -> dict[str, Counts]:
         """Turn points of shape (..., names) into one array per rank name."""
         return {name: points[..., i] for i, name in enumerate(self.names)}
 
-    def as_dict(self, point: Counts) -> dict[str, int]:
+    def point_to_ranks(self, point: Counts) -> dict[str, int]:
         """Turn one point of shape (names,) into ranks by name."""
         return {name: int(value) for name, value in zip(self.names, point, strict=True)}
 
@@ -176,4 +176,4 @@ class FeasibleSet:
             if best is None or (counts[at] > best[0]) == largest:
                 best = int(counts[at]), points[at]
         assert best is not None  # the set is not empty
-        return self.as_dict(best[1])
+        return self.point_to_ranks(best[1])

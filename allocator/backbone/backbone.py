@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from transformers import MODEL_MAPPING, PreTrainedModel
 
 from allocator.backbone.attention import FUSED_ATTENTION, SHORT_ATTENTION
-from allocator.backbone.frozen_linear import freeze_linears
-from allocator.backbone.head import Head, split_head
-from allocator.backbone.packed_sites import Sites, adapt
+from allocator.backbone.frozen_linear import freeze_linear_layers
+from allocator.backbone.head import Head, split_off_head
+from allocator.backbone.packed_sites import PackedSites, adapt_projections
 from allocator.backbone.unread_tokens import skip_unread_tokens
 from allocator.config import Precision
 from allocator.models.classifier import load_classifier
@@ -37,7 +37,7 @@ class Backbone:
 
     model: PreTrainedModel
     head: Head
-    sites: Sites
+    sites: PackedSites
     copies: Copies
     device: torch.device
     packs: bool = True
@@ -150,12 +150,12 @@ def load_backbone(
     model, missing = load_classifier(source, num_labels, attention=attention)
     model.requires_grad_(False)
     model.config.use_cache = False  # a decoder's, for tokens that never come
-    backbone, head = split_head(model, missing, trains_pooler=trains_pooler)
+    backbone, head = split_off_head(model, missing, trains_pooler=trains_pooler)
     nn.Module.to(backbone, device=device, dtype=getattr(torch, precision))
     last_layer = _layer_of(find_projections(backbone, targets)[-1][0][0])
-    sites = adapt(backbone, targets, joins=path.packs)
+    sites = adapt_projections(backbone, targets, joins=path.packs)
     if not path.own_layers:
-        freeze_linears(backbone)
+        freeze_linear_layers(backbone)
     loaded = Backbone(
         model=backbone,
         head=head.to(device),

@@ -16,7 +16,7 @@ from allocator.data.tasks import Examples
 from allocator.errors import AllocatorError, ModelError
 from allocator.inputs.batches import Split
 from allocator.inputs.reader import load_reader, require_tokens
-from allocator.models.classifier import one_line
+from allocator.models.classifier import describe_error
 from allocator.models.model_source import ModelSource
 
 _PATHS = (
@@ -28,7 +28,7 @@ _BEGINNING = 12  # characters
 _POOL = 64  # examples of which the shortest, a middle one and the longest are compared
 
 
-def check_path(
+def choose_forward_path(
     source: ModelSource,
     targets: Sequence[str],
     data: TaskData,
@@ -58,7 +58,7 @@ def check_path(
         some = _with_a_short_one(some)
     split, num_labels = read(some), data.task.num_labels
     choose = partial(
-        choose_path,
+        compare_forward_paths,
         source,
         targets,
         split,
@@ -83,7 +83,7 @@ def _with_a_short_one(examples: Examples) -> Examples:
     )
 
 
-def choose_path(
+def compare_forward_paths(
     source: ModelSource,
     targets: Sequence[str],
     split: Split,
@@ -122,7 +122,7 @@ def choose_path(
     except Exception as problem:  # noqa: BLE001  # a model's own code may raise anything
         raise ModelError(
             f"model {source.name!r} cannot be trained: transformers' own model, with merged "
-            f"weights and one example, fails with {one_line(problem)}"
+            f"weights and one example, fails with {describe_error(problem)}"
         ) from None
     reason = mismatch = ""
     for path in _PATHS:
@@ -142,7 +142,7 @@ def choose_path(
             raise
         except Exception as problem:  # noqa: BLE001  # as above
             trained = "two trials together fail" if path.packs else "one trial fails"
-            mismatch = f"{trained} with {one_line(problem)}"
+            mismatch = f"{trained} with {describe_error(problem)}"
         if not mismatch:
             return dataclasses.replace(path, reason=reason)
         reason = reason or mismatch

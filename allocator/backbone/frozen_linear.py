@@ -125,7 +125,7 @@ def _multiply(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
     return product
 
 
-def freeze_linears(model: nn.Module) -> None:
+def freeze_linear_layers(model: nn.Module) -> None:
     """Replace every linear layer of a model by one that never trains."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):

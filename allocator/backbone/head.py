@@ -102,7 +102,7 @@ class Head(nn.Module):
         ones = hidden.new_ones(hidden.shape[:2], dtype=torch.long)
         return inputs.get("attention_mask", ones)
 
-    def copy_fresh(self, seed: int) -> Head:
+    def copy_with_fresh_parameters(self, seed: int) -> Head:
         """Copy the head, drawing anew the parameters that the checkpoint lacked."""
         head = copy.deepcopy(self)
         with torch.random.fork_rng(devices=[]):
@@ -113,12 +113,12 @@ class Head(nn.Module):
                     head.model._init_weights(module)
         return head
 
-    def trained_state(self) -> dict[str, Tensor]:
+    def trained_state_dict(self) -> dict[str, Tensor]:
         """Give the trained parameters by name."""
         return {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad}
 
-    def load_trained(self, state: Mapping[str, Tensor]) -> None:
-        """Take over the values that `trained_state` gave, of a head like this one."""
+    def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the values that `trained_state_dict` gave, of a head like this one."""
         self.model.load_state_dict(self.model.state_dict() | dict(state))
 
     @property
@@ -127,7 +127,7 @@ class Head(nn.Module):
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
 
-def split_head(
+def split_off_head(
     model: PreTrainedModel, missing: frozenset[str], *, trains_pooler: bool | None = None
 ) -> tuple[PreTrainedModel, Head]:
     """Take a classification model apart.

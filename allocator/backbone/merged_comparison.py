@@ -19,7 +19,7 @@ from allocator.inputs.batches import Split
 from allocator.models.classifier import load_classifier
 from allocator.models.head_parameters import head_parameters
 from allocator.models.model_source import ModelSource
-from allocator.models.projections import backbone_shape, find_projections
+from allocator.models.projections import find_backbone_shape, find_projections
 
 # Shapes: S slots, B examples, C classes, I input width, R bottleneck rank, O output width
 
@@ -43,7 +43,7 @@ def _random_trials(model: PreTrainedModel, targets: Sequence[str]) -> list[Rando
     shape = AdapterShape(
         construction="matrix",
         factorization="matrix",
-        backbone=backbone_shape(model, targets),
+        backbone=find_backbone_shape(model, targets),
     )
     spec = AdapterSpec(shape=shape, config=AdapterConfig())
     weight = find_projections(model, targets)[0][0][1].weight
@@ -101,8 +101,8 @@ def answer_packed(
         backbone.sites.use([trial.adapter.pairs() for trial in group])
         states = backbone(batch.inputs, slots=len(group)).unflatten(0, (len(group), -1))
         for hidden, trial in zip(states, group, strict=True):
-            head = backbone.head.copy_fresh(seed=0)
-            head.load_trained(trial.head)
+            head = backbone.head.copy_with_fresh_parameters(seed=0)
+            head.load_trained_state(trial.head)
             logits.append(head(hidden, batch.inputs))
     return _with_gradients(torch.stack(logits), trials)
 

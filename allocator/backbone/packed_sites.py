@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from allocator.adapters.adapter import Pairs
 from allocator.allocation import BackboneShape
 from allocator.backbone.frozen_linear import FrozenLinear, UpdatedProduct
-from allocator.models.projections import ATTENTION_INPUTS, backbone_shape, find_projections
+from allocator.models.projections import ATTENTION_INPUTS, find_backbone_shape, find_projections
 
 # Shapes: S slots, N tokens of one slot, L layers (or 1, where all share one matrix), I input width,
 # R bottleneck rank of all targets of a layer (the largest of all slots, zeros beyond a slot's own),
@@ -117,7 +117,7 @@ class SiteGroup:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sites:
+class PackedSites:
     """The adapted projections of one model.
 
     Attributes:
@@ -152,7 +152,7 @@ class Sites:
 def _joined(pack: Sequence[Pairs], group: SiteGroup) -> list[tuple[Tensor, Tensor]]:
     """Join the slots' updates of some targets: a pair (S, I, R) and (S, R, O) a layer."""
     layers, dtype = len(group.layers), group.layers[0].linear.dtype
-    a_s, b_s = zip(*(pairs.side_by_side(group.targets) for pairs in pack), strict=True)
+    a_s, b_s = zip(*(pairs.join_targets(group.targets) for pairs in pack), strict=True)
     rank = max(a_LIR.shape[2] for a_LIR in a_s)
     a_LSIR = _stacked([F.pad(a_LIR, (0, rank - a_LIR.shape[2])) for a_LIR in a_s])
     b_LSRO = _stacked([F.pad(b_LRO, (0, 0, 0, rank - b_LRO.shape[1])) for b_LRO in b_s])
@@ -180,7 +180,9 @@ def _joined_bias(projections: Sequence[nn.Linear]) -> Tensor | None:
     )
 
 
-def adapt(model: PreTrainedModel, targets: Sequence[str], *, joins: bool = True) -> Sites:
+def adapt_projections(
+    model: PreTrainedModel, targets: Sequence[str], *, joins: bool = True
+) -> PackedSites:
     """Replace every adapted projection of a model by one that can be updated.
 
     Args:
@@ -192,7 +194,7 @@ def adapt(model: PreTrainedModel, targets: Sequence[str], *, joins: bool = True)
     Raises:
         ModelError: If projections are missing, or are not all of one shape.
     """
-    shape = backbone_shape(model, targets)
+    shape = find_backbone_shape(model, targets)
     found = find_projections(model, targets)
     is_joined = [joins and target in ATTENTION_INPUTS for target in targets]
     together = [i for i, joined in enumerate(is_joined) if joined]
@@ -211,4 +213,4 @@ def adapt(model: PreTrainedModel, targets: Sequence[str], *, joins: bool = True)
                 setattr(
                     model.get_submodule(parent), child, AdaptedProjection(projections, position)
                 )
-    return Sites(shape=shape, groups=groups)
+    return PackedSites(shape=shape, groups=groups)

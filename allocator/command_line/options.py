@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TypedDict
 
 from allocator.command_line.parser import (
-    budget,
     fallback_data_dir,
-    non_negative_integer,
-    positive_integer,
-    positive_number,
+    parse_budget,
+    parse_non_negative_integer,
+    parse_positive_integer,
+    parse_positive_number,
 )
 from allocator.config import DataSource, Precision, SelectOn, TrainingConfig, model_cache
 from allocator.tuning.space.space_file import preset_names
@@ -41,7 +41,7 @@ def add_space_options(group: argparse._ArgumentGroup) -> None:
     """Add what is searched."""
     group.add_argument(
         "--budget",
-        type=budget,
+        type=parse_budget,
         required=True,
         metavar="N",
         help="largest number of trainable adapter parameters, the task head not counted; or lora:R "
@@ -85,20 +85,22 @@ def add_task_options(group: argparse._ArgumentGroup) -> None:
 def add_training_options(parser: argparse.ArgumentParser) -> None:
     """Add how trials are trained."""
     group = parser.add_argument_group("training")
-    group.add_argument("--epochs", type=positive_integer, default=3, metavar="N", help="per trial")
     group.add_argument(
-        "--batch-size", type=positive_integer, default=32, metavar="N", help="examples a step"
+        "--epochs", type=parse_positive_integer, default=3, metavar="N", help="per trial"
+    )
+    group.add_argument(
+        "--batch-size", type=parse_positive_integer, default=32, metavar="N", help="examples a step"
     )
     group.add_argument(
         "--head-learning-rate",
-        type=positive_number,
+        type=parse_positive_number,
         default=1e-3,
         metavar="X",
         help="learning rate of the task head",
     )
     group.add_argument(
         "--seed",
-        type=non_negative_integer,
+        type=parse_non_negative_integer,
         default=0,
         metavar="N",
         help="of the held-out split, initialisation, the order of the data, and the sampler",
@@ -170,6 +172,6 @@ def _slots(text: str) -> int | None:
     if text == "auto":
         return None
     try:
-        return positive_integer(text)
+        return parse_positive_integer(text)
     except argparse.ArgumentTypeError as mistake:
         raise argparse.ArgumentTypeError(f"{mistake}; or auto") from None

@@ -55,7 +55,7 @@ def make_parser(command: str, description: str) -> Parser:
     )
 
 
-def run(main: Main, argv: Sequence[str] | None = None) -> int:
+def run_command(main: Main, argv: Sequence[str] | None = None) -> int:
     """Run a command; turn a user's mistake into one line on standard error and status 2."""
     _print_anything()
     try:
@@ -73,7 +73,7 @@ def _print_anything() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def positive_integer(text: str) -> int:
+def parse_positive_integer(text: str) -> int:
     """Parse an option that must be 1 or more."""
     value = _digits(text)
     if not value:
@@ -81,7 +81,7 @@ def positive_integer(text: str) -> int:
     return value
 
 
-def non_negative_integer(text: str) -> int:
+def parse_non_negative_integer(text: str) -> int:
     """Parse an option that must be 0 or more."""
     value = _digits(text)
     if value is None:
@@ -98,7 +98,7 @@ def _digits(text: str) -> int | None:
     return int(text)
 
 
-def positive_number(text: str) -> float:
+def parse_positive_number(text: str) -> float:
     """Parse an option that must be a number above 0."""
     try:
         value = float(text)
@@ -109,7 +109,7 @@ def positive_number(text: str) -> float:
     return value
 
 
-def budget(text: str) -> Budget:
+def parse_budget(text: str) -> Budget:
     """Parse a budget: a number of parameters, or `lora:R` for as many as LoRA of rank R has."""
     value = _digits(text.removeprefix("lora:"))
     if not value:

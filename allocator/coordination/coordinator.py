@@ -112,7 +112,7 @@ class Coordinator:
             if not open_places:
                 break
             place = min(open_places, key=lambda p: (len(self._training[p]), p))
-            job = self._trials.next_job()
+            job = self._trials.start_next_trial()
             self._alone = max(0, self._alone - 1)
             self._training[place].add(job.trial)
             self._watcher.started(job.trial)

@@ -14,7 +14,7 @@ from allocator.config import Precision, SelectOn, TrainingConfig
 from allocator.coordination.records import Records
 from allocator.errors import StudyError
 from allocator.files.adapter_section import AdapterSection
-from allocator.files.folder_lock import holds_others
+from allocator.files.folder_lock import holds_other_files
 from allocator.files.recipe import ModelSection, TaskSection
 from allocator.files.study_layout import CONFIG_FILE
 from allocator.files.yaml_files import parse_yaml, write_yaml
@@ -120,7 +120,7 @@ def _flat(content: dict[str, object], prefix: str = "") -> dict[str, object]:
     return flat
 
 
-def listed(spec: AdapterSpec, allocation: Allocation) -> ListedAllocation:
+def make_listed_allocation(spec: AdapterSpec, allocation: Allocation) -> ListedAllocation:
     """Describe an allocation for the configuration of a list."""
     shape = spec.shape
     return ListedAllocation(
@@ -141,13 +141,15 @@ def listed(spec: AdapterSpec, allocation: Allocation) -> ListedAllocation:
     )
 
 
-def list_config(shared: SharedConfig, allocations: Mapping[str, ListedAllocation]) -> ListConfig:
+def make_list_config(
+    shared: SharedConfig, allocations: Mapping[str, ListedAllocation]
+) -> ListConfig:
     """Join what trainings share and what they train."""
     fields = {name: getattr(shared, name) for name in SharedConfig.model_fields}
     return ListConfig(**fields, allocations=dict(allocations))
 
 
-def record(folder: Path, config: ListConfig) -> Records:
+def open_records(folder: Path, config: ListConfig) -> Records:
     """Open the records in a folder for trainings of a list, and note what they are.
 
     Raises:
@@ -156,7 +158,7 @@ def record(folder: Path, config: ListConfig) -> Records:
     path = folder / CONFIG_FILE
     if path.exists():
         config = config.joined(read_list_config(path))
-    elif holds_others(folder):
+    elif holds_other_files(folder):
         raise StudyError(f"{folder} is not empty and holds no {CONFIG_FILE}; move it away")
     folder.mkdir(parents=True, exist_ok=True)
     write_yaml(path, config, "What the trainings recorded here share, and their allocations.")

@@ -60,7 +60,7 @@ class ListedTrials:
         """Give the name of a trial, whose number is its place in the list."""
         return self.names[number]
 
-    def next_job(self) -> Job:
+    def start_next_trial(self) -> Job:
         """Start the next allocation that waits."""
         name = self._waiting.pop(0)
         self._running[name] = []

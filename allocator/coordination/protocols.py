@@ -6,7 +6,7 @@ from typing import Protocol
 
 from allocator.config import Precision
 from allocator.training.messages import Boundary, Job, Orders, Report
-from allocator.workers.setup import WorkerConfig
+from allocator.workers.setup import TrainingSetup
 
 
 class Worker(Protocol):
@@ -37,7 +37,7 @@ class Devices(Protocol):
     threads: int
     """For a worker on processors."""
 
-    def launch(self, config: WorkerConfig, device: str, slots: int | None) -> Worker:
+    def launch(self, config: TrainingSetup, device: str, slots: int | None) -> Worker:
         """Start a worker on a device, for so many trials at once (None: as many as are best)."""
 
     def choose_precision(self, width: int) -> Precision:
@@ -54,7 +54,7 @@ class Trials(Protocol):
     def num_finished(self) -> int:
         """Trials that count towards the total, those of earlier runs included."""
 
-    def next_job(self) -> Job:
+    def start_next_trial(self) -> Job:
         """Start the next trial."""
 
     def note(self, report: Report) -> None:

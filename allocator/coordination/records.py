@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from allocator.adapters.spectra import metrics_table, spectra_table
+from allocator.adapters.spectra import tabulate_spectra, tabulate_spectrum_metrics
 from allocator.errors import StudyError
 from allocator.files.whole_files import write_whole
 from allocator.training.messages import Ending, Report
@@ -36,7 +36,7 @@ class Records:
         self.folder = folder
 
     def table(self, kind: Table) -> pd.DataFrame:
-        """Read a table as `tables` describes it; an empty one where nothing was recorded.
+        """Read a table as `tabulate_reports` describes it; an empty one where nothing was recorded.
 
         Raises:
             StudyError: If trainings were recorded without something that is needed of them.
@@ -96,7 +96,7 @@ class Records:
         self.folder.mkdir(parents=True, exist_ok=True)
         if adapter is not None:
             write_whole(self.adapter_path(name, seed), adapter.read_bytes())
-        new = tables(reports)
+        new = tabulate_reports(reports)
         for kind in get_args(Table):
             if not new[kind].empty:
                 self._append(kind, name, seed, new[kind])
@@ -114,7 +114,7 @@ class Records:
         return self.folder / f"{kind}.csv"
 
 
-def tables(reports: Sequence[Report]) -> Mapping[Table, pd.DataFrame]:
+def tabulate_reports(reports: Sequence[Report]) -> Mapping[Table, pd.DataFrame]:
     """Tabulate the boundaries of one training.
 
     Returns:
@@ -123,7 +123,8 @@ def tables(reports: Sequence[Report]) -> Mapping[Table, pd.DataFrame]:
         `num_parameters`, `head_parameters`, `seconds`, and the metric's components by name. Of a
         measured one also `gradients`: a row a boundary and part, columns `step`, `part`, `mean`,
         `max` (norms over the steps since the boundary before); `spectra` and `modes`: those of
-        `spectra_table` and `metrics_table`, with `step` in front; `truncation`: columns `mode`,
+        `tabulate_spectra` and `tabulate_spectrum_metrics`, with `step` in front; `truncation`:
+        columns `mode`,
         `rank`, `loss`, on the scoring split with one mode of the trained adapter cut to a rank.
     """
     rows = [{**{c: getattr(report, c) for c in _COLUMNS}, **report.parts} for report in reports]
@@ -134,8 +135,8 @@ def tables(reports: Sequence[Report]) -> Mapping[Table, pd.DataFrame]:
     return {
         "training": training,
         "gradients": pd.DataFrame(gradients, columns=["step", "part", "mean", "max"]),
-        "spectra": _stacked([(step, spectra_table(m.spectra)) for step, m in measured]),
-        "modes": _stacked([(step, metrics_table(m.spectra)) for step, m in measured]),
+        "spectra": _stacked([(step, tabulate_spectra(m.spectra)) for step, m in measured]),
+        "modes": _stacked([(step, tabulate_spectrum_metrics(m.spectra)) for step, m in measured]),
         "truncation": pd.DataFrame(truncation, columns=["mode", "rank", "loss"]),
     }
 

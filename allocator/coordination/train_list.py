@@ -12,16 +12,16 @@ from rich.console import Console
 
 from allocator.coordination.coordinator import Coordinator
 from allocator.coordination.interrupts import Interrupts
-from allocator.coordination.list_config import ListConfig, record
+from allocator.coordination.list_config import ListConfig, open_records
 from allocator.coordination.listed_trials import ListedTrials
 from allocator.coordination.protocols import Devices
 from allocator.coordination.records import Records
 from allocator.training.messages import Report
-from allocator.workers.setup import WorkerConfig
+from allocator.workers.setup import TrainingSetup
 
 
 def train_list(
-    worker: WorkerConfig,
+    worker: TrainingSetup,
     config: ListConfig,
     folder: Path,
     console: Console,
@@ -53,7 +53,7 @@ def train_list(
             dying.
         KeyboardInterrupt: If the user interrupts; what has ended is recorded.
     """
-    records = record(folder, config)
+    records = open_records(folder, config)
     interrupts = Interrupts()
     for seed in seeds:
         trials = ListedTrials(

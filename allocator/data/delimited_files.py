@@ -6,14 +6,14 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from allocator.data.tasks import Examples, FileLayout, Task, is_score
+from allocator.data.tasks import Examples, FileLayout, Task, is_valid_score
 from allocator.errors import DataError
 
 Row = tuple[int, list[str]]
 """The number of a row's first line in its file, and the row's fields."""
 
 
-def read_split(path: Path, *, task: Task, layout: FileLayout) -> Examples:
+def read_delimited_split(path: Path, *, task: Task, layout: FileLayout) -> Examples:
     """Read a file's texts and labels.
 
     Args:
@@ -58,7 +58,7 @@ def read_classes(path: Path, *, column: str, layout: FileLayout) -> tuple[str, .
     position = _position(column, header, f"{path}:{line}")
     classes: set[str] = set()
     for line, row in rows:
-        if len(row) == len(header):  # `read_split` says what is wrong with the others
+        if len(row) == len(header):  # `read_delimited_split` says what is wrong with the others
             if not row[position]:
                 raise DataError(f"{path}:{line}: no class in {column!r}; fill it in")
             classes.add(row[position])
@@ -140,6 +140,6 @@ def _label(text: str, task: Task, where: str) -> float:
         value = float(text)
     except ValueError as error:
         raise DataError(f"{where}: {column} must be a number, got {text!r}") from error
-    if not is_score(value):
+    if not is_valid_score(value):
         raise DataError(f"{where}: {column} must be a finite number of float32, got {text!r}")
     return value

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from allocator.data.tasks import SYNTHETIC, FileLayout, HubLayout, Task
-from allocator.errors import TaskError, unknown
+from allocator.errors import TaskError, describe_unknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,12 +76,12 @@ _TABLE = (
 GLUE: Mapping[str, KnownTask] = {known.task.name: known for known in _TABLE}
 
 
-def find_task(name: str) -> KnownTask:
+def find_glue_task(name: str) -> KnownTask:
     """Look a task of GLUE up by its name.
 
     Raises:
         TaskError: The name is not known.
     """
     if name not in GLUE:
-        raise TaskError(unknown("task", name, (*GLUE, SYNTHETIC)))
+        raise TaskError(describe_unknown("task", name, (*GLUE, SYNTHETIC)))
     return GLUE[name]

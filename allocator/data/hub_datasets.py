@@ -9,14 +9,14 @@ from pathlib import Path
 import datasets
 from datasets.exceptions import DatasetsError
 
-from allocator.data.tasks import Examples, HubLayout, Task, is_score
+from allocator.data.tasks import Examples, HubLayout, Task, is_valid_score
 from allocator.errors import DataError, TaskError
-from allocator.hub import _NETWORK_ERRORS, _first_line, out_of_reach
+from allocator.hub import _NETWORK_ERRORS, _first_line, find_hub_problem
 
 GLUE_REPOSITORY = "nyu-mll/glue"
 
 
-def load_splits(
+def load_hub_splits(
     hub: HubLayout,
     *,
     task: Task,
@@ -37,7 +37,7 @@ def load_splits(
         TaskError: Neither the hub nor its cache has the data.
         DataError: The data have other columns or labels than the task.
     """
-    reason = None if Path(repository).is_dir() else out_of_reach(patience)
+    reason = None if Path(repository).is_dir() else find_hub_problem(patience)
     try:
         with _offline() if reason else contextlib.nullcontext():
             train, dev = datasets.load_dataset(
@@ -90,7 +90,7 @@ def _examples(split: datasets.Dataset, hub: HubLayout, task: Task, where: str) -
 
 def _label(value: object, task: Task, where: str) -> float:
     if task.is_regression:
-        if not isinstance(value, int | float) or not is_score(value):
+        if not isinstance(value, int | float) or not is_valid_score(value):
             raise DataError(f"{where}: a score must be a finite number of float32, got {value!r}")
         # The hub stores float32; seven digits give back the number in GLUE's files.
         return float(f"{value:.7g}")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from allocator.errors import TaskError, unknown
+from allocator.errors import TaskError, describe_unknown
 
 Parts = dict[str, float]
 Labels = Sequence[float] | NDArray[np.number]
@@ -98,7 +98,7 @@ METRICS: Mapping[str, type[GlueMetric]] = {
 }
 
 
-def score(metric: str, predictions: Labels, references: Labels) -> Score:
+def compute_score(metric: str, predictions: Labels, references: Labels) -> Score:
     """Score predictions against the true labels.
 
     Args:
@@ -124,7 +124,7 @@ def score(metric: str, predictions: Labels, references: Labels) -> Score:
     return Score(value=math.fsum(parts.values()) / len(parts), parts=parts)
 
 
-def majority_score(metric: str, train_labels: Labels, references: Labels) -> Score:
+def compute_majority_score(metric: str, train_labels: Labels, references: Labels) -> Score:
     """Score the predictor that always answers train's majority class, or its mean score.
 
     Of classes equally frequent the smallest id is taken.
@@ -134,12 +134,12 @@ def majority_score(metric: str, train_labels: Labels, references: Labels) -> Sco
     else:
         counts = Counter(train_labels)
         answer = min(counts, key=lambda label: (-counts[label], label))
-    return score(metric, [answer] * len(references), references)
+    return compute_score(metric, [answer] * len(references), references)
 
 
 def _find_metric(metric: str) -> type[GlueMetric]:
     if metric not in METRICS:
-        raise TaskError(unknown("metric", metric, METRICS))
+        raise TaskError(describe_unknown("metric", metric, METRICS))
     return METRICS[metric]
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from allocator.config import DataSource
 from allocator.data import hub_datasets
 from allocator.data.corpus import Example, generate
-from allocator.data.delimited_files import read_split
-from allocator.data.glue import KnownTask, find_task
+from allocator.data.delimited_files import read_delimited_split
+from allocator.data.glue import KnownTask, find_glue_task
 from allocator.data.task_file import is_task_file, read_task_file
 from allocator.data.tasks import SYNTHETIC, Examples, FileLayout, Task
 from allocator.errors import TaskError
-from allocator.files.whole_files import sha256_of
+from allocator.files.whole_files import hash_file
 
-__all__ = ["Examples", "TaskData", "load_files", "load_task"]
+__all__ = ["Examples", "TaskData", "load_task", "load_task_files"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,13 +72,13 @@ def load_task(
         return _own(Path(name), source, data_dir)
     if name == SYNTHETIC or source == "bundled":
         return _bundled(name, source, data_dir, ())
-    known = find_task(name)
+    known = find_glue_task(name)
     if data_dir is not None:
         return _given(known, source, data_dir)
     passed_over: list[str] = []
     if source in ("auto", "dir"):
         if fallback_dir is not None and (fallback_dir / known.files.folder).is_dir():
-            return load_files(known.task, known.files, root=fallback_dir)
+            return load_task_files(known.task, known.files, root=fallback_dir)
         passed_over.append(_lacking(known, fallback_dir))
     if source in ("auto", "hub"):
         try:
@@ -94,15 +94,15 @@ def load_task(
     )
 
 
-def load_files(task: Task, layout: FileLayout, *, root: Path) -> TaskData:
+def load_task_files(task: Task, layout: FileLayout, *, root: Path) -> TaskData:
     """Load a task from the files that `layout` names under `root`.
 
     Raises:
         DataError: A file is missing or breaks its format; the message names file and line.
     """
     folder = (root / layout.folder).resolve()
-    train = read_split(folder / layout.train, task=task, layout=layout)
-    dev = read_split(folder / layout.dev, task=task, layout=layout)
+    train = read_delimited_split(folder / layout.train, task=task, layout=layout)
+    dev = read_delimited_split(folder / layout.dev, task=task, layout=layout)
     return _task_data(task, f"dir:{folder}", train, dev)
 
 
@@ -120,7 +120,7 @@ def _given(known: KnownTask, source: DataSource, data_dir: Path) -> TaskData:
         raise TaskError(f"data source 'hub' reads no folder, got --data-dir {data_dir}; drop one")
     if not (data_dir / known.files.folder).is_dir():
         raise TaskError(f"data folder lacks task {known.task.name!r}: {_lacking(known, data_dir)}")
-    return load_files(known.task, known.files, root=data_dir)
+    return load_task_files(known.task, known.files, root=data_dir)
 
 
 def _lacking(known: KnownTask, root: Path | None) -> str:
@@ -134,7 +134,7 @@ def _lacking(known: KnownTask, root: Path | None) -> str:
 
 
 def _from_hub(known: KnownTask, repository: str, passed_over: tuple[str, ...]) -> TaskData:
-    train, dev = hub_datasets.load_splits(known.hub, task=known.task, repository=repository)
+    train, dev = hub_datasets.load_hub_splits(known.hub, task=known.task, repository=repository)
     place = f"hub:{repository}/{known.hub.config}"
     return _task_data(known.task, place, train, dev, passed_over)
 
@@ -143,7 +143,7 @@ def _bundled(
     name: str, source: DataSource, data_dir: Path | None, passed_over: tuple[str, ...]
 ) -> TaskData:
     if name not in ("cola", SYNTHETIC):
-        find_task(name)
+        find_glue_task(name)
         raise TaskError(f"the bundled corpus is for task 'cola' alone, got {name!r}")
     if source in ("dir", "hub"):
         raise TaskError(
@@ -151,7 +151,7 @@ def _bundled(
         )
     if data_dir is not None:
         raise TaskError(f"the bundled corpus reads no folder, got --data-dir {data_dir}; drop one")
-    task = dataclasses.replace(find_task("cola").task, name=SYNTHETIC)
+    task = dataclasses.replace(find_glue_task("cola").task, name=SYNTHETIC)
     train, dev = _corpus_examples(generate("train")), _corpus_examples(generate("dev"))
     return _task_data(task, "bundled", train, dev, passed_over)
 
@@ -181,6 +181,6 @@ def _fingerprint(task: Task, *splits: Examples) -> str:
     for split in splits:
         digest.update(f"{len(split)}\n".encode())
         for inputs, label in zip(split.inputs, split.labels, strict=True):
-            content = [sha256_of(Path(i)) for i in inputs] if task.is_of_images else inputs
+            content = [hash_file(Path(i)) for i in inputs] if task.is_of_images else inputs
             digest.update(json.dumps([*content, label]).encode() + b"\n")
     return digest.hexdigest()[:16]

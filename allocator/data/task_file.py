@@ -8,12 +8,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from allocator.data.delimited_files import read_classes, read_split
+from allocator.data.delimited_files import read_classes, read_delimited_split
 from allocator.data.glue import GLUE
 from allocator.data.image_folder import read_image_folder
 from allocator.data.metrics import METRICS
 from allocator.data.tasks import SYNTHETIC, Examples, FileLayout, Task
-from allocator.errors import TaskError, unknown
+from allocator.errors import TaskError, describe_unknown
 from allocator.files.yaml_files import read_mapping, validate
 
 SUFFIXES = (".yaml", ".yml")
@@ -127,8 +127,8 @@ def _read_texts(path: Path, file: TextTaskFile) -> tuple[Task, Examples, Example
     task = _task(path, file, classes, text_columns=file.text, label_column=file.label)
     return (
         task,
-        read_split(train, task=task, layout=layouts[train]),
-        read_split(dev, task=task, layout=layouts[dev]),
+        read_delimited_split(train, task=task, layout=layouts[train]),
+        read_delimited_split(dev, task=task, layout=layouts[dev]),
     )
 
 
@@ -173,7 +173,7 @@ def _metric(path: Path, metric: str | None, classes: tuple[str, ...]) -> str:
     if metric is None:
         return "accuracy" if classes else "pearson_and_spearman"
     if metric not in METRICS:
-        raise TaskError(f"{path}: {unknown('metric', metric, METRICS)}")
+        raise TaskError(f"{path}: {describe_unknown('metric', metric, METRICS)}")
     if METRICS[metric].regression == bool(classes):
         needed = "regression: true" if classes else "classes"
         raise TaskError(f"{path}: metric {metric} needs {needed}; give another")

@@ -11,7 +11,7 @@ SYNTHETIC = "cola-synthetic"
 _LARGEST_FLOAT32 = float.fromhex("0x1.fffffep+127")
 
 
-def is_score(value: float) -> bool:
+def is_valid_score(value: float) -> bool:
     """Whether a number can be a score: finite, in the float32 that heads are trained in, too."""
     return abs(value) <= _LARGEST_FLOAT32
 

@@ -13,7 +13,7 @@ from allocator.errors import StudyError
 _LOCK_FILE = ".lock"
 
 
-def holds_others(folder: Path, *own: str) -> bool:
+def holds_other_files(folder: Path, *own: str) -> bool:
     """Tell whether a folder has anything in it but a lock and what some patterns name.
 
     Args:
@@ -27,7 +27,7 @@ def holds_others(folder: Path, *own: str) -> bool:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Keep a study's folder, which must be there, to this process.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from allocator.errors import StudyError, unknown
+from allocator.errors import StudyError, describe_unknown
 
 CONFIG_FILE, RECIPE_FILE, ADAPTER_FILE = "config.yaml", "best.yaml", "adapter.safetensors"
 
@@ -17,7 +17,7 @@ def require_study(folder: Path) -> None:
     """
     if not folder.is_dir():
         known = [path.parent.name for path in folder.parent.glob(f"*/{CONFIG_FILE}")]
-        raise StudyError(f"{unknown('study', folder.name, known)} in {folder.parent}")
+        raise StudyError(f"{describe_unknown('study', folder.name, known)} in {folder.parent}")
 
 
 FOLDER = "baseline"

@@ -15,7 +15,7 @@ def write_whole(path: Path, content: bytes) -> None:
     os.replace(unfinished, path)
 
 
-def sha256_of(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """Hash a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,7 @@ from typing import TypeVar, get_args, get_type_hints
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from allocator.errors import AllocatorError, unknown
+from allocator.errors import AllocatorError, describe_unknown
 from allocator.files.whole_files import write_whole
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -78,7 +78,7 @@ def _first_mistake(
     parts = [str(part) for part in first["loc"]]
     if unknown_keys:
         place, known_keys = _place(model, parts[:-1])
-        message = unknown("key", parts[-1], known_keys)
+        message = describe_unknown("key", parts[-1], known_keys)
     else:
         place = _keys(content, first["loc"]) if infinite else _place(model, parts)[0]
         message = f"{first['msg']}, got {_shown(first['input'])}"

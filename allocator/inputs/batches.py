@@ -42,7 +42,7 @@ class Split(Protocol):
         """Join some examples on a device."""
 
 
-def epoch_order(split: Split, batch_size: int, *, seed: int) -> list[list[int]]:
+def order_epoch(split: Split, batch_size: int, *, seed: int) -> list[list[int]]:
     """Put the examples into batches of similar length, in random order.
 
     The order depends on its arguments alone, so that all trials of a study see the same one.
@@ -60,7 +60,7 @@ def epoch_order(split: Split, batch_size: int, *, seed: int) -> list[list[int]]:
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def in_order_of_length(
+def iterate_by_length(
     split: Split, batch_size: int, device: torch.device
 ) -> Iterator[tuple[list[int], Batch]]:
     """Walk a split for evaluation: indices of every batch, and the batch."""

@@ -75,7 +75,9 @@ class ImageBatch:
         return {"pixel_values": pixels_BCHW * self.split.scale_C11 + self.split.offset_C11}
 
 
-def decode(examples: Examples, processor: BaseImageProcessor, device: torch.device) -> ImageSplit:
+def decode_images(
+    examples: Examples, processor: BaseImageProcessor, device: torch.device
+) -> ImageSplit:
     """Read the images of a split, on all processors of the machine.
 
     Args:

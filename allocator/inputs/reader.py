@@ -11,8 +11,8 @@ from allocator.data.sources import TaskData
 from allocator.data.tasks import Examples, Task
 from allocator.errors import DataError, ModelError
 from allocator.inputs.batches import Split
-from allocator.inputs.images import decode
-from allocator.inputs.tokens import tokenize
+from allocator.inputs.images import decode_images
+from allocator.inputs.tokens import tokenize_examples
 from allocator.models.model_config import read_config, reads_images
 from allocator.models.model_source import ModelSource
 from allocator.models.preprocessors import load_image_processor, load_tokenizer
@@ -44,9 +44,9 @@ def load_reader(
         )
     if task.is_of_images:
         processor = load_image_processor(source)
-        return lambda examples: decode(examples, processor, device)
+        return lambda examples: decode_images(examples, processor, device)
     tokenizer = load_tokenizer(source)
-    return lambda examples: tokenize(examples, tokenizer, max_length=max_length)
+    return lambda examples: tokenize_examples(examples, tokenizer, max_length=max_length)
 
 
 def require_tokens(source: ModelSource, data: TaskData, *, max_length: int) -> None:

@@ -73,7 +73,7 @@ class TokenizedSplit:
         return torch.tensor([[*rows[i], *[fill] * (length - len(rows[i]))] for i in indices])
 
 
-def tokenize(
+def tokenize_examples(
     examples: Examples, tokenizer: PreTrainedTokenizerBase, *, max_length: int
 ) -> TokenizedSplit:
     """Turn the texts of a split into tokens.

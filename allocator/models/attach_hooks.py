@@ -12,7 +12,7 @@ from allocator.adapters.adapter import Adapter, Pairs
 # Shapes: I input width, R bottleneck rank, O output width
 
 
-class Updates:
+class SiteUpdates:
     """The updates of all sites, computed once a forward pass.
 
     Args:
@@ -41,7 +41,7 @@ class Updates:
 class SiteUpdate:
     """Adds its update to what one projection gives: a forward hook."""
 
-    updates: Updates
+    updates: SiteUpdates
     layer: int
     target: int
 

@@ -16,10 +16,10 @@ from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.errors import CheckpointError, ModelError
 from allocator.files.adapter_section import describe
 from allocator.files.recipe import Recipe
-from allocator.models.attach_hooks import SiteUpdate, Updates
+from allocator.models.attach_hooks import SiteUpdate, SiteUpdates
 from allocator.models.head_parameters import ADAPTER, head_parameters
-from allocator.models.projections import backbone_shape, find_projections
-from allocator.models.weight_hashes import sha256_of_model
+from allocator.models.projections import find_backbone_shape, find_projections
+from allocator.models.weight_hashes import hash_model
 
 # Shapes: I input width, R bottleneck rank, O output width
 
@@ -67,10 +67,10 @@ class Attached:
         )
         for parameter in self._head_parameters():
             parameter.requires_grad_(True)
-        self._head_before = {name: value.clone() for name, value in self.head_state().items()}
+        self._head_before = {name: value.clone() for name, value in self.head_state_dict().items()}
         self.adapter: Adapter = adapter.to(model.device)
         model.add_module(ADAPTER, self.adapter)
-        updates = Updates(self.adapter, dropout)
+        updates = SiteUpdates(self.adapter, dropout)
         self.projections = find_projections(model, spec.shape.backbone.targets)
         self._hooks = [model.base_model.register_forward_pre_hook(updates.refresh)]
         for layer, projections in enumerate(self.projections):
@@ -83,7 +83,7 @@ class Attached:
         """Trainable parameters of the adapter; the head is not counted."""
         return self.adapter.num_parameters
 
-    def head_state(self) -> dict[str, Tensor]:
+    def head_state_dict(self) -> dict[str, Tensor]:
         """Give the head's parameters by their names in the model."""
         head = zip(self._head, self._head_parameters(), strict=True)
         return {name: parameter.detach() for name, parameter in head}
@@ -107,11 +107,11 @@ class Attached:
 
     def save(self, path: Path | str) -> None:
         """Write the adapter and the head as a safetensors file that says what it is."""
-        sha256 = sha256_of_model(self.model)
+        sha256 = hash_model(self.model)
         description = describe(
             self.spec, self.adapter.ranks, sha256, trains_pooler=self._trains_pooler
         )
-        save_adapter(Path(path), self.adapter, self.head_state(), description)
+        save_adapter(Path(path), self.adapter, self.head_state_dict(), description)
 
     def detach(self) -> None:
         """Take the adapter off: the model, its head included, is what it was before.
@@ -120,7 +120,7 @@ class Attached:
             ModelError: If the adapter is off already.
         """
         self._require_attached()
-        state = self.head_state()
+        state = self.head_state_dict()
         for name, value in self._head_before.items():
             state[name].copy_(value)
         self._unhook()
@@ -170,7 +170,7 @@ def attach(model: PreTrainedModel, recipe: Recipe, *, trains_lm_head: bool = Fal
         ModelError: If the model lacks the recipe's targets, or has an adapter already.
         SpaceError: If the recipe's ranks do not fit its construction.
     """
-    spec = recipe.adapter.spec(backbone_shape(model, recipe.adapter.targets))
+    spec = recipe.adapter.spec(find_backbone_shape(model, recipe.adapter.targets))
     adapter = build_adapter(spec, recipe.adapter.ranks, seed=recipe.training.seed)
     return Attached(
         model,
@@ -200,14 +200,14 @@ def attach_saved(
     """
     path = Path(path)
     saved = load_adapter(path)
-    found, made_for = sha256_of_model(model), saved.description.model_sha256
+    found, made_for = hash_model(model), saved.description.model_sha256
     if found and made_for and found != made_for:
         raise CheckpointError(
             f"{path} was trained on weights with sha256 {made_for}, got a model with {found}; "
             "load the model that it was trained on"
         )
     spec = saved.description.spec
-    shape = backbone_shape(model, spec.shape.backbone.targets)
+    shape = find_backbone_shape(model, spec.shape.backbone.targets)
     if shape != spec.shape.backbone:
         raise CheckpointError(f"{path} fits {spec.shape.backbone}, got a model of {shape}")
     trains_pooler = saved.description.trains_pooler or bool(fresh)

@@ -18,10 +18,10 @@ from allocator.models.head_parameters import head_parameters
 from allocator.models.model_config import read_config, reads_images, silence_loading
 from allocator.models.model_source import ModelSource
 from allocator.models.preprocessors import load_tokenizer
-from allocator.models.projections import backbone_shape as shape_of
+from allocator.models.projections import find_backbone_shape as shape_of
 
 
-def auto_class(
+def choose_auto_class(
     source: ModelSource,
 ) -> type[AutoModelForImageClassification | AutoModelForSequenceClassification]:
     """Choose transformers' class for a model with a classification head."""
@@ -38,12 +38,14 @@ def read_backbone_shape(source: ModelSource, targets: Sequence[str]) -> Backbone
     """
     try:
         with torch.device("meta"):
-            model = auto_class(source).from_config(read_config(source))  # type: ignore[no-untyped-call]
+            model = choose_auto_class(source).from_config(read_config(source))  # type: ignore[no-untyped-call]
         return shape_of(model, targets)
     except AllocatorError:
         raise
     except Exception as problem:  # noqa: BLE001  # a model's own code may raise anything
-        raise ModelError(f"model {source.name!r} cannot be built: {one_line(problem)}") from None
+        raise ModelError(
+            f"model {source.name!r} cannot be built: {describe_error(problem)}"
+        ) from None
 
 
 def load_classifier(
@@ -81,7 +83,7 @@ def load_classifier(
     if not has_dropout:
         _remove_dropout(config)
     try:
-        model, report = auto_class(source).from_pretrained(
+        model, report = choose_auto_class(source).from_pretrained(
             source.folder,
             config=config,
             ignore_mismatched_sizes=True,  # of a classifier for other classes
@@ -92,7 +94,9 @@ def load_classifier(
     except torch.OutOfMemoryError:
         raise
     except Exception as problem:  # noqa: BLE001  # as above
-        raise ModelError(f"model {source.name!r} cannot be loaded: {one_line(problem)}") from None
+        raise ModelError(
+            f"model {source.name!r} cannot be loaded: {describe_error(problem)}"
+        ) from None
     assert isinstance(model, PreTrainedModel)
     if model.base_model is model:
         raise ModelError(
@@ -131,7 +135,7 @@ def _remove_dropout(config: PretrainedConfig) -> None:
             setattr(config, name, type(value)(0))  # some configurations insist on the type
 
 
-def one_line(problem: Exception) -> str:
+def describe_error(problem: Exception) -> str:
     """Word what another library raised in one line, with its kind."""
     text = str(problem).strip()
     return f"{type(problem).__name__}: {text.splitlines()[0]}" if text else type(problem).__name__

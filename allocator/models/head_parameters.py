@@ -49,6 +49,6 @@ def head_parameters(
     }
 
 
-def modules_of(names: Iterable[str]) -> list[str]:
+def list_modules(names: Iterable[str]) -> list[str]:
     """Name the modules that hold some parameters directly, each once."""
     return sorted({name.rpartition(".")[0] for name in names})

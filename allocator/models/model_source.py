@@ -8,11 +8,11 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from allocator.errors import ModelError, unknown
+from allocator.errors import ModelError, describe_unknown
 from allocator.files.recipe import ModelSection
-from allocator.hub import out_of_reach
-from allocator.models.packaged_models import PACKAGED_MODELS, packaged_folder
-from allocator.models.weight_hashes import sha256_of_folder
+from allocator.hub import find_hub_problem
+from allocator.models.packaged_models import PACKAGED_MODELS, find_packaged_folder
+from allocator.models.weight_hashes import hash_folder
 
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 
@@ -42,7 +42,7 @@ def locate_model(name: str, cache: Path) -> ModelSource:
     Raises:
         ModelError: If the model is nowhere; says where it was looked for and what to run.
     """
-    if name in PACKAGED_MODELS and (packaged := packaged_folder(name, cache)) is not None:
+    if name in PACKAGED_MODELS and (packaged := find_packaged_folder(name, cache)) is not None:
         return ModelSource(name=name, folder=packaged, sha256=PACKAGED_MODELS[name].sha256)
     if Path(name).is_dir():
         folder = Path(name).resolve()
@@ -55,13 +55,13 @@ def locate_model(name: str, cache: Path) -> ModelSource:
         advice = f"give a folder, or one of {', '.join(PACKAGED_MODELS)}"
         folder = _from_hub(name, f"model {name!r} is not a folder here and {{why}}; {advice}")
     else:
-        known = unknown("model", name, PACKAGED_MODELS)
+        known = describe_unknown("model", name, PACKAGED_MODELS)
         raise ModelError(f"{known}, or a folder, or an id on the hub such as FacebookAI/{name}")
     return ModelSource(name=name, folder=folder, sha256=_weights_sha256(folder))
 
 
 def _from_hub(hub_id: str, message: str) -> Path:
-    unreachable = out_of_reach(4.0)
+    unreachable = find_hub_problem(4.0)
     try:
         found = snapshot_download(
             hub_id, allow_patterns=_FILES, local_files_only=unreachable is not None
@@ -74,7 +74,7 @@ def _from_hub(hub_id: str, message: str) -> Path:
 
 
 def _weights_sha256(folder: Path) -> str:
-    sha256 = sha256_of_folder(folder)
+    sha256 = hash_folder(folder)
     if not sha256:
         raise ModelError(f"{folder} holds no .safetensors weights")
     return sha256

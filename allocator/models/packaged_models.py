@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from allocator.errors import ModelError
-from allocator.files.whole_files import sha256_of
+from allocator.files.whole_files import hash_file
 from allocator.models.onnx_dinov2 import OnnxDinov2
 from allocator.models.wheels import InstalledModule, ZipParts
 
@@ -51,7 +51,7 @@ PACKAGED_MODELS: Mapping[str, PackagedModel] = {
 }
 
 
-def packaged_folder(name: str, cache: Path) -> Path | None:
+def find_packaged_folder(name: str, cache: Path) -> Path | None:
     """Find the folder of a packaged model, without importing the package that carries it.
 
     Args:
@@ -76,13 +76,13 @@ def packaged_folder(name: str, cache: Path) -> Path | None:
     return folder
 
 
-def fetch(name: str, cache: Path) -> Path:
+def fetch_packaged_model(name: str, cache: Path) -> Path:
     """Bring a model from the package index into the cache, unless it is there.
 
     Raises:
         ModelError: If the model cannot be made, or its weights are not the expected ones.
     """
-    if (present := packaged_folder(name, cache)) is not None:
+    if (present := find_packaged_folder(name, cache)) is not None:
         return present
     model = PACKAGED_MODELS[name]
     if isinstance(model.origin, InstalledModule):
@@ -100,7 +100,7 @@ def fetch(name: str, cache: Path) -> Path:
 
 
 def _require_hash(weights: Path, expected: str) -> None:
-    actual = sha256_of(weights)
+    actual = hash_file(weights)
     if actual != expected:
         raise ModelError(
             f"{weights} must have sha256 {expected}, got {actual}; remove it and fetch it again"

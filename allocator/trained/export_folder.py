@@ -13,15 +13,15 @@ from typing import Literal
 from allocator.errors import StudyError
 from allocator.models.model_config import read_config
 from allocator.models.packaged_models import PACKAGED_MODELS
-from allocator.trained.model_card import model_card
+from allocator.trained.model_card import write_model_card
 from allocator.trained.peft_lora import export_peft
-from allocator.trained.trained_adapter import Trained
+from allocator.trained.trained_adapter import TrainedAdapter
 
-DeliveryFormat = Literal["peft", "merged"]
+ExportFormat = Literal["peft", "merged"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Delivered:
+class WrittenExport:
     """What was written, and how large it is.
 
     Attributes:
@@ -33,7 +33,7 @@ class Delivered:
     exported_parameters: int
 
 
-def deliver(trained: Trained, how: DeliveryFormat, output: Path) -> Delivered:
+def write_export(trained: TrainedAdapter, how: ExportFormat, output: Path) -> WrittenExport:
     """Write a folder with a model card: a LoRA of PEFT, or a plain model.
 
     Args:
@@ -54,20 +54,20 @@ def deliver(trained: Trained, how: DeliveryFormat, output: Path) -> Delivered:
             trained.attached.merge()
             trained.attached.model.save_pretrained(folder)
         trained.preprocessor.save_pretrained(folder)
-        card = model_card(
+        card = write_model_card(
             trained.recipe, base, is_lora=how == "peft", options=_loading_options(trained)
         )
         (folder / "README.md").write_text(card, encoding="utf-8")
-    return Delivered(adapter_parameters=adapter_parameters, exported_parameters=exported)
+    return WrittenExport(adapter_parameters=adapter_parameters, exported_parameters=exported)
 
 
-def base_model_name(trained: Trained) -> str:
+def base_model_name(trained: TrainedAdapter) -> str:
     """Name the pretrained model as others find it: its id on the hub, or its folder."""
     name = trained.source.name
     return PACKAGED_MODELS[name].hub_id if name in PACKAGED_MODELS else name
 
 
-def _loading_options(trained: Trained) -> dict[str, object]:
+def _loading_options(trained: TrainedAdapter) -> dict[str, object]:
     """What of the model's configuration its checkpoint does not say, or says otherwise."""
     used, own = trained.attached.model.config, read_config(trained.source)
     options: dict[str, object] = {"id2label": used.id2label, "label2id": used.label2id}

@@ -24,7 +24,7 @@ from transformers import pipeline
 classify = pipeline("{pipeline}", "path/to/this/folder")"""
 
 
-def model_card(
+def write_model_card(
     recipe: Recipe, base_model: str, *, is_lora: bool, options: Mapping[str, object]
 ) -> str:
     """Write a card in the hub's format: a YAML header, and what a reader wants to know first.

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from allocator.models.attached import Attached
-from allocator.models.head_parameters import modules_of
+from allocator.models.head_parameters import list_modules
 
 # Shapes: I input width, R bottleneck rank, r rank of the product, O output width
 
@@ -34,7 +34,7 @@ class Lora:
         return self.a_rI.shape[0]
 
 
-def smallest_lora(a_IR: Tensor, b_RO: Tensor) -> Lora:
+def factorize_lora(a_IR: Tensor, b_RO: Tensor) -> Lora:
     """Factorize an update at the smallest rank that is exact to float32's rounding.
 
     The singular values of A B are those of the product of the two triangles that QR leaves, so no
@@ -55,11 +55,11 @@ def smallest_lora(a_IR: Tensor, b_RO: Tensor) -> Lora:
 
 
 @torch.no_grad()
-def site_loras(attached: Attached) -> dict[str, Lora]:
+def compute_site_loras(attached: Attached) -> dict[str, Lora]:
     """Give every site's update as a LoRA, by the name of its projection in the model."""
     pairs = copy.deepcopy(attached.adapter).cpu().double().pairs()
     return {
-        name: smallest_lora(*pairs.site(layer, target))
+        name: factorize_lora(*pairs.site(layer, target))
         for layer, projections in enumerate(attached.projections)
         for target, (name, _) in enumerate(projections)
     }
@@ -76,8 +76,8 @@ def export_peft(attached: Attached, folder: Path, *, base_model: str) -> int:
     Returns:
         Parameters of the LoRA, the head's not counted.
     """
-    loras, model, head = site_loras(attached), attached.model, attached.head_state()
-    modules = modules_of(head)
+    loras, model, head = compute_site_loras(attached), attached.model, attached.head_state_dict()
+    modules = list_modules(head)
     config = _config(loras, model, modules)
     with torch.device("meta"):  # names and shapes are all that is needed of the model's own weights
         skeleton = type(model)(copy.deepcopy(model.config))

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import BaseImageProcessor, BatchEncoding, BatchFeature
 
 from allocator.errors import DataError
-from allocator.trained.trained_adapter import Trained
+from allocator.trained.trained_adapter import TrainedAdapter
 
 _BATCH = 64
 Lines = Sequence[tuple[str, str]]
@@ -19,7 +19,9 @@ Lines = Sequence[tuple[str, str]]
 
 
 @torch.no_grad()
-def predict(trained: Trained, lines: Iterable[str], *, origin: str) -> Iterator[tuple[str, ...]]:
+def predict_lines(
+    trained: TrainedAdapter, lines: Iterable[str], *, origin: str
+) -> Iterator[tuple[str, ...]]:
     """Answer one line after the other.
 
     Args:
@@ -42,7 +44,7 @@ def predict(trained: Trained, lines: Iterable[str], *, origin: str) -> Iterator[
         yield from _answers(model(**inputs.to(model.device)).logits.float(), labels)
 
 
-def _reader(trained: Trained) -> tuple[Callable[[Lines], BatchFeature | BatchEncoding], int]:
+def _reader(trained: TrainedAdapter) -> tuple[Callable[[Lines], BatchFeature | BatchEncoding], int]:
     """Give what turns some lines into a model's inputs, and how many lines it takes at once."""
     task, preprocessor = trained.recipe.task, trained.preprocessor
     if isinstance(preprocessor, BaseImageProcessor):

@@ -21,7 +21,7 @@ from allocator.models.preprocessors import load_image_processor, load_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Trained:
+class TrainedAdapter:
     """What a study found, in memory.
 
     Attributes:
@@ -55,7 +55,7 @@ def load_model(recipe: Recipe, cache: Path | None = None) -> PreTrainedModel:
     return model
 
 
-def load_trained(folder: Path, cache: Path) -> Trained:
+def load_trained(folder: Path, cache: Path) -> TrainedAdapter:
     """Load the best adapter of a study onto its model.
 
     Args:
@@ -81,7 +81,9 @@ def load_trained(folder: Path, cache: Path) -> Trained:
             f"run: python -m allocator.export --study {shlex.quote(folder.name)} "
             f"--studies-dir {shlex.quote(str(folder.parent))}"
         )
-    return Trained(recipe=recipe, source=source, attached=attached, preprocessor=preprocessor)
+    return TrainedAdapter(
+        recipe=recipe, source=source, attached=attached, preprocessor=preprocessor
+    )
 
 
 def _load(

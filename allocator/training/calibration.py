@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 _LARGEST = 30.0  # a bias; a class that never occurs would have minus infinity
 
 
-def calibrated_loss(outputs: Floats, labels: npt.NDArray[np.generic]) -> float:
+def compute_calibrated_loss(outputs: Floats, labels: npt.NDArray[np.generic]) -> float:
     """Give the mean loss of outputs whose confidence is put right first.
 
     A network goes on learning which answers are right while it grows too sure of all of them, so

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from allocator.data.metrics import Score, majority_score, score
-from allocator.inputs.batches import Split, in_order_of_length
-from allocator.training.calibration import calibrated_loss
+from allocator.data.metrics import Score, compute_majority_score, compute_score
+from allocator.inputs.batches import Split, iterate_by_length
+from allocator.training.calibration import compute_calibrated_loss
 from allocator.training.pack import Pack
-from allocator.training.slot import Slot, task_loss
+from allocator.training.slot import Slot, compute_task_loss
 
 _ROWS, _LEAST_BATCH = 256, 32  # examples times slots that are evaluated at once
 
@@ -41,7 +41,7 @@ class Evaluation:
 @torch.no_grad()
 def evaluate_pack(pack: Pack, split: Split, metric: str) -> list[Evaluation]:
     """Score the trials of a pack, as they stand, on a split; in the order of their slots."""
-    found = pack.in_turns(lambda slots: _evaluate(pack, slots, split, metric))
+    found = pack.run_in_turns(lambda slots: _evaluate(pack, slots, split, metric))
     return [evaluation for group in found for evaluation in group]
 
 
@@ -49,13 +49,15 @@ def _evaluate(pack: Pack, slots: Sequence[Slot], split: Split, metric: str) -> l
     is_regression = split.labels.is_floating_point()
     batch_size = max(_LEAST_BATCH, _ROWS // len(slots))
     order, answers, centered, losses = [], [], [], []
-    for indices, batch in in_order_of_length(split, batch_size, pack.backbone.device):
+    for indices, batch in iterate_by_length(split, batch_size, pack.backbone.device):
         hidden_SBTW = pack.hidden(slots, batch)
         logits = [
             slot.head(hidden_BTW, batch.inputs).float()
             for slot, hidden_BTW in zip(slots, hidden_SBTW, strict=True)
         ]
-        losses.append(torch.stack([task_loss(z, batch.labels) for z in logits]) * len(indices))
+        losses.append(
+            torch.stack([compute_task_loss(z, batch.labels) for z in logits]) * len(indices)
+        )
         answers.append(
             torch.stack([z.squeeze(1) if is_regression else z.argmax(1) for z in logits])
         )
@@ -66,13 +68,13 @@ def _evaluate(pack: Pack, slots: Sequence[Slot], split: Split, metric: str) -> l
     scale = split.labels.std(correction=0).clamp_min(1e-12).item() if is_regression else 1.0
     spreads = (outputs_SNC.std(dim=1, correction=0).amax(dim=1) / scale).tolist()
     labels = split.labels.numpy()[order]
-    calibrated = [calibrated_loss(z, labels) for z in outputs_SNC.double().cpu().numpy()]
+    calibrated = [compute_calibrated_loss(z, labels) for z in outputs_SNC.double().cpu().numpy()]
     mean_losses = (torch.stack(losses).sum(0) / len(split)).tolist()  # host-device sync
     predictions = np.zeros((len(slots), len(split)))
     predictions[:, order] = torch.cat(answers, dim=1).cpu().numpy()
     return [
         Evaluation(
-            score=score(metric, predicted, split.labels.tolist()),
+            score=compute_score(metric, predicted, split.labels.tolist()),
             loss=loss,
             calibrated_loss=best_loss,
             spread=spread,
@@ -91,7 +93,7 @@ def evaluate_majority(train: Split, split: Split, metric: str) -> Evaluation:
     """
     loss = _prior_loss(train, split)
     return Evaluation(
-        score=majority_score(metric, train.labels.tolist(), split.labels.tolist()),
+        score=compute_majority_score(metric, train.labels.tolist(), split.labels.tolist()),
         loss=loss,
         calibrated_loss=loss,
         spread=0.0,

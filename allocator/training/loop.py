@@ -8,13 +8,13 @@ from itertools import cycle, pairwise
 
 from allocator.backbone.backbone import Backbone
 from allocator.config import TrainingConfig
-from allocator.inputs.batches import Batch, Split, epoch_order
+from allocator.inputs.batches import Batch, Split, order_epoch
 from allocator.training.evaluation import evaluate_majority, evaluate_pack
 from allocator.training.messages import Boundary, Job, Orders
 from allocator.training.pack import Pack
 from allocator.training.slot import Slot
-from allocator.training.trial_run import Run
-from allocator.training.truncated_losses import truncation_losses
+from allocator.training.trial_run import TrialRun
+from allocator.training.truncated_losses import compute_truncated_losses
 
 OnBoundary = Callable[[Boundary], Orders | None]
 """Told where all trials stand; says which stop and which start, or None to end."""
@@ -34,7 +34,7 @@ class Splits:
     metric: str
 
 
-def train(
+def train_trials(
     backbone: Backbone,
     splits: Splits,
     config: TrainingConfig,
@@ -57,11 +57,11 @@ def train(
         on_completed: Given every trial that was completed.
     """
     majority = evaluate_majority(splits.train, splits.scoring, splits.metric)
-    parts = epoch_parts(splits.train, config, backbone)
+    parts = split_epoch(splits.train, config, backbone)
     boundaries = config.num_boundaries
     total_steps = config.epochs * sum(map(len, parts))
     pack = Pack(backbone, width=slots, dropout=config.dropout)
-    runs: list[Run] = []
+    runs: list[TrialRun] = []
     for number, part in cycle(enumerate(parts)):
         # Trials that end are reported at the boundary, and are gone behind it.
         reports = tuple(run.report() for run in runs)
@@ -81,7 +81,7 @@ def train(
                     total_steps,
                     is_measured=job.is_measured,
                 )
-                runs.append(Run(job, slot, majority, boundaries))
+                runs.append(TrialRun(job, slot, majority, boundaries))
         if runs:
             _train_to_boundary(pack, runs, part, splits)
             for run in runs:
@@ -90,13 +90,13 @@ def train(
                     on_completed(run.job, run.slot)
 
 
-def epoch_parts(split: Split, config: TrainingConfig, backbone: Backbone) -> list[list[Batch]]:
+def split_epoch(split: Split, config: TrainingConfig, backbone: Backbone) -> list[list[Batch]]:
     """Put the batches of an epoch onto the device, divided by boundaries, the last its end.
 
     Raises:
         ValueError: If an epoch has fewer steps than boundaries.
     """
-    order = epoch_order(split, config.batch_size, seed=config.seed)
+    order = order_epoch(split, config.batch_size, seed=config.seed)
     per_epoch = config.boundaries_per_epoch
     if len(order) < per_epoch:
         raise ValueError(f"an epoch of {len(order)} steps cannot have {per_epoch} boundaries")
@@ -106,7 +106,7 @@ def epoch_parts(split: Split, config: TrainingConfig, backbone: Backbone) -> lis
 
 
 def _train_to_boundary(
-    pack: Pack, runs: Sequence[Run], batches: Sequence[Batch], splits: Splits
+    pack: Pack, runs: Sequence[TrialRun], batches: Sequence[Batch], splits: Splits
 ) -> None:
     pack.slots = [run.slot for run in runs]
     for step, batch in enumerate(batches, start=1):
@@ -122,11 +122,11 @@ def _train_to_boundary(
 
 def _measure_truncation(pack: Pack, slot: Slot, splits: Splits) -> None:
     if slot.observer is not None:
-        losses = truncation_losses(pack, slot, splits.scoring, splits.metric)
+        losses = compute_truncated_losses(pack, slot, splits.scoring, splits.metric)
         slot.observer.truncation = tuple(losses)
 
 
-def _drop_diverged(pack: Pack, runs: Sequence[Run]) -> None:
+def _drop_diverged(pack: Pack, runs: Sequence[TrialRun]) -> None:
     diverged = pack.diverged()
     for run in runs:
         if run.slot in diverged:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from allocator.adapters.adapter import Adapter
-from allocator.adapters.spectra import ModeSpectrum, mode_spectra
+from allocator.adapters.spectra import ModeSpectrum, compute_mode_spectra
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,6 @@ class Observer:
         self._norms = []
         return Measures(
             gradients=dict(zip(self._parts, zip(means, largest, strict=True), strict=True)),
-            spectra=tuple(mode_spectra(self._adapter)),
+            spectra=tuple(compute_mode_spectra(self._adapter)),
             truncation=self.truncation,
         )

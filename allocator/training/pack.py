@@ -42,7 +42,7 @@ class Pack:
 
     def step(self, batch: Batch) -> None:
         """Take one optimizer step in every slot; nothing here waits for the device."""
-        self.in_turns(lambda slots: self._train(slots, batch))
+        self.run_in_turns(lambda slots: self._train(slots, batch))
 
     def hidden(self, slots: Sequence[Slot], batch: Batch, *, dropout: float = 0.0) -> Tensor:
         """Compute the hidden states of some slots, shape (S, B, T, W)."""
@@ -61,7 +61,7 @@ class Pack:
         sums = torch.stack([slot.loss_sum for slot in self.slots]).tolist()  # host-device sync
         return [s for s, total in zip(self.slots, sums, strict=True) if not math.isfinite(total)]
 
-    def in_turns(self, compute: Callable[[Sequence[Slot]], Result]) -> list[Result]:
+    def run_in_turns(self, compute: Callable[[Sequence[Slot]], Result]) -> list[Result]:
         """Compute something for all slots, in groups of `width`.
 
         Raises:
@@ -92,7 +92,7 @@ class Pack:
 
     def _halve(self, group: Sequence[Slot]) -> None:
         for slot in group:
-            slot.forget_gradients()
+            slot.drop_gradients()
         if len(group) == 1:
             raise ModelError("one trial does not fit into memory; lower --batch-size") from None
         self.width = len(group) // 2

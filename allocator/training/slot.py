@@ -20,7 +20,7 @@ from allocator.inputs.batches import Batch
 from allocator.training.measures import Observer
 
 
-def schedule(step: int, total_steps: int, warmup: float) -> float:
+def learning_rate_fraction(step: int, total_steps: int, warmup: float) -> float:
     """Give the share of its peak that every learning rate has at a step.
 
     It rises linearly over the first `warmup` of all steps and falls to zero by a cosine
@@ -33,7 +33,7 @@ def schedule(step: int, total_steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def compute_task_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean loss of logits (batch, labels): cross-entropy, or squared error for real labels."""
     if labels.is_floating_point():
         return F.mse_loss(logits.squeeze(1), labels)
@@ -73,7 +73,7 @@ class Slot:
         self.config = config
         adapter = build_adapter(spec, allocation.ranks, seed=config.seed)
         self.adapter: Adapter = adapter.to(backbone.device)
-        self.head: Head = backbone.head.copy_fresh(config.seed)
+        self.head: Head = backbone.head.copy_with_fresh_parameters(config.seed)
         self.observer = Observer(self.adapter) if is_measured else None
         self._head_parameters = [p for p in self.head.parameters() if p.requires_grad]
         self._parameters: list[nn.Parameter] = [*self.adapter.parameters(), *self._head_parameters]
@@ -83,7 +83,7 @@ class Slot:
             fused=True,
         )
         self._scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda step: schedule(step, total_steps, config.warmup)
+            self._optimizer, lambda step: learning_rate_fraction(step, total_steps, config.warmup)
         )
         self.generator = torch.Generator(backbone.device).manual_seed(config.seed)
         self.loss_sum = torch.zeros((), device=backbone.device)
@@ -99,7 +99,7 @@ class Slot:
     def load(self, saved: SavedAdapter) -> None:
         """Take over the values of a trained adapter and its head."""
         self.adapter.load_state_dict(saved.adapter.state_dict())
-        self.head.load_trained(saved.head)
+        self.head.load_trained_state(saved.head)
 
     def pairs(self) -> Pairs:
         """Compute the updates of the trial's adapter."""
@@ -107,7 +107,7 @@ class Slot:
 
     def loss(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Compute the loss of a batch from its hidden states of shape (batch, tokens, width)."""
-        return task_loss(self.head(hidden, batch.inputs), batch.labels)
+        return compute_task_loss(self.head(hidden, batch.inputs), batch.labels)
 
     def update(self, loss: Tensor) -> None:
         """Take an optimizer step along the gradients of a loss; nothing waits for the device."""
@@ -116,14 +116,14 @@ class Slot:
         nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm)
         self._optimizer.step()
         self._scheduler.step()
-        self.forget_gradients()
+        self.drop_gradients()
         self.loss_sum += loss.detach()
         self.steps += 1
 
-    def forget_gradients(self) -> None:
+    def drop_gradients(self) -> None:
         """Drop the gradients of a step that was not taken."""
         self._optimizer.zero_grad(set_to_none=True)
 
-    def mean_loss(self) -> float:
+    def compute_mean_loss(self) -> float:
         """Give the mean loss over the steps so far."""
         return self.loss_sum.item() / max(1, self.steps)  # host-device sync

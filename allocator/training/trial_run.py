@@ -13,7 +13,7 @@ from allocator.training.slot import Slot
 _COLLAPSED = 0.01
 
 
-class Run:
+class TrialRun:
     """A trial in training and what its boundaries have shown.
 
     Args:
@@ -55,7 +55,7 @@ class Run:
             parts=last.score.parts,
             best_score=max(found.score.value for found in [*self._history, last]),
             step=len(self._history),
-            train_loss=self.slot.mean_loss(),
+            train_loss=self.slot.compute_mean_loss(),
             num_parameters=self.slot.adapter.num_parameters,
             head_parameters=self.slot.head.num_parameters,
             seconds=time.perf_counter() - self._start,

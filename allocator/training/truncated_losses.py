@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from allocator.adapters.truncation import truncatable, truncate
+from allocator.adapters.truncation import list_truncations, truncate_mode
 from allocator.adapters.tucker import TuckerAdapter
 from allocator.inputs.batches import Split
 from allocator.training.evaluation import evaluate_pack
@@ -13,7 +13,9 @@ from allocator.training.pack import Pack
 from allocator.training.slot import Slot
 
 
-def truncation_losses(pack: Pack, slot: Slot, split: Split, metric: str) -> list[TruncatedLoss]:
+def compute_truncated_losses(
+    pack: Pack, slot: Slot, split: Split, metric: str
+) -> list[TruncatedLoss]:
     """Score a trained slot with every mode cut down to several ranks, each mode alone.
 
     The cut copies are evaluated as a pack of their own; the given pack's slots stay as they are.
@@ -29,11 +31,11 @@ def truncation_losses(pack: Pack, slot: Slot, split: Split, metric: str) -> list
     adapter = slot.adapter
     if not isinstance(adapter, TuckerAdapter):
         return []
-    cuts = list(truncatable(adapter))
+    cuts = list(list_truncations(adapter))
     trial = Pack(pack.backbone, width=pack.width)
     for mode, rank in cuts:
         view = copy.copy(slot)  # head and backbone are the slot's own
-        view.adapter = truncate(adapter, mode, rank)
+        view.adapter = truncate_mode(adapter, mode, rank)
         trial.slots.append(view)
     found = evaluate_pack(trial, split, metric)
     return [

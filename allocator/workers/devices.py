@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from allocator.errors import DeviceError, unknown
+from allocator.errors import DeviceError, describe_unknown
 
 
 def visible_devices() -> list[str]:
@@ -24,7 +24,7 @@ def require_devices(names: Sequence[str]) -> None:
     there = {"cpu", *visible_devices()}
     for name in names:
         if name not in there:
-            raise DeviceError(unknown("device", name, there))
+            raise DeviceError(describe_unknown("device", name, there))
 
 
 def available_threads() -> int:
@@ -32,7 +32,7 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def see_only(device: str, threads: int) -> torch.device:
+def claim_device(device: str, threads: int) -> torch.device:
     """Give a worker process its own device, and hide all others from it.
 
     Args:

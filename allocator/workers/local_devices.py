@@ -10,7 +10,7 @@ from allocator.config import Precision
 from allocator.workers.devices import available_threads, require_devices, visible_devices
 from allocator.workers.precision import choose_precision
 from allocator.workers.process_worker import ProcessWorker
-from allocator.workers.setup import WorkerConfig
+from allocator.workers.setup import TrainingSetup
 
 
 class LocalDevices:
@@ -30,7 +30,7 @@ class LocalDevices:
         self.kind = torch.device(self.here).type
         self.threads = max(1, available_threads() // len(self.names))
 
-    def launch(self, config: WorkerConfig, device: str, slots: int | None) -> ProcessWorker:
+    def launch(self, config: TrainingSetup, device: str, slots: int | None) -> ProcessWorker:
         """Start a worker; arguments as for `ProcessWorker`."""
         return ProcessWorker(config, device, slots)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 
 from allocator.training.messages import Boundary, Orders, WorkerDied
-from allocator.workers.setup import WorkerConfig
+from allocator.workers.setup import TrainingSetup
 from allocator.workers.worker import run_worker
 
 _PATIENCE = 10.0  # seconds for a process to end by itself
@@ -20,7 +20,7 @@ class ProcessWorker:
         slots: Trials to train together at most; None lets it measure.
     """
 
-    def __init__(self, config: WorkerConfig, device: str, slots: int | None) -> None:
+    def __init__(self, config: TrainingSetup, device: str, slots: int | None) -> None:
         self.device = device
         self._is_training = True  # until it says that it waits
         context = multiprocessing.get_context("spawn")

@@ -15,8 +15,8 @@ from allocator.config import model_cache
 from allocator.files.recipe import ModelSection
 from allocator.models.model_source import locate_model_of
 from allocator.training.messages import Boundary, Orders
-from allocator.workers.setup import WorkerConfig, serialize_trained
-from allocator.workers.worker import serve
+from allocator.workers.setup import TrainingSetup, serialize_trained
+from allocator.workers.worker import serve_orders
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +36,7 @@ class RayActor:
         slots: Trials to train together at most; None measures how many are best.
     """
 
-    def __init__(self, config: WorkerConfig, device: str, slots: int | None) -> None:
+    def __init__(self, config: TrainingSetup, device: str, slots: int | None) -> None:
         self._received: SimpleQueue[Received | BaseException] = SimpleQueue()
         self._orders: SimpleQueue[Orders] = SimpleQueue()
         self._files: dict[Path, bytes] = {}
@@ -59,10 +59,10 @@ class RayActor:
             raise received
         return received
 
-    def _serve(self, config: WorkerConfig, device: str, slots: int | None) -> None:
+    def _serve(self, config: TrainingSetup, device: str, slots: int | None) -> None:
         try:
             config = _with_model(config)
-            serve(
+            serve_orders(
                 config,
                 device,
                 slots,
@@ -80,7 +80,7 @@ class RayActor:
         return self._orders.get()
 
 
-def _with_model(config: WorkerConfig) -> WorkerConfig:
+def _with_model(config: TrainingSetup) -> TrainingSetup:
     """Find the model on this machine, which may keep it elsewhere than the coordinator's does."""
     model = config.model
     if model.folder.is_dir():

@@ -15,8 +15,8 @@ from allocator.config import Precision
 from allocator.errors import DeviceError
 from allocator.workers.devices import visible_devices
 from allocator.workers.precision import choose_precision
-from allocator.workers.ray_worker import Place, RayWorker, first_answer
-from allocator.workers.setup import WorkerConfig
+from allocator.workers.ray_worker import RayPlace, RayWorker, wait_for_first_answer
+from allocator.workers.setup import TrainingSetup
 
 _PATIENCE = 4.0  # seconds for a cluster to answer at all
 
@@ -45,7 +45,7 @@ class RayDevices:
         self.kind = torch.device(self._places[self.names[0]].device).type
         self.threads = min(max(1, place.cpus) for place in self._places.values())
 
-    def launch(self, config: WorkerConfig, device: str, slots: int | None) -> RayWorker:
+    def launch(self, config: TrainingSetup, device: str, slots: int | None) -> RayWorker:
         """Start a worker.
 
         Args:
@@ -60,7 +60,7 @@ class RayDevices:
         place = self._places[self.names[0]]
         probe = ray.remote(choose_precision).options(**place.options)
         answer: ObjectRef[Precision] = probe.remote(torch.device(place.device), width)
-        return first_answer(answer, self.names[0])
+        return wait_for_first_answer(answer, self.names[0])
 
 
 def _connect(address: str) -> None:
@@ -86,7 +86,7 @@ def _knock(address: str) -> None:
         socket.create_connection((found[1], int(found[2])), timeout=_PATIENCE).close()
 
 
-def _places() -> Iterator[tuple[str, Place]]:
+def _places() -> Iterator[tuple[str, RayPlace]]:
     """Name the places of the cluster, its machines in the order of their addresses."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
     nodes.sort(key=lambda node: (node["NodeManagerAddress"], node["NodeID"]))
@@ -95,7 +95,7 @@ def _places() -> Iterator[tuple[str, Place]]:
         gpus, cpus = (int(node["Resources"].get(kind, 0)) for kind in ("GPU", "CPU"))
         machine = f"{node['NodeManagerAddress']}/{node['NodeID'][:6]}"
         if not has_gpus and cpus:
-            yield machine, Place(node=node["NodeID"], gpus=0, cpus=cpus)
+            yield machine, RayPlace(node=node["NodeID"], gpus=0, cpus=cpus)
         for index in range(gpus):
-            share = Place(node=node["NodeID"], gpus=1, cpus=min(cpus, 1))
+            share = RayPlace(node=node["NodeID"], gpus=1, cpus=min(cpus, 1))
             yield f"{machine}/gpu{index}", share

@@ -18,7 +18,7 @@ from allocator.errors import DeviceError, ModelError
 from allocator.files.whole_files import write_whole
 from allocator.training.messages import Boundary, Orders, WorkerDied
 from allocator.workers.ray_actor import RayActor
-from allocator.workers.setup import WorkerConfig
+from allocator.workers.setup import TrainingSetup
 
 Answer = TypeVar("Answer")
 
@@ -27,7 +27,7 @@ _HEARSAY = 5.0  # seconds between the end of a machine's processes and Ray's wor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class RayPlace:
     """What one worker has of a machine.
 
     Attributes:
@@ -52,7 +52,7 @@ class Place:
         return {"num_gpus": self.gpus, "num_cpus": self.cpus, "scheduling_strategy": here}
 
 
-def first_answer(answer: ObjectRef[Answer], device: str) -> Answer:
+def wait_for_first_answer(answer: ObjectRef[Answer], device: str) -> Answer:
     """Wait for the first answer from a place, which Ray gives when nobody else has reserved it.
 
     Raises:
@@ -77,7 +77,9 @@ class RayWorker:
         place: Where it runs.
     """
 
-    def __init__(self, config: WorkerConfig, device: str, slots: int | None, place: Place) -> None:
+    def __init__(
+        self, config: TrainingSetup, device: str, slots: int | None, place: RayPlace
+    ) -> None:
         self._device, self._place, self._is_placed = device, place, False
         actor = ray.remote(RayActor).options(**place.options)
         self._actor = actor.remote(config, place.device, slots)
@@ -116,7 +118,7 @@ class RayWorker:
 
     def _wait_for_place(self) -> None:
         if not self._is_placed:
-            first_answer(self._actor.is_there.remote(), self._device)
+            wait_for_first_answer(self._actor.is_there.remote(), self._device)
             self._is_placed = True
 
     def _exit_code(self) -> int | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from allocator.adapters.saved import serialize
+from allocator.adapters.saved import serialize_adapter
 from allocator.allocation import Allocation
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.backbone.backbone import FASTEST, Backbone, ForwardPath, load_backbone
@@ -22,7 +22,7 @@ from allocator.training.slot import Slot
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WorkerConfig:
+class TrainingSetup:
     """Everything a worker must know before its first trial; the same for all workers of a study.
 
     Attributes:
@@ -52,7 +52,7 @@ class WorkerConfig:
     trains_pooler: bool | None = None
 
 
-def load_splits(config: WorkerConfig, device: torch.device) -> Splits:
+def load_training_splits(config: TrainingSetup, device: torch.device) -> Splits:
     """Turn the data of a study into what its model reads, for training on a device."""
     length = config.training.max_length
     read = load_reader(config.model, config.task, max_length=length, device=device)
@@ -63,7 +63,7 @@ def load_splits(config: WorkerConfig, device: torch.device) -> Splits:
     )
 
 
-def load_worker_backbone(config: WorkerConfig, device: torch.device) -> Backbone:
+def load_frozen_backbone(config: TrainingSetup, device: torch.device) -> Backbone:
     """Load the backbone of a study onto a device."""
     return load_backbone(
         config.model,
@@ -76,7 +76,7 @@ def load_worker_backbone(config: WorkerConfig, device: torch.device) -> Backbone
     )
 
 
-def serialize_trained(config: WorkerConfig, job: Job, slot: Slot) -> bytes:
+def serialize_trained(config: TrainingSetup, job: Job, slot: Slot) -> bytes:
     """Turn the adapter and the head of a trial that was completed into the content of a file."""
     description = describe(
         job.spec,
@@ -84,9 +84,9 @@ def serialize_trained(config: WorkerConfig, job: Job, slot: Slot) -> bytes:
         config.model.sha256,
         trains_pooler=slot.head.trains_pooler,
     )
-    return serialize(slot.adapter, slot.head.trained_state(), description)
+    return serialize_adapter(slot.adapter, slot.head.trained_state_dict(), description)
 
 
-def save_trained(config: WorkerConfig, job: Job, slot: Slot) -> None:
+def save_trained(config: TrainingSetup, job: Job, slot: Slot) -> None:
     """Save the adapter and the head of a trial that was completed."""
     write_whole(job.save_to, serialize_trained(config, job, slot))

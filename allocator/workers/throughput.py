@@ -15,7 +15,7 @@ from allocator.allocation import Allocation
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.backbone.backbone import Backbone
 from allocator.config import TrainingConfig
-from allocator.inputs.batches import Batch, Split, epoch_order
+from allocator.inputs.batches import Batch, Split, order_epoch
 from allocator.training.pack import Pack
 from allocator.training.slot import Slot
 
@@ -49,7 +49,7 @@ def measure_throughput(
     config: TrainingConfig,
 ) -> Throughput:
     """Train a pack of one allocation on a few batches of all lengths, the longest first."""
-    order = epoch_order(split, config.batch_size, seed=config.seed)
+    order = order_epoch(split, config.batch_size, seed=config.seed)
     lengths = split.lengths
     order.sort(key=lambda indices: -lengths[indices].max())
     picked = np.linspace(0, len(order) - 1, min(_BATCHES, len(order))).round().astype(int)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from allocator.backbone.exactness import check_path
+from allocator.backbone.exactness import choose_forward_path
 from allocator.config import DataSource
 from allocator.data.sources import TaskData, load_task
 from allocator.errors import StudyError, TaskError
@@ -15,10 +15,15 @@ from allocator.files.recipe import Recipe
 from allocator.files.yaml_files import write_yaml
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import ModelSource, locate_model_of
-from allocator.training.loop import train
+from allocator.training.loop import train_trials
 from allocator.training.messages import Boundary, Job, Orders, Report
-from allocator.workers.devices import available_threads, see_only, visible_devices
-from allocator.workers.setup import WorkerConfig, load_splits, load_worker_backbone, save_trained
+from allocator.workers.devices import available_threads, claim_device, visible_devices
+from allocator.workers.setup import (
+    TrainingSetup,
+    load_frozen_backbone,
+    load_training_splits,
+    save_trained,
+)
 
 
 def train_recipe(
@@ -52,11 +57,11 @@ def train_recipe(
         recipe.task.reference, source=data_source, data_dir=data_dir, fallback_dir=fallback_dir
     )
     _require_same(recipe, data)
-    device = see_only(visible_devices()[0], available_threads())
+    device = claim_device(visible_devices()[0], available_threads())
     worker = _worker(recipe, model, data, device)
     if worker.path.reason:
         say(worker.path.description)
-    backbone = load_worker_backbone(worker, device)
+    backbone = load_frozen_backbone(worker, device)
     job = Job(
         trial=0,
         spec=worker.spec,
@@ -73,9 +78,9 @@ def train_recipe(
             return Orders(jobs=(job,))
         return Orders() if reports[-1].ending is None else None
 
-    train(
+    train_trials(
         backbone,
-        load_splits(worker, backbone.device),
+        load_training_splits(worker, backbone.device),
         worker.training,
         slots=1,
         on_boundary=on_boundary,
@@ -114,10 +119,10 @@ def _require_same(recipe: Recipe, data: TaskData) -> None:
 
 def _worker(
     recipe: Recipe, model: ModelSource, data: TaskData, device: torch.device
-) -> WorkerConfig:
+) -> TrainingSetup:
     backbone = read_backbone_shape(model, recipe.adapter.targets)
     spec = recipe.spec(backbone)
-    return WorkerConfig(
+    return TrainingSetup(
         model=model,
         spec=spec,
         task=data.task,
@@ -128,7 +133,7 @@ def _worker(
         threads=available_threads(),
         typical=recipe.allocation(),
         trains_pooler=recipe.training.trains_pooler,
-        path=check_path(
+        path=choose_forward_path(
             model,
             backbone.targets,
             data,

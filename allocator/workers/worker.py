@@ -6,15 +6,20 @@ import signal
 import sys
 from multiprocessing.connection import Connection
 
-from allocator.training.loop import OnBoundary, OnCompleted, train
+from allocator.training.loop import OnBoundary, OnCompleted, train_trials
 from allocator.training.messages import Boundary, Orders
-from allocator.workers.devices import see_only
-from allocator.workers.setup import WorkerConfig, load_splits, load_worker_backbone, save_trained
+from allocator.workers.devices import claim_device
+from allocator.workers.setup import (
+    TrainingSetup,
+    load_frozen_backbone,
+    load_training_splits,
+    save_trained,
+)
 from allocator.workers.throughput import choose_slots, measure_packs
 
 
-def serve(
-    config: WorkerConfig,
+def serve_orders(
+    config: TrainingSetup,
     device: str,
     slots: int | None,
     *,
@@ -25,19 +30,19 @@ def serve(
 
     Args:
         config: What all workers know.
-        device: As for `see_only`.
+        device: As for `claim_device`.
         slots: Trials to train together at most; None measures how many are best.
         on_boundary: Told when it is ready and at every boundary; gives the orders.
-        on_completed: As for `train`.
+        on_completed: As for `train_trials`.
     """
-    backbone = load_worker_backbone(config, see_only(device, config.threads))
-    splits = load_splits(config, backbone.device)
+    backbone = load_frozen_backbone(config, claim_device(device, config.threads))
+    splits = load_training_splits(config, backbone.device)
     if slots is None:
         measured = measure_packs(
             config.typical, config.spec, backbone, splits.train, config.training
         )
         slots = choose_slots(measured).slots
-    train(
+    train_trials(
         backbone,
         splits,
         config.training,
@@ -48,7 +53,7 @@ def serve(
 
 
 def run_worker(
-    connection: Connection, config: WorkerConfig, device: str, slots: int | None
+    connection: Connection, config: TrainingSetup, device: str, slots: int | None
 ) -> None:
     """Train the jobs that come over a connection until it closes.
 
@@ -69,7 +74,7 @@ def run_worker(
         return orders
 
     try:
-        serve(
+        serve_orders(
             config,
             device,
             slots,

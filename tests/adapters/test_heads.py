@@ -9,7 +9,7 @@ from allocator.adapters.adapter import Adapter
 from allocator.adapters.build import build_adapter
 from allocator.allocation import MODES, AdapterShape, BackboneShape, Construction
 from allocator.allocation.adapter_shape import AdapterSpec
-from allocator.backbone.packed_sites import adapt
+from allocator.backbone.packed_sites import adapt_projections
 from allocator.config import AdapterConfig
 
 HEADS, HEAD_SIZE = 4, 8
@@ -64,7 +64,7 @@ def test_an_update_confined_to_one_head_changes_that_heads_output_alone(
     construction: Construction, head: int, bert: BertModel
 ) -> None:
     attention = Attention(bert)
-    sites = adapt(bert, ("query", "key", "value"))
+    sites = adapt_projections(bert, ("query", "key", "value"))
     plain_output, plain_weights = attention()
     sites.use([confined(construction, sites.shape, "heads", head).pairs()])
     output, weights = attention()
@@ -81,7 +81,7 @@ def test_an_update_confined_to_one_index_of_head_dim_changes_it_in_every_head(
     construction: Construction, bert: BertModel
 ) -> None:
     attention = Attention(bert)
-    sites = adapt(bert, ("value",))
+    sites = adapt_projections(bert, ("value",))
     plain_output, _ = attention()
     adapter = confined(construction, sites.shape, "head_dim", 5)
     sites.use([adapter.pairs()])

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from allocator.adapters.initialization import factor
+from allocator.adapters.initialization import draw_factor
 from allocator.config import Initialization
 
 
 def draw(
     how: Initialization, dim: int, rank: int, copies: tuple[int, int] = (1, 1), seed: int = 0
 ) -> Tensor:
-    return factor(copies, dim, rank, how, torch.Generator().manual_seed(seed)).detach()
+    return draw_factor(copies, dim, rank, how, torch.Generator().manual_seed(seed)).detach()
 
 
 @pytest.mark.parametrize("how", ["orthogonal", "normal", "kaiming_uniform"])

@@ -10,9 +10,9 @@ from allocator.adapters.adapter import Adapter
 from allocator.adapters.build import build_adapter
 from allocator.allocation import AdapterShape, BackboneShape
 from allocator.allocation.adapter_shape import AdapterSpec
-from allocator.backbone.packed_sites import adapt
+from allocator.backbone.packed_sites import adapt_projections
 from allocator.config import AdapterConfig
-from allocator.models.projections import backbone_shape, find_projections
+from allocator.models.projections import find_backbone_shape, find_projections
 
 TARGETS = ("query", "key", "value")
 BACKBONE = BackboneShape(d_in=6, heads=2, head_size=4, layers=3)
@@ -76,12 +76,12 @@ def test_an_adapted_bert_is_a_bert_whose_weights_had_the_products_added(
     tiny_bert: Path, sentences: dict[str, Tensor]
 ) -> None:
     model, merged = load(tiny_bert), load(tiny_bert)
-    adapter = randomize(build(backbone_shape(model, TARGETS), 3, scaling=0.5))
+    adapter = randomize(build(find_backbone_shape(model, TARGETS), 3, scaling=0.5))
     a, b = adapter.factors["input"].detach(), adapter.zero_part.detach()
     for layer, projections in enumerate(find_projections(merged, TARGETS)):
         for target, (_, linear) in enumerate(projections):
             linear.weight.data += 0.5 * (a[layer, target] @ b[layer, target]).T
-    adapt(model, TARGETS).use([adapter.pairs()])
+    adapt_projections(model, TARGETS).use([adapter.pairs()])
     torch.testing.assert_close(model(**sentences).logits, merged(**sentences).logits)
 
 
@@ -98,7 +98,7 @@ def test_logits_and_gradients_are_those_of_pefts_lora(
 ) -> None:
     rank, scaling = 4, 3
     ours, base = load(tiny_bert), load(tiny_bert)
-    adapter = randomize(build(backbone_shape(ours, TARGETS), rank, scaling))
+    adapter = randomize(build(find_backbone_shape(ours, TARGETS), rank, scaling))
     config = peft.LoraConfig(r=rank, lora_alpha=scaling * rank, target_modules=list(TARGETS))
     theirs = peft.get_peft_model(base, config).double().eval()
     a, b = adapter.factors["input"], adapter.zero_part
@@ -111,7 +111,7 @@ def test_logits_and_gradients_are_those_of_pefts_lora(
         lora_a.data = a[site].detach().T.clone()
         lora_b.data = b[site].detach().T.clone()
     labels = torch.tensor([0, 1, 1])
-    adapt(ours, TARGETS).use([adapter.pairs()])
+    adapt_projections(ours, TARGETS).use([adapter.pairs()])
     our_output = ours(**sentences, labels=labels)
     their_output = theirs(**sentences, labels=labels)
     torch.testing.assert_close(our_output.logits, their_output.logits)

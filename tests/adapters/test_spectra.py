@@ -7,7 +7,12 @@ import torch
 
 from allocator.adapters.adapter import Adapter
 from allocator.adapters.build import build_adapter
-from allocator.adapters.spectra import metrics_table, mode_spectra, spectra_table, spectrum_metrics
+from allocator.adapters.spectra import (
+    compute_mode_spectra,
+    compute_spectrum_metrics,
+    tabulate_spectra,
+    tabulate_spectrum_metrics,
+)
 from allocator.allocation import AdapterShape, BackboneShape, Construction, Factorization
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.config import AdapterConfig
@@ -27,7 +32,7 @@ def build(
 
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_equal_singular_values_all_count(n: int) -> None:
-    found = spectrum_metrics(torch.full((n,), 0.3))
+    found = compute_spectrum_metrics(torch.full((n,), 0.3))
     assert found["entropy"] == pytest.approx(math.log(n))
     assert found["normalized_entropy"] == pytest.approx(1)
     assert found["effective_rank"] == pytest.approx(n)
@@ -36,7 +41,7 @@ def test_equal_singular_values_all_count(n: int) -> None:
 
 
 def test_zeros_do_not_count() -> None:
-    found = spectrum_metrics(torch.tensor([2.0, 2.0, 0.0, 0.0]))
+    found = compute_spectrum_metrics(torch.tensor([2.0, 2.0, 0.0, 0.0]))
     assert found["effective_rank"] == pytest.approx(2)
     assert found["normalized_entropy"] == pytest.approx(0.5)
     assert found["stable_rank"] == pytest.approx(2)
@@ -44,7 +49,7 @@ def test_zeros_do_not_count() -> None:
 
 @pytest.mark.parametrize("values", [[5.0, 0.0], [0.0] * 4])
 def test_one_singular_value_is_rank_one_and_so_is_nothing_at_all(values: list[float]) -> None:
-    found = spectrum_metrics(torch.tensor(values))
+    found = compute_spectrum_metrics(torch.tensor(values))
     assert found == {
         "entropy": 0.0,
         "normalized_entropy": 0.0,
@@ -56,7 +61,7 @@ def test_one_singular_value_is_rank_one_and_so_is_nothing_at_all(values: list[fl
 
 def test_metrics_are_those_of_energies_with_the_natural_logarithm() -> None:
     # Energies 9 : 1, so shares 0.9 and 0.1.
-    found = spectrum_metrics(torch.tensor([3.0, 1.0]))
+    found = compute_spectrum_metrics(torch.tensor([3.0, 1.0]))
     entropy = -0.9 * math.log(0.9) - 0.1 * math.log(0.1)
     assert found["entropy"] == pytest.approx(entropy)
     assert found["normalized_entropy"] == pytest.approx(entropy / math.log(2))
@@ -67,7 +72,9 @@ def test_metrics_are_those_of_energies_with_the_natural_logarithm() -> None:
 
 def test_the_scale_of_singular_values_does_not_count() -> None:
     values = torch.tensor([3.0, 2.0, 0.5])
-    assert spectrum_metrics(1e-12 * values) == pytest.approx(spectrum_metrics(values), rel=1e-5)
+    assert compute_spectrum_metrics(1e-12 * values) == pytest.approx(
+        compute_spectrum_metrics(values), rel=1e-5
+    )
 
 
 def test_a_core_of_known_spectra_has_their_metrics() -> None:
@@ -76,16 +83,16 @@ def test_a_core_of_known_spectra_has_their_metrics() -> None:
     with torch.no_grad():
         adapter.zero_part.zero_()
         adapter.zero_part[0, 0, 0, 0, 0, 0], adapter.zero_part[0, 0, 1, 1, 1, 1] = 3.0, 1.0
-    table = metrics_table(mode_spectra(adapter))
+    table = tabulate_spectrum_metrics(compute_mode_spectra(adapter))
     assert table["mode"].tolist() == ["input", "output", "qkv", "depth"]
     assert table["rank"].tolist() == [2, 2, 2, 2]
-    for name, value in spectrum_metrics(torch.tensor([3.0, 1.0])).items():
+    for name, value in compute_spectrum_metrics(torch.tensor([3.0, 1.0])).items():
         np.testing.assert_allclose(table[name], value)
 
 
 def test_spectra_are_numpys_singular_values_of_every_unfolding() -> None:
     adapter = build("att_depth", "tucker", {"input": 3, "head_dim": 2, "heads": 2, "depth": 2})
-    table = spectra_table(mode_spectra(adapter))
+    table = tabulate_spectra(compute_mode_spectra(adapter))
     cores = adapter.zero_part.detach().double().numpy()
     modes = ["input", "head_dim", "heads", "depth"]
     for target, (axis, mode) in product(range(2), enumerate(modes)):
@@ -99,7 +106,9 @@ def test_spectra_are_numpys_singular_values_of_every_unfolding() -> None:
 
 
 def test_spectra_have_a_row_for_each_tensor_mode_and_singular_value() -> None:
-    table = spectra_table(mode_spectra(build("qkv", "tucker", {"input": 3, "output": 4, "qkv": 2})))
+    table = tabulate_spectra(
+        compute_mode_spectra(build("qkv", "tucker", {"input": 3, "output": 4, "qkv": 2}))
+    )
     counts = table.groupby(["layer", "target", "mode"]).size().to_dict()
     assert counts == {
         (layer, 0, mode): n
@@ -110,7 +119,7 @@ def test_spectra_have_a_row_for_each_tensor_mode_and_singular_value() -> None:
 
 def test_adapters_without_a_core_have_an_empty_table_of_the_same_columns() -> None:
     tucker = build("qkv", "tucker", {"input": 1, "output": 1, "qkv": 1})
-    for tabulate in (spectra_table, metrics_table):
-        empty = tabulate(mode_spectra(build("matrix", "matrix", {"rank": 2})))
+    for tabulate in (tabulate_spectra, tabulate_spectrum_metrics):
+        empty = tabulate(compute_mode_spectra(build("matrix", "matrix", {"rank": 2})))
         assert empty.empty
-        assert empty.columns.tolist() == tabulate(mode_spectra(tucker)).columns.tolist()
+        assert empty.columns.tolist() == tabulate(compute_mode_spectra(tucker)).columns.tolist()

@@ -5,7 +5,7 @@ import tensorly as tl
 import torch
 
 from allocator.adapters.build import build_adapter
-from allocator.adapters.truncation import truncatable, truncate
+from allocator.adapters.truncation import list_truncations, truncate_mode
 from allocator.adapters.tucker import TuckerAdapter
 from allocator.allocation import AdapterShape, BackboneShape, Construction
 from allocator.allocation.adapter_shape import AdapterSpec
@@ -49,7 +49,7 @@ def test_a_truncated_update_is_the_best_of_that_rank_in_one_mode(
 ) -> None:
     adapter = trained(construction)
     for axis, mode in enumerate(adapter.shape.tensor.dims):
-        cut = truncate(adapter, mode, rank)
+        cut = truncate_mode(adapter, mode, rank)
         for before, after in zip(tensors(adapter), tensors(cut), strict=True):
             with tl.backend_context("pytorch"):
                 unfolded, kept = tl.unfold(before, axis), tl.unfold(after, axis)
@@ -63,12 +63,12 @@ def test_a_truncated_update_is_the_best_of_that_rank_in_one_mode(
 def test_at_its_own_rank_an_update_stays_what_it_is() -> None:
     adapter = trained("att_qkv_depth", qkv=4)  # more columns than the mode has rows
     for mode in adapter.shape.tensor.dims:
-        cut = truncate(adapter, mode, adapter.ranks[mode])
+        cut = truncate_mode(adapter, mode, adapter.ranks[mode])
         torch.testing.assert_close(tensors(cut)[0], tensors(adapter)[0], rtol=1e-4, atol=1e-4)
 
 
 def test_every_mode_is_cut_to_ranks_up_to_its_own() -> None:
-    cuts = list(truncatable(trained("att_qkv_depth", input=9)))
+    cuts = list(list_truncations(trained("att_qkv_depth", input=9)))
     assert [rank for mode, rank in cuts if mode == "input"] == [1, 2, 3, 4, 6, 8, 9]
     assert [rank for mode, rank in cuts if mode == "heads"] == [1, 2, 3]
     assert list(dict.fromkeys(mode for mode, _ in cuts)) == list(RANKS)[:5]
@@ -77,4 +77,4 @@ def test_every_mode_is_cut_to_ranks_up_to_its_own() -> None:
 def test_only_a_core_can_be_cut() -> None:
     shape = AdapterShape(construction="matrix", factorization="matrix", backbone=BACKBONE)
     lora = build_adapter(AdapterSpec(shape=shape, config=AdapterConfig()), {"rank": 4}, seed=0)
-    assert list(truncatable(lora)) == []
+    assert list(list_truncations(lora)) == []

@@ -10,10 +10,10 @@ from allocator.adapters.adapter import Adapter
 from allocator.adapters.build import build_adapter
 from allocator.allocation import MODES, AdapterShape, BackboneShape, Construction, Mode
 from allocator.allocation.adapter_shape import AdapterSpec
-from allocator.backbone.packed_sites import adapt
+from allocator.backbone.packed_sites import adapt_projections
 from allocator.config import AdapterConfig
 from allocator.errors import SpaceError
-from allocator.models.projections import backbone_shape, find_projections
+from allocator.models.projections import find_backbone_shape, find_projections
 
 # Lengths differ wherever they can, so that no two axes can be taken for each other.
 BACKBONE = BackboneShape(d_in=14, heads=2, head_size=5, layers=4)
@@ -190,7 +190,7 @@ def ranks_of(construction: Construction, backbone: BackboneShape) -> dict[str, i
 def test_an_adapted_bert_is_a_bert_whose_weights_had_tensorlys_update_added(
     construction: Construction, bert: BertModel, tiny_bert: Path, sentences: dict[str, Tensor]
 ) -> None:
-    backbone = backbone_shape(bert, TARGETS)
+    backbone = find_backbone_shape(bert, TARGETS)
     adapter = build(construction, ranks_of(construction, backbone), backbone=backbone, scaling=0.5)
     merged = BertModel.from_pretrained(
         tiny_bert, dtype=torch.float64, attn_implementation="eager"
@@ -201,7 +201,7 @@ def test_an_adapted_bert_is_a_bert_whose_weights_had_tensorlys_update_added(
             linear.weight.data += tensorly_update(adapter, layer, target).T
     expected = merged(**sentences).last_hidden_state.detach()
     assert (expected - plain).abs().max() > 0.1  # the update is no rounding error
-    adapt(bert, TARGETS).use([adapter.pairs()])
+    adapt_projections(bert, TARGETS).use([adapter.pairs()])
     torch.testing.assert_close(bert(**sentences).last_hidden_state, expected)
 
 
@@ -209,7 +209,7 @@ def test_an_adapted_bert_is_a_bert_whose_weights_had_tensorlys_update_added(
 def test_after_two_steps_every_part_of_an_adapter_has_a_finite_gradient_that_is_not_zero(
     construction: Construction, bert: BertModel, sentences: dict[str, Tensor]
 ) -> None:
-    sites = adapt(bert, TARGETS)
+    sites = adapt_projections(bert, TARGETS)
     shape = AdapterShape(construction=construction, factorization="tucker", backbone=sites.shape)
     spec = AdapterSpec(shape=shape, config=AdapterConfig())
     adapter = build_adapter(spec, ranks_of(construction, sites.shape), seed=0).double()

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from allocator.allocation import MODES, BackboneShape, Construction, tensor_shape
+from allocator.allocation import MODES, BackboneShape, Construction, make_tensor_shape
 
 # Every length differs, so that no two modes can be taken for each other.
 BACKBONE = BackboneShape(d_in=20, heads=4, head_size=6, layers=5, targets=("query", "key", "value"))
@@ -29,7 +29,7 @@ def test_a_projection_is_as_wide_as_its_heads_together() -> None:
 def test_a_construction_has_its_modes_in_order_and_its_number_of_tensors(
     construction: Construction, lengths: dict[str, int], copies: int
 ) -> None:
-    tensor = tensor_shape(construction, BACKBONE)
+    tensor = make_tensor_shape(construction, BACKBONE)
     assert list(tensor.dims.items()) == list(lengths.items())
     assert tensor.copies == copies
 
@@ -38,7 +38,7 @@ def test_a_construction_has_its_modes_in_order_and_its_number_of_tensors(
 def test_the_tensors_of_a_construction_hold_every_weight_of_every_site_once(
     construction: Construction,
 ) -> None:
-    tensor = tensor_shape(construction, BACKBONE)
+    tensor = make_tensor_shape(construction, BACKBONE)
     weights = tensor.copies * math.prod(tensor.dims.values())
     assert weights == 3 * 5 * BACKBONE.d_in * BACKBONE.d_out
 
@@ -47,7 +47,7 @@ def test_the_tensors_of_a_construction_hold_every_weight_of_every_site_once(
 def test_copies_are_by_layer_and_by_target_where_these_are_no_modes(
     construction: Construction,
 ) -> None:
-    tensor = tensor_shape(construction, BACKBONE)
+    tensor = make_tensor_shape(construction, BACKBONE)
     by_layer = "depth" not in construction and "sites" not in construction
     by_target = "qkv" not in construction and "sites" not in construction
     assert (tensor.layer_copies, tensor.target_copies) == (
@@ -58,6 +58,6 @@ def test_copies_are_by_layer_and_by_target_where_these_are_no_modes(
 
 def test_fewer_targets_make_the_qkv_and_site_modes_shorter() -> None:
     backbone = BackboneShape(d_in=20, heads=4, head_size=6, layers=5, targets=("query", "value"))
-    assert tensor_shape("qkv", backbone).dims["qkv"] == 2
-    assert tensor_shape("sites", backbone).dims["site"] == 10
-    assert tensor_shape("depth", backbone).copies == 2
+    assert make_tensor_shape("qkv", backbone).dims["qkv"] == 2
+    assert make_tensor_shape("sites", backbone).dims["site"] == 10
+    assert make_tensor_shape("depth", backbone).copies == 2

@@ -124,14 +124,14 @@ def test_masks_and_membership_tell_exactly_the_feasible_points() -> None:
     inside = as_set(found.points)
     expected = [tuple(point) in inside for point in grid.tolist()]
     assert found.mask(grid).tolist() == expected
-    assert [found.contains(found.as_dict(point)) for point in grid] == expected
+    assert [found.contains(found.point_to_ranks(point)) for point in grid] == expected
 
 
 def test_counts_are_those_of_the_shape() -> None:
     adapter = shape("att_qkv", "tt")
     found = FeasibleSet(adapter, ranges(adapter, 4), 1_000)
     assert found.points is not None
-    expected = [adapter.num_parameters(found.as_dict(point)) for point in found.points]
+    expected = [adapter.num_parameters(found.point_to_ranks(point)) for point in found.points]
     assert found.counts(found.points).tolist() == expected
     assert max(expected) <= 1_000
 

@@ -12,11 +12,11 @@ import pytest
 from allocator.allocation import BackboneShape
 from allocator.allocation.feasible_union import FeasibleUnion
 from allocator.errors import BudgetError, SpaceError
-from allocator.tuning.samplers.feasible_sampler import ask
+from allocator.tuning.samplers.feasible_sampler import ask_trial
 from allocator.tuning.samplers.make_sampler import SAMPLERS, make_sampler
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.points import Domain
-from allocator.tuning.space.space import Params, Space, baseline_params
+from allocator.tuning.space.space import Params, Space, make_baseline_params
 from allocator.tuning.space.space_file import SpaceFile, read_space
 from allocator.tuning.surrogate.observations import Observation
 from allocator.tuning.surrogate.surrogate import Surrogate
@@ -69,8 +69,8 @@ def test_every_feasible_point_is_one_of_a_shape_by_itself(space: Space) -> None:
     assert feasible.mask(feasible.points).all()
     assert len(np.unique(feasible.points, axis=0)) == feasible.size
     for point, count in zip(feasible.points, feasible.counts(feasible.points), strict=True):
-        params = space.from_row(point)
-        assert space.to_row(params) == point.tolist()
+        params = space.row_to_params(point)
+        assert space.params_to_row(params) == point.tolist()
         assert space.num_parameters(params) == count <= 1_500
 
 
@@ -94,7 +94,7 @@ def test_a_trial_has_the_parameters_of_its_variant_alone(name: str, space: Space
     sampler = make_sampler(name, space, seed=0, final_step=1)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     for number in range(14):
-        trial = ask(study, space)
+        trial = ask_trial(study, space)
         assert set(trial.params) == set(space.searched(space.variant(trial.params)))
         assert space.num_parameters(trial.params) <= 1_500
         study.tell(trial, 0.1 * (number % 3))
@@ -106,7 +106,7 @@ def test_a_choice_that_was_enqueued_is_kept_and_the_rest_fits_it(name: str, spac
     study = optuna.create_study(direction="maximize", sampler=sampler)
     for _ in range(12):
         study.enqueue_trial({"construction": "att", "factorization": "cp"})
-        trial = ask(study, space)
+        trial = ask_trial(study, space)
         assert space.variant(trial.params).shape.construction == "att"
         assert "cp_rank" in trial.params
         study.tell(trial, 0.5)
@@ -129,9 +129,9 @@ def test_the_surrogate_learns_which_factorization_is_better(space: Space) -> Non
 
 
 def test_the_baseline_is_the_uniform_rank_of_the_first_combination(space: Space) -> None:
-    params = baseline_params(space)
+    params = make_baseline_params(space)
     assert space.variant(params) is space.variants[0]
-    assert space.is_complete(params)
+    assert space.has_all_params(params)
 
 
 def test_shapes_of_which_nothing_fits_are_left_out() -> None:
@@ -182,6 +182,6 @@ def test_a_list_with_a_construction_that_is_not_known_is_refused(tmp_path: Path)
 def test_neighbours_of_a_point_stay_feasible(space: Space) -> None:
     domain = Domain(space)
     ranks = domain.ranks(domain.sample(40, np.random.default_rng(0)))
-    moves, start = domain.rank_moves(ranks)
+    moves, start = domain.list_rank_moves(ranks)
     assert space.feasible.mask(moves).all()
     assert len(set(start.tolist())) > 20

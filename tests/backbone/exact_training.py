@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from allocator.allocation import AdapterShape, Allocation, BackboneShape
 from allocator.allocation.adapter_shape import AdapterSpec
-from allocator.backbone.exactness import check_path
+from allocator.backbone.exactness import choose_forward_path
 from allocator.config import AdapterConfig, TrainingConfig
 from allocator.data.sources import TaskData
 from allocator.inputs.batches import Split
@@ -20,20 +20,27 @@ from allocator.models.attached import attach_saved
 from allocator.models.classifier import load_classifier
 from allocator.models.model_source import ModelSource
 from allocator.trained.peft_lora import export_peft
-from allocator.training.loop import train
+from allocator.training.loop import train_trials
 from allocator.training.messages import Boundary, Job, Orders, Report
-from allocator.training.slot import task_loss
-from allocator.workers.setup import WorkerConfig, load_splits, load_worker_backbone, save_trained
+from allocator.training.slot import compute_task_loss
+from allocator.workers.setup import (
+    TrainingSetup,
+    load_frozen_backbone,
+    load_training_splits,
+    save_trained,
+)
 
 CPU = torch.device("cpu")
 TRAINING = TrainingConfig(epochs=1, batch_size=8, max_length=64)
 
 
-def make_worker(source: ModelSource, backbone: BackboneShape, data: TaskData) -> WorkerConfig:
+def make_worker(source: ModelSource, backbone: BackboneShape, data: TaskData) -> TrainingSetup:
     """Prepare a worker as a search does, for LoRA on two dozen examples."""
-    path = check_path(source, backbone.targets, data, max_length=TRAINING.max_length, device=CPU)
+    path = choose_forward_path(
+        source, backbone.targets, data, max_length=TRAINING.max_length, device=CPU
+    )
     shape = AdapterShape(construction="matrix", factorization="matrix", backbone=backbone)
-    return WorkerConfig(
+    return TrainingSetup(
         model=source,
         spec=AdapterSpec(shape=shape, config=AdapterConfig()),
         task=data.task,
@@ -47,7 +54,7 @@ def make_worker(source: ModelSource, backbone: BackboneShape, data: TaskData) ->
     )
 
 
-def train_two(worker: WorkerConfig, folder: Path) -> list[Report]:
+def train_two(worker: TrainingSetup, folder: Path) -> list[Report]:
     """Train two trials, together where that is exact, and save their adapters."""
     jobs = [
         Job(
@@ -68,9 +75,9 @@ def train_two(worker: WorkerConfig, folder: Path) -> list[Report]:
         del waiting[: boundary.slots]
         return Orders(jobs=starting)
 
-    train(
-        load_worker_backbone(worker, CPU),
-        load_splits(worker, CPU),
+    train_trials(
+        load_frozen_backbone(worker, CPU),
+        load_training_splits(worker, CPU),
         worker.training,
         slots=2,
         on_boundary=orders,
@@ -86,17 +93,17 @@ def one_by_one(model: nn.Module, split: Split) -> Tensor:
     return torch.cat(answers)
 
 
-def load(worker: WorkerConfig) -> PreTrainedModel:
+def load(worker: TrainingSetup) -> PreTrainedModel:
     return load_classifier(worker.model, worker.task.num_labels)[0]
 
 
-def assert_exact(worker: WorkerConfig, report: Report, folder: Path) -> None:
+def assert_exact(worker: TrainingSetup, report: Report, folder: Path) -> None:
     """What was trained, what is attached, what is merged and what PEFT loads are one function."""
     assert report.ending == "completed"
-    split = load_splits(worker, CPU).scoring
+    split = load_training_splits(worker, CPU).scoring
     attached = attach_saved(load(worker), folder / f"{report.trial}.safetensors")
     logits = one_by_one(attached.model, split)
-    assert task_loss(logits, split.labels).item() == pytest.approx(report.loss, abs=1e-5)
+    assert compute_task_loss(logits, split.labels).item() == pytest.approx(report.loss, abs=1e-5)
     export_peft(attached, folder / "peft", base_model=str(worker.model.folder))
     lora = PeftModel.from_pretrained(load(worker), str(folder / "peft")).eval()
     attached.merge()

@@ -24,7 +24,7 @@ from allocator.data.sources import TaskData, load_task
 from allocator.errors import ModelError
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import ModelSource, locate_model
-from allocator.workers.setup import WorkerConfig
+from allocator.workers.setup import TrainingSetup
 from tests.backbone.exact_training import assert_exact, make_worker, train_two
 from tests.backbone.tiny_architectures import IMAGE_SIZE, NOT_BUILT, tiny_model
 from tests.tiny_images import PROCESSOR
@@ -79,7 +79,7 @@ def save(config: type[PretrainedConfig], of_images: bool, folder: Path, tokenize
         tokens.save_pretrained(folder)
 
 
-def prepare(source: ModelSource, data: TaskData) -> WorkerConfig:
+def prepare(source: ModelSource, data: TaskData) -> TrainingSetup:
     """Prepare a worker as a search does, with the first targets that the model has."""
     error: ModelError | None = None
     for targets in (("query", "key", "value"), *OTHER_TARGETS):
@@ -93,7 +93,7 @@ def prepare(source: ModelSource, data: TaskData) -> WorkerConfig:
     raise error
 
 
-def become(worker: WorkerConfig) -> str:
+def become(worker: TrainingSetup) -> str:
     together = "together" if worker.path.packs else "one at a time"
     return together + (", own attention" if worker.path.own_layers else "")
 

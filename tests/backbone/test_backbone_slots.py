@@ -183,7 +183,7 @@ def test_a_step_on_a_gpu_looks_at_no_value_and_so_never_waits(
         pack.step(batch)
     assert [slot.steps for slot in pack.slots] == [1, 1]
     with NoLooks(), pytest.raises(AssertionError, match="waits for the device"):
-        pack.slots[0].mean_loss()
+        pack.slots[0].compute_mean_loss()
 
 
 @pytest.mark.parametrize("targets", [INPUTS, (*INPUTS, "output"), ("intermediate.dense",)])

@@ -15,7 +15,7 @@ from allocator.backbone.backbone import Backbone, load_backbone
 from allocator.config import AdapterConfig, Precision, TrainingConfig
 from allocator.data.sources import TaskData
 from allocator.errors import ModelError
-from allocator.inputs.tokens import TokenizedSplit, tokenize
+from allocator.inputs.tokens import TokenizedSplit, tokenize_examples
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import ModelSource
 from allocator.models.preprocessors import load_tokenizer
@@ -35,7 +35,7 @@ def source(tiny_llama: Path) -> ModelSource:
 @pytest.fixture
 def split(source: ModelSource, small_task: TaskData) -> TokenizedSplit:
     examples = small_task.train.select(range(48))
-    return tokenize(examples, load_tokenizer(source), max_length=64)
+    return tokenize_examples(examples, load_tokenizer(source), max_length=64)
 
 
 def load(source: ModelSource, precision: Precision = "float32") -> Backbone:
@@ -113,7 +113,7 @@ def test_a_packed_decoder_trains_as_it_does_alone(
     train(backbone, packed, split)
     for slot in alone:
         train(backbone, [slot], split)
-    together, apart = ([slot.mean_loss() for slot in slots] for slots in (packed, alone))
+    together, apart = ([slot.compute_mean_loss() for slot in slots] for slots in (packed, alone))
     assert together == pytest.approx(apart, rel=1e-4)
     assert together[0] != pytest.approx(together[1], rel=1e-3)
 

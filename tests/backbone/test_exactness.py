@@ -24,13 +24,13 @@ from transformers import (
     Qwen2Config,
 )
 
-from allocator.backbone.exactness import check_path
+from allocator.backbone.exactness import choose_forward_path
 from allocator.data.sources import TaskData
 from allocator.data.tasks import Examples
 from allocator.errors import DataError, ModelError
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import ModelSource, locate_model
-from allocator.workers.setup import WorkerConfig
+from allocator.workers.setup import TrainingSetup
 from tests.backbone.exact_training import CPU, assert_exact, make_worker, train_two
 from tests.backbone.tiny_architectures import tiny_model
 
@@ -66,7 +66,7 @@ def make(tiny_roberta: Path, tmp_path: Path) -> Make:
 
 def train_exactly(
     source: ModelSource, targets: tuple[str, ...], data: TaskData, folder: Path
-) -> WorkerConfig:
+) -> TrainingSetup:
     worker = make_worker(source, read_backbone_shape(source, targets), data)
     for report in train_two(worker, folder):
         assert_exact(worker, report, folder)
@@ -154,7 +154,7 @@ def test_a_model_that_mixes_padding_into_its_answers_is_refused_in_one_line(
         "--model"
     )
     with pytest.raises(ModelError, match=f"^{message}$"):
-        check_path(source, ALL, small_task, max_length=64, device=CPU)
+        choose_forward_path(source, ALL, small_task, max_length=64, device=CPU)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_a_token_that_the_model_has_no_embedding_of_is_refused_where_a_text_has_
     rows = len(tokenizer)
     tokenizer.add_tokens(["<image>"])
     tokenizer.save_pretrained(source.folder)
-    assert check_path(source, ALL, small_task, max_length=64, device=CPU).reason == ""
+    assert choose_forward_path(source, ALL, small_task, max_length=64, device=CPU).reason == ""
     inputs = (*small_task.dev.inputs[1:], ("A dog sees an <image>.",))
     dev = dataclasses.replace(small_task.dev, inputs=inputs)
     data = dataclasses.replace(small_task, dev=dev)
@@ -216,7 +216,7 @@ def test_a_token_that_the_model_has_no_embedding_of_is_refused_where_a_text_has_
         f"embedding, got {rows:,} for token '<image>'; use its own tokenizer"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
-        check_path(source, ALL, data, max_length=64, device=CPU)
+        choose_forward_path(source, ALL, data, max_length=64, device=CPU)
 
 
 def test_padding_is_compared_where_all_texts_are_cut_to_one_length(
@@ -224,7 +224,7 @@ def test_padding_is_compared_where_all_texts_are_cut_to_one_length(
 ) -> None:
     source = make(ConvBertConfig)
     with pytest.raises(ModelError, match="cannot be trained exactly: logits on a padded batch"):
-        check_path(source, ALL, small_task, max_length=5, device=CPU)
+        choose_forward_path(source, ALL, small_task, max_length=5, device=CPU)
 
 
 def test_a_text_without_tokens_is_named_before_anything_trains(
@@ -243,4 +243,4 @@ def test_a_text_without_tokens_is_named_before_anything_trains(
     )
     data = dataclasses.replace(small_task, dev=dev)
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        check_path(source, ALL, data, max_length=64, device=CPU)
+        choose_forward_path(source, ALL, data, max_length=64, device=CPU)

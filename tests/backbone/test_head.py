@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from allocator.backbone.backbone import Backbone, load_backbone
-from allocator.backbone.head import Head, split_head
+from allocator.backbone.head import Head, split_off_head
 from allocator.models.model_source import ModelSource
 
 KINDS = ["bert", "roberta", "mpnet", "xlm-roberta", "electra", "distilbert"]
@@ -48,7 +48,7 @@ def states() -> Tensor:
 
 
 def trained(head: Head) -> dict[str, Tensor]:
-    return {name: values.clone() for name, values in head.trained_state().items()}
+    return {name: values.clone() for name, values in head.trained_state_dict().items()}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -62,7 +62,7 @@ def test_a_head_on_hidden_states_gives_the_whole_models_logits(
     }
     inputs["attention_mask"][2, 5:] = 0
     expected = model(**inputs).logits
-    backbone, head = split_head(model, frozenset())
+    backbone, head = split_off_head(model, frozenset())
     hidden = backbone(**inputs).last_hidden_state
     torch.testing.assert_close(head(hidden, inputs), expected)
 
@@ -71,7 +71,7 @@ def test_a_head_on_hidden_states_gives_the_whole_models_logits(
 def test_the_backbone_that_is_split_off_has_no_pooler(
     kind: str, tiny_models: dict[str, Path]
 ) -> None:
-    backbone, _ = split_head(classifier(tiny_models[kind]), frozenset())
+    backbone, _ = split_off_head(classifier(tiny_models[kind]), frozenset())
     assert not any("pooler" in name for name, _ in backbone.named_parameters())
 
 
@@ -90,7 +90,7 @@ def test_what_the_checkpoint_lacked_trains_and_a_pooler_it_reads_from(
     kind: str, names: set[str], tiny_models: dict[str, Path]
 ) -> None:
     head = load(tiny_models[kind]).head
-    assert head.trained_state().keys() == names
+    assert head.trained_state_dict().keys() == names
     assert head.num_parameters == 32 * 32 + 32 + 32 * 3 + 3
 
 
@@ -100,7 +100,7 @@ def test_a_head_of_the_checkpoint_trains_from_its_own_values_without_the_pooler(
     model = classifier(tiny_bert)
     model.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path)
-    state = trained(load(tmp_path).head.copy_fresh(3))
+    state = trained(load(tmp_path).head.copy_with_fresh_parameters(3))
     assert state.keys() == CLASSIFIER
     assert torch.equal(state["classifier.weight"], model.get_parameter("classifier.weight"))
 
@@ -109,7 +109,7 @@ def test_a_pooler_of_the_checkpoint_trains_from_its_own_values(tiny_bert: Path) 
     head = load(tiny_bert).head
     reference = BertModel.from_pretrained(tiny_bert)
     assert reference.pooler is not None
-    pooler = head.copy_fresh(3).get_parameter("model.bert.pooler.dense.weight")
+    pooler = head.copy_with_fresh_parameters(3).get_parameter("model.bert.pooler.dense.weight")
     assert pooler.requires_grad
     assert torch.equal(pooler, reference.pooler.dense.weight)
 
@@ -129,8 +129,11 @@ def test_a_pooler_that_the_checkpoint_lacks_trains_from_anew(
     BertModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path)
     head = load(tmp_path).head
-    assert head.trained_state().keys() == CLASSIFIER | POOLER
-    one, other = trained(head.copy_fresh(1)), trained(head.copy_fresh(2))
+    assert head.trained_state_dict().keys() == CLASSIFIER | POOLER
+    one, other = (
+        trained(head.copy_with_fresh_parameters(1)),
+        trained(head.copy_with_fresh_parameters(2)),
+    )
     assert not torch.equal(one["bert.pooler.dense.weight"], other["bert.pooler.dense.weight"])
 
 
@@ -139,7 +142,7 @@ def test_fresh_copies_are_equal_for_equal_seeds_alone(
     kind: str, tiny_models: dict[str, Path]
 ) -> None:
     head = load(tiny_models[kind]).head
-    first, again, other = (head.copy_fresh(seed) for seed in (5, 5, 6))
+    first, again, other = (head.copy_with_fresh_parameters(seed) for seed in (5, 5, 6))
     torch.testing.assert_close(first(states(), {}), again(states(), {}), rtol=0, atol=0)
     assert (first(states(), {}) - other(states(), {})).abs().max() > 1e-3
     for name, values in trained(first).items():
@@ -151,13 +154,13 @@ def test_a_fresh_copy_does_not_depend_on_the_heads_state_nor_on_the_global_gener
     tiny_roberta: Path,
 ) -> None:
     head = load(tiny_roberta).head
-    expected = trained(head.copy_fresh(1))
+    expected = trained(head.copy_with_fresh_parameters(1))
     changed = copy.deepcopy(head)
     for parameter in changed.parameters():
         torch.nn.init.ones_(parameter)
     torch.manual_seed(9)
     before = torch.get_rng_state()
-    found = trained(changed.copy_fresh(1))
+    found = trained(changed.copy_with_fresh_parameters(1))
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(values, expected[name]) for name, values in found.items())
 
@@ -165,11 +168,13 @@ def test_a_fresh_copy_does_not_depend_on_the_heads_state_nor_on_the_global_gener
 def test_training_a_copy_leaves_the_original_as_it_was(tiny_bert: Path) -> None:
     head = load(tiny_bert).head
     before = trained(head)
-    fresh = head.copy_fresh(0)
+    fresh = head.copy_with_fresh_parameters(0)
     optimizer = torch.optim.SGD(fresh.parameters(), lr=1.0)
     fresh(states(), {}).pow(2).sum().backward()
     optimizer.step()
-    assert all(torch.equal(values, before[name]) for name, values in head.trained_state().items())
+    assert all(
+        torch.equal(values, before[name]) for name, values in head.trained_state_dict().items()
+    )
 
 
 def test_a_head_reads_bfloat16_states_in_float32(tiny_bert: Path) -> None:

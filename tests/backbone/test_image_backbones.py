@@ -14,7 +14,7 @@ from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.backbone.backbone import Backbone, load_backbone
 from allocator.config import AdapterConfig, TrainingConfig
 from allocator.data.image_folder import read_image_folder
-from allocator.inputs.images import decode
+from allocator.inputs.images import decode_images
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import ModelSource, locate_model
 from allocator.models.preprocessors import load_image_processor
@@ -91,7 +91,7 @@ def test_a_fresh_classifier_trains_and_nothing_else(
     kind: str, width: int, tiny_image_models: dict[str, Path]
 ) -> None:
     backbone = load(tiny_image_models[kind])
-    assert backbone.head.trained_state().keys() == {"classifier.weight", "classifier.bias"}
+    assert backbone.head.trained_state_dict().keys() == {"classifier.weight", "classifier.bias"}
     assert backbone.head.num_parameters == 3 * width + 3
     assert not any(p.requires_grad for p in backbone.model.parameters())
     logits = backbone.head(backbone({"pixel_values": some_images()}), {})
@@ -104,8 +104,11 @@ def test_a_classifier_for_other_classes_starts_anew(
     model = ViTForImageClassification.from_pretrained(tiny_image_models["vit"], num_labels=7)
     model.save_pretrained(tmp_path)
     head = load(tmp_path).head
-    assert head.trained_state()["classifier.weight"].shape == (3, 32)
-    one, other = (head.copy_fresh(seed).trained_state()["classifier.weight"] for seed in (1, 2))
+    assert head.trained_state_dict()["classifier.weight"].shape == (3, 32)
+    one, other = (
+        head.copy_with_fresh_parameters(seed).trained_state_dict()["classifier.weight"]
+        for seed in (1, 2)
+    )
     assert not torch.equal(one, other)
 
 
@@ -115,7 +118,7 @@ def test_a_packed_trial_trains_as_it_does_alone(
 ) -> None:
     folder = tiny_image_models[kind]
     processor = load_image_processor(source_of(folder))
-    split = decode(read_image_folder(image_folder)[1], processor, CPU)
+    split = decode_images(read_image_folder(image_folder)[1], processor, CPU)
     backbone = load(folder)
     batches = [split.batch(range(i, i + 8), CPU) for i in range(0, 48, 8)]
 
@@ -136,7 +139,7 @@ def test_a_packed_trial_trains_as_it_does_alone(
         pack.slots = trained
         for batch in batches:
             pack.step(batch)
-        return [slot.mean_loss() for slot in trained]
+        return [slot.compute_mean_loss() for slot in trained]
 
     alone = [train([slot])[0] for slot in slots()]
     assert train(slots()) == pytest.approx(alone, rel=1e-4)

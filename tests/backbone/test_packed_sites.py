@@ -18,7 +18,7 @@ from allocator.adapters.adapter import Adapter, Pairs
 from allocator.adapters.build import build_adapter
 from allocator.allocation import AdapterShape
 from allocator.allocation.adapter_shape import AdapterSpec
-from allocator.backbone.packed_sites import LayerProjections, Sites, adapt
+from allocator.backbone.packed_sites import LayerProjections, PackedSites, adapt_projections
 from allocator.config import AdapterConfig
 
 TARGETS = ("query", "key", "value")
@@ -36,7 +36,7 @@ def ids() -> Tensor:
     return torch.randint(4, 100, (2, 6), generator=torch.Generator().manual_seed(0))
 
 
-def random_adapter(sites: Sites, *, seed: int = 1) -> Adapter:
+def random_adapter(sites: PackedSites, *, seed: int = 1) -> Adapter:
     shape = AdapterShape(construction="att_qkv", factorization="tucker", backbone=sites.shape)
     spec = AdapterSpec(shape=shape, config=AdapterConfig())
     adapter = build_adapter(spec, dict.fromkeys(shape.rank_names, 2), seed=seed)
@@ -66,7 +66,7 @@ def test_side_by_side_computes_the_updates_of_all_targets_at_once(
 ) -> None:
     pairs = pairs_of(2, 3, shared=shared)
     x = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
-    a, b = pairs.side_by_side(targets)
+    a, b = pairs.join_targets(targets)
     for layer in range(2):
         alone = [x @ pairs.site(layer, t)[0] @ pairs.site(layer, t)[1] for t in targets]
         joined = x @ a[min(layer, len(a) - 1)] @ b[layer]
@@ -74,9 +74,9 @@ def test_side_by_side_computes_the_updates_of_all_targets_at_once(
 
 
 def test_side_by_side_holds_a_shared_matrix_once() -> None:
-    a, b = pairs_of(2, 3, shared=True).side_by_side([0, 1, 2])
+    a, b = pairs_of(2, 3, shared=True).join_targets([0, 1, 2])
     assert (a.shape, b.shape) == ((1, 5, 2), (2, 2, 12))
-    a, b = pairs_of(2, 3, shared=False).side_by_side([0, 1, 2])
+    a, b = pairs_of(2, 3, shared=False).join_targets([0, 1, 2])
     assert (a.shape, b.shape) == ((2, 5, 6), (2, 6, 12))
 
 
@@ -85,13 +85,13 @@ def test_adapted_projections_without_updates_compute_what_the_model_did(
     targets: Sequence[str], bert: BertModel, ids: Tensor
 ) -> None:
     before = hidden(bert, ids)
-    sites = adapt(bert, targets)
+    sites = adapt_projections(bert, targets)
     torch.testing.assert_close(hidden(bert, ids), before)
     assert sites.shape.targets == targets
 
 
 def test_a_fresh_adapter_changes_no_hidden_state(bert: BertModel, ids: Tensor) -> None:
-    sites = adapt(bert, TARGETS)
+    sites = adapt_projections(bert, TARGETS)
     before = hidden(bert, ids)
     adapter = random_adapter(sites)
     torch.nn.init.zeros_(adapter.zero_part)
@@ -100,7 +100,7 @@ def test_a_fresh_adapter_changes_no_hidden_state(bert: BertModel, ids: Tensor) -
 
 
 def test_using_no_updates_takes_them_off_again(bert: BertModel, ids: Tensor) -> None:
-    sites = adapt(bert, TARGETS)
+    sites = adapt_projections(bert, TARGETS)
     before = hidden(bert, ids)
     sites.use([random_adapter(sites).pairs()])
     assert (hidden(bert, ids) - before).abs().max() > 0.1
@@ -109,7 +109,7 @@ def test_using_no_updates_takes_them_off_again(bert: BertModel, ids: Tensor) -> 
 
 
 def test_the_updates_in_use_are_the_last_ones_given(bert: BertModel, ids: Tensor) -> None:
-    sites = adapt(bert, TARGETS)
+    sites = adapt_projections(bert, TARGETS)
     first, second = random_adapter(sites, seed=1), random_adapter(sites, seed=2)
     sites.use([first.pairs()])
     expected = hidden(bert, ids)
@@ -122,7 +122,7 @@ def test_the_updates_in_use_are_the_last_ones_given(bert: BertModel, ids: Tensor
 def test_an_input_that_comes_again_is_projected_under_the_updates_then_in_use(
     bert: BertModel,
 ) -> None:
-    sites = adapt(bert, TARGETS)
+    sites = adapt_projections(bert, TARGETS)
     query = bert.get_submodule("encoder.layer.0.attention.self.query")
     x = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
     plain = query(x)
@@ -131,7 +131,7 @@ def test_an_input_that_comes_again_is_projected_under_the_updates_then_in_use(
 
 
 def test_projections_of_one_input_are_computed_once(bert: BertModel, ids: Tensor) -> None:
-    sites = adapt(bert, TARGETS)
+    sites = adapt_projections(bert, TARGETS)
     calls = []
     for group in sites.groups:
         for projections in group.layers:
@@ -144,7 +144,7 @@ def test_adapted_projections_take_the_models_weights_out_of_what_could_train(
     bert: BertModel,
 ) -> None:
     before = sum(p.numel() for p in bert.parameters())
-    sites = adapt(bert, TARGETS)
+    sites = adapt_projections(bert, TARGETS)
     assert before - sum(p.numel() for p in bert.parameters()) == 2 * 3 * (32 * 32 + 32)
     assert not [p for group in sites.groups for layer in group.layers for p in layer.parameters()]
 
@@ -163,7 +163,7 @@ def test_dropout_hides_inputs_from_the_update_alone() -> None:
 
 
 def test_dropout_ends_with_the_next_use(bert: BertModel, ids: Tensor) -> None:
-    sites = adapt(bert, TARGETS)
+    sites = adapt_projections(bert, TARGETS)
     pairs = random_adapter(sites).pairs()
     sites.use([pairs])
     expected = hidden(bert, ids)
@@ -176,11 +176,11 @@ def test_dropout_ends_with_the_next_use(bert: BertModel, ids: Tensor) -> None:
 def test_updates_take_the_precision_of_the_frozen_weights(bert: BertModel, ids: Tensor) -> None:
     half = copy.deepcopy(bert)
     nn.Module.to(half, torch.bfloat16)
-    sites = adapt(bert, TARGETS)
+    sites = adapt_projections(bert, TARGETS)
     adapter = random_adapter(sites)
     sites.use([adapter.pairs()])
     expected = hidden(bert, ids)
-    adapt(half, TARGETS).use([adapter.pairs()])
+    adapt_projections(half, TARGETS).use([adapter.pairs()])
     found = hidden(half, ids)
     assert found.dtype == torch.bfloat16
     assert (found.float() - expected).abs().mean() < 0.05
@@ -213,7 +213,7 @@ def test_a_target_outside_of_attentions_inputs_is_adapted_by_itself() -> None:
     model = DistilBertModel(config).double().eval().requires_grad_(False)
     ids = torch.arange(10).view(2, 5)
     reference = copy.deepcopy(model)
-    sites = adapt(model, ("query", "out_lin"))
+    sites = adapt_projections(model, ("query", "out_lin"))
     shape = AdapterShape(construction="matrix", factorization="matrix", backbone=sites.shape)
     spec = AdapterSpec(shape=shape, config=AdapterConfig(scaling=1.0))
     adapter = build_adapter(spec, {"rank": 2}, seed=0).double()
@@ -231,7 +231,7 @@ def test_a_target_outside_of_attentions_inputs_is_adapted_by_itself() -> None:
 
 
 def test_slots_of_any_ranks_and_kinds_get_their_own_updates(bert: BertModel, ids: Tensor) -> None:
-    sites = adapt(bert, TARGETS)
+    sites = adapt_projections(bert, TARGETS)
     shape = AdapterShape(construction="matrix", factorization="matrix", backbone=sites.shape)
     lora = build_adapter(AdapterSpec(shape=shape, config=AdapterConfig()), {"rank": 3}, seed=0)
     torch.nn.init.normal_(lora.zero_part, generator=torch.Generator().manual_seed(0))
@@ -257,7 +257,7 @@ def test_a_layer_that_is_used_again_reads_what_every_slot_made_of_it(ids: Tensor
         max_position_embeddings=16,
     )
     model = AlbertModel(config).double().eval().requires_grad_(False)
-    sites = adapt(model, TARGETS)
+    sites = adapt_projections(model, TARGETS)
     pack = [random_adapter(sites, seed=seed).double() for seed in (1, 2)]
     alone = []
     for adapter in pack:
@@ -271,7 +271,7 @@ def test_a_layer_that_is_used_again_reads_what_every_slot_made_of_it(ids: Tensor
 def test_slots_of_one_width_get_gradients_of_their_own_loss_alone(
     bert: BertModel, ids: Tensor
 ) -> None:
-    sites = adapt(bert, TARGETS)
+    sites = adapt_projections(bert, TARGETS)
     pack = [random_adapter(sites), random_adapter(sites, seed=2)]
     sites.use([adapter.pairs() for adapter in pack])
     first, second = hidden(bert, ids.repeat(2, 1)).unflatten(0, (2, -1))

@@ -12,8 +12,8 @@ from transformers import (
     PreTrainedModel,
 )
 
-from allocator.backbone.frozen_linear import FrozenLinear, freeze_linears
-from allocator.backbone.head import split_head
+from allocator.backbone.frozen_linear import FrozenLinear, freeze_linear_layers
+from allocator.backbone.head import split_off_head
 from allocator.backbone.unread_tokens import skip_unread_tokens
 
 
@@ -49,7 +49,7 @@ def test_linear_layers_are_frozen_and_compute_what_they_did(
 ) -> None:
     ids = torch.arange(12).view(2, 6)
     before = bert(input_ids=ids).logits
-    freeze_linears(bert)
+    freeze_linear_layers(bert)
     assert not [m for m in bert.modules() if isinstance(m, nn.Linear)]
     assert len([m for m in bert.modules() if isinstance(m, FrozenLinear)]) == 2 * 6 + 2
     torch.testing.assert_close(bert(input_ids=ids).logits, before)
@@ -60,7 +60,7 @@ def test_the_last_layer_skips_tokens_that_the_head_does_not_read(
 ) -> None:
     ids = torch.arange(12).view(2, 6)
     before = bert(input_ids=ids).logits
-    backbone, head = split_head(bert, frozenset())
+    backbone, head = split_off_head(bert, frozenset())
     assert skip(backbone, head, "encoder.layer.1")
     hidden = backbone(input_ids=ids).last_hidden_state
     assert hidden.shape == (2, 1, 32)
@@ -68,7 +68,7 @@ def test_the_last_layer_skips_tokens_that_the_head_does_not_read(
 
 
 def test_a_head_that_reads_all_tokens_gets_them(bert: BertForSequenceClassification) -> None:
-    backbone, _ = split_head(bert, frozenset())
+    backbone, _ = split_off_head(bert, frozenset())
     assert not skip(backbone, MeanHead(), "encoder.layer.1")
     assert backbone(input_ids=torch.arange(12).view(2, 6)).last_hidden_state.shape == (2, 6, 32)
 
@@ -80,7 +80,7 @@ def test_a_layer_is_cut_behind_the_sum_of_attention_and_its_input() -> None:
     model = DistilBertForSequenceClassification(config).eval()
     ids = torch.arange(12).view(2, 6)
     before = model(input_ids=ids).logits
-    backbone, head = split_head(model, frozenset())
+    backbone, head = split_off_head(model, frozenset())
     # Its attention gives no residual sum yet, so that the other tokens come back behind it.
     assert skip(backbone, head, "transformer.layer.1")
     hidden = backbone(input_ids=ids).last_hidden_state

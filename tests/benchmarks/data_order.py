@@ -25,8 +25,8 @@ from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.backbone.backbone import Backbone, load_backbone
 from allocator.config import AdapterConfig, TrainingConfig, model_cache
 from allocator.data.sources import load_task
-from allocator.inputs.batches import Split, epoch_order
-from allocator.inputs.tokens import tokenize
+from allocator.inputs.batches import Split, order_epoch
+from allocator.inputs.tokens import tokenize_examples
 from allocator.models.model_source import locate_model
 from allocator.models.preprocessors import load_tokenizer
 from allocator.training import loop
@@ -63,7 +63,7 @@ def jobs(backbone: Backbone) -> list[Job]:
 def new_order_every_epoch(split: Split, batch_size: int, *, seed: int) -> list[list[int]]:
     """Chain the orders of all epochs to one long epoch."""
     seeds = [seed + 1000 * epoch for epoch in range(RECIPE.epochs)]
-    return [batch for s in seeds for batch in epoch_order(split, batch_size, seed=s)]
+    return [batch for s in seeds for batch in order_epoch(split, batch_size, seed=s)]
 
 
 def ends(backbone: Backbone, splits: loop.Splits, seed: int, *, is_one_order: bool) -> list[Report]:
@@ -73,8 +73,8 @@ def ends(backbone: Backbone, splits: loop.Splits, seed: int, *, is_one_order: bo
         config = dataclasses.replace(config, epochs=1, boundaries_per_epoch=RECIPE.epochs)
     keeper = Keeper()
     listed = jobs(backbone)
-    with patch.object(loop, "epoch_order", epoch_order if is_one_order else new_order_every_epoch):
-        loop.train(
+    with patch.object(loop, "epoch_order", order_epoch if is_one_order else new_order_every_epoch):
+        loop.train_trials(
             backbone,
             splits,
             config,
@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     tokenizer = load_tokenizer(model)
     train_part, held_out = (
-        tokenize(data.train.select(part), tokenizer, max_length=RECIPE.max_length)
+        tokenize_examples(data.train.select(part), tokenizer, max_length=RECIPE.max_length)
         for part in fixed_part(data, tokenizer)
     )
     splits = loop.Splits(train=train_part, scoring=held_out, metric=data.task.metric)

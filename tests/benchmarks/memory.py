@@ -20,10 +20,10 @@ from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.backbone.backbone import load_backbone
 from allocator.config import AdapterConfig, Precision, TrainingConfig, model_cache
 from allocator.data.sources import load_task
-from allocator.inputs.tokens import tokenize
+from allocator.inputs.tokens import tokenize_examples
 from allocator.models.model_source import locate_model
 from allocator.models.preprocessors import load_tokenizer
-from allocator.training.loop import Splits, train
+from allocator.training.loop import Splits, train_trials
 from allocator.training.messages import Boundary, Job, Orders
 from allocator.workers.precision import choose_precision
 from allocator.workers.throughput import peak_memory_gib
@@ -40,8 +40,8 @@ def run(model_name: str, slots: int, trials: int, precision: Precision | None) -
     backbone = load_backbone(model, TARGETS, num_labels=2, precision=precision, device=device)
     data = load_task("cola", source="bundled", data_dir=None)
     tokenizer = load_tokenizer(model)
-    train_split = tokenize(data.train.select(range(SENTENCES)), tokenizer, max_length=128)
-    scoring = tokenize(data.dev.select(range(64)), tokenizer, max_length=128)
+    train_split = tokenize_examples(data.train.select(range(SENTENCES)), tokenizer, max_length=128)
+    scoring = tokenize_examples(data.dev.select(range(64)), tokenizer, max_length=128)
     shape = AdapterShape(
         construction="att_qkv_depth", factorization="tucker", backbone=backbone.sites.shape
     )
@@ -72,7 +72,7 @@ def run(model_name: str, slots: int, trials: int, precision: Precision | None) -
         del waiting[: boundary.slots]
         return Orders(jobs=jobs) if jobs else None
 
-    train(
+    train_trials(
         backbone,
         Splits(train=train_split, scoring=scoring, metric=data.task.metric),
         TrainingConfig(epochs=1),

@@ -29,7 +29,7 @@ from allocator.tuning.priors.baseline_evidence import read_baseline
 from allocator.tuning.priors.make_prior import PRIORS, make_prior
 from allocator.tuning.priors.prior import Prior
 from allocator.tuning.space.build_space import build_space
-from allocator.tuning.space.space import baseline_params
+from allocator.tuning.space.space import make_baseline_params
 from allocator.tuning.space.space_file import read_space
 from allocator.tuning.study.pruning import MedianPruner, SuccessiveHalvingPruner, make_pruner
 
@@ -67,7 +67,7 @@ class Setting:
 
 def priors(table: Table, folder: Path) -> Mapping[str, Prior | None]:
     """Make every prior from the table's baseline, and one from its worst points."""
-    base = baseline_params(table.space)
+    base = make_baseline_params(table.space)
     baseline = read_baseline(folder / "baseline", table.space.ranks(base))
     found = {name: make_prior(name, table.space, base, baseline=baseline) for name in PRIORS}
     worst = np.argsort(-table.truth(), kind="stable")[:WORST]

@@ -27,14 +27,14 @@ from trained_table import read_points
 from allocator.allocation.factorizations import Flags
 from allocator.tuning.priors.prior import Prior
 from allocator.tuning.runs.confirm import CANDIDATES
-from allocator.tuning.samplers.feasible_sampler import FeasibleSampler, ask
+from allocator.tuning.samplers.feasible_sampler import FeasibleSampler, ask_trial
 from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
 from allocator.tuning.space.points import Domain, Points
 from allocator.tuning.space.space import Params, Space
 from allocator.tuning.study.proposal_queue import PROPOSALS
 from allocator.tuning.study.pruning import LOSSES, PROTECTED
 from allocator.tuning.surrogate.encoder import Encoder
-from allocator.tuning.surrogate.expected_scores import expectations
+from allocator.tuning.surrogate.expected_scores import compute_expectations
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -127,7 +127,7 @@ class TableGPSampler(FeasibleGPSampler):
     ) -> dict[str, int | float | str]:
         """Suggest a point of the table, unless one was enqueued."""
         del search_space
-        if self.space.is_complete(trial.system_attrs.get("fixed_params", {})):
+        if self.space.has_all_params(trial.system_attrs.get("fixed_params", {})):
             return {}
         domain = TableDomain(self.table)
         return domain.params(self.suggest(study, trial, domain)[0])
@@ -167,7 +167,7 @@ def ask_nearest(study: Study, table: Table) -> Trial:
     steps = encoder.encode(new) - encoder.encode(domain.points([wanted.params]))
     nearest = new[int(np.argmin((steps**2).sum(axis=1)))]
     study.enqueue_trial(domain.params(nearest))
-    return ask(study, table.space)
+    return ask_trial(study, table.space)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -222,7 +222,7 @@ def replay(
 def _ask(study: Study, table: Table) -> Trial:
     waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
     if waiting or isinstance(study.sampler, FeasibleSampler):
-        return ask(study, table.space)
+        return ask_trial(study, table.space)
     return ask_nearest(study, table)
 
 
@@ -266,7 +266,7 @@ def _train(study: Study, table: Table, pack: list[Trial], seed: int) -> float:
 
 def _progress(study: Study, table: Table, seed: int, *, trials: int, epochs: float) -> Progress:
     """Judge the points that would be confirmed now, most expected first."""
-    expected = expectations(table.space, study.trials, final_step=table.losses.shape[2])
+    expected = compute_expectations(table.space, study.trials, final_step=table.losses.shape[2])
     completed = [table.index(e.trial.params) for e in sorted(expected, key=lambda e: -e.mean)]
     seen, truth = table.losses[:, seed, -1], table.truth(left_out=seed)
     regrets = truth[completed[:CANDIDATES]] - truth.min()

@@ -23,7 +23,7 @@ from optuna.trial import Trial, TrialState
 from response_surface import ResponseSurface
 
 from allocator.allocation import BackboneShape
-from allocator.tuning.samplers.feasible_sampler import ask
+from allocator.tuning.samplers.feasible_sampler import ask_trial
 from allocator.tuning.samplers.make_sampler import make_sampler
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Space
@@ -77,7 +77,7 @@ def run_study(
         asked = []
         for _ in range(min(batch, trials - start)):
             before = time.perf_counter()
-            asked.append(ask(study, space))
+            asked.append(ask_trial(study, space))
             asks.append(time.perf_counter() - before)
         for trial in asked:
             train(study, trial, surface, noise)

@@ -32,7 +32,7 @@ from transformers import (
 )
 from transformers.trainer_utils import BestRun
 
-from allocator.data.metrics import score
+from allocator.data.metrics import compute_score
 from allocator.data.tasks import Examples
 from allocator.models.preprocessors import load_tokenizer
 from allocator.search import build_parser, to_config
@@ -78,7 +78,7 @@ def search_peer(prepared: PreparedSearch, trials: int, *, bf16: bool) -> tuple[f
     def metrics(predicted: EvalPrediction) -> dict[str, float]:
         answers = np.asarray(predicted.predictions).argmax(axis=1)
         return {
-            "score": score(
+            "score": compute_score(
                 worker.task.metric, answers, np.asarray(predicted.label_ids).tolist()
             ).value
         }

@@ -29,17 +29,17 @@ from allocator.config import TrainingConfig, model_cache
 from allocator.coordination.records import Records
 from allocator.data.sources import TaskData, load_task
 from allocator.files.study_layout import UNIFORM
-from allocator.inputs.tokens import tokenize
+from allocator.inputs.tokens import tokenize_examples
 from allocator.models.model_source import locate_model
 from allocator.models.preprocessors import load_tokenizer
-from allocator.training.loop import Splits, train
+from allocator.training.loop import Splits, train_trials
 from allocator.training.messages import Boundary, Job, Orders, Report
 from allocator.tuning.priors.baseline_evidence import Baseline, read_baseline
 from allocator.tuning.priors.make_prior import PRIORS, make_prior
-from allocator.tuning.samplers.feasible_sampler import ask
+from allocator.tuning.samplers.feasible_sampler import ask_trial
 from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
 from allocator.tuning.space.build_space import adapter_spec, build_space
-from allocator.tuning.space.space import Params, Space, baseline_params
+from allocator.tuning.space.space import Params, Space, make_baseline_params
 from allocator.tuning.space.space_file import read_space
 from allocator.tuning.study.proposal_queue import PROPOSALS
 from allocator.workers.precision import choose_precision
@@ -54,7 +54,7 @@ RECIPE = TrainingConfig(epochs=1, batch_size=16, boundaries_per_epoch=4)  # 256 
 
 def points(space: Space, baseline: Baseline, n: int) -> list[Params]:
     """List what is trained: the baseline at several lambdas, proposals, then the space filled."""
-    base = baseline_params(space)
+    base = make_baseline_params(space)
     wanted = [{**base, "core_lr_multiplier": multiplier} for multiplier in LAMBDAS]
     for name in PRIORS:
         prior = make_prior(name, space, base, baseline=baseline)
@@ -64,7 +64,7 @@ def points(space: Space, baseline: Baseline, n: int) -> list[Params]:
     for params in wanted:
         study.enqueue_trial(params, skip_if_exists=True)
     for _ in range(n):
-        study.tell(ask(study, space), 0.0)
+        study.tell(ask_trial(study, space), 0.0)
     return [trial.params for trial in study.trials]
 
 
@@ -137,7 +137,7 @@ def main(argv: Sequence[str]) -> None:
     backbone = load_backbone(model, file.targets, num_labels=2, precision=precision, device=device)
     tokenizer = load_tokenizer(model)
     train_part, held_out = (
-        tokenize(data.train.select(part), tokenizer, max_length=RECIPE.max_length)
+        tokenize_examples(data.train.select(part), tokenizer, max_length=RECIPE.max_length)
         for part in fixed_part(data, tokenizer)
     )
     space = build_space(file, backbone.sites.shape, BUDGET)
@@ -148,7 +148,7 @@ def main(argv: Sequence[str]) -> None:
         spec = adapter_spec(file, space.shape)
         return Job(trial=number, spec=spec, allocation=space.allocation(params), save_to=Path())
 
-    base, folder = baseline_params(space), arguments.output / "baseline"
+    base, folder = make_baseline_params(space), arguments.output / "baseline"
     measure_baseline(backbone, splits, job(0, base), Records(folder))
     listed = arguments.output / "points.csv"
     if not listed.exists():  # those of a table that was begun stay
@@ -159,7 +159,7 @@ def main(argv: Sequence[str]) -> None:
     for seed in arguments.seeds:
         curves = Curves(arguments.output / f"curves-{seed}.csv.gz")
         waiting = [job for job in jobs if not curves.has(job.trial)]
-        train(
+        train_trials(
             backbone,
             splits,
             dataclasses.replace(RECIPE, seed=seed),
@@ -174,7 +174,7 @@ def measure_baseline(backbone: Backbone, splits: Splits, job: Job, records: Reco
     if records.names(RECIPE.seed):
         return
     keeper = Keeper()
-    train(
+    train_trials(
         backbone,
         splits,
         RECIPE,

@@ -37,8 +37,8 @@ from allocator.backbone.frozen_linear import FrozenLinear
 from allocator.config import AdapterConfig, Precision, TrainingConfig, model_cache
 from allocator.data.sources import load_task
 from allocator.data.tasks import Examples
-from allocator.inputs.batches import Batch, epoch_order
-from allocator.inputs.tokens import TokenizedSplit, tokenize
+from allocator.inputs.batches import Batch, order_epoch
+from allocator.inputs.tokens import TokenizedSplit, tokenize_examples
 from allocator.models.model_source import ModelSource, locate_model
 from allocator.models.preprocessors import load_tokenizer
 from allocator.models.projections import find_projections
@@ -119,7 +119,7 @@ def trainer(model: ModelSource, examples: Examples, steps: int, *, bf16: bool) -
 def plain_loop(model: ModelSource, examples: Examples, *, bf16: bool) -> Runner:
     """A loop over PEFT's LoRA, rank 8, with batches of similar length."""
     peft_model = lora_model(model)
-    split = tokenize(examples, load_tokenizer(model), max_length=128)
+    split = tokenize_examples(examples, load_tokenizer(model), max_length=128)
     optimizer = torch.optim.AdamW([p for p in peft_model.parameters() if p.requires_grad], lr=1e-3)
     batches = full_batches(split)
 
@@ -146,7 +146,7 @@ class Ours:
         self.backbone = load_backbone(
             model, TARGETS, num_labels=2, precision=precision, device=DEVICE
         )
-        split = tokenize(examples, load_tokenizer(model), max_length=128)
+        split = tokenize_examples(examples, load_tokenizer(model), max_length=128)
         self.batches = full_batches(split)
         shape = AdapterShape(
             construction="att_qkv_depth",
@@ -209,7 +209,7 @@ def widths(layers: Sequence[FrozenLinear]) -> set[int]:
 
 def full_batches(split: TokenizedSplit) -> list[Batch]:
     """Put a split into length-bucketed batches, all of one size."""
-    order = epoch_order(split, BATCH, seed=0)
+    order = order_epoch(split, BATCH, seed=0)
     return [split.batch(indices, DEVICE) for indices in order if len(indices) == BATCH]
 
 

@@ -35,7 +35,7 @@ class Trials:
     def num_finished(self) -> int:
         return len(self.ended) + len(self.given_up)
 
-    def next_job(self) -> Job:
+    def start_next_trial(self) -> Job:
         number = self._waiting.pop(0)
         self._attempts[number] += 1
         return Job(

@@ -7,7 +7,7 @@ from pathlib import Path
 from allocator.allocation import AdapterShape, Allocation, BackboneShape
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.config import AdapterConfig, TrainingConfig
-from allocator.coordination.list_config import ListConfig, listed
+from allocator.coordination.list_config import ListConfig, make_listed_allocation
 from allocator.coordination.listed_trials import ListedTrials
 from allocator.coordination.records import Records
 from allocator.training.messages import Ending, Report
@@ -39,14 +39,14 @@ def list_of_three(folder: Path) -> ListedTrials:
     config = ListConfig.model_construct(
         training=TrainingConfig(epochs=2, boundaries_per_epoch=2),
         backbone=BACKBONE,
-        allocations={name: listed(spec, allocation) for name in ("a", "b", "c")},
+        allocations={name: make_listed_allocation(spec, allocation) for name in ("a", "b", "c")},
     )
     return ListedTrials(config, Records(folder), seed=0)
 
 
 def test_a_training_that_diverged_keeps_the_boundaries_it_had(tmp_path: Path) -> None:
     trials = list_of_three(tmp_path)
-    number = trials.next_job().trial
+    number = trials.start_next_trial().trial
     trials.note(report(number, 1))
     trials.note(report(number, 2))
     trials.tell(report(number, 2, "diverged"))
@@ -57,7 +57,7 @@ def test_a_training_that_diverged_keeps_the_boundaries_it_had(tmp_path: Path) ->
 def test_running_trainings_count_by_their_boundaries(tmp_path: Path) -> None:
     trials = list_of_three(tmp_path)
     assert trials.progress == 0
-    first, second = trials.next_job().trial, trials.next_job().trial
+    first, second = trials.start_next_trial().trial, trials.start_next_trial().trial
     trials.note(report(first, 1))
     trials.note(report(second, 1))
     assert trials.progress == 2 / 4

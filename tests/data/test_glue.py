@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from allocator.data.glue import GLUE, find_task
+from allocator.data.glue import GLUE, find_glue_task
 from allocator.data.metrics import METRICS
 from allocator.data.tasks import Examples
 from allocator.errors import TaskError
@@ -14,7 +14,7 @@ def test_the_table_has_the_nine_tasks_of_glue() -> None:
 
 @pytest.mark.parametrize("name", GLUE)
 def test_every_task_is_found_under_its_own_name_with_a_metric_that_exists(name: str) -> None:
-    task = find_task(name).task
+    task = find_glue_task(name).task
     assert task.name == name
     assert METRICS[task.metric].regression == task.is_regression
 
@@ -27,12 +27,12 @@ def test_the_head_has_one_output_per_class_and_one_for_regression() -> None:
 
 def test_an_unknown_task_suggests_the_nearest() -> None:
     with pytest.raises(TaskError, match=r"unknown task 'sst': did you mean 'sst2'\?"):
-        find_task("sst")
+        find_glue_task("sst")
 
 
 def test_a_task_cannot_be_changed_after_it_is_made() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        find_task("cola").task.name = "other"  # type: ignore[misc]
+        find_glue_task("cola").task.name = "other"  # type: ignore[misc]
 
 
 def test_selected_examples_keep_the_order_asked_for() -> None:

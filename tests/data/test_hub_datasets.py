@@ -128,14 +128,14 @@ def test_offline_the_cache_answers(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cola = GLUE["cola"]
-    online = hub_datasets.load_splits(cola.hub, task=cola.task, repository=str(repository))
+    online = hub_datasets.load_hub_splits(cola.hub, task=cola.task, repository=str(repository))
     # `datasets` names a hub repository's cache folder after its owner too.
     shutil.move(tmp_path / "cache" / "glue", tmp_path / "cache" / "nyu-mll___glue")
     shutil.rmtree(repository)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert hub_datasets.load_splits(cola.hub, task=cola.task) == online
+    assert hub_datasets.load_hub_splits(cola.hub, task=cola.task) == online
     with pytest.raises(TaskError, match=r"nyu-mll/glue \(mnli\) on the Hugging Face hub: offline"):
-        hub_datasets.load_splits(GLUE["mnli"].hub, task=GLUE["mnli"].task)
+        hub_datasets.load_hub_splits(GLUE["mnli"].hub, task=GLUE["mnli"].task)
     assert not datasets.config.HF_HUB_OFFLINE
 
 
@@ -143,7 +143,7 @@ def test_a_column_that_the_task_needs_must_be_there(repository: Path) -> None:
     stsb = GLUE["stsb"]
     expected = "no column 'sentence1'; columns are 'sentence', 'label', 'idx'"
     with pytest.raises(DataError, match=expected):
-        hub_datasets.load_splits(
+        hub_datasets.load_hub_splits(
             HubLayout(config="cola", text_columns=stsb.hub.text_columns),
             task=stsb.task,
             repository=str(repository),
@@ -160,19 +160,19 @@ def test_a_hidden_label_is_an_error_with_its_row(repository: Path) -> None:
 def test_a_missing_split_is_an_error_of_one_line(repository: Path) -> None:
     layout = HubLayout(config="cola", text_columns=("sentence",), dev="test")
     with pytest.raises(TaskError, match='Unknown split "test"') as caught:
-        hub_datasets.load_splits(layout, task=GLUE["cola"].task, repository=str(repository))
+        hub_datasets.load_hub_splits(layout, task=GLUE["cola"].task, repository=str(repository))
     assert "\n" not in str(caught.value)
 
 
 def test_a_hub_that_answers_is_in_reach(status: list[int]) -> None:
-    assert hub.out_of_reach(5.0) is None
+    assert hub.find_hub_problem(5.0) is None
     status[0] = 405
-    assert hub.out_of_reach(5.0) is None
+    assert hub.find_hub_problem(5.0) is None
 
 
 def test_a_hub_that_fails_is_out_of_reach(status: list[int]) -> None:
     status[0] = 503
-    assert (hub.out_of_reach(5.0) or "").endswith("answers 503")
+    assert (hub.find_hub_problem(5.0) or "").endswith("answers 503")
 
 
 def test_a_refused_connection_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +180,7 @@ def test_a_refused_connection_is_reported_at_once(monkeypatch: pytest.MonkeyPatc
         unused.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
-    assert (hub.out_of_reach(5.0) or "").startswith(f"{endpoint} is out of reach")
+    assert (hub.find_hub_problem(5.0) or "").startswith(f"{endpoint} is out of reach")
 
 
 def test_a_name_server_that_hangs_costs_no_more_than_the_patience(
@@ -197,6 +197,6 @@ def test_a_name_server_that_hangs_costs_no_more_than_the_patience(
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     start = time.monotonic()
     with pytest.raises(TaskError, match=r"no answer from http://hub.invalid in 0.2 s, and its"):
-        hub_datasets.load_splits(GLUE["cola"].hub, task=GLUE["cola"].task, patience=0.2)
+        hub_datasets.load_hub_splits(GLUE["cola"].hub, task=GLUE["cola"].task, patience=0.2)
     assert time.monotonic() - start < 2
     released.set()

@@ -6,7 +6,7 @@ import huggingface_hub
 import pytest
 
 from allocator.config import DataSource
-from allocator.data.sources import load_files, load_task
+from allocator.data.sources import load_task, load_task_files
 from allocator.data.tasks import FileLayout, Task
 from allocator.errors import DataError, TaskError
 
@@ -210,6 +210,6 @@ def test_a_users_own_csv_is_a_task_with_another_layout(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('text,mood\n"well, yes",good\n')
     (tmp_path / "b.csv").write_text("text,mood\nno,bad\n")
     layout = FileLayout(folder="", train="a.csv", dev="b.csv", delimiter=",", quoted=True)
-    data = load_files(task, layout, root=tmp_path)
+    data = load_task_files(task, layout, root=tmp_path)
     assert (data.train.inputs, data.train.labels) == ((("well, yes",),), (1,))
     assert (data.dev.inputs, data.dev.labels) == ((("no",),), (0,))

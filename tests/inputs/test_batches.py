@@ -6,8 +6,8 @@ import torch
 
 from allocator.data.corpus import generate
 from allocator.data.tasks import Examples
-from allocator.inputs.batches import epoch_order, in_order_of_length
-from allocator.inputs.tokens import TokenizedSplit, tokenize
+from allocator.inputs.batches import iterate_by_length, order_epoch
+from allocator.inputs.tokens import TokenizedSplit, tokenize_examples
 from allocator.models.model_source import ModelSource
 from allocator.models.preprocessors import load_tokenizer
 
@@ -40,14 +40,14 @@ def bundled(tiny_bert: Path) -> TokenizedSplit:
         inputs=tuple((example.sentence,) for example in corpus),
         labels=tuple(example.label for example in corpus),
     )
-    return tokenize(examples, load_tokenizer(bert_source(tiny_bert)), max_length=64)
+    return tokenize_examples(examples, load_tokenizer(bert_source(tiny_bert)), max_length=64)
 
 
 @pytest.mark.parametrize(("n", "batch_size"), [(100, 7), (64, 32), (5, 8), (700, 2)])
 def test_an_epoch_has_every_example_once_in_batches_of_the_given_size(
     n: int, batch_size: int
 ) -> None:
-    order = epoch_order(random_split(n), batch_size, seed=1)
+    order = order_epoch(random_split(n), batch_size, seed=1)
     assert sorted(i for batch in order for i in batch) == list(range(n))
     sizes = sorted(len(batch) for batch in order)
     assert len(sizes) == -(-n // batch_size)
@@ -56,16 +56,16 @@ def test_an_epoch_has_every_example_once_in_batches_of_the_given_size(
 
 def test_the_order_depends_on_the_seed_alone() -> None:
     split = random_split(300)
-    first = epoch_order(split, 8, seed=1)
+    first = order_epoch(split, 8, seed=1)
     np.random.default_rng(7).random(5)
     torch.rand(5)
-    assert epoch_order(split, 8, seed=1) == first
-    assert epoch_order(split, 8, seed=2) != first
+    assert order_epoch(split, 8, seed=1) == first
+    assert order_epoch(split, 8, seed=2) != first
 
 
 def test_batches_do_not_come_in_order_of_length() -> None:
     split = random_split(640)
-    longest = [max(split.lengths[batch]) for batch in epoch_order(split, 32, seed=0)]
+    longest = [max(split.lengths[batch]) for batch in order_epoch(split, 32, seed=0)]
     assert longest != sorted(longest)
     assert longest != sorted(longest, reverse=True)
 
@@ -75,7 +75,7 @@ def test_padding_is_under_two_percent_on_the_bundled_corpus(
     seed: int, bundled: TokenizedSplit
 ) -> None:
     lengths = bundled.lengths
-    order = epoch_order(bundled, 32, seed=seed)
+    order = order_epoch(bundled, 32, seed=seed)
     computed = sum(len(batch) * max(lengths[batch]) for batch in order)
     assert computed / lengths.sum() < 1.02
 
@@ -95,7 +95,7 @@ def test_a_batch_of_one_length_has_no_mask() -> None:
 def test_a_batch_is_what_the_tokenizer_pads(tiny_bert: Path) -> None:
     tokenizer = load_tokenizer(bert_source(tiny_bert))
     pairs = (("The dog barked.", "It did."), ("She sang a song.", "The dog barked at the cat."))
-    split = tokenize(Examples(inputs=pairs, labels=(0, 1)), tokenizer, max_length=64)
+    split = tokenize_examples(Examples(inputs=pairs, labels=(0, 1)), tokenizer, max_length=64)
     firsts, seconds = zip(*pairs, strict=True)
     expected = tokenizer(list(firsts), list(seconds), padding=True, return_tensors="pt")
     found = split.batch([0, 1], CPU).inputs
@@ -111,15 +111,15 @@ def test_single_sentences_have_no_segments(bundled: TokenizedSplit) -> None:
 def test_examples_are_cut_at_the_largest_length(tiny_bert: Path) -> None:
     tokenizer = load_tokenizer(bert_source(tiny_bert))
     examples = Examples(inputs=(("dog " * 50,), ("dog",)), labels=(0, 1))
-    split = tokenize(examples, tokenizer, max_length=12)
+    split = tokenize_examples(examples, tokenizer, max_length=12)
     assert split.lengths.tolist() == [12, 3]
 
 
 def test_class_ids_stay_integers_and_scores_stay_real(tiny_bert: Path) -> None:
     tokenizer = load_tokenizer(bert_source(tiny_bert))
     texts = (("one",), ("two",))
-    classes = tokenize(Examples(inputs=texts, labels=(1, 0)), tokenizer, max_length=12)
-    scores = tokenize(Examples(inputs=texts, labels=(1.0, 0.5)), tokenizer, max_length=12)
+    classes = tokenize_examples(Examples(inputs=texts, labels=(1, 0)), tokenizer, max_length=12)
+    scores = tokenize_examples(Examples(inputs=texts, labels=(1.0, 0.5)), tokenizer, max_length=12)
     assert (classes.labels.dtype, scores.labels.dtype) == (torch.int64, torch.float32)
     assert scores.labels.tolist() == [1.0, 0.5]
 
@@ -127,7 +127,7 @@ def test_class_ids_stay_integers_and_scores_stay_real(tiny_bert: Path) -> None:
 def test_evaluation_walks_every_example_once_from_short_to_long() -> None:
     split = random_split(50)
     seen: list[int] = []
-    for indices, batch in in_order_of_length(split, 8, CPU):
+    for indices, batch in iterate_by_length(split, 8, CPU):
         assert batch.labels.tolist() == indices
         seen += indices
     assert sorted(seen) == list(range(50))

@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor
 
-from allocator.data.glue import find_task
+from allocator.data.glue import find_glue_task
 from allocator.data.image_folder import read_image_folder
 from allocator.data.task_file import read_task_file
 from allocator.data.tasks import Examples
 from allocator.errors import ModelError
-from allocator.inputs.batches import epoch_order, in_order_of_length
-from allocator.inputs.images import ImageSplit, decode
+from allocator.inputs.batches import iterate_by_length, order_epoch
+from allocator.inputs.images import ImageSplit, decode_images
 from allocator.inputs.reader import load_reader
 from allocator.models.model_source import ModelSource, locate_model
 from allocator.models.preprocessors import load_image_processor
@@ -32,7 +32,7 @@ def source_of(folder: Path) -> ModelSource:
 def dev(tiny_image_models: dict[str, Path], image_folder: Path) -> ImageSplit:
     """The images of dev for the tiny ViT."""
     processor = load_image_processor(source_of(tiny_image_models["vit"]))
-    return decode(read_image_folder(image_folder)[2], processor, CPU)
+    return decode_images(read_image_folder(image_folder)[2], processor, CPU)
 
 
 @pytest.mark.parametrize("kind", ["vit", "deit", "dinov2"])
@@ -43,7 +43,7 @@ def test_a_batch_is_what_the_models_processor_makes(
     reference = AutoImageProcessor.from_pretrained(tiny_image_models[kind], backend="pil")
     images = [Image.open(examples.inputs[i][0]) for i in (7, 0, 12)]
     expected = reference(images, return_tensors="pt")["pixel_values"]
-    split = decode(examples, load_image_processor(source_of(tiny_image_models[kind])), CPU)
+    split = decode_images(examples, load_image_processor(source_of(tiny_image_models[kind])), CPU)
     assert split.pixels_NCHW.dtype == torch.uint8
     batch = split.batch([7, 0, 12], CPU)
     torch.testing.assert_close(batch.inputs["pixel_values"], expected)
@@ -59,20 +59,20 @@ def test_a_turned_photograph_is_turned_back(
     orientation[0x0112] = 3  # half a turn
     Image.fromarray(pixels).save(tmp_path / "turned.png", exif=orientation)
     examples = Examples(inputs=((str(tmp_path / "turned.png"),),), labels=(0,))
-    split = decode(examples, load_image_processor(source_of(tiny_image_models["vit"])), CPU)
+    split = decode_images(examples, load_image_processor(source_of(tiny_image_models["vit"])), CPU)
     assert split.pixels_NCHW[0, :, :8].max() == 0
     assert split.pixels_NCHW[0, :, 8:].min() == 255
 
 
 def test_images_come_in_random_order_that_depends_on_the_seed_alone(dev: ImageSplit) -> None:
-    order = epoch_order(dev, 4, seed=1)
+    order = order_epoch(dev, 4, seed=1)
     assert sorted(i for batch in order for i in batch) == list(range(len(dev)))
     assert [i for batch in order for i in batch] != list(range(len(dev)))
-    assert epoch_order(dev, 4, seed=1) == order != epoch_order(dev, 4, seed=2)
+    assert order_epoch(dev, 4, seed=1) == order != order_epoch(dev, 4, seed=2)
 
 
 def test_evaluation_walks_every_image_once(dev: ImageSplit) -> None:
-    walked = list(in_order_of_length(dev, 4, CPU))
+    walked = list(iterate_by_length(dev, 4, CPU))
     assert sorted(i for indices, _ in walked for i in indices) == list(range(len(dev)))
     for indices, batch in walked:
         assert batch.labels.tolist() == dev.labels[indices].tolist()
@@ -119,7 +119,7 @@ def test_a_model_without_a_usable_image_processor_is_refused(
 def test_a_model_of_texts_is_refused_for_images_and_the_other_way_round(
     tiny_bert: Path, tiny_image_models: dict[str, Path], image_task: Path
 ) -> None:
-    images, texts = read_task_file(image_task)[0], find_task("cola").task
+    images, texts = read_task_file(image_task)[0], find_glue_task("cola").task
     for folder, task, message in (
         (tiny_bert, images, "reads texts, but task 'colors' is of images; give another --model"),
         (tiny_image_models["vit"], texts, "reads images, but task 'cola' is of texts; give anoth"),

@@ -25,7 +25,7 @@ from transformers import (
 
 from allocator.adapters.saved import load_adapter
 from allocator.backbone.backbone import load_backbone
-from allocator.backbone.packed_sites import adapt
+from allocator.backbone.packed_sites import adapt_projections
 from allocator.errors import CheckpointError, ModelError
 from allocator.files.recipe import Recipe
 from allocator.models.attached import Attached, attach, attach_saved
@@ -58,7 +58,7 @@ def fill(attached: Attached, seed: int = 1) -> Attached:
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         attached.adapter.zero_part.normal_(std=0.2, generator=draw)
-        for parameter in attached.head_state().values():
+        for parameter in attached.head_state_dict().values():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=draw))
     return attached
 
@@ -84,7 +84,7 @@ def test_an_attached_adapter_computes_what_the_search_trains(
 ) -> None:
     bare = AutoModel.from_pretrained(tiny_bert, attn_implementation="eager").eval()
     packed = copy.deepcopy(bare).requires_grad_(False)
-    sites = adapt(packed, tiny_recipe.adapter.targets)
+    sites = adapt_projections(packed, tiny_recipe.adapter.targets)
     attached = fill(attach(bare, tiny_recipe))
     sites.use([attached.adapter.pairs()])
     torch.testing.assert_close(
@@ -120,8 +120,8 @@ def test_what_trains_of_the_head_is_what_a_search_trains(
         update={"trains_pooler": searched.trains_pooler}  # as a search notes it
     )
     attached = attach(load(tiny_bert), tiny_recipe.model_copy(update={"training": training}))
-    assert attached.head_state().keys() == searched.trained_state().keys()
-    assert ("bert.pooler.dense.weight" in attached.head_state()) is not is_complete
+    assert attached.head_state_dict().keys() == searched.trained_state_dict().keys()
+    assert ("bert.pooler.dense.weight" in attached.head_state_dict()) is not is_complete
 
 
 def word_model(*, tied: bool) -> PreTrainedModel:
@@ -139,9 +139,9 @@ def word_model(*, tied: bool) -> PreTrainedModel:
 def test_a_head_that_predicts_words_is_frozen_unless_it_is_asked_for(
     tiny_recipe: Recipe,
 ) -> None:
-    assert not attach(word_model(tied=False), tiny_recipe).head_state()
+    assert not attach(word_model(tied=False), tiny_recipe).head_state_dict()
     attached = attach(word_model(tied=False), tiny_recipe, trains_lm_head=True)
-    assert attached.head_state().keys() == {"lm_head.weight"}
+    assert attached.head_state_dict().keys() == {"lm_head.weight"}
 
 
 def test_a_head_that_shares_its_weights_with_the_embeddings_cannot_train(

@@ -16,7 +16,7 @@ from allocator.allocation import MODES, AdapterShape, Construction, Factorizatio
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.config import AdapterConfig
 from allocator.models.attached import Attached
-from allocator.models.projections import backbone_shape
+from allocator.models.projections import find_backbone_shape
 from allocator.trained.peft_lora import export_peft
 
 ENCODERS = ("bert", "roberta", "xlm-roberta", "mpnet", "electra", "distilbert")
@@ -70,7 +70,7 @@ def attached(
     shape = AdapterShape(
         construction=construction,
         factorization=factorization,
-        backbone=backbone_shape(model, targets),
+        backbone=find_backbone_shape(model, targets),
     )
     spec = AdapterSpec(shape=shape, config=AdapterConfig())
     ranks = {name: min(3, bound) for name, bound in shape.rank_bounds.items()}

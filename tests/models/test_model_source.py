@@ -20,7 +20,7 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cache = tmp_path / "hub-cache"
     cache.mkdir()
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
-    monkeypatch.setattr(model_source, "out_of_reach", lambda _: NO_NETWORK)
+    monkeypatch.setattr(model_source, "find_hub_problem", lambda _: NO_NETWORK)
     return cache
 
 

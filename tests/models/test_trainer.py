@@ -85,7 +85,7 @@ def test_a_folder_saved_with_the_adapter_on_loads_as_the_backbone_and_the_traine
 ) -> None:
     attached = attach(model, tiny_recipe)
     with torch.no_grad():
-        for part in (attached.adapter.zero_part, *attached.head_state().values()):
+        for part in (attached.adapter.zero_part, *attached.head_state_dict().values()):
             part.add_(0.1)
     model.save_pretrained(tmp_path)
     loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path)

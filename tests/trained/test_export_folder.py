@@ -17,9 +17,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 from allocator.errors import StudyError
 from allocator.files.recipe import Recipe
 from allocator.trained import export_folder
-from allocator.trained.export_folder import deliver
-from allocator.trained.predictions import predict
-from allocator.trained.trained_adapter import Trained, load_trained
+from allocator.trained.export_folder import write_export
+from allocator.trained.predictions import predict_lines
+from allocator.trained.trained_adapter import TrainedAdapter, load_trained
 
 SENTENCE = "The dog saw the cat."
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 @pytest.fixture
-def trained(tiny_study: Path) -> Trained:
+def trained(tiny_study: Path) -> TrainedAdapter:
     return load_trained(tiny_study, tiny_study)
 
 
@@ -43,9 +43,9 @@ def logits(model: nn.Module, folder: Path) -> Tensor:
 
 
 def test_peft_and_transformers_load_the_lora_with_the_same_logits(
-    trained: Trained, tiny_recipe: Recipe, tmp_path: Path
+    trained: TrainedAdapter, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
-    delivered = deliver(trained, "peft", tmp_path / "lora")
+    delivered = write_export(trained, "peft", tmp_path / "lora")
     base = AutoModelForSequenceClassification.from_pretrained(tiny_recipe.model.name)
     lora = PeftModel.from_pretrained(base, str(tmp_path / "lora"))
     expected = logits(trained.attached.model, tmp_path / "lora")
@@ -55,10 +55,10 @@ def test_peft_and_transformers_load_the_lora_with_the_same_logits(
 
 
 def test_the_merged_model_answers_in_a_pipeline_as_the_adapter_does(
-    trained: Trained, tmp_path: Path
+    trained: TrainedAdapter, tmp_path: Path
 ) -> None:
-    ((label, probability),) = predict(trained, [SENTENCE], origin="input")
-    assert deliver(trained, "merged", tmp_path / "model").exported_parameters == 0
+    ((label, probability),) = predict_lines(trained, [SENTENCE], origin="input")
+    assert write_export(trained, "merged", tmp_path / "model").exported_parameters == 0
     (answer,) = pipeline("text-classification", str(tmp_path / "model"), device="cpu")(SENTENCE)
     assert answer["label"] == label
     assert answer["score"] == pytest.approx(float(probability), abs=1e-4)
@@ -66,9 +66,9 @@ def test_the_merged_model_answers_in_a_pipeline_as_the_adapter_does(
 
 @pytest.mark.parametrize("how", ["peft", "merged"])
 def test_the_card_names_base_task_score_and_budget(
-    how: export_folder.DeliveryFormat, trained: Trained, tiny_recipe: Recipe, tmp_path: Path
+    how: export_folder.ExportFormat, trained: TrainedAdapter, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
-    deliver(trained, how, tmp_path / "out")
+    write_export(trained, how, tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     header = yaml.safe_load(card.split("---")[1])
     assert header["base_model"] == tiny_recipe.model.name
@@ -78,9 +78,9 @@ def test_the_card_names_base_task_score_and_budget(
 
 
 def test_the_snippet_of_the_card_loads_the_lora_with_the_names_of_the_classes(
-    trained: Trained, tmp_path: Path
+    trained: TrainedAdapter, tmp_path: Path
 ) -> None:
-    deliver(trained, "peft", tmp_path / "lora")
+    write_export(trained, "peft", tmp_path / "lora")
     card = (tmp_path / "lora" / "README.md").read_text(encoding="utf-8")
     snippet = card.split("```python\n")[1].split("```")[0]
     loaded: dict[str, Any] = {}
@@ -95,7 +95,7 @@ def test_the_snippet_of_the_card_loads_the_lora_with_the_names_of_the_classes(
 
 
 def test_the_snippet_loads_a_base_that_was_made_for_other_classes(
-    trained: Trained, tiny_bert: Path, tmp_path: Path
+    trained: TrainedAdapter, tiny_bert: Path, tmp_path: Path
 ) -> None:
     base = AutoModelForSequenceClassification.from_pretrained(tiny_bert, num_labels=3)
     base.save_pretrained(tmp_path / "base")
@@ -103,7 +103,7 @@ def test_the_snippet_loads_a_base_that_was_made_for_other_classes(
     source = dataclasses.replace(
         trained.source, name=str(tmp_path / "base"), folder=tmp_path / "base"
     )
-    deliver(dataclasses.replace(trained, source=source), "peft", tmp_path / "lora")
+    write_export(dataclasses.replace(trained, source=source), "peft", tmp_path / "lora")
     card = (tmp_path / "lora" / "README.md").read_text(encoding="utf-8")
     snippet = card.split("```python\n")[1].split("```")[0]
     loaded: dict[str, Any] = {}
@@ -116,31 +116,31 @@ def test_the_snippet_loads_a_base_that_was_made_for_other_classes(
     )
 
 
-def test_a_folder_with_content_is_refused_and_kept(trained: Trained, tmp_path: Path) -> None:
+def test_a_folder_with_content_is_refused_and_kept(trained: TrainedAdapter, tmp_path: Path) -> None:
     output = tmp_path / "out"
     output.mkdir()
     (output / "mine.txt").touch()
     message = f"{output} is not an empty folder; give another --output"
     with pytest.raises(StudyError, match=f"^{re.escape(message)}$"):
-        deliver(trained, "merged", output)
+        write_export(trained, "merged", output)
     assert [path.name for path in output.iterdir()] == ["mine.txt"]
 
 
 def test_nothing_half_written_stays(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: TrainedAdapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export_folder, "model_card", fail)
+    monkeypatch.setattr(export_folder, "write_model_card", fail)
     output = tmp_path / "new" / "out"
     message = f"{output} cannot be written: No space left on device"
     with pytest.raises(StudyError, match=f"^{re.escape(message)}$"):
-        deliver(trained, "merged", output)
+        write_export(trained, "merged", output)
     assert not list(output.parent.iterdir())
 
 
-def test_an_empty_folder_is_filled(trained: Trained, tmp_path: Path) -> None:
+def test_an_empty_folder_is_filled(trained: TrainedAdapter, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    deliver(trained, "merged", tmp_path / "out")
+    write_export(trained, "merged", tmp_path / "out")
     assert (tmp_path / "out" / "model.safetensors").is_file()

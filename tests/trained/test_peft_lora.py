@@ -18,8 +18,8 @@ from allocator.allocation import AdapterShape
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.config import AdapterConfig
 from allocator.models.attached import Attached
-from allocator.models.projections import backbone_shape
-from allocator.trained.peft_lora import export_peft, smallest_lora
+from allocator.models.projections import find_backbone_shape
+from allocator.trained.peft_lora import export_peft, factorize_lora
 
 IDS = torch.randint(4, 100, (3, 7), generator=torch.Generator().manual_seed(0))
 
@@ -47,14 +47,14 @@ def test_the_smallest_exact_rank_is_that_of_the_product(
     ranks: tuple[int, ...], smallest: int
 ) -> None:
     a, b = product(ranks)
-    lora = smallest_lora(a, b)
+    lora = factorize_lora(a, b)
     assert lora.rank == smallest == torch.linalg.matrix_rank(a @ b)
     torch.testing.assert_close(lora.b_Or @ lora.a_rI, (a @ b).T.float())
 
 
 def test_an_update_of_zero_has_rank_one() -> None:
     a, b = product((3,))
-    lora = smallest_lora(a, torch.zeros_like(b))
+    lora = factorize_lora(a, torch.zeros_like(b))
     assert lora.rank == 1
     assert not (lora.b_Or @ lora.a_rI).any()
 
@@ -65,7 +65,7 @@ def lora_adapter(folder: Path, targets: tuple[str, ...], seed: int = 1) -> Attac
     assert isinstance(model, PreTrainedModel)
     model.eval()
     shape = AdapterShape(
-        construction="matrix", factorization="matrix", backbone=backbone_shape(model, targets)
+        construction="matrix", factorization="matrix", backbone=find_backbone_shape(model, targets)
     )
     spec = AdapterSpec(shape=shape, config=AdapterConfig())
     attached = Attached(model, build_adapter(spec, {"rank": 3}, seed=0), spec)
@@ -141,5 +141,5 @@ def test_what_trains_of_the_head_is_saved_each_module_once(tiny_bert: Path, tmp_
     assert config["modules_to_save"] == ["bert.pooler.dense", "classifier"]
     assert config["base_model_name_or_path"] == "somebody/bert"
     saved = load_file(tmp_path / "adapter_model.safetensors")
-    head = {f"base_model.model.{name}" for name in attached.head_state()}
+    head = {f"base_model.model.{name}" for name in attached.head_state_dict()}
     assert head == {name for name in saved if "lora_" not in name}

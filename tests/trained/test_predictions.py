@@ -16,26 +16,26 @@ from allocator.files.recipe import Recipe
 from allocator.files.yaml_files import write_yaml
 from allocator.models.model_source import ModelSource
 from allocator.models.preprocessors import load_tokenizer
-from allocator.trained.predictions import predict
-from allocator.trained.trained_adapter import Trained, load_model, load_trained
+from allocator.trained.predictions import predict_lines
+from allocator.trained.trained_adapter import TrainedAdapter, load_model, load_trained
 
 SENTENCES = ["The dog saw the cat.", "Dog the.", "A child slept", "the old teacher read a book ."]
 
 
 @pytest.fixture
-def trained(tiny_study: Path) -> Trained:
+def trained(tiny_study: Path) -> TrainedAdapter:
     return load_trained(tiny_study, tiny_study)
 
 
-def answers(trained: Trained, lines: list[str]) -> list[tuple[str, ...]]:
-    return list(predict(trained, lines, origin="input"))
+def answers(trained: TrainedAdapter, lines: list[str]) -> list[tuple[str, ...]]:
+    return list(predict_lines(trained, lines, origin="input"))
 
 
 def test_every_line_is_answered_as_the_searchs_own_model_answers_it_alone(
-    trained: Trained, tiny_study: Path, tiny_backbone: Backbone, tiny_source: ModelSource
+    trained: TrainedAdapter, tiny_study: Path, tiny_backbone: Backbone, tiny_source: ModelSource
 ) -> None:
     saved = load_adapter(tiny_study / "adapter.safetensors")
-    head = tiny_backbone.head.copy_fresh(3)
+    head = tiny_backbone.head.copy_with_fresh_parameters(3)
     head.model.load_state_dict(dict(saved.head), strict=False)
     tiny_backbone.sites.use([saved.adapter.pairs()])
     tokenizer = load_tokenizer(tiny_source)
@@ -48,7 +48,7 @@ def test_every_line_is_answered_as_the_searchs_own_model_answers_it_alone(
         assert float(probability) == pytest.approx(expected.max().item(), abs=1e-4)
 
 
-def test_answers_do_not_depend_on_the_lines_around(trained: Trained) -> None:
+def test_answers_do_not_depend_on_the_lines_around(trained: TrainedAdapter) -> None:
     many = answers(trained, SENTENCES * 40)
     assert many == answers(trained, SENTENCES) * 40
 
@@ -60,19 +60,21 @@ def test_answers_do_not_depend_on_the_lines_around(trained: Trained) -> None:
         ("  ", "no text; remove the line or fill it in"),
     ],
 )
-def test_a_line_without_the_tasks_texts_is_named(line: str, message: str, trained: Trained) -> None:
+def test_a_line_without_the_tasks_texts_is_named(
+    line: str, message: str, trained: TrainedAdapter
+) -> None:
     with pytest.raises(DataError, match=f"^input:3: {re.escape(message)}$"):
         answers(trained, [*SENTENCES[:2], line])
 
 
-def test_lines_that_are_not_utf8_are_named(trained: Trained) -> None:
+def test_lines_that_are_not_utf8_are_named(trained: TrainedAdapter) -> None:
     lines = io.TextIOWrapper(io.BytesIO(b"The dog sleeps.\n\xff\n"), encoding="utf-8")
     with pytest.raises(DataError, match=r"^input must be UTF-8, got byte 0xff; save it as UTF-8$"):
-        list(predict(trained, lines, origin="input"))
+        list(predict_lines(trained, lines, origin="input"))
 
 
 def test_pairs_are_separated_by_a_tab(
-    trained: Trained, tiny_study: Path, tiny_recipe: Recipe
+    trained: TrainedAdapter, tiny_study: Path, tiny_recipe: Recipe
 ) -> None:
     task = tiny_recipe.task.model_copy(update={"text_columns": ("premise", "hypothesis")})
     write_yaml(tiny_study / "best.yaml", tiny_recipe.model_copy(update={"task": task}), "Pairs.")
@@ -118,7 +120,7 @@ def test_a_recipes_model_begins_as_its_trials_do_without_dropout(
     tiny_recipe: Recipe, tiny_backbone: Backbone
 ) -> None:
     model = load_model(tiny_recipe).train()
-    head = tiny_backbone.head.copy_fresh(tiny_recipe.training.seed)
+    head = tiny_backbone.head.copy_with_fresh_parameters(tiny_recipe.training.seed)
     ids = torch.arange(4, 14).view(2, 5)
     tiny_backbone.sites.use([])
     torch.testing.assert_close(

@@ -14,7 +14,7 @@ from allocator.inputs.batches import Split
 from allocator.inputs.tokens import TokenizedSplit
 from allocator.models.model_source import ModelSource
 from allocator.training import evaluation
-from allocator.training.calibration import calibrated_loss
+from allocator.training.calibration import compute_calibrated_loss
 from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_pack
 from allocator.training.loop import Splits
 from allocator.training.pack import Pack
@@ -73,7 +73,7 @@ def test_score_and_loss_are_those_of_the_examples_one_by_one(
     log_shares = logits.double().log_softmax(dim=1)
     loss = -log_shares[range(len(split)), split.labels].mean().item()
     assert found.loss == pytest.approx(loss, rel=1e-5)
-    best = calibrated_loss(logits.double().numpy(), split.labels.numpy())
+    best = compute_calibrated_loss(logits.double().numpy(), split.labels.numpy())
     assert found.calibrated_loss == pytest.approx(best, rel=1e-5)
     assert found.calibrated_loss < found.loss
     margins = (logits[:, 1] - logits[:, 0]).double().numpy()
@@ -121,7 +121,7 @@ def test_scores_are_compared_as_they_are_predicted(
     expected = np.corrcoef(predicted, targets.numpy())[0, 1]
     assert found.score.parts["pearson"] == pytest.approx(expected, abs=1e-5)
     assert found.loss == pytest.approx(np.mean((predicted - targets.numpy()) ** 2), rel=1e-5)
-    best = calibrated_loss(predicted[:, None], targets.numpy())
+    best = compute_calibrated_loss(predicted[:, None], targets.numpy())
     assert found.calibrated_loss == pytest.approx(best, rel=1e-5)
     spread = predicted.std() / targets.numpy().std()  # whatever the labels' unit
     assert found.spread == pytest.approx(spread, rel=1e-4)

@@ -12,7 +12,7 @@ from allocator.config import TrainingConfig
 from allocator.data.metrics import Score
 from allocator.training import loop
 from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_pack
-from allocator.training.loop import Splits, epoch_parts, train
+from allocator.training.loop import Splits, split_epoch, train_trials
 from allocator.training.messages import Boundary, Job, Orders, Report
 from allocator.training.pack import Pack
 from allocator.training.slot import Slot
@@ -80,7 +80,7 @@ class Loop:
         def on_completed(job: Job, slot: Slot) -> None:
             self.completed[job.trial] = slot
 
-        train(
+        train_trials(
             self.backbone,
             self.splits,
             config,
@@ -142,7 +142,7 @@ def test_boundaries_divide_an_epoch_evenly_and_end_with_it(
     tiny_backbone: Backbone,
 ) -> None:
     config = TrainingConfig(epochs=1, batch_size=batch_size, boundaries_per_epoch=per_epoch)
-    parts = epoch_parts(tiny_splits.train, config, tiny_backbone)
+    parts = split_epoch(tiny_splits.train, config, tiny_backbone)
     assert [len(part) for part in parts] == expected
     assert sum(len(batch.labels) for part in parts for batch in part) == 320
 
@@ -152,7 +152,7 @@ def test_more_boundaries_than_steps_are_refused(
 ) -> None:
     config = TrainingConfig(epochs=1, batch_size=200, boundaries_per_epoch=4)
     with pytest.raises(ValueError, match="an epoch of 2 steps cannot have 4 boundaries"):
-        epoch_parts(tiny_splits.train, config, tiny_backbone)
+        split_epoch(tiny_splits.train, config, tiny_backbone)
 
 
 def test_every_boundary_is_reported_with_score_and_loss(run: Loop) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from allocator.adapters.build import build_adapter
-from allocator.adapters.spectra import mode_spectra
+from allocator.adapters.spectra import compute_mode_spectra
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.training.measures import Observer
 
@@ -39,4 +39,4 @@ def test_spectra_are_those_of_the_adapter_as_it_stands(tiny_spec: AdapterSpec) -
     observer = Observer(adapter)
     with torch.no_grad():
         adapter.zero_part.normal_()
-    assert observer.measure().spectra == tuple(mode_spectra(adapter))
+    assert observer.measure().spectra == tuple(compute_mode_spectra(adapter))

@@ -53,7 +53,9 @@ def train(slots: list[Slot], backbone: Backbone, batches: list[Batch], **options
 
 
 def parameters(slot: Slot) -> list[Tensor]:
-    return [p.detach() for p in [*slot.adapter.parameters(), *slot.head.trained_state().values()]]
+    return [
+        p.detach() for p in [*slot.adapter.parameters(), *slot.head.trained_state_dict().values()]
+    ]
 
 
 def test_a_packed_trial_trains_as_it_does_alone(
@@ -79,7 +81,7 @@ def test_a_packed_trial_in_half_precision_trains_about_as_it_does_alone(
     train(packed, backbone, batches)
     for slot in alone:
         train([slot], backbone, batches)
-    together, apart = ([s.mean_loss() for s in slots] for slots in (packed, alone))
+    together, apart = ([s.compute_mean_loss() for s in slots] for slots in (packed, alone))
     assert together == pytest.approx(apart, rel=1e-2)
 
 

@@ -13,7 +13,7 @@ from allocator.inputs.batches import Batch
 from allocator.training.evaluation import evaluate_pack
 from allocator.training.loop import Splits
 from allocator.training.pack import Pack
-from allocator.training.slot import Slot, schedule, task_loss
+from allocator.training.slot import Slot, compute_task_loss, learning_rate_fraction
 
 RANKS = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
 ALLOCATION = Allocation(ranks=RANKS, learning_rate=2e-3, core_lr_multiplier=4.0)
@@ -45,7 +45,7 @@ def step(backbone: Backbone, slot: Slot, batch: Batch) -> None:
 
 def values(slot: Slot) -> dict[str, Tensor]:
     parts = {"core": slot.adapter.zero_part, **slot.adapter.factors}
-    head = {f"head.{name}": parameter for name, parameter in slot.head.trained_state().items()}
+    head = {f"head.{name}": parameter for name, parameter in slot.head.trained_state_dict().items()}
     return {name: part.detach().clone() for name, part in (parts | head).items()}
 
 
@@ -71,31 +71,31 @@ def test_the_schedule_is_transformers_cosine_with_a_warm_up_that_does_not_start_
         reference.append(scheduler.get_last_lr()[0])
         optimizer.step()
         scheduler.step()
-    found = [schedule(step, total, warmup) for step in range(total)]
+    found = [learning_rate_fraction(step, total, warmup) for step in range(total)]
     # While rising, a step has the rate that transformers gives the next one.
     assert found[:rising] == pytest.approx(reference[1 : rising + 1])
     assert found[rising:] == pytest.approx(reference[rising:total])
 
 
 def test_without_warm_up_the_first_step_has_the_full_rate() -> None:
-    assert schedule(0, 50, 0.0) == 1.0
+    assert learning_rate_fraction(0, 50, 0.0) == 1.0
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 0.9])
 def test_no_step_of_a_short_training_has_a_rate_outside_of_its_bounds(warmup: float) -> None:
     for total in range(1, 6):
-        assert all(0 < schedule(step, total, warmup) <= 1 for step in range(total))
+        assert all(0 < learning_rate_fraction(step, total, warmup) <= 1 for step in range(total))
 
 
 def test_the_loss_of_classes_is_cross_entropy() -> None:
     logits = torch.tensor([[1.0, 3.0], [0.0, 0.0]])
     expected = (math.log(1 + math.exp(2.0)) + math.log(2)) / 2
-    assert task_loss(logits, torch.tensor([0, 1])).item() == pytest.approx(expected)
+    assert compute_task_loss(logits, torch.tensor([0, 1])).item() == pytest.approx(expected)
 
 
 def test_the_loss_of_scores_is_squared_error() -> None:
     logits = torch.tensor([[1.0], [3.0]])
-    assert task_loss(logits, torch.tensor([2.0, 0.0])).item() == pytest.approx((1 + 9) / 2)
+    assert compute_task_loss(logits, torch.tensor([2.0, 0.0])).item() == pytest.approx((1 + 9) / 2)
 
 
 def test_the_first_step_moves_the_core_by_lambda_times_the_base_rate_and_the_head_by_its_own(
@@ -205,7 +205,7 @@ def test_the_mean_loss_is_that_of_the_steps_so_far(
             logits = slot.head(tiny_backbone(batch.inputs), batch.inputs)
         losses.append(torch.nn.functional.cross_entropy(logits, batch.labels).item())
         step(tiny_backbone, slot, batch)
-    assert slot.mean_loss() == pytest.approx(sum(losses) / 3, rel=1e-5)
+    assert slot.compute_mean_loss() == pytest.approx(sum(losses) / 3, rel=1e-5)
 
 
 def test_the_seed_alone_decides_what_dropout_hides(
@@ -216,7 +216,7 @@ def test_the_seed_alone_decides_what_dropout_hides(
         slot = make(tiny_backbone, tiny_spec, config=config)
         for _ in range(4):
             step(tiny_backbone, slot, batch)
-        return slot.mean_loss()
+        return slot.compute_mean_loss()
 
     first = losses(1)
     torch.rand(10)  # somebody else draws from the global generator
@@ -224,4 +224,4 @@ def test_the_seed_alone_decides_what_dropout_hides(
     without = make(tiny_backbone, tiny_spec, config=TrainingConfig(epochs=1, warmup=0.0, seed=1))
     for _ in range(4):
         step(tiny_backbone, without, batch)
-    assert without.mean_loss() != first
+    assert without.compute_mean_loss() != first

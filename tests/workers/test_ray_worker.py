@@ -18,7 +18,7 @@ from allocator.training.messages import Boundary, Job, Orders, Report, WorkerDie
 from allocator.workers.process_worker import ProcessWorker
 from allocator.workers.ray_devices import RayDevices
 from allocator.workers.ray_worker import RayWorker
-from allocator.workers.setup import WorkerConfig
+from allocator.workers.setup import TrainingSetup
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +37,11 @@ def devices(cluster: Cluster) -> RayDevices:
     return RayDevices(cluster.address)
 
 
-def make_job(worker_config: WorkerConfig, number: int, folder: Path) -> Job:
+def make_job(training_setup: TrainingSetup, number: int, folder: Path) -> Job:
     return Job(
         trial=number,
-        spec=worker_config.spec,
-        allocation=worker_config.typical,
+        spec=training_setup.spec,
+        allocation=training_setup.typical,
         save_to=folder / "adapters" / f"{number}.safetensors",
     )
 
@@ -63,15 +63,15 @@ def test_every_machine_with_processors_is_a_device(devices: RayDevices) -> None:
 
 
 def test_a_trial_trains_there_as_in_a_process_here_and_its_adapter_comes_home(
-    devices: RayDevices, worker_config: WorkerConfig, tmp_path: Path
+    devices: RayDevices, training_setup: TrainingSetup, tmp_path: Path
 ) -> None:
     workers: dict[str, RayWorker | ProcessWorker] = {
-        "there": devices.launch(worker_config, devices.names[0], 2),
-        "here": ProcessWorker(worker_config, "cpu", 2),
+        "there": devices.launch(training_setup, devices.names[0], 2),
+        "here": ProcessWorker(training_setup, "cpu", 2),
     }
     try:
         reports = {
-            where: to_its_end(worker, make_job(worker_config, 7, tmp_path / where))
+            where: to_its_end(worker, make_job(training_setup, 7, tmp_path / where))
             for where, worker in workers.items()
         }
     finally:
@@ -79,7 +79,7 @@ def test_a_trial_trains_there_as_in_a_process_here_and_its_adapter_comes_home(
             worker.close()
     assert reports["there"] == reports["here"]
     there, here = (
-        load_adapter(make_job(worker_config, 7, tmp_path / where).save_to).adapter.state_dict()
+        load_adapter(make_job(training_setup, 7, tmp_path / where).save_to).adapter.state_dict()
         for where in workers
     )
     assert there.keys() == here.keys()
@@ -87,11 +87,11 @@ def test_a_trial_trains_there_as_in_a_process_here_and_its_adapter_comes_home(
 
 
 def test_a_machine_without_the_model_looks_for_it_and_says_so(
-    devices: RayDevices, worker_config: WorkerConfig, tmp_path: Path
+    devices: RayDevices, training_setup: TrainingSetup, tmp_path: Path
 ) -> None:
-    elsewhere = dataclasses.replace(worker_config.model, name="nosuch", folder=tmp_path / "gone")
+    elsewhere = dataclasses.replace(training_setup.model, name="nosuch", folder=tmp_path / "gone")
     worker = devices.launch(
-        dataclasses.replace(worker_config, model=elsewhere), devices.names[0], 2
+        dataclasses.replace(training_setup, model=elsewhere), devices.names[0], 2
     )
     try:
         with pytest.raises(ModelError, match=r"^unknown model 'nosuch'"):
@@ -102,14 +102,14 @@ def test_a_machine_without_the_model_looks_for_it_and_says_so(
 
 def test_a_failure_there_is_printed_here(
     devices: RayDevices,
-    worker_config: WorkerConfig,
+    training_setup: TrainingSetup,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    worker = devices.launch(worker_config, devices.names[0], 2)
+    worker = devices.launch(training_setup, devices.names[0], 2)
     try:
         worker.receive()
-        job = make_job(worker_config, 1, tmp_path)
+        job = make_job(training_setup, 1, tmp_path)
         wrong = dataclasses.replace(job, allocation=Allocation(ranks={}, learning_rate=1e-3))
         worker.order(Orders(jobs=(wrong,)))
         with pytest.raises(WorkerDied, match=r"died, exit code 1$"):
@@ -120,10 +120,10 @@ def test_a_failure_there_is_printed_here(
 
 
 def test_a_device_that_others_keep_busy_is_an_error(
-    devices: RayDevices, worker_config: WorkerConfig, monkeypatch: pytest.MonkeyPatch
+    devices: RayDevices, training_setup: TrainingSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = devices.launch(worker_config, devices.names[0], 2)
-    second = devices.launch(worker_config, devices.names[0], 2)
+    first = devices.launch(training_setup, devices.names[0], 2)
+    second = devices.launch(training_setup, devices.names[0], 2)
     try:
         first.receive()
         monkeypatch.setattr("allocator.workers.ray_worker._PATIENCE", 2.0)
@@ -135,9 +135,9 @@ def test_a_device_that_others_keep_busy_is_an_error(
 
 
 def test_an_actor_that_is_killed_is_a_worker_that_died(
-    devices: RayDevices, worker_config: WorkerConfig
+    devices: RayDevices, training_setup: TrainingSetup
 ) -> None:
-    worker = devices.launch(worker_config, devices.names[0], 2)
+    worker = devices.launch(training_setup, devices.names[0], 2)
     worker.receive()
     worker.close()
     worker.order(Orders())
@@ -147,11 +147,11 @@ def test_an_actor_that_is_killed_is_a_worker_that_died(
 
 
 def test_a_machine_that_leaves_takes_its_device_along(
-    cluster: Cluster, devices: RayDevices, worker_config: WorkerConfig
+    cluster: Cluster, devices: RayDevices, training_setup: TrainingSetup
 ) -> None:
     node = cluster.add_node(num_cpus=1)
     device = (set(RayDevices(cluster.address).names) - set(devices.names)).pop()
-    worker = RayDevices(cluster.address).launch(worker_config, device, 2)
+    worker = RayDevices(cluster.address).launch(training_setup, device, 2)
     worker.receive()
     cluster.remove_node(node)
     worker.order(Orders())

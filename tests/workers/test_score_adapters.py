@@ -11,13 +11,13 @@ from allocator.adapters.saved import save_adapter
 from allocator.errors import CheckpointError
 from allocator.files.adapter_section import describe
 from allocator.workers.score_adapters import score_adapters
-from allocator.workers.setup import WorkerConfig
+from allocator.workers.setup import TrainingSetup
 
 
 def test_an_adapter_without_its_head_is_not_scored(
-    worker_config: WorkerConfig, tmp_path: Path
+    training_setup: TrainingSetup, tmp_path: Path
 ) -> None:
-    spec, ranks = worker_config.spec, worker_config.typical.ranks
+    spec, ranks = training_setup.spec, training_setup.typical.ranks
     path = tmp_path / "1.safetensors"
     save_adapter(
         path, build_adapter(spec, ranks, seed=0), {}, describe(spec, ranks, "", trains_pooler=True)
@@ -25,4 +25,4 @@ def test_an_adapter_without_its_head_is_not_scored(
     with pytest.raises(
         CheckpointError, match=r"1\.safetensors lacks tensor bert\.pooler\.dense\.bias$"
     ):
-        score_adapters(worker_config, [path], worker_config.scoring, "cpu")
+        score_adapters(training_setup, [path], training_setup.scoring, "cpu")

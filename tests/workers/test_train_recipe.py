@@ -75,7 +75,7 @@ def test_the_saved_adapter_and_head_have_the_score_on_dev_that_was_told(
     report = train(recipe)
     saved = load_adapter(output / "adapter.safetensors")
     assert saved.description.model_sha256 == recipe.model.sha256
-    head = tiny_backbone.head.copy_fresh(3)
+    head = tiny_backbone.head.copy_with_fresh_parameters(3)
     head.model.load_state_dict(dict(saved.head), strict=False)
     tiny_backbone.sites.use([saved.adapter.pairs()])
     dev = tiny_splits.scoring

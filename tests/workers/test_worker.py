@@ -15,11 +15,11 @@ from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.backbone.backbone import Backbone
 from allocator.config import AdapterConfig, TrainingConfig
 from allocator.errors import DeviceError
-from allocator.training.loop import Splits, train
+from allocator.training.loop import Splits, train_trials
 from allocator.training.messages import Boundary, Job, Orders, Report, WorkerDied
 from allocator.workers.devices import available_threads, require_devices
 from allocator.workers.process_worker import ProcessWorker
-from allocator.workers.setup import WorkerConfig, load_splits
+from allocator.workers.setup import TrainingSetup, load_training_splits
 
 RANKS = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
 ALLOCATION = Allocation(ranks=RANKS, learning_rate=2e-3, core_lr_multiplier=4.0)
@@ -36,9 +36,9 @@ Pair = tuple[ProcessWorker, ProcessWorker]
 
 
 @pytest.fixture(scope="module")
-def workers(worker_config: WorkerConfig) -> Iterator[Pair]:
+def workers(training_setup: TrainingSetup) -> Iterator[Pair]:
     """Two processes that start side by side, each with place for two trials."""
-    pair = ProcessWorker(worker_config, "cpu", 2), ProcessWorker(worker_config, "cpu", 2)
+    pair = ProcessWorker(training_setup, "cpu", 2), ProcessWorker(training_setup, "cpu", 2)
     for worker in pair:
         worker.receive()
     yield pair
@@ -68,8 +68,8 @@ def to_its_end(worker: ProcessWorker, *jobs: Job) -> dict[int, list[Report]]:
         worker.order(Orders())
 
 
-def test_a_ready_worker_says_how_many_trials_it_takes(worker_config: WorkerConfig) -> None:
-    worker = ProcessWorker(worker_config, "cpu", 3)
+def test_a_ready_worker_says_how_many_trials_it_takes(training_setup: TrainingSetup) -> None:
+    worker = ProcessWorker(training_setup, "cpu", 3)
     try:
         assert worker.receive() == Boundary(reports=(), may_start=True, slots=3)
     finally:
@@ -90,7 +90,7 @@ def test_jobs_are_trained_as_the_loop_trains_them(
             return Orders(jobs=(job(5, tmp_path),))
         return Orders() if here[-1].ending is None else None
 
-    train(
+    train_trials(
         tiny_backbone,
         tiny_splits,
         TRAINING,
@@ -107,17 +107,17 @@ def test_jobs_are_trained_as_the_loop_trains_them(
 
 
 def test_a_completed_job_leaves_its_trained_adapter_and_head(
-    workers: Pair, tiny_backbone: Backbone, worker_config: WorkerConfig, tmp_path: Path
+    workers: Pair, tiny_backbone: Backbone, training_setup: TrainingSetup, tmp_path: Path
 ) -> None:
     last = to_its_end(workers[0], job(1, tmp_path))[1][-1]
     saved = load_adapter(tmp_path / "1.safetensors")
-    assert saved.description.spec == worker_config.spec
-    assert saved.description.model_sha256 == worker_config.model.sha256
-    head = tiny_backbone.head.copy_fresh(0)
+    assert saved.description.spec == training_setup.spec
+    assert saved.description.model_sha256 == training_setup.model.sha256
+    head = tiny_backbone.head.copy_with_fresh_parameters(0)
     head.model.load_state_dict(dict(saved.head), strict=False)
     tiny_backbone.sites.use([saved.adapter.pairs()])
     cpu = torch.device("cpu")
-    split = load_splits(worker_config, cpu).scoring
+    split = load_training_splits(training_setup, cpu).scoring
     batches = [split.batch([i], cpu) for i in range(len(split))]
     with torch.no_grad():
         logits = torch.cat([head(tiny_backbone(batch.inputs), batch.inputs) for batch in batches])
@@ -159,10 +159,10 @@ def test_a_stopped_job_leaves_no_adapter_and_its_place_to_the_next(
 
 
 def test_a_killed_process_is_a_worker_that_died(
-    worker_config: WorkerConfig, tmp_path: Path
+    training_setup: TrainingSetup, tmp_path: Path
 ) -> None:
     others = {process.pid for process in multiprocessing.active_children()}
-    worker = ProcessWorker(worker_config, "cpu", 1)
+    worker = ProcessWorker(training_setup, "cpu", 1)
     (process,) = [p for p in multiprocessing.active_children() if p.pid not in others]
     assert process.pid is not None
     try:
@@ -179,10 +179,10 @@ def test_a_killed_process_is_a_worker_that_died(
 
 
 def test_a_closed_worker_is_gone_whatever_it_was_doing(
-    worker_config: WorkerConfig, tmp_path: Path
+    training_setup: TrainingSetup, tmp_path: Path
 ) -> None:
     others = {process.pid for process in multiprocessing.active_children()}
-    worker = ProcessWorker(worker_config, "cpu", 1)
+    worker = ProcessWorker(training_setup, "cpu", 1)
     worker.receive()
     worker.order(Orders(jobs=(job(1, tmp_path),)))
     worker.close()

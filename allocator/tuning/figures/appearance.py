@@ -54,13 +54,13 @@ TEMPLATE = go.layout.Template(
 )
 
 
-def in_order(names: Iterable[str]) -> list[str]:
+def order_modes(names: Iterable[str]) -> list[str]:
     """Put modes in their order, the core last, each once."""
     present = set(names)
     return [name for name in COLOURS if name in present]
 
 
-def title(text: str, explanation: str) -> dict[str, object]:
+def make_title(text: str, explanation: str) -> dict[str, object]:
     """Word a title, with a line in small letters that says how the figure is read."""
     small = {"text": explanation, "font": {"size": 13, "color": "#555555"}}
     return {"text": text, "subtitle": small}

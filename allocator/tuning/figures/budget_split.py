@@ -9,12 +9,18 @@ import plotly.graph_objects as go
 
 from allocator.allocation import AdapterShape
 from allocator.allocation.parts import part_parameters
-from allocator.tuning.figures.appearance import COLOURS, REFERENCE, TEMPLATE, in_order, title
+from allocator.tuning.figures.appearance import (
+    COLOURS,
+    REFERENCE,
+    TEMPLATE,
+    make_title,
+    order_modes,
+)
 
 _LABELLED = 0.04  # share of the longest bar that a number fits into
 
 
-def parameters_table(name: str, shape: AdapterShape, ranks: Mapping[str, int]) -> pd.DataFrame:
+def tabulate_parameters(name: str, shape: AdapterShape, ranks: Mapping[str, int]) -> pd.DataFrame:
     """Tabulate the parameters of one allocation.
 
     Returns:
@@ -24,18 +30,18 @@ def parameters_table(name: str, shape: AdapterShape, ranks: Mapping[str, int]) -
     return pd.DataFrame(rows, columns=["allocation", "part", "parameters"])
 
 
-def budget_split(parameters: pd.DataFrame, *, budget: int | None = None) -> go.Figure:
+def draw_budget_split(parameters: pd.DataFrame, *, budget: int | None = None) -> go.Figure:
     """Draw the parameters of every part of several allocations, a bar an allocation.
 
     Args:
-        parameters: Columns `allocation`, `part`, `parameters`, as of `parameters_table`; not
+        parameters: Columns `allocation`, `part`, `parameters`, as of `tabulate_parameters`; not
             empty. Bars stand in the order of their first rows.
         budget: Drawn as a line.
     """
     totals = parameters.groupby("allocation", sort=False)["parameters"].sum()
     names = {name: f"{name}<br>{total:,}" for name, total in totals.items()}
     figure = go.Figure()
-    for part in in_order(parameters["part"]):
+    for part in order_modes(parameters["part"]):
         rows = parameters[parameters["part"] == part]
         counts = rows["parameters"].tolist()
         figure.add_bar(
@@ -52,7 +58,9 @@ def budget_split(parameters: pd.DataFrame, *, budget: int | None = None) -> go.F
         )
     figure.update_layout(
         template=TEMPLATE,
-        title=title("Where the parameters are", "of the core, and of the factor of every mode"),
+        title=make_title(
+            "Where the parameters are", "of the core, and of the factor of every mode"
+        ),
         barmode="stack",
         bargap=0.35,
         legend={"title": {"text": "part"}, "traceorder": "normal"},

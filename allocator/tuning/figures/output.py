@@ -55,7 +55,7 @@ def save_figures(
     return list(contents)
 
 
-def show_figures(study: optuna.Study, figures: Mapping[str, go.Figure]) -> None:
+def store_on_dashboard(study: optuna.Study, figures: Mapping[str, go.Figure]) -> None:
     """Store figures with a study, in place of those of the same names."""
     with warnings.catch_warnings():
         # What the dashboard imports, over seconds, uses deprecated parts of PyTorch.
@@ -65,7 +65,7 @@ def show_figures(study: optuna.Study, figures: Mapping[str, go.Figure]) -> None:
         save_plotly_graph_object(study, figure, graph_object_id=name)
 
 
-def show_drawn(console: Console, draw: Callable[[Warn], list[Path]]) -> None:
+def draw_and_print(console: Console, draw: Callable[[Warn], list[Path]]) -> None:
     """Draw figures into files and print where they are, or a line that says why they are not.
 
     Args:

@@ -10,7 +10,7 @@ from allocator.tuning.figures.appearance import COLOURS, MARKERS
 _FAINT = 0.15
 
 
-def ranged_line(
+def draw_ranged_line(
     table: pd.DataFrame, x: str, y: str, *, mode: str, in_legend: bool = True, floor: float = 0.0
 ) -> list[go.Scatter]:
     """Draw one mode: the mean of `y` at every `x`, and its range where there are several values.

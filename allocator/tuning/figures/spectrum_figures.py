@@ -8,8 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from allocator.tuning.figures.appearance import TEMPLATE, in_order, title
-from allocator.tuning.figures.ranged_line import ranged_line
+from allocator.tuning.figures.appearance import TEMPLATE, make_title, order_modes
+from allocator.tuning.figures.ranged_line import draw_ranged_line
 
 _DECADES = 6  # that are shown at most; what is smaller is rounding
 _MARGIN = 0.1  # decades
@@ -20,7 +20,7 @@ _PANELS = {
 }
 
 
-def singular_values(spectra: pd.DataFrame) -> go.Figure:
+def draw_singular_values(spectra: pd.DataFrame) -> go.Figure:
     """Draw the singular values of every mode of the baseline's core, at its last boundary.
 
     Args:
@@ -31,12 +31,14 @@ def singular_values(spectra: pd.DataFrame) -> go.Figure:
     largest = last["singular_value"].max()
     lowest = max(last["singular_value"].min(), largest * 10**-_DECADES)
     figure = go.Figure()
-    for mode in in_order(last["mode"]):
+    for mode in order_modes(last["mode"]):
         rows = last[last["mode"] == mode]
-        figure.add_traces(ranged_line(rows, "position", "singular_value", mode=mode, floor=lowest))
+        figure.add_traces(
+            draw_ranged_line(rows, "position", "singular_value", mode=mode, floor=lowest)
+        )
     figure.update_layout(
         template=TEMPLATE,
-        title=title(
+        title=make_title(
             "Singular values of the baseline's core, by mode",
             "a steep line leaves rank unused" + _many(last),
         ),
@@ -53,7 +55,7 @@ def singular_values(spectra: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def spectra_over_training(modes: pd.DataFrame) -> go.Figure:
+def draw_spectra_over_training(modes: pd.DataFrame) -> go.Figure:
     """Draw how spread the spectrum of every mode is, at every boundary of the baseline.
 
     Args:
@@ -62,14 +64,14 @@ def spectra_over_training(modes: pd.DataFrame) -> go.Figure:
     """
     figure = make_subplots(cols=2, horizontal_spacing=0.16)
     for column, (measure, label) in enumerate(_PANELS.items(), start=1):
-        for mode in in_order(modes["mode"]):
+        for mode in order_modes(modes["mode"]):
             rows = modes[modes["mode"] == mode]
-            lines = ranged_line(rows, "step", measure, mode=mode, in_legend=column == 1)
+            lines = draw_ranged_line(rows, "step", measure, mode=mode, in_legend=column == 1)
             figure.add_traces(lines, rows=1, cols=column)
         figure.update_yaxes(title_text=label, range=[-0.03, 1.03], col=column)
     figure.update_layout(
         template=TEMPLATE,
-        title=title(
+        title=make_title(
             "Spectra of the baseline's core over training, by mode",
             "entropy 1 uses every rank alike, 0 only one" + _many(modes),
         ),

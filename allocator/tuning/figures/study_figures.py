@@ -11,10 +11,13 @@ from optuna.trial import FrozenTrial
 
 from allocator.coordination.records import Records, Table
 from allocator.files.study_layout import UNIFORM
-from allocator.tuning.figures.budget_split import budget_split, parameters_table
-from allocator.tuning.figures.output import save_figures, show_figures
-from allocator.tuning.figures.spectrum_figures import singular_values, spectra_over_training
-from allocator.tuning.figures.truncation_curves import truncation
+from allocator.tuning.figures.budget_split import draw_budget_split, tabulate_parameters
+from allocator.tuning.figures.output import save_figures, store_on_dashboard
+from allocator.tuning.figures.spectrum_figures import (
+    draw_singular_values,
+    draw_spectra_over_training,
+)
+from allocator.tuning.figures.truncation_curves import draw_truncation_curves
 from allocator.tuning.study.proposal_queue import PROPOSED_BY
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.surrogate.expected_scores import Selection
@@ -22,9 +25,9 @@ from allocator.tuning.surrogate.expected_scores import Selection
 FOLDER = "figures"
 # Name of the figure, table of the baseline that it shows, and how.
 _OF_BASELINE: Mapping[str, tuple[Table, Callable[[pd.DataFrame], go.Figure]]] = {
-    "singular-values": ("spectra", singular_values),
-    "spectra-over-training": ("modes", spectra_over_training),
-    "truncation": ("truncation", truncation),
+    "singular-values": ("spectra", draw_singular_values),
+    "spectra-over-training": ("modes", draw_spectra_over_training),
+    "truncation": ("truncation", draw_truncation_curves),
 }
 
 
@@ -42,26 +45,26 @@ def draw_study(
     Returns:
         The files.
     """
-    figures = study_figures(study, selection)
-    show_figures(study.study, figures)
+    figures = make_study_figures(study, selection)
+    store_on_dashboard(study.study, figures)
     return save_figures(study.folder / FOLDER, figures, warn=warn)
 
 
-def study_figures(study: SearchStudy, selection: Selection) -> dict[str, go.Figure]:
+def make_study_figures(study: SearchStudy, selection: Selection) -> dict[str, go.Figure]:
     """Make the figures of which a study has the data, by name."""
     parameters = [
-        parameters_table(
+        tabulate_parameters(
             f"{name} (trial {trial.number})",
             study.space.variant(trial.params).shape,
             study.space.ranks(trial.params),
         )
         for name, trial in _compared(study, selection).items()
     ]
-    figures = {"budget-split": budget_split(pd.concat(parameters), budget=study.config.budget)}
-    return figures | baseline_figures(study.baseline)
+    figures = {"budget-split": draw_budget_split(pd.concat(parameters), budget=study.config.budget)}
+    return figures | make_baseline_figures(study.baseline)
 
 
-def baseline_figures(records: Records) -> dict[str, go.Figure]:
+def make_baseline_figures(records: Records) -> dict[str, go.Figure]:
     """Make the figures of what a baseline shows, by name; none of an adapter without a core."""
     figures = {}
     for name, (kind, draw) in _OF_BASELINE.items():
@@ -77,7 +80,7 @@ def _compared(study: SearchStudy, selection: Selection) -> dict[str, FrozenTrial
     if selection.baseline is not None:
         trials["uniform baseline"] = selection.baseline.trial
     proposed = (t for t in study.trials if PROPOSED_BY in t.user_attrs)
-    first = next((t for t in proposed if study.space.is_complete(t.params)), None)
+    first = next((t for t in proposed if study.space.has_all_params(t.params)), None)
     if first is not None:
         trials[f"proposed by {first.user_attrs[PROPOSED_BY]}"] = first
     numbers = [trial.number for trial in trials.values()]

@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from allocator.tuning.figures.appearance import REFERENCE, TEMPLATE, title
+from allocator.tuning.figures.appearance import REFERENCE, TEMPLATE, make_title
 from allocator.tuning.space.published_sweep import BASELINE
 
 PHASES = ("baselines", "learning rate", "rank")
@@ -14,7 +14,7 @@ _COLOUR = "#882255"  # of no mode
 _POINT_WIDTH, _MARGINS = 60, 300  # pixels
 
 
-def sweep(summary: pd.DataFrame, *, metric: str = "score") -> go.Figure:
+def draw_sweep_scores(summary: pd.DataFrame, *, metric: str = "score") -> go.Figure:
     """Draw the mean score of every configuration with its standard error, a panel a phase.
 
     Args:
@@ -37,7 +37,7 @@ def sweep(summary: pd.DataFrame, *, metric: str = "score") -> go.Figure:
     figure.add_hline(float(baseline["mean"]), line=REFERENCE)
     figure.update_layout(
         template=TEMPLATE,
-        title=title(
+        title=make_title(
             "Configurations by phase",
             f"mean over seeds ± standard error; dashed: {baseline['name']}, "
             f"{baseline['mean']:.4f}; under each name its parameters",

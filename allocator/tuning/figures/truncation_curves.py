@@ -12,12 +12,12 @@ from allocator.tuning.figures.appearance import (
     MARKERS,
     REFERENCE,
     TEMPLATE,
-    in_order,
-    title,
+    make_title,
+    order_modes,
 )
 
 
-def truncation(truncation: pd.DataFrame) -> go.Figure:
+def draw_truncation_curves(truncation: pd.DataFrame) -> go.Figure:
     """Draw the loss of the trained baseline against the rank to which one mode is truncated.
 
     Args:
@@ -25,7 +25,7 @@ def truncation(truncation: pd.DataFrame) -> go.Figure:
             baseline's own, so that its loss is the untruncated one.
     """
     figure = go.Figure()
-    for mode in in_order(truncation["mode"]):
+    for mode in order_modes(truncation["mode"]):
         rows = truncation[truncation["mode"] == mode].sort_values("rank")
         figure.add_scatter(
             x=rows["rank"].tolist(),
@@ -44,7 +44,7 @@ def truncation(truncation: pd.DataFrame) -> go.Figure:
     )
     figure.update_layout(
         template=TEMPLATE,
-        title=title(
+        title=make_title(
             "Loss of the trained baseline, one mode truncated",
             "a mode whose line stays flat down to a small rank can give rank away",
         ),

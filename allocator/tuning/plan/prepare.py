@@ -6,24 +6,24 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from allocator.allocation import budget_parameters
+from allocator.allocation import count_budget_parameters
 from allocator.config import Precision, SearchConfig, SpaceConfig
 from allocator.coordination.list_config import SharedConfig, read_list_config
 from allocator.coordination.protocols import Devices
 from allocator.data.sources import TaskData
-from allocator.errors import StudyError, unknown
+from allocator.errors import StudyError, describe_unknown
 from allocator.files.study_layout import CONFIG_FILE, FOLDER
 from allocator.tuning.plan.setting import prepare_setting, study_name
 from allocator.tuning.priors.make_prior import require_prior, require_prior_study
 from allocator.tuning.priors.start_files import read_starts
 from allocator.tuning.samplers.make_sampler import SAMPLERS
 from allocator.tuning.space.build_space import adapter_spec, build_space
-from allocator.tuning.space.space import Space, baseline_params
+from allocator.tuning.space.space import Space, make_baseline_params
 from allocator.tuning.space.space_file import SpaceFile, read_space
-from allocator.tuning.storage.storage_url import storage_url
+from allocator.tuning.storage.storage_url import choose_storage_url
 from allocator.tuning.storage.study_config import StudyConfig, read_study_config
 from allocator.tuning.study.pruning import PRUNERS
-from allocator.workers.setup import WorkerConfig
+from allocator.workers.setup import TrainingSetup
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +46,7 @@ class PreparedSpace:
     space_file: SpaceFile
     space: Space
     data: TaskData
-    worker: WorkerConfig
+    worker: TrainingSetup
     devices: Devices
     folder: Path
 
@@ -86,7 +86,9 @@ def prepare(config: SearchConfig) -> PreparedSearch:
         prior_strength=config.prior_strength,
         start=tuple(dict(params) for params in read_starts(config.start, prepared.space)),
     )
-    return PreparedSearch(**fields, study=study, url=storage_url(config.storage, prepared.folder))
+    return PreparedSearch(
+        **fields, study=study, url=choose_storage_url(config.storage, prepared.folder)
+    )
 
 
 def prepare_space(config: SpaceConfig) -> PreparedSpace:
@@ -95,7 +97,7 @@ def prepare_space(config: SpaceConfig) -> PreparedSpace:
     if config.targets is not None:
         file = file.model_copy(update={"targets": config.targets})
     setting = prepare_setting(config, file.targets)
-    budget = budget_parameters(config.budget, setting.backbone)
+    budget = count_budget_parameters(config.budget, setting.backbone)
     space = build_space(file, setting.backbone, budget)
     preset = [] if config.space == "tenslora_plus" else [Path(config.space).stem]
     name = study_name(config, setting.data, budget, *preset)
@@ -110,7 +112,7 @@ def prepare_space(config: SpaceConfig) -> PreparedSpace:
         worker=setting.worker(
             shared.precision,
             spec=adapter_spec(file, space.shape),
-            typical=space.allocation(baseline_params(space)),
+            typical=space.allocation(make_baseline_params(space)),
         ),
         devices=setting.devices,
         folder=folder,
@@ -123,7 +125,7 @@ def _require_known(config: SearchConfig) -> None:
         ("pruner", config.pruner, PRUNERS),
     ):
         if value not in known:
-            raise StudyError(unknown(kind, value, known))
+            raise StudyError(describe_unknown(kind, value, known))
     require_prior(config.prior)
 
 

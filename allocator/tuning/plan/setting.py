@@ -11,7 +11,7 @@ import torch
 
 from allocator.allocation import Allocation, BackboneShape
 from allocator.allocation.adapter_shape import AdapterSpec
-from allocator.backbone.exactness import check_path
+from allocator.backbone.exactness import choose_forward_path
 from allocator.config import Precision, RunConfig
 from allocator.coordination.list_config import SharedConfig
 from allocator.coordination.protocols import Devices
@@ -23,7 +23,7 @@ from allocator.inputs.reader import load_reader
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import ModelSource, locate_model
 from allocator.workers.local_devices import LocalDevices
-from allocator.workers.setup import WorkerConfig
+from allocator.workers.setup import TrainingSetup
 
 _VERSIONED = ("allocator", "torch", "transformers", "datasets", "optuna", "scipy")
 
@@ -75,13 +75,13 @@ class Setting:
 
     def worker(
         self, precision: Precision, *, spec: AdapterSpec, typical: Allocation
-    ) -> WorkerConfig:
+    ) -> TrainingSetup:
         """Say what every worker must know, once it is known how the model is run.
 
         Args:
             precision: Of the frozen weights.
-            spec: As for `WorkerConfig`.
-            typical: As for `WorkerConfig`.
+            spec: As for `TrainingSetup`.
+            typical: As for `TrainingSetup`.
 
         Raises:
             ModelError: If the model cannot be trained exactly.
@@ -92,7 +92,7 @@ class Setting:
             train, scoring = data.train, data.dev
         else:
             train, scoring = split_held_out(data.train, task=data.task, seed=seed)
-        return WorkerConfig(
+        return TrainingSetup(
             model=self.model,
             spec=spec,
             task=data.task,
@@ -102,7 +102,7 @@ class Setting:
             precision=precision,
             threads=self.devices.threads,
             typical=typical,
-            path=check_path(
+            path=choose_forward_path(
                 self.model,
                 self.backbone.targets,
                 data,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from allocator.tuning.space.points import bounds
+from allocator.tuning.space.points import distribution_bounds
 from allocator.tuning.space.space import Params, Space
 
 _CORE_RATES = (4e-3, 2e-3, 8e-3, 1.6e-2)
@@ -15,7 +15,7 @@ Measured with MiniLM on CoLA, five seeds (the sweep in the README): 4e-3 scored 
 """
 
 
-def core_multipliers(space: Space, base: Params) -> list[dict[str, float]]:
+def list_core_multipliers(space: Space, base: Params) -> list[dict[str, float]]:
     """List core learning-rate multipliers to try, best guess first.
 
     Lambda times the base rate decides stability, so lambdas are chosen by that product, and then
@@ -31,13 +31,13 @@ def core_multipliers(space: Space, base: Params) -> list[dict[str, float]]:
     name = "core_lr_multiplier"
     if name not in space.distributions:
         return [{}]
-    low, high = bounds(space.distributions[name])
+    low, high = distribution_bounds(space.distributions[name])
     rate = float({**space.fixed, **base}["learning_rate"])
     lambdas = [min(max(core_rate / rate, low), high) for core_rate in _CORE_RATES]
     return [{name: value} for value in dict.fromkeys(lambdas)]
 
 
-def cross(
+def pair_with_rates(
     tiers: Sequence[Sequence[Params]], rates: Sequence[Mapping[str, float]]
 ) -> list[dict[str, float | str]]:
     """Pair every allocation with every choice of rates, best guess first.

@@ -6,23 +6,28 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from allocator.allocation import FeasibleSet
-from allocator.errors import AllocatorError, unknown
+from allocator.errors import AllocatorError, describe_unknown
 from allocator.tuning.priors.baseline_evidence import Baseline
-from allocator.tuning.priors.core_rates import core_multipliers, cross
-from allocator.tuning.priors.other_study import found_by
-from allocator.tuning.priors.predicted_loss import truncation
+from allocator.tuning.priors.core_rates import list_core_multipliers, pair_with_rates
+from allocator.tuning.priors.other_study import list_best_of_study
+from allocator.tuning.priors.predicted_loss import propose_by_truncation
 from allocator.tuning.priors.prior import Prior
-from allocator.tuning.priors.proportional import entropy, gradient, tenslora_plus, uniform
+from allocator.tuning.priors.proportional import (
+    propose_by_entropy,
+    propose_by_gradient,
+    propose_by_tenslora_plus,
+    propose_uniform,
+)
 from allocator.tuning.space.space import Params, Space
 
 PRIORS = ("none", "uniform", "entropy", "tenslora_plus", "gradient", "truncation")
 STUDY = "study:"
 
 _MEASURED: Mapping[str, Callable[[FeasibleSet, Baseline], list[dict[str, int]]]] = {
-    "entropy": entropy,
-    "tenslora_plus": tenslora_plus,
-    "gradient": gradient,
-    "truncation": truncation,
+    "entropy": propose_by_entropy,
+    "tenslora_plus": propose_by_tenslora_plus,
+    "gradient": propose_by_gradient,
+    "truncation": propose_by_truncation,
 }
 
 
@@ -33,7 +38,7 @@ def require_prior(name: str) -> None:
         AllocatorError: Suggesting the nearest name.
     """
     if name not in PRIORS and not (name.startswith(STUDY) and name != STUDY):
-        raise AllocatorError(unknown("prior", name, [*PRIORS, f"{STUDY}NAME"]))
+        raise AllocatorError(describe_unknown("prior", name, [*PRIORS, f"{STUDY}NAME"]))
 
 
 def require_prior_study(name: str, space: Space, studies_dir: Path) -> None:
@@ -43,15 +48,15 @@ def require_prior_study(name: str, space: Space, studies_dir: Path) -> None:
         StudyError: Saying what the study lacks.
     """
     if name.startswith(STUDY):
-        found_by(studies_dir / name.removeprefix(STUDY), space)
+        list_best_of_study(studies_dir / name.removeprefix(STUDY), space)
 
 
-def is_measured(name: str) -> bool:
+def needs_baseline(name: str) -> bool:
     """Tell whether a prior has to wait for the baseline."""
     return name in _MEASURED
 
 
-def supported(name: str, space: Space, baseline: Baseline | None) -> str:
+def choose_supported_prior(name: str, space: Space, baseline: Baseline | None) -> str:
     """Say which prior is used where one is asked for: `uniform` where there is no evidence for it.
 
     Args:
@@ -59,7 +64,7 @@ def supported(name: str, space: Space, baseline: Baseline | None) -> str:
         space: The search space; one of several shapes has no evidence for all of them.
         baseline: What the baseline showed; None where it was not completed.
     """
-    if not is_measured(name):
+    if not needs_baseline(name):
         return name
     if baseline is None or len(space.variants) > 1 or space.shape.factorization != "tucker":
         return "uniform"
@@ -96,12 +101,14 @@ def make_prior(
         AllocatorError: If there is no prior of that name, or no such study.
     """
     require_prior(name)
-    used = supported(name, space, baseline)
+    used = choose_supported_prior(name, space, baseline)
     proposals: list[Params] = list(starts)
     if used.startswith(STUDY):
-        proposals += found_by(studies_dir / used.removeprefix(STUDY), space)
+        proposals += list_best_of_study(studies_dir / used.removeprefix(STUDY), space)
     elif used != "none":
-        proposals += cross(_allocations(used, space, base, baseline), core_multipliers(space, base))
+        proposals += pair_with_rates(
+            _allocations(used, space, base, baseline), list_core_multipliers(space, base)
+        )
     distinct = [p for i, p in enumerate(proposals) if p not in proposals[:i]]
     return Prior(name=used, space=space, proposals=tuple(distinct)) if distinct else None
 
@@ -115,7 +122,7 @@ def _allocations(
         listed: list[dict[str, int]] = []
         if baseline is not None and name in _MEASURED:
             listed = _MEASURED[name](variant.feasible, baseline)
-        for place, ranks in enumerate(listed or uniform(variant.feasible)):
+        for place, ranks in enumerate(listed or propose_uniform(variant.feasible)):
             values: dict[str, float | str] = {**base, **variant.choice}
             values |= {variant.rank_parameters[n]: rank for n, rank in ranks.items()}
             tiers += [[]] if place == len(tiers) else []

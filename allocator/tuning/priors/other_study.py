@@ -10,17 +10,17 @@ from optuna.trial import FrozenTrial
 
 from allocator.errors import SpaceError, StudyError
 from allocator.files.study_layout import CONFIG_FILE, require_study
-from allocator.tuning.priors.placing import place
+from allocator.tuning.priors.placing import place_allocation
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Params, Space
-from allocator.tuning.storage.storage_url import open_storage, storage_url
+from allocator.tuning.storage.storage_url import choose_storage_url, open_storage
 from allocator.tuning.storage.study_config import read_study_config
-from allocator.tuning.surrogate.expected_scores import expectations
+from allocator.tuning.surrogate.expected_scores import compute_expectations
 
 _LISTED = 8
 
 
-def found_by(folder: Path, space: Space) -> list[Params]:
+def list_best_of_study(folder: Path, space: Space) -> list[Params]:
     """List the completed trials of another study by posterior mean, the best first.
 
     Trials whose parameters are not in this space are left out. The study may be of another model,
@@ -38,14 +38,14 @@ def found_by(folder: Path, space: Space) -> list[Params]:
     config = read_study_config(folder / CONFIG_FILE)
     theirs = build_space(config.space, config.backbone, config.budget)
     trials = _trials(folder, config.study)
-    expected = expectations(theirs, trials, final_step=config.training.num_boundaries)
+    expected = compute_expectations(theirs, trials, final_step=config.training.num_boundaries)
     expected.sort(key=lambda e: e.mean, reverse=True)
     found: list[Params] = []
     misfits: list[SpaceError] = []
     for trial in (e.trial for e in expected):
         shape = theirs.variant(trial.params).shape
         try:
-            params = place(space, shape, theirs.allocation(trial.params))
+            params = place_allocation(space, shape, theirs.allocation(trial.params))
         except SpaceError as misfit:
             misfits.append(misfit)
             continue
@@ -63,7 +63,7 @@ def _trials(folder: Path, name: str) -> Sequence[FrozenTrial]:
     try:
         if not (folder / "study.db").exists():
             raise KeyError(name)
-        storage = open_storage(storage_url(None, folder))
+        storage = open_storage(choose_storage_url(None, folder))
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         raise StudyError(

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from allocator.allocation import AdapterShape, Allocation
 from allocator.errors import SpaceError
-from allocator.tuning.space.points import bounds
+from allocator.tuning.space.points import distribution_bounds
 from allocator.tuning.space.space import Params, Space, Variant
 
 
-def place(space: Space, shape: AdapterShape, allocation: Allocation) -> Params:
+def place_allocation(space: Space, shape: AdapterShape, allocation: Allocation) -> Params:
     """Find the parameters that stand for an allocation in a space.
 
     Args:
@@ -88,7 +88,7 @@ def _check_rate(space: Space, name: str, value: float) -> None:
 
 def _range(space: Space, name: str) -> tuple[float, float]:
     if name in space.distributions:
-        return bounds(space.distributions[name])
+        return distribution_bounds(space.distributions[name])
     fixed = float(space.fixed.get(name, 1.0))
     return fixed, fixed
 

@@ -18,17 +18,17 @@ _SAMPLED = 300_000
 _DECIMALS = 9  # predicted losses that differ by less are the same
 
 
-def truncation(feasible: FeasibleSet, baseline: Baseline) -> list[dict[str, int]]:
+def propose_by_truncation(feasible: FeasibleSet, baseline: Baseline) -> list[dict[str, int]]:
     """List the ranks of least predicted loss; of equal ones, that of fewest parameters first."""
     points = feasible.points
     if points is None:
         points = np.unique(feasible.sample(_SAMPLED, np.random.default_rng(0)), axis=0)
-    losses = np.round(predicted_losses(feasible, baseline.truncation, points), _DECIMALS)
+    losses = np.round(predict_losses(feasible, baseline.truncation, points), _DECIMALS)
     order = np.lexsort((feasible.counts(points), losses))
-    return [feasible.as_dict(point) for point in diverse(points[order], _LISTED)]
+    return [feasible.point_to_ranks(point) for point in select_diverse(points[order], _LISTED)]
 
 
-def predicted_losses(feasible: FeasibleSet, truncation: pd.DataFrame, points: Counts) -> Floats:
+def predict_losses(feasible: FeasibleSet, truncation: pd.DataFrame, points: Counts) -> Floats:
     """Predict calibrated losses: that of the baseline, and what each mode's own rank adds to it.
 
     Args:
@@ -47,11 +47,13 @@ def predicted_losses(feasible: FeasibleSet, truncation: pd.DataFrame, points: Co
             continue
         ranks, losses = rows.index.to_numpy(dtype=np.int64), rows.to_numpy(dtype=np.float64)
         untruncated.append(losses[-1])
-        total += increases(ranks, losses, largest=int(feasible.choices[name][-1]))[points[:, i] - 1]
+        total += predict_increases(ranks, losses, largest=int(feasible.choices[name][-1]))[
+            points[:, i] - 1
+        ]
     return total + (float(np.mean(untruncated)) if untruncated else 0.0)
 
 
-def increases(ranks: Counts, losses: Floats, *, largest: int) -> Floats:
+def predict_increases(ranks: Counts, losses: Floats, *, largest: int) -> Floats:
     """Predict what a mode's rank adds to the loss of the baseline.
 
     Up to the baseline's rank r0 these are measured losses, each raised to the largest at a larger
@@ -81,7 +83,7 @@ def increases(ranks: Counts, losses: Floats, *, largest: int) -> Floats:
     return np.asarray(np.where(wanted > own, slope * (1 / wanted - 1 / own), curve))
 
 
-def diverse(points: Counts, number: int) -> Counts:
+def select_diverse(points: Counts, number: int) -> Counts:
     """Take the first points of a list that lie apart, by Euclidean distance of log2 ranks.
 
     Each next one is the first that lies at least one doubling from all taken before; where none

@@ -1,4 +1,4 @@
-"""Prior `entropy`: ranks as large as what the baseline's core uses of each mode."""
+"""Priors whose ranks are in proportion to what the baseline shows of each mode."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from statistics import median
 
 from allocator.allocation import FeasibleSet
 from allocator.tuning.priors.baseline_evidence import Baseline
-from allocator.tuning.priors.scaling import proportional
+from allocator.tuning.priors.scaling import list_proportional_ranks
 
 
-def entropy(feasible: FeasibleSet, baseline: Baseline) -> list[dict[str, int]]:
+def propose_by_entropy(feasible: FeasibleSet, baseline: Baseline) -> list[dict[str, int]]:
     """List ranks in proportion to the effective rank exp(H) of every mode of the trained core.
 
     H is the entropy of the normalised energies of the mode's unfolding (Roy and Vetterli 2007).
     """
-    return proportional(feasible, baseline.summary("effective_rank"))
+    return list_proportional_ranks(feasible, baseline.summary("effective_rank"))
 
 
-def uniform(feasible: FeasibleSet) -> list[dict[str, int]]:
+def propose_uniform(feasible: FeasibleSet) -> list[dict[str, int]]:
     """List the largest uniform rank within the budget, each capped at what its mode can use.
 
     Then the same within a half and a quarter of the budget.
     """
     first = feasible.uniform()
-    smaller = proportional(feasible, {})
+    smaller = list_proportional_ranks(feasible, {})
     return [first, *(ranks for ranks in smaller if ranks != first)]
 
 
-def tenslora_plus(feasible: FeasibleSet, baseline: Baseline) -> list[dict[str, int]]:
+def propose_by_tenslora_plus(feasible: FeasibleSet, baseline: Baseline) -> list[dict[str, int]]:
     """List the baseline's ranks with busy modes raised and idle ones lowered.
 
     The published procedure is by hand: modes of high normalised entropy and low top-1 energy get
@@ -45,17 +45,17 @@ def tenslora_plus(feasible: FeasibleSet, baseline: Baseline) -> list[dict[str, i
         is_busy = evenness[mode] > even and peak[mode] < peaked
         is_idle = evenness[mode] < even and peak[mode] > peaked
         weights[mode] = rank * (2.0 if is_busy else 0.5 if is_idle else 1.0)
-    return proportional(feasible, weights)
+    return list_proportional_ranks(feasible, weights)
 
 
-def gradient(feasible: FeasibleSet, baseline: Baseline) -> list[dict[str, int]]:
+def propose_by_gradient(feasible: FeasibleSet, baseline: Baseline) -> list[dict[str, int]]:
     """List ranks in proportion to the mean gradient norm of one column of every factor.
 
     A factor's norm grows with the root of its number of columns, its rank, by itself; the mean
     over columns is comparable between modes whose ranks differ.
     """
     norms = baseline.gradient_norms()
-    return proportional(
+    return list_proportional_ranks(
         feasible,
         {
             mode: norms[mode] / math.sqrt(rank)

@@ -16,7 +16,9 @@ _SHARES = (0.5, 0.25)
 _FLOOR = 1e-6
 
 
-def proportional(feasible: FeasibleSet, weights: Mapping[str, float]) -> list[dict[str, int]]:
+def list_proportional_ranks(
+    feasible: FeasibleSet, weights: Mapping[str, float]
+) -> list[dict[str, int]]:
     """List allocations of ranks in proportion to weights, best guess first.
 
     First as large as the budget allows; then half-way to a uniform rank (in proportion to the
@@ -31,8 +33,8 @@ def proportional(feasible: FeasibleSet, weights: Mapping[str, float]) -> list[di
         Distinct feasible ranks; none where no proportional choice is feasible.
     """
     roots = {name: math.sqrt(max(weight, 0.0)) for name, weight in weights.items()}
-    found = [scale_up(feasible, weights), scale_up(feasible, roots)]
-    found += [scale_up(feasible, weights, share) for share in _SHARES]
+    found = [scale_to_budget(feasible, weights), scale_to_budget(feasible, roots)]
+    found += [scale_to_budget(feasible, weights, share) for share in _SHARES]
     distinct: list[dict[str, int]] = []
     for ranks in found:
         if ranks is not None and ranks not in distinct:
@@ -40,7 +42,7 @@ def proportional(feasible: FeasibleSet, weights: Mapping[str, float]) -> list[di
     return distinct
 
 
-def scale_up(
+def scale_to_budget(
     feasible: FeasibleSet, weights: Mapping[str, float], share: float = 1.0
 ) -> dict[str, int] | None:
     """Find the largest feasible ranks in proportion to weights.
@@ -49,7 +51,7 @@ def scale_up(
 
     Args:
         feasible: The feasible set.
-        weights: Number by rank name, as for `proportional`.
+        weights: Number by rank name, as for `list_proportional_ranks`.
         share: Share of the budget that may be used.
 
     Returns:
@@ -63,7 +65,7 @@ def scale_up(
     fits = feasible.mask(points) & (counts <= share * feasible.budget)
     if not fits.any():
         return None
-    return feasible.as_dict(points[np.argmax(np.where(fits, counts, -1))])
+    return feasible.point_to_ranks(points[np.argmax(np.where(fits, counts, -1))])
 
 
 def _filled(feasible: FeasibleSet, weights: Mapping[str, float]) -> npt.NDArray[np.float64]:

@@ -13,25 +13,29 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
-from allocator.coordination.list_config import ListedAllocation, list_config, listed
+from allocator.coordination.list_config import (
+    ListedAllocation,
+    make_list_config,
+    make_listed_allocation,
+)
 from allocator.coordination.protocols import Devices
 from allocator.coordination.train_list import train_list
-from allocator.data.metrics import majority_score
+from allocator.data.metrics import compute_majority_score
 from allocator.data.tasks import Examples
 from allocator.tuning.space.build_space import adapter_spec
 from allocator.tuning.study.confirmation import FOLDER, Confirmation, write_confirmation
 from allocator.tuning.study.study import SearchStudy
-from allocator.tuning.surrogate.expected_scores import expectations
+from allocator.tuning.surrogate.expected_scores import compute_expectations
 from allocator.workers.score_adapters import score_adapters
-from allocator.workers.setup import WorkerConfig
+from allocator.workers.setup import TrainingSetup
 
 CANDIDATES = 3
 """Allocations that are trained again, beside the baseline."""
 
 
-def confirm(
+def confirm_best(
     study: SearchStudy,
-    worker: WorkerConfig,
+    worker: TrainingSetup,
     dev: Examples,
     console: Console,
     *,
@@ -62,7 +66,7 @@ def confirm(
     )
     records = train_list(
         worker,
-        list_config(study.config, {_name(t.number): _listed(study, t) for t in trials}),
+        make_list_config(study.config, {_name(t.number): _listed(study, t) for t in trials}),
         study.folder / FOLDER,
         console,
         devices=devices,
@@ -93,7 +97,7 @@ def confirm(
 
 def _candidates(study: SearchStudy) -> list[FrozenTrial]:
     """List the baseline and the trials that are expected to score best."""
-    expected = expectations(study.space, study.trials, final_step=study.final_step)
+    expected = compute_expectations(study.space, study.trials, final_step=study.final_step)
     trials = [e.trial for e in sorted(expected, key=lambda e: -e.mean)]
     baseline = [trial for trial in trials if trial.user_attrs.get("baseline")]
     others = [trial for trial in trials if not trial.user_attrs.get("baseline")]
@@ -106,14 +110,14 @@ def _name(trial: int) -> str:
 
 def _listed(study: SearchStudy, trial: FrozenTrial) -> ListedAllocation:
     spec = adapter_spec(study.config.space, study.space.variant(trial.params).shape)
-    return listed(spec, study.space.allocation(trial.params))
+    return make_listed_allocation(spec, study.space.allocation(trial.params))
 
 
 def _dev_scores(
-    worker: WorkerConfig, paths: Sequence[Path], dev: Examples, device: str
+    worker: TrainingSetup, paths: Sequence[Path], dev: Examples, device: str
 ) -> list[float]:
     """Score trainings on dev, by their adapters' files; one without a file has collapsed."""
     kept = [path for path in paths if path.exists()]
     scores = dict(zip(kept, score_adapters(worker, kept, dev, device), strict=True))
-    majority = majority_score(worker.task.metric, worker.train.labels, dev.labels).value
+    majority = compute_majority_score(worker.task.metric, worker.train.labels, dev.labels).value
     return [scores.get(path, majority) for path in paths]

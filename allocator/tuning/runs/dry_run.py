@@ -9,7 +9,7 @@ from allocator.tuning.plan.prepare import PreparedSearch
 from allocator.tuning.runs.confirm import CANDIDATES
 from allocator.tuning.screen.spaces_table import parameter_ranges
 from allocator.tuning.space.space import Variant
-from allocator.workers.setup import load_splits, load_worker_backbone
+from allocator.workers.setup import load_frozen_backbone, load_training_splits
 from allocator.workers.throughput import choose_slots, measure_packs, measure_throughput
 
 _EVALUATION = 0.4  # cost of evaluating an example, in those of training on it
@@ -52,8 +52,8 @@ def _print_cost(
 ) -> None:
     """Train a few steps of the baseline, and extrapolate."""
     worker, training = prepared.worker, prepared.worker.training
-    backbone = load_worker_backbone(worker, torch.device(prepared.devices.here))
-    train = load_splits(worker, backbone.device).train
+    backbone = load_frozen_backbone(worker, torch.device(prepared.devices.here))
+    train = load_training_splits(worker, backbone.device).train
     if slots is None:
         measured = measure_packs(worker.typical, worker.spec, backbone, train, training)
     else:

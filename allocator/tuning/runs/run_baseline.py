@@ -11,17 +11,21 @@ from rich.table import Table
 
 from allocator.allocation import AdapterShape, Allocation, FeasibleSet
 from allocator.config import BaselineConfig
-from allocator.coordination.list_config import ListedAllocation, list_config, listed
+from allocator.coordination.list_config import (
+    ListedAllocation,
+    make_list_config,
+    make_listed_allocation,
+)
 from allocator.coordination.records import Records
 from allocator.coordination.train_list import train_list
-from allocator.files.folder_lock import locked
+from allocator.files.folder_lock import lock_folder
 from allocator.files.study_layout import FOLDER, UNIFORM
-from allocator.tuning.figures.output import save_figures, show_drawn
-from allocator.tuning.figures.study_figures import baseline_figures
+from allocator.tuning.figures.output import draw_and_print, save_figures
+from allocator.tuning.figures.study_figures import make_baseline_figures
 from allocator.tuning.plan.prepare import PreparedSpace, prepare_space
 from allocator.tuning.screen.header import print_header
 from allocator.tuning.space.build_space import adapter_shapes, adapter_spec
-from allocator.tuning.space.space import baseline_params
+from allocator.tuning.space.space import make_baseline_params
 from allocator.tuning.space.space_file import read_space
 
 _PRESETS = {"cp": "tenslora_att_qkv_depth_cp", "tt": "tt", "lora": "lora"}
@@ -39,10 +43,10 @@ def run_baseline(config: BaselineConfig, console: Console) -> Records:
     folder = prepared.folder / folder_name(config)
     print_header(console, prepared)
     prepared.folder.mkdir(parents=True, exist_ok=True)
-    with locked(prepared.folder):
+    with lock_folder(prepared.folder):
         records = train_list(
             prepared.worker,
-            list_config(prepared.shared, allocations),
+            make_list_config(prepared.shared, allocations),
             folder,
             console,
             devices=prepared.devices,
@@ -52,8 +56,8 @@ def run_baseline(config: BaselineConfig, console: Console) -> Records:
             keeps_adapters=True,
         )
     _print_result(console, records, allocations, folder)
-    figures = baseline_figures(records)
-    show_drawn(console, lambda warn: save_figures(folder, figures, warn=warn))
+    figures = make_baseline_figures(records)
+    draw_and_print(console, lambda warn: save_figures(folder, figures, warn=warn))
     return records
 
 
@@ -68,7 +72,7 @@ def _allocations(
     config: BaselineConfig, prepared: PreparedSpace
 ) -> Iterator[tuple[str, ListedAllocation]]:
     space, typical = prepared.space, prepared.worker.spec
-    uniform = space.allocation(baseline_params(space))
+    uniform = space.allocation(make_baseline_params(space))
     specs = {UNIFORM: typical}
     for name in config.also:
         scaling = {"scaling": prepared.space_file.scaling}
@@ -85,7 +89,7 @@ def _allocations(
             learning_rate=uniform.learning_rate,
             core_lr_multiplier=uniform.core_lr_multiplier,
         )
-        yield name, listed(spec, allocation)
+        yield name, make_listed_allocation(spec, allocation)
 
 
 def _ranks(shape: AdapterShape, config: BaselineConfig, budget: int) -> dict[str, int]:

@@ -10,16 +10,16 @@ from rich.console import Console
 from allocator.coordination.coordinator import Coordinator
 from allocator.coordination.interrupts import Interrupts
 from allocator.errors import StudyError
-from allocator.tuning.figures.output import show_drawn
+from allocator.tuning.figures.output import draw_and_print
 from allocator.tuning.figures.study_figures import draw_study
 from allocator.tuning.plan.prepare import PreparedSearch
-from allocator.tuning.runs.confirm import confirm
+from allocator.tuning.runs.confirm import confirm_best
 from allocator.tuning.screen.header import print_header
 from allocator.tuning.screen.result_table import print_result
-from allocator.tuning.screen.watchers import watch
+from allocator.tuning.screen.watchers import watch_search
 from allocator.tuning.study.open_study import open_study
 from allocator.tuning.study.study import SearchStudy
-from allocator.tuning.study.write_best import Exported, export_best
+from allocator.tuning.study.write_best import WrittenBest, write_best
 
 
 def run_search(
@@ -30,7 +30,7 @@ def run_search(
     slots: int | None,
     timeout: float | None,
     confirm_seeds: int = 0,
-) -> Exported | None:
+) -> WrittenBest | None:
     """Search until the study has its trials, confirm the best with other seeds, and export it.
 
     An interrupt (Ctrl-C, or SIGTERM) ends the search; what was told so far is kept and exported.
@@ -52,7 +52,7 @@ def run_search(
     with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
         print_header(console, prepared)
         try:
-            with interrupts.handled(), watch(console, study, trials) as watcher:
+            with interrupts.handled(), watch_search(console, study, trials) as watcher:
                 Coordinator(
                     study,
                     partial(prepared.devices.launch, prepared.worker),
@@ -62,7 +62,7 @@ def run_search(
                     waiting=interrupts.waiting,
                 ).run(trials=trials, timeout=timeout)
             if confirm_seeds:
-                confirm(
+                confirm_best(
                     study,
                     prepared.worker,
                     prepared.data.dev,
@@ -73,9 +73,9 @@ def run_search(
         except KeyboardInterrupt:
             _export_what_there_is(study, console, trials)
             return None
-        exported = export_best(study)
+        exported = write_best(study)
         print_result(console, study, exported, prepared.url)
-        show_drawn(console, lambda warn: draw_study(study, exported.selection, warn=warn))
+        draw_and_print(console, lambda warn: draw_study(study, exported.selection, warn=warn))
     return exported
 
 
@@ -87,7 +87,7 @@ def _export_what_there_is(study: SearchStudy, console: Console, trials: int) -> 
         soft_wrap=True,
     )
     try:
-        exported = export_best(study)
+        exported = write_best(study)
     except StudyError:
         return  # no trial was completed yet
     console.print(f"best so far: {exported.path}", highlight=False, soft_wrap=True)

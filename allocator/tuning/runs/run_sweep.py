@@ -12,15 +12,19 @@ from rich.console import Console
 from rich.table import Table
 
 from allocator.config import SweepConfig
-from allocator.coordination.list_config import list_config, listed, read_list_config
+from allocator.coordination.list_config import (
+    make_list_config,
+    make_listed_allocation,
+    read_list_config,
+)
 from allocator.coordination.train_list import train_list
-from allocator.files.folder_lock import locked
+from allocator.files.folder_lock import lock_folder
 from allocator.files.study_layout import CONFIG_FILE
-from allocator.tuning.figures.output import save_figures, show_drawn
-from allocator.tuning.figures.sweep_scores import sweep
+from allocator.tuning.figures.output import draw_and_print, save_figures
+from allocator.tuning.figures.sweep_scores import draw_sweep_scores
 from allocator.tuning.plan.setting import prepare_setting, study_name
 from allocator.tuning.screen.header import print_banner
-from allocator.tuning.space.published_sweep import BASELINE, Phase, tenslora_plus
+from allocator.tuning.space.published_sweep import BASELINE, Phase, list_tenslora_plus
 
 SUMMARY_FILE = "summary.csv"
 _TARGETS = ("query", "key", "value")
@@ -37,8 +41,10 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
     """
     setting = prepare_setting(config, _TARGETS)
     folder = config.studies_dir / study_name(config, setting.data, config.sweep)
-    phases = list(tenslora_plus(setting.backbone, config.learning_rate))
-    allocations = {phase.name: listed(phase.spec, phase.allocation) for phase in phases}
+    phases = list(list_tenslora_plus(setting.backbone, config.learning_rate))
+    allocations = {
+        phase.name: make_listed_allocation(phase.spec, phase.allocation) for phase in phases
+    }
     recorded = folder / CONFIG_FILE
     begun = read_list_config(recorded).precision if recorded.exists() else None
     shared = setting.shared(folder.name, begun)
@@ -48,11 +54,11 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
     if worker.path.reason:
         console.print(f"runs with  {worker.path.description}", highlight=False, markup=False)
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
+    with lock_folder(folder):
         try:
             records = train_list(
                 worker,
-                list_config(shared, allocations),
+                make_list_config(shared, allocations),
                 folder,
                 console,
                 devices=setting.devices,
@@ -62,17 +68,17 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
         except KeyboardInterrupt:
             console.print("\ninterrupted: run the same command to go on", highlight=False)
             return None
-        summary = summarise(records.table("training"), phases, seeds)
+        summary = summarize_sweep(records.table("training"), phases, seeds)
         summary.to_csv(folder / SUMMARY_FILE, index=False)
     metric = setting.data.task.metric
     print_summary(console, summary, metric)
-    figures = {"sweep": sweep(summary, metric=metric)}
-    show_drawn(console, lambda warn: save_figures(folder, figures, warn=warn))
+    figures = {"sweep": draw_sweep_scores(summary, metric=metric)}
+    draw_and_print(console, lambda warn: save_figures(folder, figures, warn=warn))
     console.print(f"\n{folder / SUMMARY_FILE}", highlight=False, soft_wrap=True)
     return folder / SUMMARY_FILE
 
 
-def summarise(
+def summarize_sweep(
     training: pd.DataFrame, phases: Sequence[Phase], seeds: Sequence[int]
 ) -> pd.DataFrame:
     """Average the last boundaries over seeds.

@@ -20,17 +20,17 @@ from allocator.tuning.space.points import Domain, Points
 from allocator.tuning.space.space import Space
 
 
-def ask(study: Study, space: Space) -> Trial:
+def ask_trial(study: Study, space: Space) -> Trial:
     """Start a trial that has a value for every parameter of one variant of the space."""
     trial = study.ask()
     for name in space.choices:
-        suggest(trial, name, space.distributions[name])
+        suggest_parameter(trial, name, space.distributions[name])
     for name in space.searched(space.variant(trial.params)):
-        suggest(trial, name, space.distributions[name])
+        suggest_parameter(trial, name, space.distributions[name])
     return trial
 
 
-def suggest(trial: Trial, name: str, distribution: BaseDistribution) -> None:
+def suggest_parameter(trial: Trial, name: str, distribution: BaseDistribution) -> None:
     """Give a trial its value of one parameter."""
     match distribution:
         case CategoricalDistribution():
@@ -45,8 +45,8 @@ class FeasibleSampler(BaseSampler, abc.ABC):
     """A sampler with static distributions whose every suggestion is feasible.
 
     A suggestion depends on the seed, the trial's number and the study's trials alone, so that a
-    resumed study goes on as if it had never stopped. Trials must be asked for with `ask`, so that
-    those in training are known.
+    resumed study goes on as if it had never stopped. Trials must be asked for with `ask_trial`, so
+    that those in training are known.
 
     Args:
         space: The search space.
@@ -73,7 +73,7 @@ class FeasibleSampler(BaseSampler, abc.ABC):
         """Suggest values for all parameters of a variant, around those that were enqueued."""
         del search_space
         decided = trial.system_attrs.get("fixed_params", {})
-        if self.space.is_complete(decided):
+        if self.space.has_all_params(decided):
             return {}
         domain = Domain(self.space, decided)
         return domain.params(self.suggest(study, trial, domain)[0])
@@ -102,7 +102,7 @@ class FeasibleSampler(BaseSampler, abc.ABC):
 
     def used_points(self, trials: Sequence[FrozenTrial], domain: Domain) -> Points:
         """List the points of all trials, failed and running ones too, shape (n, columns)."""
-        return domain.points([t.params for t in trials if self.space.is_complete(t.params)])
+        return domain.points([t.params for t in trials if self.space.has_all_params(t.params)])
 
     def pending_points(self, trials: Sequence[FrozenTrial], domain: Domain) -> Points:
         """List the points of the trials in training, shape (n, columns)."""

@@ -15,7 +15,11 @@ from allocator.tuning.priors.prior import Prior
 from allocator.tuning.samplers.feasible_sampler import FeasibleSampler
 from allocator.tuning.space.points import Domain, Points
 from allocator.tuning.space.space import Space
-from allocator.tuning.surrogate.acquisition import Floats, NoisyExpectedImprovement, maximize
+from allocator.tuning.surrogate.acquisition import (
+    Floats,
+    NoisyExpectedImprovement,
+    maximize_acquisition,
+)
 from allocator.tuning.surrogate.encoder import Encoder
 from allocator.tuning.surrogate.observations import Observation, read_observations
 from allocator.tuning.surrogate.surrogate import Surrogate
@@ -138,4 +142,4 @@ class FeasibleGPSampler(FeasibleSampler):
         def allowed(points: Points) -> Flags:
             return domain.is_feasible(points) & domain.is_new(points, used)
 
-        return maximize(acquisition, domain, allowed, starts, rng)
+        return maximize_acquisition(acquisition, domain, allowed, starts, rng)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from optuna.samplers import BaseSampler
 
-from allocator.errors import AllocatorError, unknown
+from allocator.errors import AllocatorError, describe_unknown
 from allocator.tuning.samplers.feasible_sampler import FeasibleSampler, RandomFeasibleSampler
 from allocator.tuning.samplers.gp_sampler import PRIOR_STRENGTH, FeasibleGPSampler
 from allocator.tuning.samplers.tpe_sampler import ProjectedTPESampler
@@ -52,4 +52,4 @@ def make_sampler(
         case "random":
             return RandomFeasibleSampler(space, seed=seed)
         case _:
-            raise AllocatorError(unknown("sampler", name, SAMPLERS))
+            raise AllocatorError(describe_unknown("sampler", name, SAMPLERS))

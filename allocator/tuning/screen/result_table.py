@@ -9,16 +9,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from allocator.tuning.storage.storage_url import printable, storage_url, with_driver
+from allocator.tuning.storage.storage_url import (
+    add_installed_driver,
+    choose_storage_url,
+    printable_url,
+)
 from allocator.tuning.study.confirmation import Confirmation
 from allocator.tuning.study.study import SearchStudy
-from allocator.tuning.study.write_best import Exported
+from allocator.tuning.study.write_best import WrittenBest
 from allocator.tuning.surrogate.expected_scores import Expectation, Selection
 
 _PYTHON = ("python", "-m")
 
 
-def print_result(console: Console, study: SearchStudy, exported: Exported, url: str) -> None:
+def print_result(console: Console, study: SearchStudy, exported: WrittenBest, url: str) -> None:
     """Compare the baseline with the best allocation, and say what to do next."""
     selection = exported.selection
     columns = {"uniform baseline": selection.baseline, "best": selection.best}
@@ -55,13 +59,13 @@ def print_result(console: Console, study: SearchStudy, exported: Exported, url: 
 def next_commands(study: SearchStudy, recipe: Path, url: str) -> list[str]:
     """List what to do with a result, quoted for a shell; a password is left out of the storage."""
     commands = [
-        ["optuna-dashboard", printable(with_driver(url))],
+        ["optuna-dashboard", printable_url(add_installed_driver(url))],
         [*_PYTHON, "allocator.train", "--config", str(recipe)],
         [*_PYTHON, "allocator.export", "--study", study.config.study],
     ]
     commands[-1] += ["--studies-dir", str(study.folder.parent)]
-    if url != storage_url(None, study.folder):
-        commands[-1] += ["--storage", printable(url)]
+    if url != choose_storage_url(None, study.folder):
+        commands[-1] += ["--storage", printable_url(url)]
     return [shlex.join(command) for command in commands]
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from allocator.allocation import BackboneShape, budget_parameters
+from allocator.allocation import BackboneShape, count_budget_parameters
 from allocator.config import Budget, LoraBudget
 from allocator.errors import AllocatorError
 from allocator.models.classifier import read_backbone_shape
@@ -46,7 +46,7 @@ def print_spaces(
             if file.targets not in backbones:
                 backbones[file.targets] = read_backbone_shape(model, file.targets)
             backbone = backbones[file.targets]
-            space = build_space(file, backbone, budget_parameters(budget, backbone))
+            space = build_space(file, backbone, count_budget_parameters(budget, backbone))
             rows = _rows(space)
         except AllocatorError as mistake:
             rows = {"does not fit": str(mistake)}

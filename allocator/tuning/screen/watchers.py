@@ -120,7 +120,7 @@ class LiveWatcher(QuietWatcher):
         self.live.update(self._render())
 
     def _render(self) -> Group:
-        is_complete = self._study.space.is_complete  # what a killed ask left is not
+        is_complete = self._study.space.has_all_params  # what a killed ask left is not
         trials = [trial for trial in self._study.trials if is_complete(trial.params)]
         scores = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
         self._progress.update(
@@ -164,7 +164,7 @@ class _Clock:
 
 
 @contextmanager
-def watch(console: Console, study: SearchStudy, total: int) -> Iterator[Watcher]:
+def watch_search(console: Console, study: SearchStudy, total: int) -> Iterator[Watcher]:
     """Show a search while it runs: in place on a terminal, as lines elsewhere, or not at all."""
     if console.quiet:
         yield QuietWatcher()

@@ -17,7 +17,7 @@ from allocator.allocation import AdapterShape, BackboneShape, FeasibleSet, Mode
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.allocation.feasible_union import FeasibleUnion
 from allocator.config import AdapterConfig
-from allocator.errors import BudgetError, SpaceError, unknown
+from allocator.errors import BudgetError, SpaceError, describe_unknown
 from allocator.tuning.space.space import Space, Variant
 from allocator.tuning.space.space_file import Range, SpaceFile
 
@@ -168,7 +168,7 @@ def _searched_and_fixed(
         if name in full and value == "full":
             continue
         if name not in {*defaults, *optional}:
-            raise SpaceError(unknown("parameter", name, {*defaults, *optional}))
+            raise SpaceError(describe_unknown("parameter", name, {*defaults, *optional}))
         if isinstance(value, str):
             raise SpaceError(f"parameter {name} must be a range or a number, got {value!r}")
         searched.pop(name, None)

@@ -18,7 +18,7 @@ Features = npt.NDArray[np.float64]
 _SAMPLED = 4096  # points drawn where a feasible set is too large to be listed
 
 
-def bounds(distribution: BaseDistribution) -> tuple[float, float]:
+def distribution_bounds(distribution: BaseDistribution) -> tuple[float, float]:
     """Give the smallest and the largest value of a searched parameter."""
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     return float(distribution.low), float(distribution.high)
@@ -45,14 +45,17 @@ class Domain:
         self.rank_names = space.rank_columns
         self.rate_names = space.rate_parameters
         self.columns = self.rank_names + self.rate_names
-        limits = [bounds(space.distributions[name]) for name in self.rate_names]
+        limits = [distribution_bounds(space.distributions[name]) for name in self.rate_names]
         self._low = np.array([low for low, _ in limits])
         self._high = np.array([high for _, high in limits])
 
     def points(self, params: Sequence[Params]) -> Points:
         """Turn the parameters of n trials into points, shape (n, columns)."""
         rows = [
-            [*self.space.to_row(p), *({**self.space.fixed, **p}[name] for name in self.rate_names)]
+            [
+                *self.space.params_to_row(p),
+                *({**self.space.fixed, **p}[name] for name in self.rate_names),
+            ]
             for p in params
         ]
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.columns))
@@ -60,7 +63,7 @@ class Domain:
     def params(self, point: Points) -> dict[str, int | float | str]:
         """Turn one point into the searched parameters of a trial, as Optuna types them."""
         rates = dict(zip(self.rate_names, point[len(self.rank_names) :].tolist(), strict=True))
-        values = {**self.space.from_row(self.ranks(point[None])[0]), **rates}
+        values = {**self.space.row_to_params(self.ranks(point[None])[0]), **rates}
         return {name: values[name] for name in self.space.distributions if name in values}
 
     def ranks(self, points: Points) -> Counts:
@@ -95,7 +98,7 @@ class Domain:
         """Tell which points have feasible ranks, shape (n,)."""
         return self.space.feasible.mask(self.ranks(points))
 
-    def rank_moves(self, ranks: Counts) -> tuple[Counts, Counts]:
+    def list_rank_moves(self, ranks: Counts) -> tuple[Counts, Counts]:
         """List the feasible ranks one move away: up, down, doubled, halved, or traded.
 
         A trade raises one rank and lowers another, which is how a choice that fills its budget
@@ -142,7 +145,7 @@ class Domain:
         best: Counts = known[np.argmin(_log_distance(known, ranks))]
         if self.space.feasible.points is not None:
             return best
-        while len(moves := self.rank_moves(best[None])[0]):
+        while len(moves := self.list_rank_moves(best[None])[0]):
             step: Counts = moves[np.argmin(_log_distance(moves, ranks))]
             if _log_distance(step[None], ranks)[0] >= _log_distance(best[None], ranks)[0]:
                 break

@@ -41,7 +41,7 @@ class Phase:
 BASELINE = f"tucker-{RANK}"
 
 
-def tenslora_plus(backbone: BackboneShape, learning_rate: float) -> Iterator[Phase]:
+def list_tenslora_plus(backbone: BackboneShape, learning_rate: float) -> Iterator[Phase]:
     """List the allocations of the study on a backbone.
 
     Phase one compares Tucker, CP and LoRA of rank 8; phase two raises the learning rate of

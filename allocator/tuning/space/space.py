@@ -95,7 +95,7 @@ class Space:
         wanted = {*self.choices, *ranks, *self.rate_parameters}
         return tuple(name for name in self.distributions if name in wanted)
 
-    def is_complete(self, params: Params) -> bool:
+    def has_all_params(self, params: Params) -> bool:
         """Tell whether a trial has a value for every parameter that its variant searches."""
         chosen = {name: params.get(name) for name in self.choices}
         return any(
@@ -132,7 +132,7 @@ class Space:
             },
         )
 
-    def to_row(self, params: Params) -> list[int]:
+    def params_to_row(self, params: Params) -> list[int]:
         """Place a trial's ranks in the columns of `feasible`."""
         values = {**self.fixed, **params}
         variant = self.variant(params)
@@ -141,7 +141,7 @@ class Space:
             row[VARIANT] = self.variants.index(variant) + 1
         return list((row | {p: int(values[p]) for p in variant.rank_parameters.values()}).values())
 
-    def from_row(self, row: Sequence[int] | Counts) -> dict[str, int | str]:
+    def row_to_params(self, row: Sequence[int] | Counts) -> dict[str, int | str]:
         """Read choices and searched ranks from one point of `feasible`."""
         values = dict(zip(self.rank_columns, map(int, row), strict=True))
         variant = self.variants[values.get(VARIANT, 1) - 1]
@@ -159,7 +159,7 @@ class Space:
         )
 
 
-def baseline_params(space: Space) -> Params:
+def make_baseline_params(space: Space) -> Params:
     """Give the uniform-rank baseline: lambda 1, and the middle of the learning rates' range."""
     first = space.variants[0]
     values: dict[str, float | str] = {

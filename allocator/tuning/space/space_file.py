@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from allocator.allocation import Construction, Factorization, Mode
 from allocator.config import Initialization
-from allocator.errors import SpaceError, unknown
+from allocator.errors import SpaceError, describe_unknown
 from allocator.files.yaml_files import parse_yaml
 
 
@@ -87,6 +87,8 @@ def read_space(name: str) -> SpaceFile:
             raise SpaceError(f"search space file {name!r} is not text in UTF-8") from None
         return parse_yaml(text, SpaceFile, origin=name, error=SpaceError)
     if name not in preset_names():
-        raise SpaceError(unknown("search space", name, preset_names()) + ", or a path to a .yaml")
+        raise SpaceError(
+            describe_unknown("search space", name, preset_names()) + ", or a path to a .yaml"
+        )
     text = (resources.files("search_spaces") / f"{name}.yaml").read_text(encoding="utf-8")
     return parse_yaml(text, SpaceFile, origin=f"preset {name}", error=SpaceError)

@@ -27,7 +27,7 @@ _REFUSALS = (
 )
 
 
-def storage_url(given: str | None, folder: Path) -> str:
+def choose_storage_url(given: str | None, folder: Path) -> str:
     """Give the URL of a study's storage: the one given, or a file in the study's folder.
 
     Raises:
@@ -42,7 +42,7 @@ def storage_url(given: str | None, folder: Path) -> str:
         ) from None
 
 
-def printable(url: str) -> str:
+def printable_url(url: str) -> str:
     """Write a storage URL for people to read, without anything that may be secret.
 
     It is put together from what may be shown: dialect and driver, user, host, port and database, or
@@ -64,7 +64,7 @@ def printable(url: str) -> str:
     )
 
 
-def with_driver(url: str) -> str:
+def add_installed_driver(url: str) -> str:
     """Name a driver that is installed in a PostgreSQL URL that names none.
 
     For such a URL SQLAlchemy takes one driver, whether it is installed or not: psycopg 3 from its
@@ -83,7 +83,7 @@ def with_driver(url: str) -> str:
             continue
         return _text(parsed.set(drivername=f"postgresql+{name}"))
     raise StorageError(
-        f"storage {printable(url)} needs a driver, {' or '.join(_DRIVERS)}, and none is "
+        f"storage {printable_url(url)} needs a driver, {' or '.join(_DRIVERS)}, and none is "
         f"installed; {_INSTALL}"
     )
 
@@ -94,7 +94,7 @@ def open_storage(url: str) -> BaseStorage:
     Raises:
         StorageError: If it does not answer, its URL is malformed, or its driver is not installed.
     """
-    shown, parsed = printable(url), _parsed(with_driver(url))
+    shown, parsed = printable_url(url), _parsed(add_installed_driver(url))
     if parsed is None:
         raise StorageError(
             f"storage {shown} cannot be read for certain; give a URL such as "
@@ -153,7 +153,7 @@ def _is_plain(url: URL) -> bool:
 
 def _is_safe(reason: str, url: str, parsed: URL) -> bool:
     """Whether a reason holds nothing of a URL but what is shown of it."""
-    shown = printable(url)
+    shown = printable_url(url)
     values = (v for value in parsed.normalized_query.values() for v in value)
     hidden = {*_words(url), *_words(unquote(url)), parsed.password or "", *values}
     hidden -= {*_words(shown), *_words(unquote(shown)), ""}

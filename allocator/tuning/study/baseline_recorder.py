@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from allocator.allocation.adapter_shape import AdapterSpec
-from allocator.coordination.list_config import SharedConfig, list_config, listed, record
+from allocator.coordination.list_config import (
+    SharedConfig,
+    make_list_config,
+    make_listed_allocation,
+    open_records,
+)
 from allocator.coordination.records import Records
 from allocator.files.study_layout import FOLDER, UNIFORM
 from allocator.training.messages import Report
-from allocator.tuning.space.space import Space, baseline_params
+from allocator.tuning.space.space import Space, make_baseline_params
 
 
 class BaselineRecorder:
@@ -24,9 +29,9 @@ class BaselineRecorder:
 
     def __init__(self, folder: Path, config: SharedConfig, space: Space, spec: AdapterSpec) -> None:
         self.records = Records(folder / FOLDER)
-        self._params = baseline_params(space)
-        uniform = listed(spec, space.allocation(self._params))
-        self._config, self._space = list_config(config, {UNIFORM: uniform}), space
+        self._params = make_baseline_params(space)
+        uniform = make_listed_allocation(spec, space.allocation(self._params))
+        self._config, self._space = make_list_config(config, {UNIFORM: uniform}), space
         self._reports: list[Report] = []
 
     def note(self, report: Report) -> None:
@@ -36,7 +41,7 @@ class BaselineRecorder:
     def write(self, report: Report, adapter: Path) -> None:
         """Record the completed baseline and keep its adapter."""
         self.note(report)
-        record(self.records.folder, self._config)
+        open_records(self.records.folder, self._config)
         self.records.add(UNIFORM, self._config.training.seed, self._reports, adapter)
 
     def recorded(self) -> list[Report]:
@@ -47,7 +52,7 @@ class BaselineRecorder:
         """
         if not self.records.folder.exists():
             return []
-        record(self.records.folder, self._config)
+        open_records(self.records.folder, self._config)
         return self.records.reports(UNIFORM, self._config.training.seed)
 
     @property

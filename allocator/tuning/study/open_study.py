@@ -11,13 +11,13 @@ import optuna
 from optuna.storages import BaseStorage
 
 from allocator.errors import StorageError, StudyError
-from allocator.files.folder_lock import holds_others, locked
+from allocator.files.folder_lock import holds_other_files, lock_folder
 from allocator.files.study_layout import CONFIG_FILE, FOLDER, require_study
 from allocator.files.yaml_files import write_yaml
 from allocator.tuning.samplers.make_sampler import make_sampler
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Space
-from allocator.tuning.storage.storage_url import open_storage, printable, storage_url
+from allocator.tuning.storage.storage_url import choose_storage_url, open_storage, printable_url
 from allocator.tuning.storage.study_config import StudyConfig, read_study_config
 from allocator.tuning.study.pruning import make_pruner
 from allocator.tuning.study.study import SearchStudy
@@ -40,13 +40,15 @@ def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Ite
     recorded = folder / CONFIG_FILE
     if recorded.exists():
         config.require_same(read_study_config(recorded))
-    elif holds_others(folder, f"{FOLDER}*", "study.db*"):  # baselines come before; a kill may, too
+    elif holds_other_files(
+        folder, f"{FOLDER}*", "study.db*"
+    ):  # baselines come before; a kill may, too
         raise StudyError(f"{folder} is not empty and holds no {CONFIG_FILE}; give another --study")
     is_new = not recorded.exists()
     if not is_new:
         _require_file(folder, url)
     storage = _storage_in_new_folder(url, folder)
-    with locked(folder):
+    with lock_folder(folder):
         if is_new:
             _require_no_trials(storage, config.study, url)
         write_yaml(recorded, config, "What all trials of this study share.")
@@ -89,15 +91,15 @@ def load_study(folder: Path, url: str | None) -> Iterator[SearchStudy]:
     require_study(folder)
     config = read_study_config(folder / CONFIG_FILE)
     space = build_space(config.space, config.backbone, config.budget)
-    url = storage_url(url, folder)
+    url = choose_storage_url(url, folder)
     _require_file(folder, url)
     storage = open_storage(url)
-    with locked(folder):
+    with lock_folder(folder):
         try:
             study = optuna.load_study(study_name=config.study, storage=storage)
         except KeyError:
             raise StudyError(
-                f"study {config.study!r} is not in {printable(url)}; "
+                f"study {config.study!r} is not in {printable_url(url)}; "
                 "give the --storage that it was searched with"
             ) from None
         yield SearchStudy(study, space, config, folder)
@@ -106,7 +108,11 @@ def load_study(folder: Path, url: str | None) -> Iterator[SearchStudy]:
 def _require_file(folder: Path, url: str) -> None:
     """Refuse to make a file beside trials that are in another storage."""
     has_trials = any((folder / "trials").glob("*.safetensors"))
-    if has_trials and url == storage_url(None, folder) and not (folder / "study.db").exists():
+    if (
+        has_trials
+        and url == choose_storage_url(None, folder)
+        and not (folder / "study.db").exists()
+    ):
         raise StudyError(
             f"study {folder.name!r} has trials but no study.db; "
             "give the --storage that it was searched with"
@@ -119,7 +125,7 @@ def _require_no_trials(storage: BaseStorage, name: str, url: str) -> None:
         study_id = storage.get_study_id_from_name(name)
         if storage.get_all_trials(study_id, deepcopy=False):
             raise StudyError(
-                f"{printable(url)} has a study {name!r} of another folder; search it there, "
+                f"{printable_url(url)} has a study {name!r} of another folder; search it there, "
                 "or name another study with --study"
             )
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from allocator.files.study_layout import FOLDER
 from allocator.tuning.priors.baseline_evidence import read_baseline
-from allocator.tuning.priors.make_prior import is_measured, make_prior
+from allocator.tuning.priors.make_prior import make_prior, needs_baseline
 from allocator.tuning.priors.prior import Prior
 from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
 from allocator.tuning.space.space import Params, Space
@@ -45,7 +45,7 @@ class _Record(BaseModel):
     queued: tuple[_Entry, ...]
 
 
-class Proposals:
+class ProposalQueue:
     """The prior of one study, from before its baseline was trained to after.
 
     Args:
@@ -70,7 +70,9 @@ class Proposals:
         would train beside the baseline is the baseline's ranks at other core learning rates.
         """
         record = self._recorded()
-        if record is None and (not is_measured(self._config.prior) or self._has_baseline_ended()):
+        if record is None and (
+            not needs_baseline(self._config.prior) or self._has_baseline_ended()
+        ):
             record = self._record(self._make())
         if record is not None:
             self._tell_sampler(record)
@@ -129,10 +131,14 @@ class Proposals:
         """List what may train beside the baseline: a user's own, and the baseline's ranks."""
         uniform = make_prior("uniform", self._space, self._base)
         assert uniform is not None
-        base = self._space.to_row(self._base)
+        base = self._space.params_to_row(self._base)
         return [
             *(_entry(_START, params) for params in self._config.start),
-            *(_entry("uniform", p) for p in uniform.proposals if self._space.to_row(p) == base),
+            *(
+                _entry("uniform", p)
+                for p in uniform.proposals
+                if self._space.params_to_row(p) == base
+            ),
         ]
 
     def _tell_sampler(self, record: _Record) -> None:

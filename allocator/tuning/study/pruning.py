@@ -9,7 +9,7 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from allocator.errors import StudyError, unknown
+from allocator.errors import StudyError, describe_unknown
 
 LOSSES = "losses"
 """User attribute of a trial: its calibrated loss at every boundary so far."""
@@ -117,4 +117,4 @@ def make_pruner(name: str, *, warmup: float, final_step: int) -> BasePruner:
         return MedianPruner(first_step=first_step)
     if name == "none":
         return NopPruner()
-    raise StudyError(unknown("pruner", name, PRUNERS))
+    raise StudyError(describe_unknown("pruner", name, PRUNERS))

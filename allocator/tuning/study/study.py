@@ -11,12 +11,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from allocator.coordination.records import Records
 from allocator.training.messages import Job, Report
-from allocator.tuning.samplers.feasible_sampler import ask
+from allocator.tuning.samplers.feasible_sampler import ask_trial
 from allocator.tuning.space.build_space import adapter_spec
-from allocator.tuning.space.space import Space, baseline_params
+from allocator.tuning.space.space import Space, make_baseline_params
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.study.baseline_recorder import BaselineRecorder
-from allocator.tuning.study.proposal_queue import PROPOSED_BY, Proposals
+from allocator.tuning.study.proposal_queue import PROPOSED_BY, ProposalQueue
 from allocator.tuning.study.pruning import LOSSES, PROTECTED
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -41,7 +41,7 @@ class SearchStudy:
         self._baseline = BaselineRecorder(
             folder, config, space, adapter_spec(config.space, space.shape)
         )
-        self._proposals = Proposals(study, space, config, folder, baseline_params(space))
+        self._proposals = ProposalQueue(study, space, config, folder, make_baseline_params(space))
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -72,14 +72,14 @@ class SearchStudy:
         """Name of the prior that is used, once that is known."""
         return self._proposals.used
 
-    def next_job(self) -> Job:
+    def start_next_trial(self) -> Job:
         """Start the next trial."""
         return self.job(self.ask())
 
     def ask(self) -> FrozenTrial:
         """Start the next trial."""
         self._proposals.queue()
-        trial = ask(self.study, self.space)
+        trial = ask_trial(self.study, self.space)
         trial.set_user_attr("num_parameters", self.space.num_parameters(trial.params))
         self._running[trial.number] = trial
         return self.study.get_trials(deepcopy=False)[trial.number]
@@ -147,7 +147,7 @@ class SearchStudy:
         """
         for trial in self.trials:
             if trial.state == TrialState.RUNNING:
-                self._break_off(trial, retry=self.space.is_complete(trial.params))
+                self._break_off(trial, retry=self.space.has_all_params(trial.params))
 
     def attempts(self, number: int) -> int:
         """Count how often a trial's allocation has been tried, this time included.
@@ -169,7 +169,8 @@ class SearchStudy:
         )
         if not has_baseline:
             self.study.enqueue_trial(
-                dict(baseline_params(self.space)), user_attrs={"baseline": True, PROTECTED: True}
+                dict(make_baseline_params(self.space)),
+                user_attrs={"baseline": True, PROTECTED: True},
             )
             self._take_recorded_baseline()
 

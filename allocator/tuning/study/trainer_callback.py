@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import optuna
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from allocator.errors import StudyError, unknown
+from allocator.errors import StudyError, describe_unknown
 from allocator.tuning.study.pruning import LOSSES
 
 
@@ -42,7 +42,7 @@ class PruningCallback(TrainerCallback):
         """Report an evaluation and ask the pruner."""
         del args, control
         if self._metric not in metrics:
-            raise StudyError(unknown("metric", self._metric, metrics))
+            raise StudyError(describe_unknown("metric", self._metric, metrics))
         self._losses.append(metrics.get("eval_loss", math.nan))
         self._trial.set_user_attr(LOSSES, self._losses)
         step = len(self._losses)

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from allocator.adapters.saved import load_adapter
-from allocator.adapters.spectra import metrics_table, mode_spectra, spectra_table
+from allocator.adapters.spectra import (
+    compute_mode_spectra,
+    tabulate_spectra,
+    tabulate_spectrum_metrics,
+)
 from allocator.files.adapter_section import AdapterSection
 from allocator.files.recipe import Recipe, training_section
 from allocator.files.study_layout import ADAPTER_FILE, RECIPE_FILE
@@ -15,13 +19,13 @@ from allocator.files.whole_files import write_whole
 from allocator.files.yaml_files import write_yaml
 from allocator.tuning.study.confirmation import Confirmation, read_confirmation
 from allocator.tuning.study.study import SearchStudy
-from allocator.tuning.surrogate.expected_scores import Selection, select
+from allocator.tuning.surrogate.expected_scores import Selection, select_best
 
 SPECTRA_FILE, MODES_FILE, TRIALS_FILE = "spectra.csv", "modes.csv", "trials.csv"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Exported:
+class WrittenBest:
     """What was chosen, what other seeds say of it, and the file that says so."""
 
     selection: Selection
@@ -30,7 +34,7 @@ class Exported:
     path: Path
 
 
-def export_best(study: SearchStudy) -> Exported:
+def write_best(study: SearchStudy) -> WrittenBest:
     """Choose the best trial of a study and write its files into the study's folder.
 
     Where a study was confirmed, that chooses.
@@ -41,7 +45,7 @@ def export_best(study: SearchStudy) -> Exported:
     """
     config = study.config
     confirmation = read_confirmation(study.folder)
-    selection = select(
+    selection = select_best(
         study.space,
         study.trials,
         final_step=study.final_step,
@@ -51,9 +55,9 @@ def export_best(study: SearchStudy) -> Exported:
     saved = load_adapter(study.adapter_path(number))
     recipe = _recipe(study, selection, confirmation, trains_pooler=saved.description.trains_pooler)
     write_whole(study.folder / ADAPTER_FILE, study.adapter_path(number).read_bytes())
-    spectra = mode_spectra(saved.adapter)
-    spectra_table(spectra).to_csv(study.folder / SPECTRA_FILE, index=False)
-    metrics_table(spectra).to_csv(study.folder / MODES_FILE, index=False)
+    spectra = compute_mode_spectra(saved.adapter)
+    tabulate_spectra(spectra).to_csv(study.folder / SPECTRA_FILE, index=False)
+    tabulate_spectrum_metrics(spectra).to_csv(study.folder / MODES_FILE, index=False)
     study.study.trials_dataframe().to_csv(study.folder / TRIALS_FILE, index=False)
     path = study.folder / RECIPE_FILE
     write_yaml(
@@ -63,7 +67,7 @@ def export_best(study: SearchStudy) -> Exported:
         f"Its trained adapter is {ADAPTER_FILE}. Train it again on all of train:\n"
         f"python -m allocator.train --config {shlex.quote(str(path))}",
     )
-    return Exported(selection=selection, confirmation=confirmation, recipe=recipe, path=path)
+    return WrittenBest(selection=selection, confirmation=confirmation, recipe=recipe, path=path)
 
 
 def _recipe(

@@ -56,11 +56,13 @@ class NoisyExpectedImprovement:
         known_bn = np.linalg.solve(self._cholesky, covariance_nb.T)
         variance_n = deviation_n**2 - np.sum(known_bn**2, axis=0)
         sigma_n = np.sqrt(np.maximum(variance_n, 1e-6 * deviation_n**2 + 1e-18))[:, None]
-        improvement_nm = log_improvement((mean_nm - self._best_m) / sigma_n) + np.log(sigma_n)
+        improvement_nm = log_expected_improvement((mean_nm - self._best_m) / sigma_n) + np.log(
+            sigma_n
+        )
         return np.asarray(logsumexp(improvement_nm, axis=1) - np.log(_FANTASIES))
 
 
-def log_improvement(z: Floats) -> Floats:
+def log_expected_improvement(z: Floats) -> Floats:
     """Give log(phi(z) + z Phi(z)), accurate far below zero too (Ament et al. 2023, equation 9)."""
     near, far = np.maximum(z, -1.0), np.minimum(z, -1.0)
     above = np.log(np.exp(-0.5 * near**2) / _ROOT_TAU + near * ndtr(near))
@@ -71,7 +73,7 @@ def log_improvement(z: Floats) -> Floats:
     return np.asarray(np.where(z > -1.0, above, below))
 
 
-def maximize(
+def maximize_acquisition(
     acquisition: Callable[[Points], Floats],
     domain: Domain,
     allowed: Callable[[Points], Flags],
@@ -122,7 +124,7 @@ def _neighbours(
         The moves, and for each the row of `points` that it starts from.
     """
     ranks, rates = domain.ranks(points), domain.unit_rates(points)
-    moved, start = domain.rank_moves(ranks)
+    moved, start = domain.list_rank_moves(ranks)
     if not domain.rate_names:
         return domain.join(moved, rates[start]), start
     still = np.repeat(np.arange(len(points)), _RATE_STEPS)

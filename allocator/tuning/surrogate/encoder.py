@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from allocator.tuning.space.points import Domain, Points, bounds
+from allocator.tuning.space.points import Domain, Points, distribution_bounds
 from allocator.tuning.space.space import Space
 
 Floats = npt.NDArray[np.float64]
@@ -29,7 +29,7 @@ class Encoder:
     def __init__(self, space: Space) -> None:
         self.domain = Domain(space)
         searched = {
-            name: bounds(distribution)
+            name: distribution_bounds(distribution)
             for name, distribution in space.distributions.items()
             if not distribution.single() and name not in space.choices
         }

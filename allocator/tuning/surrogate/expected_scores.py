@@ -42,7 +42,7 @@ class Selection:
     completed: int
 
 
-def select(
+def select_best(
     space: Space, trials: Sequence[FrozenTrial], *, final_step: int, confirmed: int | None = None
 ) -> Selection:
     """Choose the best allocation of a study: the one of highest posterior mean.
@@ -56,7 +56,7 @@ def select(
     Raises:
         StudyError: If no trial was completed.
     """
-    expected = expectations(space, trials, final_step=final_step)
+    expected = compute_expectations(space, trials, final_step=final_step)
     return Selection(
         best=max(expected, key=lambda e: (e.trial.number == confirmed, e.mean)),
         baseline=next((e for e in expected if e.trial.user_attrs.get("baseline")), None),
@@ -64,10 +64,10 @@ def select(
     )
 
 
-def expectations(
+def compute_expectations(
     space: Space, trials: Sequence[FrozenTrial], *, final_step: int
 ) -> list[Expectation]:
-    """Say what is expected of every completed trial; arguments and errors as for `select`."""
+    """Say what is expected of every completed trial; arguments and errors as for `select_best`."""
     completed = [
         trial
         for trial in trials

@@ -54,7 +54,7 @@ class GaussianProcess:
 
         Rasmussen and Williams 2006, equations 2.25 and 2.26.
         """
-        cross_NQ = matern(self.inputs, queries, self.lengths)
+        cross_NQ = matern_covariance(self.inputs, queries, self.lengths)
         solved_NQ = solve_triangular(self.cholesky, cross_NQ, lower=True, check_finite=False)
         variance_Q = np.maximum(1.0 - np.sum(solved_NQ**2, axis=0), _JITTER)
         return self.mean + cross_NQ.T @ self.weights, variance_Q
@@ -64,16 +64,16 @@ class GaussianProcess:
         left, right = (
             solve_triangular(
                 self.cholesky,
-                matern(self.inputs, points, self.lengths),
+                matern_covariance(self.inputs, points, self.lengths),
                 lower=True,
                 check_finite=False,
             )
             for points in (queries, others)
         )
-        return np.asarray(matern(queries, others, self.lengths) - left.T @ right)
+        return np.asarray(matern_covariance(queries, others, self.lengths) - left.T @ right)
 
 
-def fit(
+def fit_gaussian_process(
     inputs: Floats,
     targets: Floats,
     rng: np.random.Generator,
@@ -89,10 +89,10 @@ def fit(
         rng: Source of the optimiser's second start; the first is the mode of the prior.
         groups: Group of every observation, shape (N,); without it nothing is shared.
         length_prior: Mean and standard deviation of the logarithm of every length scale, shape
-            (2, D); by default `dimension_scaled` for the inputs that there are.
+            (2, D); by default `dimension_scaled_prior` for the inputs that there are.
     """
     num_inputs = inputs.shape[1]
-    lengths_2D = dimension_scaled(num_inputs) if length_prior is None else length_prior
+    lengths_2D = dimension_scaled_prior(num_inputs) if length_prior is None else length_prior
     together_NN = np.zeros((len(inputs), len(inputs)))
     if groups is not None:
         together_NN[groups[:, None] == groups[None]] = 1.0
@@ -110,7 +110,7 @@ def fit(
     ]
     found = min(ends, key=lambda end: float(end.fun)).x
     lengths, (noise, shared), mean = np.exp(found[:-3]), np.exp(found[-3:-1]), float(found[-1])
-    covariance_NN = matern(inputs, inputs, lengths) + shared * together_NN
+    covariance_NN = matern_covariance(inputs, inputs, lengths) + shared * together_NN
     covariance_NN[np.diag_indices_from(covariance_NN)] += noise + _JITTER
     cholesky = np.asarray(np.linalg.cholesky(covariance_NN), dtype=np.float64)
     weights = cho_solve((cholesky, True), targets - mean, check_finite=False)
@@ -119,7 +119,7 @@ def fit(
     )
 
 
-def matern(left: Floats, right: Floats, lengths: Floats) -> Floats:
+def matern_covariance(left: Floats, right: Floats, lengths: Floats) -> Floats:
     """Give the Matern-5/2 covariance between (n, D) and (m, D) inputs, shape (n, m).
 
     Rasmussen and Williams 2006, equation 4.17.
@@ -130,7 +130,7 @@ def matern(left: Floats, right: Floats, lengths: Floats) -> Floats:
     return np.asarray((1 + distance + distance**2 / 3) * np.exp(-distance))
 
 
-def dimension_scaled(num_inputs: int) -> Floats:
+def dimension_scaled_prior(num_inputs: int) -> Floats:
     """Give the prior of length scales that grows with the inputs, shape (2, inputs).
 
     Hvarfner et al. 2024, equation 4: log-normal, with the mean sqrt(2) + ln(D) / 2.

@@ -52,7 +52,7 @@ def read_observations(
     sign = 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
     found = []
     for trial in trials:
-        if not space.is_complete(trial.params):
+        if not space.has_all_params(trial.params):
             continue
         collapsed = trial.user_attrs.get("ending") in _COLLAPSES
         found += [

@@ -10,7 +10,11 @@ import numpy.typing as npt
 from allocator.tuning.space.points import Points
 from allocator.tuning.space.space import Params, Space
 from allocator.tuning.surrogate.encoder import Encoder
-from allocator.tuning.surrogate.gaussian_process import GaussianProcess, dimension_scaled, fit
+from allocator.tuning.surrogate.gaussian_process import (
+    GaussianProcess,
+    dimension_scaled_prior,
+    fit_gaussian_process,
+)
 from allocator.tuning.surrogate.observations import Observation
 
 Floats = npt.NDArray[np.float64]
@@ -67,18 +71,20 @@ class Surrogate:
         # One allocation has one training, whose luck all its boundaries share.
         _, trainings = np.unique(points, axis=0, return_inverse=True)
         fidelity = np.array([o.fidelity for o in observations])
-        length_prior = dimension_scaled(inputs.shape[1])
+        length_prior = dimension_scaled_prior(inputs.shape[1])
         has_fidelity = bool(np.any(fidelity < 1))
         if has_fidelity:
             inputs = np.hstack([inputs, fidelity[:, None]])
             length_prior = np.hstack([length_prior, np.array([_FIDELITY_PRIOR]).T])
         scores = np.array([o.score for o in observations])
-        scores = raise_floor(scores + gains(scores, fidelity, trainings))
+        scores = raise_low_scores(scores + median_gains(scores, fidelity, trainings))
         center, scale = float(scores.mean()), float(scores.std())
         scale = scale if scale > 1e-9 * max(1.0, abs(center)) else 1.0
         rng = np.random.default_rng(seed)
         targets = (scores - center) / scale
-        process = fit(inputs, targets, rng, groups=trainings, length_prior=length_prior)
+        process = fit_gaussian_process(
+            inputs, targets, rng, groups=trainings, length_prior=length_prior
+        )
         return cls(encoder, process, center=center, scale=scale, has_fidelity=has_fidelity)
 
     def predict(self, points: Points | Sequence[Params]) -> tuple[Floats, Floats]:
@@ -107,7 +113,7 @@ class Surrogate:
         return inputs
 
 
-def gains(scores: Floats, fidelity: Floats, trainings: Labels) -> Floats:
+def median_gains(scores: Floats, fidelity: Floats, trainings: Labels) -> Floats:
     """Say what each score would typically gain until the end of its training.
 
     That is the median gain, from the same fidelity on, of the trainings that reached their end.
@@ -128,7 +134,7 @@ def gains(scores: Floats, fidelity: Floats, trainings: Labels) -> Floats:
     return found
 
 
-def raise_floor(scores: Floats) -> Floats:
+def raise_low_scores(scores: Floats) -> Floats:
     """Raise very low scores to four times as far below the best as the median is.
 
     How far below says nothing of where the best lies, and a process that had to draw a cliff to its

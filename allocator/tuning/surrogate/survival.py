@@ -11,7 +11,7 @@ from scipy.special import log_ndtr
 from allocator.tuning.space.points import Points
 from allocator.tuning.space.space import Space
 from allocator.tuning.surrogate.encoder import Encoder
-from allocator.tuning.surrogate.gaussian_process import GaussianProcess, fit
+from allocator.tuning.surrogate.gaussian_process import GaussianProcess, fit_gaussian_process
 from allocator.tuning.surrogate.observations import Observation
 
 Floats = npt.NDArray[np.float64]
@@ -55,7 +55,7 @@ class Survival:
         labels = np.where([observations[row].collapsed for row in rows], -1.0, 1.0)
         center, scale = float(labels.mean()), float(labels.std()) or 1.0
         rng = np.random.default_rng(seed)
-        process = fit(encoder.encode(points), (labels - center) / scale, rng)
+        process = fit_gaussian_process(encoder.encode(points), (labels - center) / scale, rng)
         return cls(encoder, process, center=center, scale=scale)
 
     def log_probability(self, points: Points) -> Floats:

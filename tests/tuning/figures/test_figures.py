@@ -9,13 +9,16 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from allocator.adapters.spectra import ModeSpectrum, metrics_table, spectra_table
+from allocator.adapters.spectra import ModeSpectrum, tabulate_spectra, tabulate_spectrum_metrics
 from allocator.allocation import AdapterShape, BackboneShape
 from allocator.tuning.figures.appearance import COLOURS
-from allocator.tuning.figures.budget_split import budget_split, parameters_table
-from allocator.tuning.figures.spectrum_figures import singular_values, spectra_over_training
-from allocator.tuning.figures.sweep_scores import sweep
-from allocator.tuning.figures.truncation_curves import truncation
+from allocator.tuning.figures.budget_split import draw_budget_split, tabulate_parameters
+from allocator.tuning.figures.spectrum_figures import (
+    draw_singular_values,
+    draw_spectra_over_training,
+)
+from allocator.tuning.figures.sweep_scores import draw_sweep_scores
+from allocator.tuning.figures.truncation_curves import draw_truncation_curves
 
 BERT = BackboneShape(d_in=384, heads=12, head_size=32, layers=6)
 
@@ -44,8 +47,8 @@ def lines(figure: go.Figure) -> dict[str, go.Scatter]:
 
 
 def test_singular_values_are_those_of_the_last_step_in_the_order_of_modes() -> None:
-    frame = stacked([(step, spectra_table(s)) for step, s in spectra()])
-    shown = lines(singular_values(frame))
+    frame = stacked([(step, tabulate_spectra(s)) for step, s in spectra()])
+    shown = lines(draw_singular_values(frame))
     assert list(shown) == ["input", "output", "depth"]
     for spectrum in spectra()[-1][1]:
         line = shown[spectrum.mode]
@@ -55,8 +58,8 @@ def test_singular_values_are_those_of_the_last_step_in_the_order_of_modes() -> N
 
 
 def test_singular_values_of_several_tensors_are_a_mean_within_its_range() -> None:
-    frame = stacked([(step, spectra_table(s)) for step, s in spectra(layers=3)])
-    figure = singular_values(frame)
+    frame = stacked([(step, tabulate_spectra(s)) for step, s in spectra(layers=3)])
+    figure = draw_singular_values(frame)
     values = np.array([s.singular_values for s in spectra(3)[-1][1] if s.mode == "input"])
     assert lines(figure)["input"].y == pytest.approx(values.mean(0))
     outline = figure.data[0]
@@ -69,20 +72,20 @@ def test_a_singular_value_of_zero_does_not_stretch_the_axis() -> None:
         [(1, 0, 0, "input", 0, 2.0), (1, 0, 0, "input", 1, 0.0)],
         columns=["step", "layer", "target", "mode", "index", "singular_value"],
     )
-    low, high = singular_values(frame).layout.yaxis.range
+    low, high = draw_singular_values(frame).layout.yaxis.range
     assert low == pytest.approx(math.log10(2e-6) - 0.1)
     assert high == pytest.approx(math.log10(2) + 0.1)
 
 
 def test_a_core_that_is_zero_still_has_a_figure() -> None:
-    frame = stacked([(1, spectra_table([ModeSpectrum(0, 0, "input", (0.0, 0.0))]))])
-    assert lines(singular_values(frame))["input"].y == (0.0, 0.0)
+    frame = stacked([(1, tabulate_spectra([ModeSpectrum(0, 0, "input", (0.0, 0.0))]))])
+    assert lines(draw_singular_values(frame))["input"].y == (0.0, 0.0)
 
 
 def test_spectra_over_training_show_entropy_and_energy_at_every_boundary() -> None:
-    frame = stacked([(step, metrics_table(s)) for step, s in spectra()])
+    frame = stacked([(step, tabulate_spectrum_metrics(s)) for step, s in spectra()])
     left, right = (
-        {t.name: t for t in spectra_over_training(frame).data if t.xaxis == axis}
+        {t.name: t for t in draw_spectra_over_training(frame).data if t.xaxis == axis}
         for axis in ("x", "x2")
     )
     for mode, rows in frame.groupby("mode"):
@@ -96,7 +99,7 @@ def test_truncation_shows_a_line_a_mode_and_the_untruncated_loss() -> None:
         [("input", 2, 0.5), ("input", 1, 0.8), ("input", 4, 0.4), ("qkv", 1, 0.6), ("qkv", 2, 0.4)],
         columns=["mode", "rank", "loss"],
     )
-    figure = truncation(frame)
+    figure = draw_truncation_curves(frame)
     assert lines(figure)["input"].x == (1, 2, 4)
     assert lines(figure)["input"].y == (0.8, 0.5, 0.4)
     assert lines(figure)["qkv"].y == (0.6, 0.4)
@@ -109,9 +112,12 @@ def test_a_budget_split_stacks_the_parts_of_every_allocation_to_its_parameters()
     lora = AdapterShape(construction="matrix", factorization="matrix", backbone=BERT)
     eight = dict.fromkeys(tucker.rank_names, 8)
     frame = pd.concat(
-        [parameters_table("tucker", tucker, eight), parameters_table("lora", lora, {"rank": 1})]
+        [
+            tabulate_parameters("tucker", tucker, eight),
+            tabulate_parameters("lora", lora, {"rank": 1}),
+        ]
     )
-    figure = budget_split(frame, budget=40_000)
+    figure = draw_budget_split(frame, budget=40_000)
     totals: dict[str, int] = {}
     for bar in figure.data:
         for name, count in zip(bar.y, bar.x, strict=True):
@@ -137,7 +143,7 @@ def test_a_sweep_has_a_panel_a_phase_and_the_baseline_across_all(first: str, mea
         ],
         columns=["phase", "name", "parameters", "mean", "standard_error", "seeds"],
     )
-    figure = sweep(frame, metric="MCC")
+    figure = draw_sweep_scores(frame, metric="MCC")
     baselines, ranks = figure.data
     assert baselines.y == (0.5, 0.51)
     assert baselines.error_y.array == (0.02, 0.03)

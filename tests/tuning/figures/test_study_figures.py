@@ -12,11 +12,11 @@ import pytest
 from allocator.allocation import AdapterShape
 from allocator.config import SearchConfig
 from allocator.training.messages import Report
-from allocator.tuning.figures.study_figures import draw_study, study_figures
+from allocator.tuning.figures.study_figures import draw_study, make_study_figures
 from allocator.tuning.plan.prepare import PreparedSearch, prepare
 from allocator.tuning.study.open_study import open_study
 from allocator.tuning.study.study import SearchStudy
-from allocator.tuning.surrogate.expected_scores import Selection, select
+from allocator.tuning.surrogate.expected_scores import Selection, select_best
 
 MakeConfig = Callable[..., SearchConfig]
 TRUNCATION = "name,seed,mode,rank,loss\nuniform,0,input,1,0.7\nuniform,0,input,2,0.6\n"
@@ -49,7 +49,7 @@ def tell(study: SearchStudy, score: float) -> int:
 
 
 def chosen(study: SearchStudy) -> Selection:
-    return select(study.space, study.trials, final_step=study.final_step)
+    return select_best(study.space, study.trials, final_step=study.final_step)
 
 
 def searched(prepared: PreparedSearch) -> SearchStudy:
@@ -76,15 +76,15 @@ def write_tables(folder: Path) -> None:
 
 def test_a_study_is_drawn_from_the_tables_that_it_has(make_config: MakeConfig) -> None:
     study = searched(prepare(make_config()))
-    assert list(study_figures(study, chosen(study))) == ["budget-split"]
+    assert list(make_study_figures(study, chosen(study))) == ["budget-split"]
     write_tables(study.folder)
-    drawn = study_figures(study, chosen(study))
+    drawn = make_study_figures(study, chosen(study))
     assert list(drawn) == ["budget-split", "spectra-over-training", "truncation"]
 
 
 def test_the_budget_split_compares_baseline_proposal_and_best(make_config: MakeConfig) -> None:
     study = searched(prepare(make_config()))
-    counts = bars(study_figures(study, chosen(study))["budget-split"])
+    counts = bars(make_study_figures(study, chosen(study))["budget-split"])
     names = ["uniform baseline (trial 0)", "best, proposed by uniform (trial 1)"]
     if chosen(study).best.trial.number == 0:
         names = ["best, uniform baseline (trial 0)", "proposed by uniform (trial 1)"]
@@ -104,7 +104,7 @@ def test_the_dashboard_reads_the_figures_that_are_drawn_last(make_config: MakeCo
     storage = study.study._storage
     attributes = storage.get_study_system_attrs(study.study._study_id)
     shown = dashboard.get_plotly_graph_objects(attributes)
-    drawn = study_figures(study, chosen(study))
+    drawn = make_study_figures(study, chosen(study))
     assert {path.stem for path in paths} == shown.keys() == drawn.keys()
     for name, figure in drawn.items():
         assert json.loads(shown[name]) == json.loads(figure.to_json())
@@ -114,7 +114,7 @@ def test_the_dashboard_reads_the_figures_that_are_drawn_last(make_config: MakeCo
 def test_a_space_without_a_core_has_a_budget_split(make_config: MakeConfig) -> None:
     study = searched(prepare(make_config(space="lora", budget=5_000)))
     shape: AdapterShape = study.space.shape
-    figure = study_figures(study, chosen(study))["budget-split"]
+    figure = make_study_figures(study, chosen(study))["budget-split"]
     assert shape.factorization == "matrix"
     assert {bar.name for bar in figure.data} == {"input", "output"}
 

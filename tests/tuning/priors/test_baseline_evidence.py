@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from allocator.coordination.records import tables
+from allocator.coordination.records import tabulate_reports
 from allocator.tuning.priors.baseline_evidence import read_baseline
 
 
 def test_tables_that_are_missing_or_empty_have_no_rows(tmp_path: Path) -> None:
-    for kind, table in tables([]).items():
+    for kind, table in tabulate_reports([]).items():
         table.to_csv(tmp_path / f"{kind}.csv", index=False)
     baseline = read_baseline(tmp_path, {"rank": 2})
     assert not len(baseline.modes)

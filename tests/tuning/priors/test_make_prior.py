@@ -15,7 +15,7 @@ from allocator.tuning.priors.baseline_evidence import Baseline
 from allocator.tuning.priors.make_prior import PRIORS, make_prior
 from allocator.tuning.priors.prior import Prior
 from allocator.tuning.space.build_space import build_space
-from allocator.tuning.space.space import Params, Space, baseline_params
+from allocator.tuning.space.space import Params, Space, make_baseline_params
 from allocator.tuning.space.space_file import preset_names, read_space
 
 MINILM = BackboneShape(d_in=384, heads=12, head_size=32, layers=6)
@@ -35,7 +35,7 @@ def space() -> Space:
 
 
 def made(name: str, space: Space, baseline: Baseline | None) -> Prior:
-    prior = make_prior(name, space, baseline_params(space), baseline=baseline)
+    prior = make_prior(name, space, make_baseline_params(space), baseline=baseline)
     assert prior is not None
     return prior
 
@@ -47,7 +47,7 @@ def first_ranks(name: str, space: Space, baseline: Baseline) -> dict[str, int]:
 def test_the_uniform_prior_starts_with_the_baselines_ranks_at_a_larger_lambda(space: Space) -> None:
     first = made("uniform", space, None).proposals[0]
     assert space.ranks(first) == space.variants[0].feasible.uniform()
-    assert first["learning_rate"] == baseline_params(space)["learning_rate"]
+    assert first["learning_rate"] == make_baseline_params(space)["learning_rate"]
     core_rate = float(first["core_lr_multiplier"]) * float(first["learning_rate"])
     assert core_rate == pytest.approx(4e-3)
 
@@ -104,8 +104,8 @@ def test_truncation_spends_where_a_cut_costs_most(
 def test_without_evidence_the_uniform_prior_stands_in_under_its_own_name(name: str) -> None:
     for preset in ("tenslora_att_qkv_depth_cp", "tt", "lora_plus", "constructions"):
         space = build_space(read_space(preset), ROBERTA, 200_000)
-        prior = make_prior(name, space, baseline_params(space), baseline=None)
-        assert prior == make_prior("uniform", space, baseline_params(space))
+        prior = make_prior(name, space, make_baseline_params(space), baseline=None)
+        assert prior == make_prior("uniform", space, make_baseline_params(space))
 
 
 def test_a_space_of_several_shapes_proposes_each_before_any_again() -> None:
@@ -116,7 +116,7 @@ def test_a_space_of_several_shapes_proposes_each_before_any_again() -> None:
 
 
 def test_none_proposes_nothing_but_a_users_own(space: Space) -> None:
-    base = baseline_params(space)
+    base = make_baseline_params(space)
     own: Params = {**base, "core_lr_multiplier": 3.0}
     assert make_prior("none", space, base) is None
     prior = make_prior("none", space, base, starts=[own])
@@ -125,7 +125,7 @@ def test_none_proposes_nothing_but_a_users_own(space: Space) -> None:
 
 
 def test_a_users_own_guesses_come_first(space: Space, make_baseline: MakeBaseline) -> None:
-    base = baseline_params(space)
+    base = make_baseline_params(space)
     own: Params = {**base, "core_lr_multiplier": 3.0}
     prior = make_prior("entropy", space, base, baseline=make_baseline(space), starts=[own, own])
     assert prior is not None
@@ -136,7 +136,7 @@ def test_a_users_own_guesses_come_first(space: Space, make_baseline: MakeBaselin
 @pytest.mark.parametrize("name", ["truncaton", "study:"])
 def test_an_unknown_prior_gets_the_nearest_name(name: str, space: Space) -> None:
     with pytest.raises(AllocatorError, match=f"unknown prior '{name}': did you mean '"):
-        make_prior(name, space, baseline_params(space))
+        make_prior(name, space, make_baseline_params(space))
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
@@ -163,7 +163,7 @@ def test_no_prior_ever_proposes_what_the_space_does_not_have(
     assert prior.name == name
     rows = [tuple(sorted(p.items())) for p in prior.proposals]
     assert len(set(rows)) == len(rows) >= 1
-    assert space.feasible.mask(np.array([space.to_row(p) for p in prior.proposals])).all()
+    assert space.feasible.mask(np.array([space.params_to_row(p) for p in prior.proposals])).all()
     for params in prior.proposals:
         assert space.num_parameters(params) <= budget
         assert set(params) == set(space.distributions)

@@ -10,11 +10,11 @@ from scipy.stats import norm
 from allocator.allocation import BackboneShape
 from allocator.tuning.priors.make_prior import make_prior
 from allocator.tuning.priors.prior import Prior
-from allocator.tuning.samplers.feasible_sampler import ask
+from allocator.tuning.samplers.feasible_sampler import ask_trial
 from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.points import Domain, Points
-from allocator.tuning.space.space import Params, Space, baseline_params
+from allocator.tuning.space.space import Params, Space, make_baseline_params
 from allocator.tuning.space.space_file import read_space
 
 MINILM = BackboneShape(d_in=384, heads=12, head_size=32, layers=6)
@@ -30,7 +30,7 @@ def some_points(space: Space, n: int) -> Points:
 
 
 def test_the_density_is_a_mixture_of_gaussians_in_logarithms(space: Space) -> None:
-    base = baseline_params(space)
+    base = make_baseline_params(space)
     proposals: tuple[Params, ...] = (base, {**base, "core_lr_multiplier": 4.0, "rank_input": 8})
     prior = Prior(name="mine", space=space, proposals=proposals)
     points = np.concatenate([prior.points, some_points(space, 50)])
@@ -51,7 +51,7 @@ def test_the_density_is_a_mixture_of_gaussians_in_logarithms(space: Space) -> No
 @pytest.mark.parametrize("preset", ["tenslora_plus", "constructions", "lora", "tt"])
 def test_the_density_is_highest_at_a_proposal_and_finite_everywhere(preset: str) -> None:
     space = build_space(read_space(preset), MINILM, 200_000)
-    prior = make_prior("uniform", space, baseline_params(space))
+    prior = make_prior("uniform", space, make_baseline_params(space))
     assert prior is not None
     elsewhere = prior.log_density(some_points(space, 2000))
     assert prior.log_density(prior.points).max() == 0.0
@@ -65,7 +65,7 @@ def search(space: Space, prior: Prior | None, trials: int, strength: float) -> l
     sampler.prior = prior
     study = optuna.create_study(direction="maximize", sampler=sampler)
     for _ in range(trials):
-        trial = ask(study, space)
+        trial = ask_trial(study, space)
         study.tell(trial, score(trial.params))
     return [trial.params for trial in study.get_trials()]
 

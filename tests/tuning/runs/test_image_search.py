@@ -12,7 +12,7 @@ from peft import PeftModel
 from transformers import AutoModelForImageClassification
 
 from allocator import export, predict, search, train
-from allocator.command_line.parser import run
+from allocator.command_line.parser import run_command
 from allocator.files.recipe import read_recipe
 from allocator.trained.trained_adapter import load_trained
 
@@ -29,11 +29,11 @@ def test_a_search_on_a_task_file_of_images_ends_in_a_recipe_that_trains_answers_
     places = ["--model", str(tiny_image_models["dinov2"]), "--studies-dir", str(tmp_path)]
     precision = ["--precision", "float32", "--batch-size", "8", "--study", "small", "--quiet"]
     given = ["--task", str(image_task), *options, *places, *precision]
-    assert run(search.main, given) == 0
+    assert run_command(search.main, given) == 0
     best = tmp_path / "small" / "best.yaml"
     recipe = read_recipe(best)
     assert (recipe.task.name, recipe.task.source) == ("colors", f"file:{image_task.resolve()}")
-    assert run(train.main, ["--config", str(best)]) == 0
+    assert run_command(train.main, ["--config", str(best)]) == 0
     scores = read_recipe(best.parent / "trained" / "result.yaml").scores
     assert float(scores["accuracy"]) > 0.5  # of three classes that differ in their colour
 
@@ -41,16 +41,16 @@ def test_a_search_on_a_task_file_of_images_ends_in_a_recipe_that_trains_answers_
     folder = next((image_task.parent).rglob("*.png")).parent
     paths = sorted(folder.glob("*.png"))
     monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{path}\n" for path in paths)))
-    assert run(predict.main, ["--study", "small", "--studies-dir", str(tmp_path)]) == 0
+    assert run_command(predict.main, ["--study", "small", "--studies-dir", str(tmp_path)]) == 0
     answers = [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()]
     assert len(answers) == len(paths)
     assert answers.count(folder.name) > len(answers) / 2
     monkeypatch.setattr(sys, "stdin", io.StringIO("nowhere.png\n"))
-    assert run(predict.main, ["--study", "small", "--studies-dir", str(tmp_path)]) == 2
+    assert run_command(predict.main, ["--study", "small", "--studies-dir", str(tmp_path)]) == 2
     assert "standard input:1: a line must be the path of an image" in capsys.readouterr().err
     for how in ("peft", "merged"):
         given = ["--study", "small", "--studies-dir", str(tmp_path), "--format", how]
-        assert run(export.main, [*given, "--output", str(tmp_path / how)]) == 0
+        assert run_command(export.main, [*given, "--output", str(tmp_path / how)]) == 0
         assert (tmp_path / how / "preprocessor_config.json").is_file()
     assert_alike(tmp_path, tiny_image_models["dinov2"])
 

@@ -26,7 +26,7 @@ from allocator.tuning.plan.prepare import PreparedSearch, prepare
 from allocator.tuning.runs.run_search import run_search
 from allocator.tuning.screen.watchers import QuietWatcher
 from allocator.tuning.study.open_study import load_study, open_study
-from allocator.tuning.study.write_best import export_best
+from allocator.tuning.study.write_best import write_best
 from allocator.workers.process_worker import ProcessWorker
 
 MakeConfig = Callable[..., SearchConfig]
@@ -160,7 +160,7 @@ def test_a_worker_that_dies_does_not_take_the_search_with_it(make_config: MakeCo
     with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
         launch = partial(ProcessWorker, prepared.worker)
         Coordinator(study, launch, ("cpu",), watcher, slots=2).run(trials=3)
-        export_best(study)
+        write_best(study)
         trials = study.trials
     assert watcher.killed
     for number in (0, 1):

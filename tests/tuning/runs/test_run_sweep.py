@@ -13,9 +13,9 @@ from allocator.adapters.build import build_adapter
 from allocator.allocation import BackboneShape
 from allocator.command_line.options import RunOptions
 from allocator.config import SweepConfig, TrainingConfig
-from allocator.tuning.runs.run_sweep import print_summary, run_sweep, summarise
+from allocator.tuning.runs.run_sweep import print_summary, run_sweep, summarize_sweep
 from allocator.tuning.space.build_space import adapter_shapes, adapter_spec
-from allocator.tuning.space.published_sweep import tenslora_plus
+from allocator.tuning.space.published_sweep import list_tenslora_plus
 from allocator.tuning.space.space_file import read_space
 
 ROBERTA_BASE = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
@@ -30,7 +30,7 @@ def sweep(options: RunOptions, seeds: int) -> str:
 
 
 def test_the_published_allocations_have_their_published_sizes() -> None:
-    phases = {phase.name: phase for phase in tenslora_plus(ROBERTA_BASE, 1e-3)}
+    phases = {phase.name: phase for phase in list_tenslora_plus(ROBERTA_BASE, 1e-3)}
     sizes = {
         name: phases[name].spec.shape.num_parameters(phases[name].allocation.ranks)
         for name in ("tucker-8", "cp-8", "lora-8", "lambda-16", "qkv-2")
@@ -49,7 +49,7 @@ def test_the_published_allocations_have_their_published_sizes() -> None:
 
 
 def test_what_starts_at_zero_and_how_large_the_rest_starts_is_as_published() -> None:
-    phases = {phase.name: phase for phase in tenslora_plus(ROBERTA_BASE, 1e-3)}
+    phases = {phase.name: phase for phase in list_tenslora_plus(ROBERTA_BASE, 1e-3)}
     cp, lora = (phases[name].spec for name in ("cp-8", "lora-8"))
     assert cp.shape.zero_mode == "input"
     (preset,) = adapter_shapes(read_space("lora"), ROBERTA_BASE)
@@ -92,7 +92,7 @@ def test_the_widest_rows_fit_on_80_columns() -> None:
 
 
 def test_a_summary_compares_with_the_baseline_of_the_same_seeds() -> None:
-    phases = list(tenslora_plus(ROBERTA_BASE, 1e-3))[:2]
+    phases = list(list_tenslora_plus(ROBERTA_BASE, 1e-3))[:2]
     scores = {"tucker-8": [0.1, 0.3, 0.2], "cp-8": [0.2, 0.5, 0.2]}
     training = pd.DataFrame(
         [
@@ -103,20 +103,20 @@ def test_a_summary_compares_with_the_baseline_of_the_same_seeds() -> None:
             for step in (1, 2)
         ]
     )
-    found = summarise(training, phases, range(3)).set_index("name")
+    found = summarize_sweep(training, phases, range(3)).set_index("name")
     assert found.loc["cp-8", "mean"] == pytest.approx(0.3)
     differences = np.array([0.1, 0.2, 0.0])
     assert found.loc["cp-8", "difference"] == pytest.approx(differences.mean())
     error = differences.std(ddof=1) / np.sqrt(3)
     assert found.loc["cp-8", "difference_error"] == pytest.approx(error)
     assert found.collapsed.tolist() == [1, 0]
-    assert summarise(training, phases, [0]).seeds.tolist() == [1, 1]
+    assert summarize_sweep(training, phases, [0]).seeds.tolist() == [1, 1]
 
 
 def test_a_baseline_that_was_given_up_leaves_the_others_without_a_difference() -> None:
-    phases = list(tenslora_plus(ROBERTA_BASE, 1e-3))[:2]
+    phases = list(list_tenslora_plus(ROBERTA_BASE, 1e-3))[:2]
     row = {"name": "cp-8", "seed": 0, "step": 1, "score": 0.2, "ending": "completed"}
     row["calibrated_loss"] = 0.5
-    (found,) = summarise(pd.DataFrame([row]), phases, [0]).to_dict("records")
+    (found,) = summarize_sweep(pd.DataFrame([row]), phases, [0]).to_dict("records")
     assert found["mean"] == 0.2
     assert np.isnan(found["difference"])

@@ -7,7 +7,7 @@ from optuna.trial import Trial, TrialState
 
 from allocator.allocation import BackboneShape
 from allocator.errors import AllocatorError
-from allocator.tuning.samplers.feasible_sampler import ask
+from allocator.tuning.samplers.feasible_sampler import ask_trial
 from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
 from allocator.tuning.samplers.make_sampler import SAMPLERS, make_sampler
 from allocator.tuning.space.build_space import build_space
@@ -48,14 +48,14 @@ def score(space: Space, trial: Trial) -> float:
 def proceed(study: optuna.Study, space: Space, trials: int) -> list[dict[str, float]]:
     asked = []
     for _ in range(trials):
-        trial = ask(study, space)
+        trial = ask_trial(study, space)
         study.tell(trial, score(space, trial))
         asked.append(trial.params)
     return asked
 
 
 def is_feasible(space: Space, params: dict[str, float]) -> bool:
-    return bool(space.feasible.mask(np.array([space.to_row(params)]))[0])
+    return bool(space.feasible.mask(np.array([space.params_to_row(params)]))[0])
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -110,7 +110,7 @@ def test_sampling_leaves_the_global_random_state_alone(name: str, space: Space) 
 def test_trials_asked_for_together_differ(finished: int, space: Space) -> None:
     study = new_study(make_sampler("gp", space, seed=0, final_step=1))
     proceed(study, space, finished)
-    batch = [ask(study, space).params for _ in range(5)]
+    batch = [ask_trial(study, space).params for _ in range(5)]
     points = np.log([[float(v) for v in params.values()] for params in batch])
     distances = np.abs(points[:, None] - points[None]).sum(axis=2)
     assert np.all(distances[~np.eye(5, dtype=bool)] > 0.1)
@@ -141,9 +141,9 @@ def test_a_failed_trial_is_not_suggested_again() -> None:
     )
     space = build_space(file, SMALL, 2 * 6 * 64)
     study = new_study(make_sampler("gp", space, seed=0, final_step=1))
-    first = ask(study, space)
+    first = ask_trial(study, space)
     study.tell(first, state=TrialState.FAIL)
-    assert ask(study, space).params != first.params
+    assert ask_trial(study, space).params != first.params
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -199,7 +199,7 @@ def test_pruned_trials_change_what_is_suggested(space: Space) -> None:
                     intermediate_values={1: last},
                 )
             )
-        suggestions.append(ask(study, space).params)
+        suggestions.append(ask_trial(study, space).params)
     assert suggestions[0] != suggestions[1]
 
 
@@ -208,7 +208,7 @@ def test_a_study_that_minimises_looks_for_low_values(space: Space) -> None:
         direction="minimize", sampler=make_sampler("gp", space, seed=0, final_step=1)
     )
     for _ in range(16):
-        trial = ask(study, space)
+        trial = ask_trial(study, space)
         study.tell(trial, -score(space, trial))
     late = np.mean([t.value for t in study.trials[10:] if t.value is not None])
     early = np.mean([t.value for t in study.trials[:8] if t.value is not None])

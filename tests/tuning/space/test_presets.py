@@ -13,17 +13,17 @@ import yaml
 
 from allocator.adapters.build import build_adapter
 from allocator.adapters.saved import load_adapter
-from allocator.adapters.spectra import mode_spectra, spectra_table
+from allocator.adapters.spectra import compute_mode_spectra, tabulate_spectra
 from allocator.allocation import BackboneShape
 from allocator.search import build_parser, to_config
-from allocator.training.loop import train
+from allocator.training.loop import train_trials
 from allocator.training.messages import Boundary, Orders
 from allocator.tuning.plan.prepare import PreparedSearch, prepare
 from allocator.tuning.space.build_space import adapter_shapes, adapter_spec, build_space
 from allocator.tuning.space.space_file import preset_names, read_space
 from allocator.tuning.study.open_study import open_study
-from allocator.tuning.study.write_best import export_best
-from allocator.workers.setup import load_splits, load_worker_backbone, save_trained
+from allocator.tuning.study.write_best import write_best
+from allocator.workers.setup import load_frozen_backbone, load_training_splits, save_trained
 
 D, H, HEAD, L, T = (
     768,
@@ -110,7 +110,7 @@ def test_lotr_of_rank_32_has_its_published_number_of_parameters() -> None:
 def search_here(prepared: PreparedSearch, trials: int) -> Path:
     """Search as a worker and its coordinator do, in this process."""
     worker = prepared.worker
-    backbone = load_worker_backbone(worker, torch.device("cpu"))
+    backbone = load_frozen_backbone(worker, torch.device("cpu"))
     with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
         jobs = tuple(study.job(study.ask()) for _ in range(trials))
 
@@ -123,9 +123,9 @@ def search_here(prepared: PreparedSearch, trials: int) -> Path:
                 return Orders(jobs=jobs)
             return Orders() if any(report.ending is None for report in boundary.reports) else None
 
-        train(
+        train_trials(
             backbone,
-            load_splits(worker, backbone.device),
+            load_training_splits(worker, backbone.device),
             worker.training,
             slots=trials,
             on_boundary=on_boundary,
@@ -135,7 +135,7 @@ def search_here(prepared: PreparedSearch, trials: int) -> Path:
             ranks = study.space.ranks(trial.params)
             built = trial.user_attrs["num_parameters"]
             assert built == study.space.variant(trial.params).shape.num_parameters(ranks) <= 2_000
-        return export_best(study).path
+        return write_best(study).path
 
 
 @pytest.mark.parametrize("preset", preset_names())
@@ -168,4 +168,6 @@ def test_the_baseline_of_a_search_leaves_tables_of_every_boundary(
     assert (found["gradients"]["max"] >= found["gradients"]["mean"]).all()
     adapter = load_adapter(folder / "baseline" / "uniform-seed-0.safetensors").adapter
     at_the_end = found["spectra"].query("step == 2")["singular_value"]
-    np.testing.assert_allclose(at_the_end, spectra_table(mode_spectra(adapter))["singular_value"])
+    np.testing.assert_allclose(
+        at_the_end, tabulate_spectra(compute_mode_spectra(adapter))["singular_value"]
+    )

@@ -10,7 +10,12 @@ import optuna
 import pytest
 
 from allocator.errors import StorageError
-from allocator.tuning.storage.storage_url import open_storage, printable, storage_url, with_driver
+from allocator.tuning.storage.storage_url import (
+    add_installed_driver,
+    choose_storage_url,
+    open_storage,
+    printable_url,
+)
 
 SECRET = "s3cr3t"
 
@@ -21,18 +26,18 @@ def refusal(url: str) -> str:
         open_storage(url)
     assert "\n" not in str(error.value)
     assert SECRET not in str(error.value)
-    assert SECRET not in printable(url)
+    assert SECRET not in printable_url(url)
     return str(error.value)
 
 
 def test_the_default_storage_is_a_file_in_the_studys_folder(tmp_path: Path) -> None:
-    url = storage_url(None, tmp_path)
+    url = choose_storage_url(None, tmp_path)
     optuna.create_study(storage=open_storage(url), study_name="s")
     assert (tmp_path / "study.db").is_file()
 
 
 def test_a_plain_folders_url_is_its_path() -> None:
-    url = storage_url(None, Path("studies/cola-minilm-40000"))
+    url = choose_storage_url(None, Path("studies/cola-minilm-40000"))
     assert url == "sqlite:///studies/cola-minilm-40000/study.db"
 
 
@@ -42,8 +47,8 @@ def test_a_plain_folders_url_is_its_path() -> None:
 def test_a_folder_of_any_name_keeps_its_file(name: str, tmp_path: Path) -> None:
     folder = tmp_path / name
     folder.mkdir()
-    url = storage_url(None, folder)
-    assert printable(url) == url
+    url = choose_storage_url(None, folder)
+    assert printable_url(url) == url
     optuna.create_study(storage=open_storage(url), study_name="s")
     assert [path.name for path in folder.iterdir()] == ["study.db"]
     assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -54,11 +59,11 @@ def test_a_folder_of_any_name_keeps_its_file(name: str, tmp_path: Path) -> None:
 def test_a_folder_whose_name_is_not_utf8_is_refused() -> None:
     message = r"^the folder of a study must have a name in UTF-8, got 'caf\\udce9'; give another"
     with pytest.raises(StorageError, match=message):
-        storage_url(None, Path("caf\udce9"))
+        choose_storage_url(None, Path("caf\udce9"))
 
 
 def test_a_given_storage_is_taken(tmp_path: Path) -> None:
-    assert storage_url("sqlite:///elsewhere.db", tmp_path) == "sqlite:///elsewhere.db"
+    assert choose_storage_url("sqlite:///elsewhere.db", tmp_path) == "sqlite:///elsewhere.db"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +115,7 @@ def test_a_storage_that_does_not_answer_is_one_line(url: str, reason: str) -> No
     ],
 )
 def test_of_a_url_only_what_is_certain_to_be_no_secret_is_shown(url: str, shown: str) -> None:
-    assert printable(url) == shown
+    assert printable_url(url) == shown
 
 
 @pytest.mark.parametrize(
@@ -167,12 +172,12 @@ def test_a_postgresql_url_without_a_driver_takes_the_one_that_is_installed(
     url = "postgresql://user:p%40ss@host/db"
     monkeypatch.setitem(sys.modules, "psycopg2", None)
     monkeypatch.setitem(sys.modules, "psycopg", sys)
-    assert with_driver(url) == "postgresql+psycopg://user:p%40ss@host/db"
+    assert add_installed_driver(url) == "postgresql+psycopg://user:p%40ss@host/db"
     monkeypatch.setitem(sys.modules, "psycopg2", sys)
-    assert with_driver(url) == "postgresql+psycopg2://user:p%40ss@host/db"
-    assert with_driver("postgres://host/db") == "postgresql+psycopg2://host/db"
+    assert add_installed_driver(url) == "postgresql+psycopg2://user:p%40ss@host/db"
+    assert add_installed_driver("postgres://host/db") == "postgresql+psycopg2://host/db"
     for named in ("postgresql+psycopg://host/db", "mysql://host/db", "sqlite:///a.db", "nonsense"):
-        assert with_driver(named) == named
+        assert add_installed_driver(named) == named
 
 
 def test_without_a_driver_the_package_to_install_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,12 @@ import pytest
 import yaml
 
 from allocator.config import SearchConfig
-from allocator.coordination.list_config import SharedConfig, list_config, listed, read_list_config
+from allocator.coordination.list_config import (
+    SharedConfig,
+    make_list_config,
+    make_listed_allocation,
+    read_list_config,
+)
 from allocator.errors import StudyError
 from allocator.files.yaml_files import write_yaml
 from allocator.tuning.plan.prepare import prepare
@@ -62,8 +67,8 @@ def test_a_list_is_not_read_with_a_number_that_is_not_finite(
 ) -> None:
     prepared = prepare(make_config())
     shared: SharedConfig = prepared.shared
-    one = listed(prepared.worker.spec, prepared.worker.typical)
-    write_yaml(path, list_config(shared, {"one": one}), "A list.")
+    one = make_listed_allocation(prepared.worker.spec, prepared.worker.typical)
+    write_yaml(path, make_list_config(shared, {"one": one}), "A list.")
     message = change(path, key, float(value))
     with pytest.raises(StudyError, match=message):
         read_list_config(path)

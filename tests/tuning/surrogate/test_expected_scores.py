@@ -13,7 +13,7 @@ from allocator.errors import StudyError
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Space
 from allocator.tuning.space.space_file import read_space
-from allocator.tuning.surrogate.expected_scores import select
+from allocator.tuning.surrogate.expected_scores import select_best
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_one_lucky_score_among_poor_neighbours_is_not_chosen(space: Space) -> No
     scores[lucky] = 0.57
     trials = [trial_of(space, r, s) for r, s in zip(rates.tolist(), scores, strict=True)]
     assert max(scores) == scores[lucky]
-    chosen = select(space, trials, final_step=3).best
+    chosen = select_best(space, trials, final_step=3).best
     assert chosen.trial.params["learning_rate"] > rates[lucky]
     assert chosen.mean < 0.57
 
@@ -54,7 +54,7 @@ def test_trials_that_diverged_teach_but_are_never_chosen(space: Space) -> None:
         trial_of(space, 1e-3, 0.2),
         trial_of(space, 9e-3, 0.9, ending="diverged"),
     ]
-    assert select(space, trials, final_step=3).best.trial.params["learning_rate"] == 1e-3
+    assert select_best(space, trials, final_step=3).best.trial.params["learning_rate"] == 1e-3
 
 
 def test_the_baseline_is_expected_to_score_too(space: Space) -> None:
@@ -62,7 +62,7 @@ def test_the_baseline_is_expected_to_score_too(space: Space) -> None:
         trial_of(space, 1e-3, 0.2, baseline=True),
         *(trial_of(space, rate, 0.4) for rate in (2e-3, 3e-3, 4e-3)),
     ]
-    selection = select(space, trials, final_step=3)
+    selection = select_best(space, trials, final_step=3)
     assert selection.baseline is not None
     assert selection.baseline.trial.user_attrs["baseline"]
     assert selection.baseline.mean < selection.best.mean
@@ -71,4 +71,4 @@ def test_the_baseline_is_expected_to_score_too(space: Space) -> None:
 def test_nothing_to_choose_from_is_said(space: Space) -> None:
     trials = [trial_of(space, 9e-3, 0.0, ending="diverged")]
     with pytest.raises(StudyError, match="no trial of 1 was completed, so there is nothing"):
-        select(space, trials, final_step=3)
+        select_best(space, trials, final_step=3)

@@ -42,9 +42,9 @@ def fitted_by_botorch(inputs: Floats, targets: Floats) -> SingleTaskGP:
 def test_a_fit_agrees_with_botorch(num_observations: int, num_inputs: int) -> None:
     inputs, targets = sample(num_observations, num_inputs)
     queries = np.random.default_rng(9).random((20, num_inputs))
-    mean, variance = gaussian_process.fit(inputs, targets, np.random.default_rng(0)).predict(
-        queries
-    )
+    mean, variance = gaussian_process.fit_gaussian_process(
+        inputs, targets, np.random.default_rng(0)
+    ).predict(queries)
     model = fitted_by_botorch(inputs, targets)
     with torch.no_grad():
         posterior = model.posterior(torch.from_numpy(queries))
@@ -57,7 +57,7 @@ def test_the_gradient_agrees_with_finite_differences() -> None:
     squares = (inputs[:, None] - inputs[None]) ** 2
     together = np.eye(4).repeat(3, axis=0).repeat(3, axis=1)
     theta = np.array([-0.3, 0.5, -1.0, -3.0, -2.0, 0.2])
-    known = (squares, together, targets, gaussian_process.dimension_scaled(3))
+    known = (squares, together, targets, gaussian_process.dimension_scaled_prior(3))
     _, gradient = gaussian_process._loss(theta, *known)
     numeric = approx_fprime(theta, lambda t: gaussian_process._loss(t, *known)[0], 1e-6)
     np.testing.assert_allclose(gradient, numeric, rtol=1e-3, atol=1e-4)
@@ -73,7 +73,7 @@ def test_what_a_group_shares_is_noise_and_no_certainty() -> None:
     center, scale = targets.mean(), targets.std()
     errors = []
     for known in (None, groups):
-        process = gaussian_process.fit(
+        process = gaussian_process.fit_gaussian_process(
             inputs, (targets - center) / scale, np.random.default_rng(0), groups=known
         )
         mean, variance = process.predict(inputs)

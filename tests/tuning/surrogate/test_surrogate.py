@@ -9,7 +9,7 @@ from allocator.tuning.space.points import Domain
 from allocator.tuning.space.space import Params, Space
 from allocator.tuning.space.space_file import read_space
 from allocator.tuning.surrogate.observations import Observation
-from allocator.tuning.surrogate.surrogate import Surrogate, gains, raise_floor
+from allocator.tuning.surrogate.surrogate import Surrogate, median_gains, raise_low_scores
 
 BACKBONE = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
 
@@ -130,7 +130,7 @@ def test_gains_are_the_median_of_what_ended_from_the_same_fidelity_on() -> None:
     scores = np.array([0.1, 0.3, 0.2, 0.5, 0.1, 0.2, 0.4, 0.1, 0.0])
     fidelity = np.array([0.5, 1.0, 0.5, 1.0, 0.5, 0.75, 0.75, 0.5, 1.0])
     trainings = np.array([0, 0, 1, 1, 2, 2, 3, 4, 4])  # the last one got worse
-    found = gains(scores, fidelity, trainings)
+    found = median_gains(scores, fidelity, trainings)
     np.testing.assert_allclose(found, [0.2, 0, 0.2, 0, 0.2, 0, 0, 0.2, 0])
 
 
@@ -146,7 +146,7 @@ def test_the_worst_training_counts_and_one_that_collapsed_does_not(space: Space)
         [o.params for o in pruned]
     )
     np.testing.assert_array_equal(mean, without)
-    found = gains(
+    found = median_gains(
         np.array([o.score for o in [*early[:3], *ends[:3]]]),
         np.array([0.5] * 3 + [1.0] * 3),
         np.array([0, 1, 2, 0, 1, 2]),
@@ -173,9 +173,9 @@ def test_the_covariance_agrees_with_the_predicted_deviation(space: Space) -> Non
 
 def test_one_sound_score_among_collapsed_ones_stays_the_best() -> None:
     scores = np.array([0.45, 0.0, 0.0, 0.0])
-    assert np.array_equal(raise_floor(scores), scores)
+    assert np.array_equal(raise_low_scores(scores), scores)
 
 
 def test_equal_best_scores_hide_no_lower_one() -> None:
     scores = np.array([0.2, 0.4, 0.4, 0.4])
-    assert np.array_equal(raise_floor(scores), scores)
+    assert np.array_equal(raise_low_scores(scores), scores)
