@@ -117,7 +117,7 @@ class Head(nn.Module):
         """Give the trained parameters by name."""
         return {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad}
 
-    def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
+    def load_trained_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over the values that `trained_state_dict` gave, of a head like this one."""
         self.model.load_state_dict(self.model.state_dict() | dict(state))
 

@@ -102,7 +102,7 @@ def answer_packed(
         states = backbone(batch.inputs, slots=len(group)).unflatten(0, (len(group), -1))
         for hidden, trial in zip(states, group, strict=True):
             head = backbone.head.copy_with_fresh_parameters(seed=0)
-            head.load_trained_state(trial.head)
+            head.load_trained_state_dict(trial.head)
             logits.append(head(hidden, batch.inputs))
     return _with_gradients(torch.stack(logits), trials)
 

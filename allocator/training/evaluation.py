@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from allocator.data.metrics import Score, compute_majority_score, compute_score
 from allocator.inputs.batches import Split, iterate_by_length
 from allocator.training.calibration import compute_calibrated_loss
-from allocator.training.pack import Pack
-from allocator.training.slot import Slot, compute_task_loss
+from allocator.training.pack import AnySlot, Pack
+from allocator.training.task_loss import compute_task_loss
 
 _ROWS, _LEAST_BATCH = 256, 32  # examples times slots that are evaluated at once
 
@@ -39,20 +39,22 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate_pack(pack: Pack, split: Split, metric: str) -> list[Evaluation]:
+def evaluate_pack(pack: Pack[AnySlot], split: Split, metric: str) -> list[Evaluation]:
     """Score the trials of a pack, as they stand, on a split; in the order of their slots."""
-    found = pack.run_in_turns(lambda slots: _evaluate(pack, slots, split, metric))
+    found = pack.run_in_turns(lambda slots: _evaluate_slots(pack, slots, split, metric))
     return [evaluation for group in found for evaluation in group]
 
 
-def _evaluate(pack: Pack, slots: Sequence[Slot], split: Split, metric: str) -> list[Evaluation]:
+def _evaluate_slots(
+    pack: Pack[AnySlot], slots: Sequence[AnySlot], split: Split, metric: str
+) -> list[Evaluation]:
     is_regression = split.labels.is_floating_point()
     batch_size = max(_LEAST_BATCH, _ROWS // len(slots))
     order, answers, centered, losses = [], [], [], []
     for indices, batch in iterate_by_length(split, batch_size, pack.backbone.device):
-        hidden_SBTW = pack.hidden(slots, batch)
+        hidden_SBTW = pack.compute_hidden(slots, batch)
         logits = [
-            slot.head(hidden_BTW, batch.inputs).float()
+            slot.compute_logits(hidden_BTW, batch.inputs).float()
             for slot, hidden_BTW in zip(slots, hidden_SBTW, strict=True)
         ]
         losses.append(

@@ -11,15 +11,15 @@ from allocator.config import TrainingConfig
 from allocator.inputs.batches import Batch, Split, order_epoch
 from allocator.training.evaluation import evaluate_majority, evaluate_pack
 from allocator.training.messages import Boundary, Job, Orders
-from allocator.training.pack import Pack
-from allocator.training.slot import Slot
+from allocator.training.pack import TrainingPack
+from allocator.training.training_slot import TrainingSlot
 from allocator.training.trial_run import TrialRun
 from allocator.training.truncated_losses import compute_truncated_losses
 
 OnBoundary = Callable[[Boundary], Orders | None]
 """Told where all trials stand; says which stop and which start, or None to end."""
 
-OnCompleted = Callable[[Job, Slot], None]
+OnCompleted = Callable[[Job, TrainingSlot], None]
 """Called with a trial that has reached its last boundary, while its parts still exist."""
 
 _DIVERGENCE_CHECK = 32  # steps between two looks at the losses, each a host-device sync
@@ -60,7 +60,7 @@ def train_trials(
     parts = split_epoch(splits.train, config, backbone)
     boundaries = config.num_boundaries
     total_steps = config.epochs * sum(map(len, parts))
-    pack = Pack(backbone, width=slots, dropout=config.dropout)
+    pack = TrainingPack(backbone, width=slots, dropout=config.dropout)
     runs: list[TrialRun] = []
     for number, part in cycle(enumerate(parts)):
         # Trials that end are reported at the boundary, and are gone behind it.
@@ -73,7 +73,7 @@ def train_trials(
                 return
             runs = [run for run in runs if run.job.trial not in orders.stop]
             for job in orders.jobs:
-                slot = Slot(
+                slot = TrainingSlot(
                     job.allocation,
                     job.spec,
                     backbone,
@@ -106,7 +106,7 @@ def split_epoch(split: Split, config: TrainingConfig, backbone: Backbone) -> lis
 
 
 def _train_to_boundary(
-    pack: Pack, runs: Sequence[TrialRun], batches: Sequence[Batch], splits: Splits
+    pack: TrainingPack, runs: Sequence[TrialRun], batches: Sequence[Batch], splits: Splits
 ) -> None:
     pack.slots = [run.slot for run in runs]
     for step, batch in enumerate(batches, start=1):
@@ -120,14 +120,14 @@ def _train_to_boundary(
             run.reach(scored[id(run.slot)])
 
 
-def _measure_truncation(pack: Pack, slot: Slot, splits: Splits) -> None:
+def _measure_truncation(pack: TrainingPack, slot: TrainingSlot, splits: Splits) -> None:
     if slot.observer is not None:
         losses = compute_truncated_losses(pack, slot, splits.scoring, splits.metric)
         slot.observer.truncation = tuple(losses)
 
 
-def _drop_diverged(pack: Pack, runs: Sequence[TrialRun]) -> None:
-    diverged = pack.diverged()
+def _drop_diverged(pack: TrainingPack, runs: Sequence[TrialRun]) -> None:
+    diverged = pack.list_diverged()
     for run in runs:
         if run.slot in diverged:
             run.ending = "diverged"

@@ -1,10 +1,10 @@
-"""Trials that train together: one forward and one backward pass of the frozen backbone for all."""
+"""Slots that share one pass of the frozen backbone, to answer or to train."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,56 +13,69 @@ from allocator.backbone.backbone import Backbone
 from allocator.errors import ModelError
 from allocator.inputs.batches import Batch
 from allocator.training.slot import Slot
+from allocator.training.training_slot import TrainingSlot
 
-# Shapes: S slots, B sentences, T tokens, W width of hidden states
+# Shapes: S slots, B examples, T tokens, W width of hidden states
 
+AnySlot = TypeVar("AnySlot", bound=Slot)
 Result = TypeVar("Result")
 
 
-class Pack:
-    """Slots on one backbone, which never influence each other.
+class Pack(Generic[AnySlot]):
+    """Slots that answer together on one backbone and never influence each other.
 
-    Where memory runs out, the slots take turns in groups half as large, from the step on that did
-    not fit: the same training, slower.
+    Where memory runs out, the pack halves its width and the slots take turns from then on: the
+    numbers are the same, only slower.
 
     Args:
         backbone: The frozen backbone.
-        width: Slots in one pass of the backbone at most; one where it takes no more.
-        dropout: Dropout on the inputs of adapters, while training.
+        slots: The slots.
+        width: Largest number of slots in one pass of the backbone; 1 where the backbone does not
+            take several.
 
     Attributes:
-        slots: The trials in training.
-        width: Slots in one pass of the backbone at most.
+        slots: The slots; the owner of the pack exchanges them between steps.
+        width: Largest number of slots in one pass of the backbone.
     """
 
-    def __init__(self, backbone: Backbone, *, width: int, dropout: float = 0.0) -> None:
-        self.backbone, self._dropout = backbone, dropout
+    def __init__(self, backbone: Backbone, slots: Sequence[AnySlot] = (), *, width: int) -> None:
+        self.backbone = backbone
+        self.slots: list[AnySlot] = list(slots)
         self.width = width if backbone.packs else 1
-        self.slots: list[Slot] = []
 
-    def step(self, batch: Batch) -> None:
-        """Take one optimizer step in every slot; nothing here waits for the device."""
-        self.run_in_turns(lambda slots: self._train(slots, batch))
+    def compute_hidden(
+        self,
+        slots: Sequence[AnySlot],
+        batch: Batch,
+        *,
+        dropout: float = 0.0,
+        generators: Sequence[torch.Generator] = (),
+    ) -> Tensor:
+        """Compute the hidden states of a batch under the update of each of some slots.
 
-    def hidden(self, slots: Sequence[Slot], batch: Batch, *, dropout: float = 0.0) -> Tensor:
-        """Compute the hidden states of some slots, shape (S, B, T, W)."""
-        self.backbone.sites.use(
-            [slot.pairs() for slot in slots],
-            dropout=dropout,
-            generators=[slot.generator for slot in slots],
-        )
+        Args:
+            slots: At most `width` of the pack's slots.
+            batch: The batch, the same for all slots.
+            dropout: As for `PackedSites.use`.
+            generators: As for `PackedSites.use`.
+
+        Returns:
+            Shape (S, B, T, W).
+        """
+        pairs = [slot.compute_pairs() for slot in slots]
+        self.backbone.sites.use(pairs, dropout=dropout, generators=generators)
         hidden = self.backbone(batch.inputs, len(slots))
         return hidden.view(len(slots), -1, *hidden.shape[1:])
 
-    def diverged(self) -> list[Slot]:
-        """List the slots that had a loss that was not finite."""
-        if not self.slots:
-            return []
-        sums = torch.stack([slot.loss_sum for slot in self.slots]).tolist()  # host-device sync
-        return [s for s, total in zip(self.slots, sums, strict=True) if not math.isfinite(total)]
+    def run_in_turns(self, compute: Callable[[Sequence[AnySlot]], Result]) -> list[Result]:
+        """Compute something for all slots, `width` slots at a time.
 
-    def run_in_turns(self, compute: Callable[[Sequence[Slot]], Result]) -> list[Result]:
-        """Compute something for all slots, in groups of `width`.
+        Args:
+            compute: Called with one group of slots after the other; called again, with half as
+                many of them, where the memory did not suffice.
+
+        Returns:
+            One result for each group, in the order of the slots.
 
         Raises:
             ModelError: If memory does not suffice for one slot.
@@ -77,29 +90,72 @@ class Pack:
             except RuntimeError as problem:
                 if not is_out_of_memory(problem):
                     raise
-                self._halve(group)
+                self._halve_width(group)
         return results
 
-    def _train(self, slots: Sequence[Slot], batch: Batch) -> None:
-        hidden_SBTW = self.hidden(slots, batch, dropout=self._dropout)
+    def _halve_width(self, group: Sequence[AnySlot]) -> None:
+        if len(group) == 1:
+            raise ModelError("one trial does not fit into memory; lower --batch-size") from None
+        # From the group, not from the width: the last group may be smaller than the others.
+        self.width = len(group) // 2
+        if self.backbone.device.type == "cuda":
+            torch.cuda.empty_cache()  # blocks cached for larger tensors are of no use to smaller
+
+
+class TrainingPack(Pack[TrainingSlot]):
+    """Slots that train together: one forward and one backward pass of the backbone for all.
+
+    Args:
+        backbone: The frozen backbone.
+        slots: The slots.
+        width: As for `Pack`.
+        dropout: Dropout on the inputs of adapters, while training.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        slots: Sequence[TrainingSlot] = (),
+        *,
+        width: int,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(backbone, slots, width=width)
+        self._dropout = dropout
+
+    def step(self, batch: Batch) -> None:
+        """Take one optimizer step in every slot, without waiting for the device."""
+        self.run_in_turns(lambda slots: self._train(slots, batch))
+
+    def list_diverged(self) -> list[TrainingSlot]:
+        """List the slots that have had a loss that was not finite; this waits for the device."""
+        if not self.slots:
+            return []
+        # Stacked, so that all slots together wait once.
+        sums = torch.stack([slot.loss_sum for slot in self.slots]).tolist()  # host-device sync
+        return [s for s, total in zip(self.slots, sums, strict=True) if not math.isfinite(total)]
+
+    def _train(self, slots: Sequence[TrainingSlot], batch: Batch) -> None:
+        hidden_SBTW = self.compute_hidden(
+            slots, batch, dropout=self._dropout, generators=[slot.generator for slot in slots]
+        )
         losses = [
-            slot.loss(hidden_BTW, batch)
+            slot.compute_loss(hidden_BTW, batch)
             for slot, hidden_BTW in zip(slots, hidden_SBTW, strict=True)
         ]
+        # No slot's parameters appear in another slot's loss, so the gradient of the sum is for
+        # every slot the gradient of its own loss.
         torch.stack(losses).sum().backward()
         for slot, loss in zip(slots, losses, strict=True):
             slot.update(loss)
 
-    def _halve(self, group: Sequence[Slot]) -> None:
-        for slot in group:
+    def _halve_width(self, group: Sequence[TrainingSlot]) -> None:
+        for slot in group:  # a backward pass that broke off has filled some of them
             slot.drop_gradients()
-        if len(group) == 1:
-            raise ModelError("one trial does not fit into memory; lower --batch-size") from None
-        self.width = len(group) // 2
-        if self.backbone.device.type == "cuda":
-            torch.cuda.empty_cache()
+        super()._halve_width(group)
 
 
 def is_out_of_memory(problem: RuntimeError) -> bool:
-    """Tell whether a device, or the machine itself, had no memory left."""
+    """Whether an error says that a device, or the machine itself, had no memory left."""
+    # torch has no error of its own for memory of the machine: its allocator raises RuntimeError.
     return isinstance(problem, torch.OutOfMemoryError) or "allocate memory" in str(problem)

@@ -6,7 +6,7 @@ import time
 
 from allocator.training.evaluation import Evaluation
 from allocator.training.messages import Ending, Job, Report
-from allocator.training.slot import Slot
+from allocator.training.training_slot import TrainingSlot
 
 # A logit, or a share of the labels' spread; measured: logits vary by 0.002 in collapsed trials, by
 # 0.05 and more in all others.
@@ -26,7 +26,7 @@ class TrialRun:
         ending: How it ended, or None while it trains.
     """
 
-    def __init__(self, job: Job, slot: Slot, majority: Evaluation, boundaries: int) -> None:
+    def __init__(self, job: Job, slot: TrainingSlot, majority: Evaluation, boundaries: int) -> None:
         self.job, self.slot = job, slot
         self.ending: Ending | None = None
         self._majority, self._boundaries = majority, boundaries

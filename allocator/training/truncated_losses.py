@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-
 from allocator.adapters.truncation import list_truncations, truncate_mode
 from allocator.adapters.tucker import TuckerAdapter
 from allocator.inputs.batches import Split
 from allocator.training.evaluation import evaluate_pack
 from allocator.training.measures import TruncatedLoss
-from allocator.training.pack import Pack
+from allocator.training.pack import Pack, TrainingPack
 from allocator.training.slot import Slot
 
 
 def compute_truncated_losses(
-    pack: Pack, slot: Slot, split: Split, metric: str
+    pack: TrainingPack, slot: Slot, split: Split, metric: str
 ) -> list[TruncatedLoss]:
     """Score a trained slot with every mode cut down to several ranks, each mode alone.
 
@@ -32,13 +30,9 @@ def compute_truncated_losses(
     if not isinstance(adapter, TuckerAdapter):
         return []
     cuts = list(list_truncations(adapter))
-    trial = Pack(pack.backbone, width=pack.width)
-    for mode, rank in cuts:
-        view = copy.copy(slot)  # head and backbone are the slot's own
-        view.adapter = truncate_mode(adapter, mode, rank)
-        trial.slots.append(view)
-    found = evaluate_pack(trial, split, metric)
+    slots = [Slot(truncate_mode(adapter, mode, rank), slot.head) for mode, rank in cuts]
+    evaluations = evaluate_pack(Pack(pack.backbone, slots, width=pack.width), split, metric)
     return [
         TruncatedLoss(mode, rank, evaluation.calibrated_loss)
-        for (mode, rank), evaluation in zip(cuts, found, strict=True)
+        for (mode, rank), evaluation in zip(cuts, evaluations, strict=True)
     ]

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from allocator.adapters.saved import load_adapter, require_shapes, shapes_of
-from allocator.allocation import Allocation
 from allocator.data.tasks import Examples
 from allocator.training.evaluation import evaluate_pack
 from allocator.training.pack import Pack
@@ -35,12 +34,12 @@ def score_adapters(
     split = load_training_splits(
         dataclasses.replace(worker, scoring=examples), backbone.device
     ).scoring
-    pack = Pack(backbone, width=len(paths))
+    slots = []
     for path in paths:
         saved = load_adapter(path)
-        allocation = Allocation(ranks=saved.description.ranks, learning_rate=1.0)  # not trained
-        slot = Slot(allocation, saved.description.spec, backbone, worker.training, total_steps=1)
-        require_shapes(path, shapes_of(saved.head), shapes_of(slot.head.trained_state_dict()))
-        slot.load(saved)
-        pack.slots.append(slot)
-    return [found.score.value for found in evaluate_pack(pack, split, worker.task.metric)]
+        expected = backbone.head.trained_state_dict()
+        require_shapes(path, shapes_of(saved.head), shapes_of(expected))
+        slots.append(Slot.load(saved, backbone, seed=worker.training.seed))
+    pack = Pack(backbone, slots, width=len(slots))
+    evaluations = evaluate_pack(pack, split, worker.task.metric)
+    return [evaluation.score.value for evaluation in evaluations]

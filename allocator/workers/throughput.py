@@ -16,8 +16,8 @@ from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.backbone.backbone import Backbone
 from allocator.config import TrainingConfig
 from allocator.inputs.batches import Batch, Split, order_epoch
-from allocator.training.pack import Pack
-from allocator.training.slot import Slot
+from allocator.training.pack import TrainingPack
+from allocator.training.training_slot import TrainingSlot
 
 _SIZES = 5  # packs of 1, 2, 4, 8 and 16
 _BATCHES, _ROUNDS = 5, 3
@@ -54,8 +54,12 @@ def measure_throughput(
     order.sort(key=lambda indices: -lengths[indices].max())
     picked = np.linspace(0, len(order) - 1, min(_BATCHES, len(order))).round().astype(int)
     batches = [split.batch(order[i], backbone.device) for i in picked]
-    pack = Pack(backbone, width=slots, dropout=config.dropout)
-    pack.slots = [Slot(allocation, spec, backbone, config, total_steps=1000) for _ in range(slots)]
+    pack = TrainingPack(
+        backbone,
+        [TrainingSlot(allocation, spec, backbone, config, total_steps=1000) for _ in range(slots)],
+        width=slots,
+        dropout=config.dropout,
+    )
     pack.step(batches[0])  # not timed: memory is claimed, kernels are chosen
     rate = slots * sum(len(batch.labels) for batch in batches) / _seconds(pack, batches)
     return Throughput(
@@ -124,10 +128,10 @@ def peak_memory_gib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-def _seconds(pack: Pack, batches: list[Batch]) -> float:
-    pack.diverged()  # waits for the device
+def _seconds(pack: TrainingPack, batches: list[Batch]) -> float:
+    pack.list_diverged()  # waits for the device
     start = time.perf_counter()
     for batch in batches:
         pack.step(batch)
-    pack.diverged()
+    pack.list_diverged()
     return time.perf_counter() - start

@@ -22,7 +22,7 @@ from allocator.models.model_source import ModelSource
 from allocator.trained.peft_lora import export_peft
 from allocator.training.loop import train_trials
 from allocator.training.messages import Boundary, Job, Orders, Report
-from allocator.training.slot import compute_task_loss
+from allocator.training.task_loss import compute_task_loss
 from allocator.workers.setup import (
     TrainingSetup,
     load_frozen_backbone,

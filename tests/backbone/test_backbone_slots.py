@@ -21,8 +21,8 @@ from allocator.config import AdapterConfig, TrainingConfig
 from allocator.inputs.tokens import TokenBatch
 from allocator.models.model_source import ModelSource
 from allocator.models.projections import find_projections
-from allocator.training.pack import Pack
-from allocator.training.slot import Slot
+from allocator.training.pack import TrainingPack
+from allocator.training.training_slot import TrainingSlot
 
 KINDS = ["bert", "roberta", "mpnet", "xlm-roberta", "electra", "distilbert"]
 OWN_ATTENTION = ["mpnet"]  # its mask, made by transformers, looks whether anything is padded
@@ -176,8 +176,8 @@ def test_a_step_on_a_gpu_looks_at_no_value_and_so_never_waits(
     spec = AdapterSpec(shape=shape, config=AdapterConfig())
     allocation = Allocation(ranks=dict.fromkeys(shape.rank_names, 1), learning_rate=1e-3)
     config = TrainingConfig(epochs=1, dropout=0.1)
-    pack = Pack(backbone, width=2, dropout=config.dropout)
-    pack.slots = [Slot(allocation, spec, backbone, config, 10) for _ in range(2)]
+    pack = TrainingPack(backbone, width=2, dropout=config.dropout)
+    pack.slots = [TrainingSlot(allocation, spec, backbone, config, 10) for _ in range(2)]
     batch = TokenBatch(inputs=sentences(padded=padded), labels=torch.tensor([0, 2, 1]))
     with NoLooks():
         pack.step(batch)

@@ -20,8 +20,8 @@ from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import ModelSource
 from allocator.models.preprocessors import load_tokenizer
 from allocator.training.evaluation import evaluate_pack
-from allocator.training.pack import Pack
-from allocator.training.slot import Slot
+from allocator.training.pack import TrainingPack
+from allocator.training.training_slot import TrainingSlot
 
 CPU = torch.device("cpu")
 END = 2  # id of the token that ends every sentence, and pads
@@ -42,14 +42,14 @@ def load(source: ModelSource, precision: Precision = "float32") -> Backbone:
     return load_backbone(source, ("key", "value"), num_labels=2, precision=precision, device=CPU)
 
 
-def make_slots(backbone: Backbone) -> list[Slot]:
+def make_slots(backbone: Backbone) -> list[TrainingSlot]:
     """Two slots of different ranks, rates and seeds."""
     shape = AdapterShape(
         construction="att_qkv_depth", factorization="tucker", backbone=backbone.sites.shape
     )
     spec = AdapterSpec(shape=shape, config=AdapterConfig())
     return [
-        Slot(
+        TrainingSlot(
             Allocation(ranks=dict.fromkeys(shape.rank_names, rank), learning_rate=rate),
             spec,
             backbone,
@@ -60,8 +60,8 @@ def make_slots(backbone: Backbone) -> list[Slot]:
     ]
 
 
-def train(backbone: Backbone, slots: list[Slot], split: TokenizedSplit) -> Pack:
-    pack = Pack(backbone, width=len(slots))
+def train(backbone: Backbone, slots: list[TrainingSlot], split: TokenizedSplit) -> TrainingPack:
+    pack = TrainingPack(backbone, width=len(slots))
     pack.slots = slots
     for start in range(0, 48, 8):
         pack.step(split.batch(range(start, start + 8), CPU))
@@ -126,7 +126,7 @@ def test_a_decoders_score_is_that_of_its_sentences_one_by_one(
     pack = train(backbone, slots, split)
     found = evaluate_pack(pack, split, "matthews_correlation")
     for slot, evaluation in zip(slots, found, strict=True):
-        backbone.sites.use([slot.pairs()])
+        backbone.sites.use([slot.compute_pairs()])
         with torch.no_grad():
             logits = [
                 slot.head(backbone(split.batch([i], CPU).inputs), split.batch([i], CPU).inputs)

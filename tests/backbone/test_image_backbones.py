@@ -18,8 +18,8 @@ from allocator.inputs.images import decode_images
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import ModelSource, locate_model
 from allocator.models.preprocessors import load_image_processor
-from allocator.training.pack import Pack
-from allocator.training.slot import Slot
+from allocator.training.pack import TrainingPack
+from allocator.training.training_slot import TrainingSlot
 
 CPU = torch.device("cpu")
 KINDS = ["vit", "deit", "dinov2"]
@@ -68,7 +68,7 @@ def test_the_numbers_are_read_from_the_configuration_and_from_the_model(
     assert read_backbone_shape(source_of(tiny_image_models[kind]), TARGETS) == shape
     backbone = load(tiny_image_models[kind])
     assert backbone.sites.shape == shape
-    slot = Slot(
+    slot = TrainingSlot(
         Allocation(ranks=RANKS, learning_rate=1e-3),
         spec_on(backbone),
         backbone,
@@ -122,10 +122,12 @@ def test_a_packed_trial_trains_as_it_does_alone(
     backbone = load(folder)
     batches = [split.batch(range(i, i + 8), CPU) for i in range(0, 48, 8)]
 
-    def slots() -> list[Slot]:
+    def slots() -> list[TrainingSlot]:
         smaller = RANKS | {"input": 1, "depth": 1}
         return [
-            Slot(allocation, spec_on(backbone), backbone, TrainingConfig(epochs=1, seed=seed), 12)
+            TrainingSlot(
+                allocation, spec_on(backbone), backbone, TrainingConfig(epochs=1, seed=seed), 12
+            )
             for seed, allocation in enumerate(
                 (
                     Allocation(ranks=RANKS, learning_rate=2e-3, core_lr_multiplier=4.0),
@@ -134,8 +136,8 @@ def test_a_packed_trial_trains_as_it_does_alone(
             )
         ]
 
-    def train(trained: list[Slot]) -> list[float]:
-        pack = Pack(backbone, width=len(trained))
+    def train(trained: list[TrainingSlot]) -> list[float]:
+        pack = TrainingPack(backbone, width=len(trained))
         pack.slots = trained
         for batch in batches:
             pack.step(batch)

@@ -42,8 +42,8 @@ from allocator.inputs.tokens import TokenizedSplit, tokenize_examples
 from allocator.models.model_source import ModelSource, locate_model
 from allocator.models.preprocessors import load_tokenizer
 from allocator.models.projections import find_projections
-from allocator.training.pack import Pack
-from allocator.training.slot import Slot
+from allocator.training.pack import TrainingPack
+from allocator.training.training_slot import TrainingSlot
 from allocator.workers.precision import choose_precision
 
 BATCH, WARM_UP = 32, 5
@@ -162,9 +162,9 @@ class Ours:
         )
 
         def run() -> float:
-            pack = Pack(self.backbone, width=slots)
+            pack = TrainingPack(self.backbone, width=slots)
             pack.slots = [
-                Slot(allocation, self.spec, self.backbone, TrainingConfig(epochs=1), 10_000)
+                TrainingSlot(allocation, self.spec, self.backbone, TrainingConfig(epochs=1), 10_000)
                 for _ in range(slots)
             ]
             return timed(pack.step, self.batches, slots=slots)

@@ -17,23 +17,23 @@ from allocator.training import evaluation
 from allocator.training.calibration import compute_calibrated_loss
 from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_pack
 from allocator.training.loop import Splits
-from allocator.training.pack import Pack
-from allocator.training.slot import Slot
+from allocator.training.pack import TrainingPack
+from allocator.training.training_slot import TrainingSlot
 
 RANKS = {"input": 3, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
 MCC = "matthews_correlation"
 
 
-def random_slot(backbone: Backbone, spec: AdapterSpec) -> Slot:
+def random_slot(backbone: Backbone, spec: AdapterSpec) -> TrainingSlot:
     allocation = Allocation(ranks=RANKS, learning_rate=1e-3)
-    slot = Slot(allocation, spec, backbone, TrainingConfig(epochs=1), 10)
+    slot = TrainingSlot(allocation, spec, backbone, TrainingConfig(epochs=1), 10)
     with torch.no_grad():
         slot.adapter.zero_part.normal_(generator=torch.Generator().manual_seed(0))
     return slot
 
 
-def evaluate_slot(backbone: Backbone, slot: Slot, split: Split, metric: str) -> Evaluation:
-    pack = Pack(backbone, width=1)
+def evaluate_slot(backbone: Backbone, slot: TrainingSlot, split: Split, metric: str) -> Evaluation:
+    pack = TrainingPack(backbone, width=1)
     pack.slots = [slot]
     return evaluate_pack(pack, split, metric)[0]
 
@@ -48,9 +48,9 @@ def labelled(labels: list[int] | list[float]) -> TokenizedSplit:
 
 
 @torch.no_grad()
-def one_by_one(backbone: Backbone, slot: Slot, split: Split) -> torch.Tensor:
+def one_by_one(backbone: Backbone, slot: TrainingSlot, split: Split) -> torch.Tensor:
     """Logits of every example of a split, each computed alone."""
-    backbone.sites.use([slot.pairs()])
+    backbone.sites.use([slot.compute_pairs()])
     batches = [split.batch([i], torch.device("cpu")) for i in range(len(split))]
     return torch.cat([slot.head(backbone(batch.inputs), batch.inputs) for batch in batches])
 
@@ -150,7 +150,7 @@ def test_the_majority_predictor_of_scores_answers_their_mean() -> None:
 def test_trials_are_scored_together_as_each_is_alone(
     tiny_backbone: Backbone, tiny_spec: AdapterSpec, tiny_splits: Splits
 ) -> None:
-    pack = Pack(tiny_backbone, width=3)
+    pack = TrainingPack(tiny_backbone, width=3)
     pack.slots = [random_slot(tiny_backbone, tiny_spec) for _ in range(3)]
     with torch.no_grad():
         pack.slots[1].adapter.zero_part.mul_(-2)

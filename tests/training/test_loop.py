@@ -14,8 +14,8 @@ from allocator.training import loop
 from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_pack
 from allocator.training.loop import Splits, split_epoch, train_trials
 from allocator.training.messages import Boundary, Job, Orders, Report
-from allocator.training.pack import Pack
-from allocator.training.slot import Slot
+from allocator.training.pack import TrainingPack
+from allocator.training.training_slot import TrainingSlot
 
 RANKS = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
 ALLOCATION = Allocation(ranks=RANKS, learning_rate=2e-3, core_lr_multiplier=4.0)
@@ -30,7 +30,7 @@ class Loop:
     def __init__(self, spec: AdapterSpec, backbone: Backbone, splits: Splits) -> None:
         self.spec, self.backbone, self.splits = spec, backbone, splits
         self.told: list[Boundary] = []
-        self.completed: dict[int, Slot] = {}
+        self.completed: dict[int, TrainingSlot] = {}
 
     def __call__(
         self,
@@ -77,7 +77,7 @@ class Loop:
                 return None
             return Orders(stop=frozenset(stopped), jobs=tuple(new))
 
-        def on_completed(job: Job, slot: Slot) -> None:
+        def on_completed(job: Job, slot: TrainingSlot) -> None:
             self.completed[job.trial] = slot
 
         train_trials(
@@ -94,8 +94,8 @@ class Loop:
         """Train one trial and give its last report."""
         return self(allocation, config=config)[0][-1]
 
-    def evaluate(self, slot: Slot, *, on_train: bool = False) -> Evaluation:
-        pack = Pack(self.backbone, width=1)
+    def evaluate(self, slot: TrainingSlot, *, on_train: bool = False) -> Evaluation:
+        pack = TrainingPack(self.backbone, width=1)
         pack.slots = [slot]
         split = self.splits.train if on_train else self.splits.scoring
         return evaluate_pack(pack, split, self.splits.metric)[0]
@@ -250,8 +250,10 @@ def test_divergence_between_boundaries_is_seen_within_a_few_steps(
 ) -> None:
     monkeypatch.setattr(loop, "_DIVERGENCE_CHECK", 2)
     steps: list[int] = []
-    monkeypatch.setattr(Pack, "step", lambda self, _: steps.append(len(self.slots)))
-    monkeypatch.setattr(Pack, "diverged", lambda self: self.slots if len(steps) >= 3 else [])
+    monkeypatch.setattr(TrainingPack, "step", lambda self, _: steps.append(len(self.slots)))
+    monkeypatch.setattr(
+        TrainingPack, "list_diverged", lambda self: self.slots if len(steps) >= 3 else []
+    )
     assert run.last(config=TrainingConfig(epochs=1)).ending == "diverged"
     assert steps == [1] * 4 + [0] * 6
 

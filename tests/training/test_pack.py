@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -13,8 +14,8 @@ from allocator.inputs.batches import Batch
 from allocator.inputs.tokens import TokenBatch
 from allocator.models.model_source import ModelSource
 from allocator.training.loop import Splits
-from allocator.training.pack import Pack
-from allocator.training.slot import Slot
+from allocator.training.pack import TrainingPack
+from allocator.training.training_slot import TrainingSlot
 
 CPU = torch.device("cpu")
 RANKS = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
@@ -27,7 +28,7 @@ def batches(tiny_splits: Splits) -> list[Batch]:
     return [tiny_splits.train.batch(range(i, i + 8), CPU) for i in range(0, 64, 8)]
 
 
-def make_slots(backbone: Backbone, spec: AdapterSpec) -> list[Slot]:
+def make_slots(backbone: Backbone, spec: AdapterSpec) -> list[TrainingSlot]:
     """Slots that differ in all that may differ: ranks, rates, seed, length, kind of adapter."""
     lora = AdapterSpec(
         shape=AdapterShape(
@@ -38,21 +39,23 @@ def make_slots(backbone: Backbone, spec: AdapterSpec) -> list[Slot]:
     other = Allocation(ranks=RANKS | {"input": 1, "depth": 1}, learning_rate=1e-2)
     config = TrainingConfig(epochs=1, dropout=0.1)
     return [
-        Slot(ALLOCATION, spec, backbone, config, 20),
-        Slot(other, spec, backbone, TrainingConfig(epochs=1, dropout=0.1, seed=3), 9),
-        Slot(Allocation(ranks={"rank": 5}, learning_rate=1e-3), lora, backbone, config, 14),
+        TrainingSlot(ALLOCATION, spec, backbone, config, 20),
+        TrainingSlot(other, spec, backbone, TrainingConfig(epochs=1, dropout=0.1, seed=3), 9),
+        TrainingSlot(Allocation(ranks={"rank": 5}, learning_rate=1e-3), lora, backbone, config, 14),
     ]
 
 
-def train(slots: list[Slot], backbone: Backbone, batches: list[Batch], **options: int) -> Pack:
-    pack = Pack(backbone, width=options.get("width", len(slots)), dropout=0.1)
+def train(
+    slots: list[TrainingSlot], backbone: Backbone, batches: list[Batch], **options: int
+) -> TrainingPack:
+    pack = TrainingPack(backbone, width=options.get("width", len(slots)), dropout=0.1)
     pack.slots = slots
     for batch in batches:
         pack.step(batch)
     return pack
 
 
-def parameters(slot: Slot) -> list[Tensor]:
+def parameters(slot: TrainingSlot) -> list[Tensor]:
     return [
         p.detach() for p in [*slot.adapter.parameters(), *slot.head.trained_state_dict().values()]
     ]
@@ -89,10 +92,10 @@ def test_a_neighbour_that_diverges_changes_nothing(
     tiny_backbone: Backbone, tiny_spec: AdapterSpec, batches: list[Batch]
 ) -> None:
     beside, alone = (make_slots(tiny_backbone, tiny_spec)[0] for _ in range(2))
-    wild = Slot(WILD, tiny_spec, tiny_backbone, TrainingConfig(epochs=1), 20)
+    wild = TrainingSlot(WILD, tiny_spec, tiny_backbone, TrainingConfig(epochs=1), 20)
     pack = train([wild, beside], tiny_backbone, batches)
     train([alone], tiny_backbone, batches)
-    assert pack.diverged() == [wild]
+    assert pack.list_diverged() == [wild]
     assert not math.isfinite(wild.loss_sum.item())
     assert beside.loss_sum.item() == pytest.approx(alone.loss_sum.item(), rel=1e-5)
 
@@ -120,13 +123,20 @@ def test_slots_that_take_turns_train_as_they_do_together(
     )
 
 
-class NarrowMemory(Pack):
+class NarrowMemory(TrainingPack):
     """A device that holds so many slots and no more."""
 
     fits = 1
 
-    def hidden(self, slots: list[Slot], batch: Batch, *, dropout: float = 0.0) -> Tensor:  # type: ignore[override]
-        hidden = super().hidden(slots, batch, dropout=dropout)
+    def compute_hidden(
+        self,
+        slots: Sequence[TrainingSlot],
+        batch: Batch,
+        *,
+        dropout: float = 0.0,
+        generators: Sequence[torch.Generator] = (),
+    ) -> Tensor:
+        hidden = super().compute_hidden(slots, batch, dropout=dropout, generators=generators)
         if len(slots) > self.fits:
             raise torch.OutOfMemoryError("out of memory")
         return hidden
@@ -136,15 +146,16 @@ def test_without_memory_for_all_a_pack_halves_and_no_trial_is_lost(
     tiny_backbone: Backbone, tiny_spec: AdapterSpec, batches: list[Batch]
 ) -> None:
     slots = [
-        Slot(ALLOCATION, tiny_spec, tiny_backbone, TrainingConfig(epochs=1), 20) for _ in range(5)
+        TrainingSlot(ALLOCATION, tiny_spec, tiny_backbone, TrainingConfig(epochs=1), 20)
+        for _ in range(5)
     ]
-    alone = Slot(ALLOCATION, tiny_spec, tiny_backbone, TrainingConfig(epochs=1), 20)
+    alone = TrainingSlot(ALLOCATION, tiny_spec, tiny_backbone, TrainingConfig(epochs=1), 20)
     pack = NarrowMemory(tiny_backbone, width=5)
     pack.slots = slots
     for batch in batches:
         pack.step(batch)
     assert pack.width == 1
-    reference = Pack(tiny_backbone, width=1)
+    reference = TrainingPack(tiny_backbone, width=1)
     reference.slots = [alone]
     for batch in batches:
         reference.step(batch)
@@ -169,7 +180,7 @@ def test_a_trial_that_does_not_fit_alone_is_an_error(
 def test_another_failure_is_not_taken_for_one_of_memory(
     tiny_backbone: Backbone, tiny_spec: AdapterSpec, batches: list[Batch]
 ) -> None:
-    pack = Pack(tiny_backbone, width=2)
+    pack = TrainingPack(tiny_backbone, width=2)
     pack.slots = make_slots(tiny_backbone, tiny_spec)[:2]
     broken = TokenBatch(
         inputs={"input_ids": batches[0].inputs["input_ids"]}, labels=torch.zeros(3).long()

@@ -7,7 +7,7 @@ from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.backbone.backbone import Backbone
 from allocator.config import TrainingConfig
 from allocator.training.loop import Splits
-from allocator.training.pack import Pack
+from allocator.training.pack import TrainingPack
 from allocator.workers import throughput
 from allocator.workers.throughput import Throughput, choose_slots, measure_packs, measure_throughput
 
@@ -83,7 +83,7 @@ def test_a_backbone_that_takes_one_trial_at_a_time_is_measured_with_one(
     tiny_backbone: Backbone, tiny_spec: AdapterSpec, tiny_splits: Splits
 ) -> None:
     backbone = dataclasses.replace(tiny_backbone, packs=False)
-    assert Pack(backbone, width=8).width == 1
+    assert TrainingPack(backbone, width=8).width == 1
     (found,) = measure_packs(ALLOCATION, tiny_spec, backbone, tiny_splits.train, CONFIG)
     assert found.slots == 1
     assert found.examples > 0

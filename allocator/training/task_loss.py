@@ -1,0 +1,21 @@
+"""The loss that every training minimises."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def compute_task_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Compute the mean loss of a batch: cross-entropy, or squared error where labels are real.
+
+    Args:
+        logits: Shape (batch, classes); (batch, 1) for regression.
+        labels: Shape (batch,): classes as integers, or real scores.
+
+    Returns:
+        A scalar.
+    """
+    if labels.is_floating_point():
+        return F.mse_loss(logits.squeeze(1), labels)
+    return F.cross_entropy(logits, labels)
