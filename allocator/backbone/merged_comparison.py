@@ -98,7 +98,7 @@ def answer_packed(
     logits = []
     for first in range(0, len(trials), together):
         group = trials[first : first + together]
-        backbone.sites.use([trial.adapter.pairs() for trial in group])
+        backbone.sites.set_updates([trial.adapter.pairs() for trial in group])
         states = backbone(batch.inputs, slots=len(group)).unflatten(0, (len(group), -1))
         for hidden, trial in zip(states, group, strict=True):
             head = backbone.head.copy_with_fresh_parameters(seed=0)

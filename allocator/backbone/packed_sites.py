@@ -36,9 +36,9 @@ class LayerProjections(nn.Module):
         weight = torch.cat([projection.weight.detach() for projection in projections])
         self.linear = FrozenLinear(weight, _joined_bias(projections))
         self.reads_embeddings = False
-        self.use(None)
+        self.set_update(None)
 
-    def use(
+    def set_update(
         self,
         pair: tuple[Tensor, Tensor] | None,
         *,
@@ -56,7 +56,7 @@ class LayerProjections(nn.Module):
         self._x: Tensor | None = None
         self._parts: tuple[Tensor, ...] = ()
 
-    def part(self, x: Tensor, index: int) -> Tensor:
+    def project(self, x: Tensor, index: int) -> Tensor:
         """Project x of shape (..., I) by one of the layer's projections."""
         if self._x is not x:
             self._x, self._parts = x, self(x).split(self.widths, -1)
@@ -100,7 +100,7 @@ class AdaptedProjection(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Project x of shape (..., I) to (..., width of this projection)."""
-        return self._layer[0].part(x, self._index)
+        return self._layer[0].project(x, self._index)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,7 +128,7 @@ class PackedSites:
     shape: BackboneShape
     groups: Sequence[SiteGroup]
 
-    def use(
+    def set_updates(
         self,
         pack: Sequence[Pairs],
         *,
@@ -146,7 +146,7 @@ class PackedSites:
         for group in self.groups:
             pairs = _joined(pack, group) if pack else [None] * len(group.layers)
             for projections, pair in zip(group.layers, pairs, strict=True):
-                projections.use(pair, dropout=dropout, generators=generators)
+                projections.set_update(pair, dropout=dropout, generators=generators)
 
 
 def _joined(pack: Sequence[Pairs], group: SiteGroup) -> list[tuple[Tensor, Tensor]]:

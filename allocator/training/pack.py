@@ -56,14 +56,14 @@ class Pack(Generic[AnySlot]):
         Args:
             slots: At most `width` of the pack's slots.
             batch: The batch, the same for all slots.
-            dropout: As for `PackedSites.use`.
-            generators: As for `PackedSites.use`.
+            dropout: As for `PackedSites.set_updates`.
+            generators: As for `PackedSites.set_updates`.
 
         Returns:
             Shape (S, B, T, W).
         """
         pairs = [slot.compute_pairs() for slot in slots]
-        self.backbone.sites.use(pairs, dropout=dropout, generators=generators)
+        self.backbone.sites.set_updates(pairs, dropout=dropout, generators=generators)
         hidden = self.backbone(batch.inputs, len(slots))
         return hidden.view(len(slots), -1, *hidden.shape[1:])
 

@@ -81,7 +81,7 @@ def test_an_adapted_bert_is_a_bert_whose_weights_had_the_products_added(
     for layer, projections in enumerate(find_projections(merged, TARGETS)):
         for target, (_, linear) in enumerate(projections):
             linear.weight.data += 0.5 * (a[layer, target] @ b[layer, target]).T
-    adapt_projections(model, TARGETS).use([adapter.pairs()])
+    adapt_projections(model, TARGETS).set_updates([adapter.pairs()])
     torch.testing.assert_close(model(**sentences).logits, merged(**sentences).logits)
 
 
@@ -111,7 +111,7 @@ def test_logits_and_gradients_are_those_of_pefts_lora(
         lora_a.data = a[site].detach().T.clone()
         lora_b.data = b[site].detach().T.clone()
     labels = torch.tensor([0, 1, 1])
-    adapt_projections(ours, TARGETS).use([adapter.pairs()])
+    adapt_projections(ours, TARGETS).set_updates([adapter.pairs()])
     our_output = ours(**sentences, labels=labels)
     their_output = theirs(**sentences, labels=labels)
     torch.testing.assert_close(our_output.logits, their_output.logits)

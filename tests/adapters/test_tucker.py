@@ -201,7 +201,7 @@ def test_an_adapted_bert_is_a_bert_whose_weights_had_tensorlys_update_added(
             linear.weight.data += tensorly_update(adapter, layer, target).T
     expected = merged(**sentences).last_hidden_state.detach()
     assert (expected - plain).abs().max() > 0.1  # the update is no rounding error
-    adapt_projections(bert, TARGETS).use([adapter.pairs()])
+    adapt_projections(bert, TARGETS).set_updates([adapter.pairs()])
     torch.testing.assert_close(bert(**sentences).last_hidden_state, expected)
 
 
@@ -217,7 +217,7 @@ def test_after_two_steps_every_part_of_an_adapter_has_a_finite_gradient_that_is_
     direction = torch.randn(32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     for _ in range(3):
         optimizer.zero_grad()
-        sites.use([adapter.pairs()])
+        sites.set_updates([adapter.pairs()])
         (bert(**sentences).last_hidden_state @ direction).pow(2).sum().backward()
         optimizer.step()
     for name, parameter in adapter.named_parameters():

@@ -81,7 +81,7 @@ def test_an_adapter_attaches_to_a_backbone(kind: str, tiny_models: dict[str, Pat
     inputs = {"input_ids": some_ids(7)}
     before = backbone(inputs)
     torch.nn.init.normal_(adapter.zero_part)
-    backbone.sites.use([adapter.pairs()])
+    backbone.sites.set_updates([adapter.pairs()])
     after = backbone(inputs)
     assert (after - before).abs().max() > 0.1
     after.pow(3).sum().backward()

@@ -126,7 +126,7 @@ def test_a_decoders_score_is_that_of_its_sentences_one_by_one(
     pack = train(backbone, slots, split)
     found = evaluate_pack(pack, split, "matthews_correlation")
     for slot, evaluation in zip(slots, found, strict=True):
-        backbone.sites.use([slot.compute_pairs()])
+        backbone.sites.set_updates([slot.compute_pairs()])
         with torch.no_grad():
             logits = [
                 slot.head(backbone(split.batch([i], CPU).inputs), split.batch([i], CPU).inputs)

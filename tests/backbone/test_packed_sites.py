@@ -95,27 +95,27 @@ def test_a_fresh_adapter_changes_no_hidden_state(bert: BertModel, ids: Tensor) -
     before = hidden(bert, ids)
     adapter = random_adapter(sites)
     torch.nn.init.zeros_(adapter.zero_part)
-    sites.use([adapter.pairs()])
+    sites.set_updates([adapter.pairs()])
     torch.testing.assert_close(hidden(bert, ids), before, rtol=0, atol=0)
 
 
 def test_using_no_updates_takes_them_off_again(bert: BertModel, ids: Tensor) -> None:
     sites = adapt_projections(bert, TARGETS)
     before = hidden(bert, ids)
-    sites.use([random_adapter(sites).pairs()])
+    sites.set_updates([random_adapter(sites).pairs()])
     assert (hidden(bert, ids) - before).abs().max() > 0.1
-    sites.use([])
+    sites.set_updates([])
     torch.testing.assert_close(hidden(bert, ids), before, rtol=0, atol=0)
 
 
 def test_the_updates_in_use_are_the_last_ones_given(bert: BertModel, ids: Tensor) -> None:
     sites = adapt_projections(bert, TARGETS)
     first, second = random_adapter(sites, seed=1), random_adapter(sites, seed=2)
-    sites.use([first.pairs()])
+    sites.set_updates([first.pairs()])
     expected = hidden(bert, ids)
-    sites.use([second.pairs()])
+    sites.set_updates([second.pairs()])
     assert (hidden(bert, ids) - expected).abs().max() > 0.1
-    sites.use([first.pairs()])
+    sites.set_updates([first.pairs()])
     torch.testing.assert_close(hidden(bert, ids), expected, rtol=0, atol=0)
 
 
@@ -126,7 +126,7 @@ def test_an_input_that_comes_again_is_projected_under_the_updates_then_in_use(
     query = bert.get_submodule("encoder.layer.0.attention.self.query")
     x = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
     plain = query(x)
-    sites.use([random_adapter(sites).pairs()])
+    sites.set_updates([random_adapter(sites).pairs()])
     assert (query(x) - plain).abs().max() > 0.1
 
 
@@ -154,7 +154,9 @@ def test_dropout_hides_inputs_from_the_update_alone() -> None:
     layer = LayerProjections([linear])
     ones = torch.ones(500, 200)
     a, b = torch.eye(200), torch.ones(200, 3)
-    layer.use((a[None], b[None]), dropout=0.25, generators=[torch.Generator().manual_seed(0)])
+    layer.set_update(
+        (a[None], b[None]), dropout=0.25, generators=[torch.Generator().manual_seed(0)]
+    )
     update = layer(ones) - linear(ones).detach()
     kept = update[:, 0] * 0.75  # inputs that were seen; those kept are scaled by 4/3
     torch.testing.assert_close(kept, kept.round(), rtol=0, atol=1e-3)
@@ -165,11 +167,11 @@ def test_dropout_hides_inputs_from_the_update_alone() -> None:
 def test_dropout_ends_with_the_next_use(bert: BertModel, ids: Tensor) -> None:
     sites = adapt_projections(bert, TARGETS)
     pairs = random_adapter(sites).pairs()
-    sites.use([pairs])
+    sites.set_updates([pairs])
     expected = hidden(bert, ids)
-    sites.use([pairs], dropout=0.5, generators=[torch.Generator()])
+    sites.set_updates([pairs], dropout=0.5, generators=[torch.Generator()])
     assert (hidden(bert, ids) - expected).abs().max() > 0.01
-    sites.use([pairs])
+    sites.set_updates([pairs])
     torch.testing.assert_close(hidden(bert, ids), expected, rtol=0, atol=0)
 
 
@@ -178,9 +180,9 @@ def test_updates_take_the_precision_of_the_frozen_weights(bert: BertModel, ids: 
     nn.Module.to(half, torch.bfloat16)
     sites = adapt_projections(bert, TARGETS)
     adapter = random_adapter(sites)
-    sites.use([adapter.pairs()])
+    sites.set_updates([adapter.pairs()])
     expected = hidden(bert, ids)
-    adapt_projections(half, TARGETS).use([adapter.pairs()])
+    adapt_projections(half, TARGETS).set_updates([adapter.pairs()])
     found = hidden(half, ids)
     assert found.dtype == torch.bfloat16
     assert (found.float() - expected).abs().mean() < 0.05
@@ -194,7 +196,7 @@ def test_projections_without_bias_are_adapted() -> None:
     layer = LayerProjections(linears)
     x = torch.randn(2, 5, 6)
     for index, linear in enumerate(linears):
-        torch.testing.assert_close(layer.part(x, index), linear(x))
+        torch.testing.assert_close(layer.project(x, index), linear(x))
 
 
 def test_a_projection_without_a_bias_beside_one_with_has_none() -> None:
@@ -202,7 +204,7 @@ def test_a_projection_without_a_bias_beside_one_with_has_none() -> None:
     layer = LayerProjections(projections)
     x = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
     for index, projection in enumerate(projections):
-        torch.testing.assert_close(layer.part(x, index), projection(x))
+        torch.testing.assert_close(layer.project(x, index), projection(x))
 
 
 def test_a_target_outside_of_attentions_inputs_is_adapted_by_itself() -> None:
@@ -224,7 +226,7 @@ def test_a_target_outside_of_attentions_inputs_is_adapted_by_itself() -> None:
         for target, name in enumerate(("q_lin", "out_lin")):
             a, b = pairs.site(layer, target)
             reference.get_submodule(f"{attention}.{name}").weight.data += (a @ b).T.detach()
-    sites.use([pairs])
+    sites.set_updates([pairs])
     torch.testing.assert_close(
         model(input_ids=ids).last_hidden_state, reference(input_ids=ids).last_hidden_state
     )
@@ -238,9 +240,9 @@ def test_slots_of_any_ranks_and_kinds_get_their_own_updates(bert: BertModel, ids
     pack = [random_adapter(sites), lora, random_adapter(sites, seed=2)]
     alone = []
     for adapter in pack:
-        sites.use([adapter.pairs()])
+        sites.set_updates([adapter.pairs()])
         alone.append(hidden(bert, ids))
-    sites.use([adapter.pairs() for adapter in pack])
+    sites.set_updates([adapter.pairs() for adapter in pack])
     together = hidden(bert, ids.repeat(3, 1))
     torch.testing.assert_close(together, torch.cat(alone))
     assert (alone[0] - alone[1]).abs().max() > 0.1
@@ -261,9 +263,9 @@ def test_a_layer_that_is_used_again_reads_what_every_slot_made_of_it(ids: Tensor
     pack = [random_adapter(sites, seed=seed).double() for seed in (1, 2)]
     alone = []
     for adapter in pack:
-        sites.use([adapter.pairs()])
+        sites.set_updates([adapter.pairs()])
         alone.append(hidden(model, ids))
-    sites.use([adapter.pairs() for adapter in pack])
+    sites.set_updates([adapter.pairs() for adapter in pack])
     torch.testing.assert_close(hidden(model, ids.repeat(2, 1)), torch.cat(alone))
     assert (alone[0] - alone[1]).abs().max() > 0.1
 
@@ -273,12 +275,12 @@ def test_slots_of_one_width_get_gradients_of_their_own_loss_alone(
 ) -> None:
     sites = adapt_projections(bert, TARGETS)
     pack = [random_adapter(sites), random_adapter(sites, seed=2)]
-    sites.use([adapter.pairs() for adapter in pack])
+    sites.set_updates([adapter.pairs() for adapter in pack])
     first, second = hidden(bert, ids.repeat(2, 1)).unflatten(0, (2, -1))
     (first.pow(3).sum() + second.pow(3).sum()).backward()
     packed = [[p.grad for p in adapter.parameters()] for adapter in pack]
     for adapter, gradients in zip(pack, packed, strict=True):
         adapter.zero_grad()
-        sites.use([adapter.pairs()])
+        sites.set_updates([adapter.pairs()])
         hidden(bert, ids).pow(3).sum().backward()
         torch.testing.assert_close([p.grad for p in adapter.parameters()], gradients)

@@ -177,7 +177,7 @@ class Ours:
 
         def step(batch: Batch) -> None:
             hook = embeddings.register_forward_hook(lambda _m, _i, out: out.requires_grad_())
-            self.backbone.sites.use([])
+            self.backbone.sites.set_updates([])
             self.backbone(batch.inputs, slots).sum().backward()
             hook.remove()
 

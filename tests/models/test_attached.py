@@ -86,7 +86,7 @@ def test_an_attached_adapter_computes_what_the_search_trains(
     packed = copy.deepcopy(bare).requires_grad_(False)
     sites = adapt_projections(packed, tiny_recipe.adapter.targets)
     attached = fill(attach(bare, tiny_recipe))
-    sites.use([attached.adapter.pairs()])
+    sites.set_updates([attached.adapter.pairs()])
     torch.testing.assert_close(
         bare(input_ids=IDS).last_hidden_state, packed(input_ids=IDS).last_hidden_state
     )

@@ -37,7 +37,7 @@ def test_every_line_is_answered_as_the_searchs_own_model_answers_it_alone(
     saved = load_adapter(tiny_study / "adapter.safetensors")
     head = tiny_backbone.head.copy_with_fresh_parameters(3)
     head.model.load_state_dict(dict(saved.head), strict=False)
-    tiny_backbone.sites.use([saved.adapter.pairs()])
+    tiny_backbone.sites.set_updates([saved.adapter.pairs()])
     tokenizer = load_tokenizer(tiny_source)
     found = answers(trained, [f"{sentence}\n" for sentence in SENTENCES])
     for sentence, (label, probability) in zip(SENTENCES, found, strict=True):
@@ -122,7 +122,7 @@ def test_a_recipes_model_begins_as_its_trials_do_without_dropout(
     model = load_model(tiny_recipe).train()
     head = tiny_backbone.head.copy_with_fresh_parameters(tiny_recipe.training.seed)
     ids = torch.arange(4, 14).view(2, 5)
-    tiny_backbone.sites.use([])
+    tiny_backbone.sites.set_updates([])
     torch.testing.assert_close(
         model(input_ids=ids).logits.shape, head(tiny_backbone({"input_ids": ids}), {}).shape
     )

@@ -201,7 +201,7 @@ def test_the_mean_loss_is_that_of_the_steps_so_far(
     slot = make(tiny_backbone, tiny_spec)
     losses = []
     for _ in range(3):
-        tiny_backbone.sites.use([slot.compute_pairs()])
+        tiny_backbone.sites.set_updates([slot.compute_pairs()])
         with torch.no_grad():
             logits = slot.head(tiny_backbone(batch.inputs), batch.inputs)
         losses.append(torch.nn.functional.cross_entropy(logits, batch.labels).item())

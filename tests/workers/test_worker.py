@@ -115,7 +115,7 @@ def test_a_completed_job_leaves_its_trained_adapter_and_head(
     assert saved.description.model_sha256 == training_setup.model.sha256
     head = tiny_backbone.head.copy_with_fresh_parameters(0)
     head.model.load_state_dict(dict(saved.head), strict=False)
-    tiny_backbone.sites.use([saved.adapter.pairs()])
+    tiny_backbone.sites.set_updates([saved.adapter.pairs()])
     cpu = torch.device("cpu")
     split = load_training_splits(training_setup, cpu).scoring
     batches = [split.batch([i], cpu) for i in range(len(split))]
