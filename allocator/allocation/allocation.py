@@ -15,9 +15,15 @@ class Allocation:
         learning_rate: Base learning rate of the adapter.
         core_lr_multiplier: Lambda: learning rate of the zero-initialised part over the base rate.
         lr_multipliers: Learning rate of single factors over the base rate, by mode.
+        head_learning_rate: Learning rate of the task head; None for that of the training
+            configuration.
+        dropout: Fraction of an adapter's inputs that are dropped while it trains; None for that of
+            the training configuration.
     """
 
     ranks: Mapping[str, int]
     learning_rate: float
     core_lr_multiplier: float = 1.0
     lr_multipliers: Mapping[str, float] = field(default_factory=dict)
+    head_learning_rate: float | None = None
+    dropout: float | None = None

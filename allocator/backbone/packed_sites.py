@@ -42,15 +42,15 @@ class LayerProjections(nn.Module):
         self,
         pair: tuple[Tensor, Tensor] | None,
         *,
-        dropout: float = 0.0,
+        dropout: Sequence[float] = (),
         generators: Sequence[torch.Generator] = (),
     ) -> None:
         """Set the update of the following forward passes, and forget the last one.
 
         Args:
             pair: A of shape (S, I, R) and B of shape (S, R, O), or none.
-            dropout: Share of the inputs that the update does not see.
-            generators: One a slot, for dropout.
+            dropout: As for `PackedSites.set_updates`.
+            generators: As for `PackedSites.set_updates`.
         """
         self._pair, self._dropout, self._generators = pair, dropout, generators
         self._x: Tensor | None = None
@@ -69,7 +69,7 @@ class LayerProjections(nn.Module):
             return unchanged
         a_SIR, b_SRO = self._pair
         x_SNI = x.reshape(a_SIR.shape[0], -1, x.shape[-1])
-        if self._dropout:
+        if any(self._dropout):
             down_SNR = torch.bmm(self._drop(x_SNI), a_SIR)
             return torch.baddbmm(self.linear(x_SNI), down_SNR, b_SRO).view(*x.shape[:-1], -1)
         # What the embeddings give, normalised or not, is the same for all slots.
@@ -79,10 +79,16 @@ class LayerProjections(nn.Module):
         return updated.view(*x.shape[:-1], -1)
 
     def _drop(self, x_SNI: Tensor) -> Tensor:
-        keep_SNI = torch.empty_like(x_SNI)
-        for keep_NI, generator in zip(keep_SNI, self._generators, strict=True):
-            keep_NI.bernoulli_(1 - self._dropout, generator=generator)
-        return x_SNI * keep_SNI / (1 - self._dropout)
+        slots = zip(x_SNI, self._dropout, self._generators, strict=True)
+        return torch.stack([_drop_inputs(*slot) for slot in slots])
+
+
+def _drop_inputs(x_NI: Tensor, dropout: float, generator: torch.Generator) -> Tensor:
+    """Drop a fraction of the inputs of one slot, and scale the others so that their sum stays."""
+    if not dropout:
+        return x_NI  # and its generator stays as it is
+    keep_NI = torch.empty_like(x_NI).bernoulli_(1 - dropout, generator=generator)
+    return x_NI * keep_NI / (1 - dropout)
 
 
 class AdaptedProjection(nn.Module):
@@ -132,7 +138,7 @@ class PackedSites:
         self,
         pack: Sequence[Pairs],
         *,
-        dropout: float = 0.0,
+        dropout: Sequence[float] = (),
         generators: Sequence[torch.Generator] = (),
     ) -> None:
         """Let the following forward passes add these updates, or none.
@@ -140,8 +146,10 @@ class PackedSites:
         Args:
             pack: The updates of every slot. Inputs must then hold as many copies of their rows,
                 slot after slot.
-            dropout: Share of a site's inputs that its update does not see; 0 for evaluation.
-            generators: Sources of dropout's randomness, one a slot, on the device of the model.
+            dropout: For every slot the fraction of a site's inputs that its update does not see;
+                empty for none, as in an evaluation.
+            generators: For every slot the source of its dropout's randomness, on the device of the
+                model; needed where a slot has dropout.
         """
         for group in self.groups:
             pairs = _joined(pack, group) if pack else [None] * len(group.layers)

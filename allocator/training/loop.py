@@ -60,7 +60,7 @@ def train_trials(
     parts = split_epoch(splits.train, config, backbone)
     boundaries = config.num_boundaries
     total_steps = config.epochs * sum(map(len, parts))
-    pack = TrainingPack(backbone, width=slots, dropout=config.dropout)
+    pack = TrainingPack(backbone, width=slots)
     runs: list[TrialRun] = []
     for number, part in cycle(enumerate(parts)):
         # Trials that end are reported at the boundary, and are gone behind it.

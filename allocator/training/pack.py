@@ -48,7 +48,7 @@ class Pack(Generic[AnySlot]):
         slots: Sequence[AnySlot],
         batch: Batch,
         *,
-        dropout: float = 0.0,
+        dropout: Sequence[float] = (),
         generators: Sequence[torch.Generator] = (),
     ) -> Tensor:
         """Compute the hidden states of a batch under the update of each of some slots.
@@ -109,19 +109,7 @@ class TrainingPack(Pack[TrainingSlot]):
         backbone: The frozen backbone.
         slots: The slots.
         width: As for `Pack`.
-        dropout: Dropout on the inputs of adapters, while training.
     """
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        slots: Sequence[TrainingSlot] = (),
-        *,
-        width: int,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__(backbone, slots, width=width)
-        self._dropout = dropout
 
     def step(self, batch: Batch) -> None:
         """Take one optimizer step in every slot, without waiting for the device."""
@@ -137,7 +125,10 @@ class TrainingPack(Pack[TrainingSlot]):
 
     def _train(self, slots: Sequence[TrainingSlot], batch: Batch) -> None:
         hidden_SBTW = self.compute_hidden(
-            slots, batch, dropout=self._dropout, generators=[slot.generator for slot in slots]
+            slots,
+            batch,
+            dropout=[slot.dropout for slot in slots],
+            generators=[slot.generator for slot in slots],
         )
         losses = [
             slot.compute_loss(hidden_BTW, batch)

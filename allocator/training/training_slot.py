@@ -40,7 +40,8 @@ class TrainingSlot(Slot):
     """A slot that trains; all of its state belongs to one trial, so trials never interact.
 
     Args:
-        allocation: What the trial tries.
+        allocation: What the trial tries; its head learning rate and its dropout take the place of
+            those of `config`.
         spec: Shape, scaling and initialisation of the adapter.
         backbone: The backbone that the trial trains on.
         config: The training configuration of the study.
@@ -49,7 +50,8 @@ class TrainingSlot(Slot):
 
     Attributes:
         config: The training configuration of the study.
-        generator: Source of the slot's dropout.
+        dropout: Fraction of the adapter's inputs that are dropped in a step.
+        generator: Source of the dropout's randomness.
         observer: Measures the adapter; None where that was not asked for.
         loss_sum: Sum of the losses of all steps, on the device; not finite where one was not.
         steps: Optimizer steps taken.
@@ -73,7 +75,10 @@ class TrainingSlot(Slot):
         self.observer = Observer(self.adapter) if is_measured else None
         head_parameters = [p for p in self.head.parameters() if p.requires_grad]
         self._parameters: list[nn.Parameter] = [*self.adapter.parameters(), *head_parameters]
-        head_group: ParameterGroup = {"params": head_parameters, "lr": config.head_learning_rate}
+        head_rate = allocation.head_learning_rate
+        if head_rate is None:
+            head_rate = config.head_learning_rate
+        head_group: ParameterGroup = {"params": head_parameters, "lr": head_rate}
         groups = [*parameter_groups(self.adapter, allocation), head_group]
         self._optimizer = torch.optim.AdamW(
             [dict(group) for group in groups], weight_decay=config.weight_decay, fused=True
@@ -81,6 +86,7 @@ class TrainingSlot(Slot):
         self._scheduler = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: learning_rate_fraction(step, total_steps, config.warmup)
         )
+        self.dropout = config.dropout if allocation.dropout is None else allocation.dropout
         self.generator = torch.Generator(backbone.device).manual_seed(config.seed)
         # A tensor, so that adding a loss does not wait for the device.
         self.loss_sum = torch.zeros((), device=backbone.device)

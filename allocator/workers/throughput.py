@@ -58,7 +58,6 @@ def measure_throughput(
         backbone,
         [TrainingSlot(allocation, spec, backbone, config, total_steps=1000) for _ in range(slots)],
         width=slots,
-        dropout=config.dropout,
     )
     pack.step(batches[0])  # not timed: memory is claimed, kernels are chosen
     rate = slots * sum(len(batch.labels) for batch in batches) / _seconds(pack, batches)

@@ -176,7 +176,7 @@ def test_a_step_on_a_gpu_looks_at_no_value_and_so_never_waits(
     spec = AdapterSpec(shape=shape, config=AdapterConfig())
     allocation = Allocation(ranks=dict.fromkeys(shape.rank_names, 1), learning_rate=1e-3)
     config = TrainingConfig(epochs=1, dropout=0.1)
-    pack = TrainingPack(backbone, width=2, dropout=config.dropout)
+    pack = TrainingPack(backbone, width=2)
     pack.slots = [TrainingSlot(allocation, spec, backbone, config, 10) for _ in range(2)]
     batch = TokenBatch(inputs=sentences(padded=padded), labels=torch.tensor([0, 2, 1]))
     with NoLooks():

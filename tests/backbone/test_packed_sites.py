@@ -155,7 +155,7 @@ def test_dropout_hides_inputs_from_the_update_alone() -> None:
     ones = torch.ones(500, 200)
     a, b = torch.eye(200), torch.ones(200, 3)
     layer.set_update(
-        (a[None], b[None]), dropout=0.25, generators=[torch.Generator().manual_seed(0)]
+        (a[None], b[None]), dropout=[0.25], generators=[torch.Generator().manual_seed(0)]
     )
     update = layer(ones) - linear(ones).detach()
     kept = update[:, 0] * 0.75  # inputs that were seen; those kept are scaled by 4/3
@@ -169,10 +169,29 @@ def test_dropout_ends_with_the_next_use(bert: BertModel, ids: Tensor) -> None:
     pairs = random_adapter(sites).pairs()
     sites.set_updates([pairs])
     expected = hidden(bert, ids)
-    sites.set_updates([pairs], dropout=0.5, generators=[torch.Generator()])
+    sites.set_updates([pairs], dropout=[0.5], generators=[torch.Generator()])
     assert (hidden(bert, ids) - expected).abs().max() > 0.01
     sites.set_updates([pairs])
     torch.testing.assert_close(hidden(bert, ids), expected, rtol=0, atol=0)
+
+
+def test_a_slot_without_dropout_computes_beside_slots_with_it_what_it_computes_alone(
+    bert: BertModel, ids: Tensor
+) -> None:
+    sites = adapt_projections(bert, TARGETS)
+    pack = [random_adapter(sites, seed=seed).pairs() for seed in (1, 2, 3)]
+    dropout = [0.2, 0.0, 0.5]
+    generators = [torch.Generator().manual_seed(seed) for seed in range(3)]
+    unused = generators[1].get_state()
+    sites.set_updates(pack, dropout=dropout, generators=generators)
+    together = hidden(bert, ids.repeat(3, 1)).unflatten(0, (3, -1))
+    assert torch.equal(generators[1].get_state(), unused)
+    for seed, (states, pairs) in enumerate(zip(together, pack, strict=True)):
+        generator = torch.Generator().manual_seed(seed)
+        sites.set_updates([pairs], dropout=[dropout[seed]], generators=[generator])
+        torch.testing.assert_close(states, hidden(bert, ids))
+    sites.set_updates([pack[1]])
+    torch.testing.assert_close(together[1], hidden(bert, ids))
 
 
 def test_updates_take_the_precision_of_the_frozen_weights(bert: BertModel, ids: Tensor) -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -48,7 +49,7 @@ def make_slots(backbone: Backbone, spec: AdapterSpec) -> list[TrainingSlot]:
 def train(
     slots: list[TrainingSlot], backbone: Backbone, batches: list[Batch], **options: int
 ) -> TrainingPack:
-    pack = TrainingPack(backbone, width=options.get("width", len(slots)), dropout=0.1)
+    pack = TrainingPack(backbone, width=options.get("width", len(slots)))
     pack.slots = slots
     for batch in batches:
         pack.step(batch)
@@ -71,6 +72,33 @@ def test_a_packed_trial_trains_as_it_does_alone(
             train([slot], tiny_backbone, [batches[number]])
         together, apart = ([s.loss_sum.item() for s in slots] for slots in (packed, alone))
         assert together == pytest.approx(apart, rel=1e-5)
+    for slot, reference in zip(packed, alone, strict=True):
+        torch.testing.assert_close(parameters(slot), parameters(reference), rtol=1e-3, atol=1e-5)
+
+
+def test_trials_with_a_head_rate_and_dropout_of_their_own_train_as_they_do_alone(
+    tiny_backbone: Backbone, tiny_spec: AdapterSpec, batches: list[Batch]
+) -> None:
+    def slots() -> list[TrainingSlot]:
+        own = [(None, None), (1e-2, None), (None, 0.0), (3e-4, 0.3), (None, 0.1)]
+        return [
+            TrainingSlot(
+                dataclasses.replace(ALLOCATION, head_learning_rate=rate, dropout=dropout),
+                tiny_spec,
+                tiny_backbone,
+                TrainingConfig(epochs=1, dropout=0.2),
+                20,
+            )
+            for rate, dropout in own
+        ]
+
+    packed, alone = slots(), slots()
+    train(packed, tiny_backbone, batches)
+    for slot in alone:
+        train([slot], tiny_backbone, batches)
+    together, apart = ([s.loss_sum.item() for s in group] for group in (packed, alone))
+    assert together == pytest.approx(apart, rel=1e-5)
+    assert len({round(loss, 4) for loss in together}) == len(together)
     for slot, reference in zip(packed, alone, strict=True):
         torch.testing.assert_close(parameters(slot), parameters(reference), rtol=1e-3, atol=1e-5)
 
@@ -133,7 +161,7 @@ class NarrowMemory(TrainingPack):
         slots: Sequence[TrainingSlot],
         batch: Batch,
         *,
-        dropout: float = 0.0,
+        dropout: Sequence[float] = (),
         generators: Sequence[torch.Generator] = (),
     ) -> Tensor:
         hidden = super().compute_hidden(slots, batch, dropout=dropout, generators=generators)

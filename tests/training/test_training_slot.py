@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -39,7 +40,7 @@ def make(
 
 def step(backbone: Backbone, slot: TrainingSlot, batch: Batch) -> None:
     """One step of a pack that holds one slot."""
-    pack = TrainingPack(backbone, width=1, dropout=slot.config.dropout)
+    pack = TrainingPack(backbone, width=1)
     pack.slots = [slot]
     pack.step(batch)
 
@@ -110,6 +111,34 @@ def test_the_first_step_moves_the_core_by_lambda_times_the_base_rate_and_the_hea
     assert moves["core"] == pytest.approx(4.0 * 2e-3, rel=1e-3)
     assert moves["head.classifier.weight"] == pytest.approx(1e-3, rel=1e-3)
     assert {moves[mode] for mode in RANKS} == {0.0}  # a zero core gives its factors no gradient
+
+
+def test_a_head_rate_of_the_allocation_takes_the_place_of_the_configurations(
+    tiny_backbone: Backbone, tiny_spec: AdapterSpec, batch: Batch
+) -> None:
+    allocation = dataclasses.replace(ALLOCATION, head_learning_rate=5e-3)
+    slot = make(tiny_backbone, tiny_spec, allocation)
+    before = values(slot)
+    step(tiny_backbone, slot, batch)
+    moves = largest_move(before, values(slot))
+    assert moves["head.classifier.weight"] == pytest.approx(5e-3, rel=1e-3)
+    assert moves["core"] == pytest.approx(4.0 * 2e-3, rel=1e-3)
+
+
+def test_dropout_of_the_allocation_takes_the_place_of_the_configurations(
+    tiny_backbone: Backbone, tiny_spec: AdapterSpec, batch: Batch
+) -> None:
+    def loss(of_allocation: float | None, of_config: float) -> float:
+        allocation = dataclasses.replace(ALLOCATION, dropout=of_allocation)
+        config = TrainingConfig(epochs=1, warmup=0.0, dropout=of_config)
+        slot = make(tiny_backbone, tiny_spec, allocation, config)
+        for _ in range(4):
+            step(tiny_backbone, slot, batch)
+        return slot.compute_mean_loss()
+
+    assert loss(0.3, 0.1) == loss(None, 0.3)
+    assert loss(0.0, 0.3) == loss(None, 0.0)
+    assert loss(None, 0.3) != loss(None, 0.0)
 
 
 def test_the_second_step_moves_every_factor_by_its_multiple_of_the_base_rate(
