@@ -37,7 +37,7 @@ class Devices(Protocol):
     threads: int
     """For a worker on processors."""
 
-    def launch(self, config: TrainingSetup, device: str, slots: int | None) -> Worker:
+    def launch(self, setup: TrainingSetup, device: str, slots: int | None) -> Worker:
         """Start a worker on a device, for so many trials at once (None: as many as are best)."""
 
     def choose_precision(self, width: int) -> Precision:

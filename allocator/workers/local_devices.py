@@ -30,9 +30,9 @@ class LocalDevices:
         self.kind = torch.device(self.here).type
         self.threads = max(1, available_threads() // len(self.names))
 
-    def launch(self, config: TrainingSetup, device: str, slots: int | None) -> ProcessWorker:
+    def launch(self, setup: TrainingSetup, device: str, slots: int | None) -> ProcessWorker:
         """Start a worker; arguments as for `ProcessWorker`."""
-        return ProcessWorker(config, device, slots)
+        return ProcessWorker(setup, device, slots)
 
     def choose_precision(self, width: int) -> Precision:
         """Choose by what is faster on the first of them; arguments as for `choose_precision`."""

@@ -15,18 +15,18 @@ class ProcessWorker:
     """A worker in a process of its own on this machine.
 
     Args:
-        config: What the worker must know.
+        setup: What the worker must know.
         device: `cpu`, or `cuda:<index>` among the visible devices.
         slots: Trials to train together at most; None lets it measure.
     """
 
-    def __init__(self, config: TrainingSetup, device: str, slots: int | None) -> None:
+    def __init__(self, setup: TrainingSetup, device: str, slots: int | None) -> None:
         self.device = device
         self._is_training = True  # until it says that it waits
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
-            target=run_worker, args=(theirs, config, device, slots), daemon=True
+            target=run_worker, args=(theirs, setup, device, slots), daemon=True
         )
         self._process.start()
         theirs.close()

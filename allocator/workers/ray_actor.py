@@ -31,16 +31,16 @@ class RayActor:
     """Trains on the machine that Ray chose, which may hold nothing but this package.
 
     Args:
-        config: What all workers know.
+        setup: What all workers know.
         device: As for `see_only`, among those that Ray lets this process see.
         slots: Trials to train together at most; None measures how many are best.
     """
 
-    def __init__(self, config: TrainingSetup, device: str, slots: int | None) -> None:
+    def __init__(self, setup: TrainingSetup, device: str, slots: int | None) -> None:
         self._received: SimpleQueue[Received | BaseException] = SimpleQueue()
         self._orders: SimpleQueue[Orders] = SimpleQueue()
         self._files: dict[Path, bytes] = {}
-        Thread(target=self._serve, args=(config, device, slots), daemon=True).start()
+        Thread(target=self._serve, args=(setup, device, slots), daemon=True).start()
 
     @ray.method
     def is_there(self) -> None:
@@ -59,16 +59,16 @@ class RayActor:
             raise received
         return received
 
-    def _serve(self, config: TrainingSetup, device: str, slots: int | None) -> None:
+    def _serve(self, setup: TrainingSetup, device: str, slots: int | None) -> None:
         try:
-            config = _with_model(config)
+            setup = _with_model(setup)
             serve_orders(
-                config,
+                setup,
                 device,
                 slots,
                 on_boundary=self._exchange,
                 on_completed=lambda job, slot: self._files.update(
-                    {job.save_to: serialize_trained(config, job, slot)}
+                    {job.save_to: serialize_trained(setup, job, slot)}
                 ),
             )
         except BaseException as failure:  # noqa: BLE001  # raised where the coordinator waits
@@ -80,10 +80,10 @@ class RayActor:
         return self._orders.get()
 
 
-def _with_model(config: TrainingSetup) -> TrainingSetup:
+def _with_model(setup: TrainingSetup) -> TrainingSetup:
     """Find the model on this machine, which may keep it elsewhere than the coordinator's does."""
-    model = config.model
+    model = setup.model
     if model.folder.is_dir():
-        return config
+        return setup
     section = ModelSection(name=model.name, sha256=model.sha256)
-    return dataclasses.replace(config, model=locate_model_of(section, model_cache()))
+    return dataclasses.replace(setup, model=locate_model_of(section, model_cache()))

@@ -45,15 +45,15 @@ class RayDevices:
         self.kind = torch.device(self._places[self.names[0]].device).type
         self.threads = min(max(1, place.cpus) for place in self._places.values())
 
-    def launch(self, config: TrainingSetup, device: str, slots: int | None) -> RayWorker:
+    def launch(self, setup: TrainingSetup, device: str, slots: int | None) -> RayWorker:
         """Start a worker.
 
         Args:
-            config: What the worker must know.
+            setup: What the worker must know.
             device: One of `names`.
             slots: Trials to train together at most; None lets it measure.
         """
-        return RayWorker(config, device, slots, self._places[device])
+        return RayWorker(setup, device, slots, self._places[device])
 
     def choose_precision(self, width: int) -> Precision:
         """Choose by what is faster on the first of them; arguments as for `choose_precision`."""

@@ -71,18 +71,18 @@ class RayWorker:
     """A worker on a machine of a Ray cluster.
 
     Args:
-        config: What the worker must know.
+        setup: What the worker must know.
         device: What it is called.
         slots: Trials to train together at most; None lets it measure.
         place: Where it runs.
     """
 
     def __init__(
-        self, config: TrainingSetup, device: str, slots: int | None, place: RayPlace
+        self, setup: TrainingSetup, device: str, slots: int | None, place: RayPlace
     ) -> None:
         self._device, self._place, self._is_placed = device, place, False
         actor = ray.remote(RayActor).options(**place.options)
-        self._actor = actor.remote(config, place.device, slots)
+        self._actor = actor.remote(setup, place.device, slots)
 
     def order(self, orders: Orders) -> None:
         """Answer a `Boundary`; a worker that is gone is noticed at the next."""

@@ -17,29 +17,29 @@ from allocator.workers.setup import TrainingSetup, load_frozen_backbone, load_tr
 
 
 def score_adapters(
-    worker: TrainingSetup, paths: Sequence[Path], examples: Examples, device: str
+    setup: TrainingSetup, paths: Sequence[Path], examples: Examples, device: str
 ) -> list[float]:
     """Score saved adapters with their heads by the task's metric, in the order of their files.
 
     Args:
-        worker: What the workers knew that trained them.
+        setup: The setup of the workers that trained them.
         paths: Files of the adapters.
         examples: What they answer.
         device: The device to use.
 
     Raises:
-        CheckpointError: If a file is missing or damaged, or its head is not the workers'.
+        CheckpointError: If a file is missing or damaged, or its head is not that of `setup`.
     """
-    backbone = load_frozen_backbone(worker, torch.device(device))
+    backbone = load_frozen_backbone(setup, torch.device(device))
     split = load_training_splits(
-        dataclasses.replace(worker, scoring=examples), backbone.device
+        dataclasses.replace(setup, scoring=examples), backbone.device
     ).scoring
     slots = []
     for path in paths:
         saved = load_adapter(path)
         expected = backbone.head.trained_state_dict()
         require_shapes(path, shapes_of(saved.head), shapes_of(expected))
-        slots.append(Slot.load(saved, backbone, seed=worker.training.seed))
+        slots.append(Slot.load(saved, backbone, seed=setup.training.seed))
     pack = Pack(backbone, slots, width=len(slots))
-    evaluations = evaluate_pack(pack, split, worker.task.metric)
+    evaluations = evaluate_pack(pack, split, setup.task.metric)
     return [evaluation.score.value for evaluation in evaluations]

@@ -52,41 +52,41 @@ class TrainingSetup:
     trains_pooler: bool | None = None
 
 
-def load_training_splits(config: TrainingSetup, device: torch.device) -> Splits:
+def load_training_splits(setup: TrainingSetup, device: torch.device) -> Splits:
     """Turn the data of a study into what its model reads, for training on a device."""
-    length = config.training.max_length
-    read = load_reader(config.model, config.task, max_length=length, device=device)
+    length = setup.training.max_length
+    read = load_reader(setup.model, setup.task, max_length=length, device=device)
     return Splits(
-        train=read(config.train),
-        scoring=read(config.scoring),
-        metric=config.task.metric,
+        train=read(setup.train),
+        scoring=read(setup.scoring),
+        metric=setup.task.metric,
     )
 
 
-def load_frozen_backbone(config: TrainingSetup, device: torch.device) -> Backbone:
+def load_frozen_backbone(setup: TrainingSetup, device: torch.device) -> Backbone:
     """Load the backbone of a study onto a device."""
     return load_backbone(
-        config.model,
-        config.spec.shape.backbone.targets,
-        num_labels=config.task.num_labels,
-        precision=config.precision,
+        setup.model,
+        setup.spec.shape.backbone.targets,
+        num_labels=setup.task.num_labels,
+        precision=setup.precision,
         device=device,
-        path=config.path,
-        trains_pooler=config.trains_pooler,
+        path=setup.path,
+        trains_pooler=setup.trains_pooler,
     )
 
 
-def serialize_trained(config: TrainingSetup, job: Job, slot: Slot) -> bytes:
+def serialize_trained(setup: TrainingSetup, job: Job, slot: Slot) -> bytes:
     """Turn the adapter and the head of a trial that was completed into the content of a file."""
     description = describe(
         job.spec,
         job.allocation.ranks,
-        config.model.sha256,
+        setup.model.sha256,
         trains_pooler=slot.head.trains_pooler,
     )
     return serialize_adapter(slot.adapter, slot.head.trained_state_dict(), description)
 
 
-def save_trained(config: TrainingSetup, job: Job, slot: Slot) -> None:
+def save_trained(setup: TrainingSetup, job: Job, slot: Slot) -> None:
     """Save the adapter and the head of a trial that was completed."""
-    write_whole(job.save_to, serialize_trained(config, job, slot))
+    write_whole(job.save_to, serialize_trained(setup, job, slot))

@@ -58,13 +58,13 @@ def train_recipe(
     )
     _require_same(recipe, data)
     device = claim_device(visible_devices()[0], available_threads())
-    worker = _worker(recipe, model, data, device)
-    if worker.path.reason:
-        say(worker.path.description)
-    backbone = load_frozen_backbone(worker, device)
+    setup = _prepare_setup(recipe, model, data, device)
+    if setup.path.reason:
+        say(setup.path.description)
+    backbone = load_frozen_backbone(setup, device)
     job = Job(
         trial=0,
-        spec=worker.spec,
+        spec=setup.spec,
         allocation=recipe.allocation(),
         save_to=output / "adapter.safetensors",
     )
@@ -80,11 +80,11 @@ def train_recipe(
 
     train_trials(
         backbone,
-        load_training_splits(worker, backbone.device),
-        worker.training,
+        load_training_splits(setup, backbone.device),
+        setup.training,
         slots=1,
         on_boundary=on_boundary,
-        on_completed=lambda job, slot: save_trained(worker, job, slot),
+        on_completed=lambda job, slot: save_trained(setup, job, slot),
     )
     last = reports[-1]
     if last.ending != "completed":
@@ -117,7 +117,7 @@ def _require_same(recipe: Recipe, data: TaskData) -> None:
         )
 
 
-def _worker(
+def _prepare_setup(
     recipe: Recipe, model: ModelSource, data: TaskData, device: torch.device
 ) -> TrainingSetup:
     backbone = read_backbone_shape(model, recipe.adapter.targets)

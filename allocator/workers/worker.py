@@ -19,7 +19,7 @@ from allocator.workers.throughput import choose_slots, measure_packs
 
 
 def serve_orders(
-    config: TrainingSetup,
+    setup: TrainingSetup,
     device: str,
     slots: int | None,
     *,
@@ -29,23 +29,21 @@ def serve_orders(
     """Train what is ordered, on one device that this process has for itself.
 
     Args:
-        config: What all workers know.
+        setup: What all workers know.
         device: As for `claim_device`.
         slots: Trials to train together at most; None measures how many are best.
         on_boundary: Told when it is ready and at every boundary; gives the orders.
         on_completed: As for `train_trials`.
     """
-    backbone = load_frozen_backbone(config, claim_device(device, config.threads))
-    splits = load_training_splits(config, backbone.device)
+    backbone = load_frozen_backbone(setup, claim_device(device, setup.threads))
+    splits = load_training_splits(setup, backbone.device)
     if slots is None:
-        measured = measure_packs(
-            config.typical, config.spec, backbone, splits.train, config.training
-        )
+        measured = measure_packs(setup.typical, setup.spec, backbone, splits.train, setup.training)
         slots = choose_slots(measured).slots
     train_trials(
         backbone,
         splits,
-        config.training,
+        setup.training,
         slots=slots,
         on_boundary=on_boundary,
         on_completed=on_completed,
@@ -53,7 +51,7 @@ def serve_orders(
 
 
 def run_worker(
-    connection: Connection, config: TrainingSetup, device: str, slots: int | None
+    connection: Connection, setup: TrainingSetup, device: str, slots: int | None
 ) -> None:
     """Train the jobs that come over a connection until it closes.
 
@@ -61,7 +59,7 @@ def run_worker(
 
     Args:
         connection: To the coordinator.
-        config: What all workers know.
+        setup: What all workers know.
         device: The device to use.
         slots: Trials to train together at most; None measures how many are best.
     """
@@ -75,11 +73,11 @@ def run_worker(
 
     try:
         serve_orders(
-            config,
+            setup,
             device,
             slots,
             on_boundary=on_boundary,
-            on_completed=lambda job, slot: save_trained(config, job, slot),
+            on_completed=lambda job, slot: save_trained(setup, job, slot),
         )
     except (EOFError, BrokenPipeError, ConnectionResetError):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending already

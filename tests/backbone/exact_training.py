@@ -34,8 +34,8 @@ CPU = torch.device("cpu")
 TRAINING = TrainingConfig(epochs=1, batch_size=8, max_length=64)
 
 
-def make_worker(source: ModelSource, backbone: BackboneShape, data: TaskData) -> TrainingSetup:
-    """Prepare a worker as a search does, for LoRA on two dozen examples."""
+def make_setup(source: ModelSource, backbone: BackboneShape, data: TaskData) -> TrainingSetup:
+    """Prepare the setup of a worker as a search does, for LoRA on two dozen examples."""
     path = choose_forward_path(
         source, backbone.targets, data, max_length=TRAINING.max_length, device=CPU
     )
@@ -54,12 +54,12 @@ def make_worker(source: ModelSource, backbone: BackboneShape, data: TaskData) ->
     )
 
 
-def train_two(worker: TrainingSetup, folder: Path) -> list[Report]:
+def train_two(setup: TrainingSetup, folder: Path) -> list[Report]:
     """Train two trials, together where that is exact, and save their adapters."""
     jobs = [
         Job(
             trial=rank,
-            spec=worker.spec,
+            spec=setup.spec,
             allocation=Allocation(ranks={"rank": rank}, learning_rate=1e-2),
             save_to=folder / f"{rank}.safetensors",
         )
@@ -76,12 +76,12 @@ def train_two(worker: TrainingSetup, folder: Path) -> list[Report]:
         return Orders(jobs=starting)
 
     train_trials(
-        load_frozen_backbone(worker, CPU),
-        load_training_splits(worker, CPU),
-        worker.training,
+        load_frozen_backbone(setup, CPU),
+        load_training_splits(setup, CPU),
+        setup.training,
         slots=2,
         on_boundary=orders,
-        on_completed=lambda job, slot: save_trained(worker, job, slot),
+        on_completed=lambda job, slot: save_trained(setup, job, slot),
     )
     return ended
 
@@ -93,19 +93,19 @@ def one_by_one(model: nn.Module, split: Split) -> Tensor:
     return torch.cat(answers)
 
 
-def load(worker: TrainingSetup) -> PreTrainedModel:
-    return load_classifier(worker.model, worker.task.num_labels)[0]
+def load(setup: TrainingSetup) -> PreTrainedModel:
+    return load_classifier(setup.model, setup.task.num_labels)[0]
 
 
-def assert_exact(worker: TrainingSetup, report: Report, folder: Path) -> None:
+def assert_exact(setup: TrainingSetup, report: Report, folder: Path) -> None:
     """What was trained, what is attached, what is merged and what PEFT loads are one function."""
     assert report.ending == "completed"
-    split = load_training_splits(worker, CPU).scoring
-    attached = attach_saved(load(worker), folder / f"{report.trial}.safetensors")
+    split = load_training_splits(setup, CPU).scoring
+    attached = attach_saved(load(setup), folder / f"{report.trial}.safetensors")
     logits = one_by_one(attached.model, split)
     assert compute_task_loss(logits, split.labels).item() == pytest.approx(report.loss, abs=1e-5)
-    export_peft(attached, folder / "peft", base_model=str(worker.model.folder))
-    lora = PeftModel.from_pretrained(load(worker), str(folder / "peft")).eval()
+    export_peft(attached, folder / "peft", base_model=str(setup.model.folder))
+    lora = PeftModel.from_pretrained(load(setup), str(folder / "peft")).eval()
     attached.merge()
     rounding = 1e-5 * max(1.0, float(logits.abs().max()))
     for model in (attached.model, lora):

@@ -25,7 +25,7 @@ from allocator.errors import ModelError
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import ModelSource, locate_model
 from allocator.workers.setup import TrainingSetup
-from tests.backbone.exact_training import assert_exact, make_worker, train_two
+from tests.backbone.exact_training import assert_exact, make_setup, train_two
 from tests.backbone.tiny_architectures import IMAGE_SIZE, NOT_BUILT, tiny_model
 from tests.tiny_images import PROCESSOR
 
@@ -80,7 +80,7 @@ def save(config: type[PretrainedConfig], of_images: bool, folder: Path, tokenize
 
 
 def prepare(source: ModelSource, data: TaskData) -> TrainingSetup:
-    """Prepare a worker as a search does, with the first targets that the model has."""
+    """Prepare the setup of a worker as a search does, with the first targets that the model has."""
     error: ModelError | None = None
     for targets in (("query", "key", "value"), *OTHER_TARGETS):
         try:
@@ -88,14 +88,14 @@ def prepare(source: ModelSource, data: TaskData) -> TrainingSetup:
         except ModelError as problem:
             error = error or problem
             continue
-        return make_worker(source, backbone, data)
+        return make_setup(source, backbone, data)
     assert error is not None
     raise error
 
 
-def become(worker: TrainingSetup) -> str:
-    together = "together" if worker.path.packs else "one at a time"
-    return together + (", own attention" if worker.path.own_layers else "")
+def become(setup: TrainingSetup) -> str:
+    together = "together" if setup.path.packs else "one at a time"
+    return together + (", own attention" if setup.path.own_layers else "")
 
 
 @pytest.fixture
@@ -118,14 +118,14 @@ def test_an_architecture_is_exact_from_search_to_export_or_refused_in_one_line(
         save(config, of_images, tmp_path / "model", tiny_roberta)
         source = locate_model(str(tmp_path / "model"), tmp_path / "cache")
         try:
-            worker = prepare(source, data[of_images])
+            setup = prepare(source, data[of_images])
         except ModelError as refusal:
             found = "refused" if "\n" not in str(refusal) else "refused in several lines"
         else:
-            for report in train_two(worker, tmp_path):
-                assert_exact(worker, report, tmp_path)
-            targets = ", ".join(worker.spec.shape.backbone.targets)
-            found = f"{become(worker)}; {targets}"
+            for report in train_two(setup, tmp_path):
+                assert_exact(setup, report, tmp_path)
+            targets = ", ".join(setup.spec.shape.backbone.targets)
+            found = f"{become(setup)}; {targets}"
     row = f"| `{config.model_type}` | {'images' if of_images else 'texts'} | {found} |"
     assert listed().get((config.model_type, of_images)) == found, row
 

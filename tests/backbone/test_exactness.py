@@ -31,7 +31,7 @@ from allocator.errors import DataError, ModelError
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import ModelSource, locate_model
 from allocator.workers.setup import TrainingSetup
-from tests.backbone.exact_training import CPU, assert_exact, make_worker, train_two
+from tests.backbone.exact_training import CPU, assert_exact, make_setup, train_two
 from tests.backbone.tiny_architectures import tiny_model
 
 ALL, QUERY, FUSED = ("query", "key", "value"), ("query",), ("Wqkv",)
@@ -67,10 +67,10 @@ def make(tiny_roberta: Path, tmp_path: Path) -> Make:
 def train_exactly(
     source: ModelSource, targets: tuple[str, ...], data: TaskData, folder: Path
 ) -> TrainingSetup:
-    worker = make_worker(source, read_backbone_shape(source, targets), data)
-    for report in train_two(worker, folder):
-        assert_exact(worker, report, folder)
-    return worker
+    setup = make_setup(source, read_backbone_shape(source, targets), data)
+    for report in train_two(setup, folder):
+        assert_exact(setup, report, folder)
+    return setup
 
 
 def configure(source: ModelSource, **changes: object) -> None:
@@ -89,8 +89,8 @@ def with_large_scores(model: PreTrainedModel) -> None:
 def test_scores_beyond_what_an_exponential_holds_are_attended_as_by_transformers(
     make: Make, small_task: TaskData, tmp_path: Path
 ) -> None:
-    worker = train_exactly(make(Qwen2Config, with_large_scores), QUERY, small_task, tmp_path)
-    assert worker.path.reason == ""
+    setup = train_exactly(make(Qwen2Config, with_large_scores), QUERY, small_task, tmp_path)
+    assert setup.path.reason == ""
 
 
 def with_mean_pooling(model: PreTrainedModel) -> None:
@@ -113,8 +113,8 @@ def test_a_head_reads_what_it_reads_in_transformers(
     small_task: TaskData,
     tmp_path: Path,
 ) -> None:
-    worker = train_exactly(make(config, change), targets, small_task, tmp_path)
-    assert worker.path.reason == ""
+    setup = train_exactly(make(config, change), targets, small_task, tmp_path)
+    assert setup.path.reason == ""
 
 
 @pytest.mark.parametrize(
