@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypedDict
+from typing import TypedDict, get_args
 
 import torch
 from torch import nn
@@ -15,6 +15,7 @@ from allocator.adapters.tensor_train import TTAdapter
 from allocator.adapters.tucker import TuckerAdapter
 from allocator.allocation import Allocation, Factorization
 from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.constructions import require_same_names
 
 _MODULES: Mapping[Factorization, Callable[..., Adapter]] = {
     "tucker": TuckerAdapter,
@@ -22,6 +23,8 @@ _MODULES: Mapping[Factorization, Callable[..., Adapter]] = {
     "tt": TTAdapter,
     "matrix": MatrixAdapter,
 }
+
+require_same_names("_MODULES", _MODULES, get_args(Factorization))
 
 
 class ParameterGroup(TypedDict):

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from allocator.adapters.adapter import Adapter
 from allocator.adapters.build import blank_adapter
-from allocator.allocation.parts import part_parameters
 from allocator.errors import CheckpointError, SpaceError
 from allocator.files.adapter_section import AdapterDescription
 from allocator.files.whole_files import write_whole
@@ -130,8 +129,8 @@ def _blank(path: Path, description: AdapterDescription) -> Adapter:
     try:
         spec, ranks = description.spec, description.ranks
         spec.shape.check(ranks)
-        # Counted as Python's integers, which do not overflow, before torch sees a number of it.
-        if sum(part_parameters(spec.shape, ranks).values()) > _LARGEST:
+        # Counted exactly, before torch sees numbers that may overflow its own counts.
+        if spec.shape.num_parameters(ranks) > _LARGEST:
             raise SpaceError("its ranks and backbone make an adapter larger than any file")
         return blank_adapter(spec, ranks)
     except SpaceError as problem:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from allocator.allocation.constructions import (
     BackboneShape,
     Construction,
@@ -12,7 +14,15 @@ from allocator.allocation.constructions import (
     TensorShape,
     make_tensor_shape,
 )
-from allocator.allocation.factorizations import FACTORIZATIONS, Counts, Factorization, Flags, Ranks
+from allocator.allocation.factorizations import (
+    FACTORIZATIONS,
+    Counts,
+    Factorization,
+    Flags,
+    Formulas,
+    PartCounts,
+    Ranks,
+)
 from allocator.config import AdapterConfig
 from allocator.errors import SpaceError
 
@@ -41,26 +51,26 @@ class AdapterShape:
     zero_mode: Mode | None = None
 
     def __post_init__(self) -> None:
-        if (self.construction == "matrix") != (self.factorization == "matrix"):
+        if (self.construction == "matrix") != self.formulas.is_of_matrices:
             raise SpaceError(
                 "construction and factorization must both be 'matrix' or neither, "
                 f"got {self.construction!r} with {self.factorization!r}"
             )
-        if self.full_modes and self.factorization != "tucker":
+        if self.full_modes and not self.formulas.has_core:
             raise SpaceError(f"only Tucker modes can be full, got {self.factorization!r}")
-        if strangers := sorted(self.full_modes - set(self.tensor.dims)):
+        if unknown := sorted(self.full_modes - set(self.tensor.dims)):
             raise SpaceError(
                 f"full modes must be modes of {self.construction} "
-                f"({', '.join(self.tensor.dims)}), got {', '.join(strangers)}"
+                f"({', '.join(self.tensor.dims)}), got {', '.join(unknown)}"
             )
         self._settle_zero_mode()
 
     def _settle_zero_mode(self) -> None:
-        default = FACTORIZATIONS[self.factorization].zero_mode(self.tensor)
+        default = self.formulas.zero_mode(self.tensor)
         if self.zero_mode is None:
             object.__setattr__(self, "zero_mode", default)
             return
-        choices = tuple(self.tensor.dims) if self.factorization in ("cp", "tt") else (default,)
+        choices = tuple(self.tensor.dims) if self.formulas.chooses_zero_mode else (default,)
         if self.zero_mode not in choices:
             rule = ", ".join(mode for mode in choices if mode) or "left out: a core starts at zero"
             raise SpaceError(
@@ -69,9 +79,14 @@ class AdapterShape:
             )
 
     @property
+    def formulas(self) -> Formulas:
+        """What is known of the factorization before anything is built."""
+        return FACTORIZATIONS[self.factorization]
+
+    @property
     def stated_zero_mode(self) -> Mode | None:
-        """What a file says of `zero_mode`: nothing where it is the one by default."""
-        default = FACTORIZATIONS[self.factorization].zero_mode(self.tensor)
+        """The `zero_mode` that a file has to state: None where it is the default."""
+        default = self.formulas.zero_mode(self.tensor)
         return None if self.zero_mode == default else self.zero_mode
 
     @property
@@ -82,13 +97,13 @@ class AdapterShape:
     @property
     def rank_names(self) -> tuple[str, ...]:
         """Names of the ranks that can be chosen: modes for Tucker, `rank` or bonds otherwise."""
-        names = FACTORIZATIONS[self.factorization].rank_names(self.tensor)
+        names = self.formulas.rank_names(self.tensor)
         return tuple(name for name in names if name not in self.full_modes)
 
     @property
     def rank_bounds(self) -> dict[str, int]:
         """Largest rank of each name that can add expressiveness, whatever the others are."""
-        bounds = FACTORIZATIONS[self.factorization].bounds(self.tensor)
+        bounds = self.formulas.bounds(self.tensor)
         return {name: bounds[name] for name in self.rank_names}
 
     @property
@@ -96,27 +111,43 @@ class AdapterShape:
         """Modes with a trained factor that does not start at zero."""
         return tuple(m for m in self.tensor.dims if m not in self.full_modes | {self.zero_mode})
 
-    def count(self, ranks: Ranks) -> Counts:
-        """Count trainable parameters, without building anything.
+    def count_parts(self, ranks: Ranks) -> PartCounts:
+        """Count the trainable parameters of every part, without building anything.
 
         Args:
             ranks: One integer, or one integer array, per name in `rank_names`; arrays broadcast.
 
         Returns:
-            Trainable parameters of the adapter, of the broadcast shape of the ranks.
+            Parameters by mode, in the order of modes: those of its factor, or, in a tensor train,
+            of the core that carries it. Then `core`, of Tucker. A full mode trains nothing and is
+            left out. Python integers where all ranks are, which cannot overflow.
         """
-        formulas = FACTORIZATIONS[self.factorization]
         full = frozenset[str](self.full_modes)
-        return self.tensor.copies * formulas.num_parameters(self.tensor, full, self._all(ranks))
+        counts = self.formulas.count_parts(self.tensor, full, self._add_full_modes(ranks))
+        return {part: self.tensor.copies * count for part, count in counts.items()}
+
+    def count(self, ranks: Ranks) -> Counts:
+        """Count the trainable parameters of the whole adapter, without building anything.
+
+        Args:
+            ranks: As for `count_parts`.
+
+        Returns:
+            The sum of all parts, of the broadcast shape of the ranks.
+        """
+        return np.asarray(sum(self.count_parts(ranks).values()), dtype=np.int64)
 
     def num_parameters(self, ranks: Mapping[str, int]) -> int:
-        """Count the trainable parameters of one adapter, without building it."""
-        return int(self.count(ranks))
+        """Count the trainable parameters of one adapter, without building it.
+
+        The count is exact however large it is: Python's integers do not overflow.
+        """
+        return int(sum(self.count_parts(ranks).values()))
 
     def is_usable(self, ranks: Ranks) -> Flags:
-        """Tell whether every rank can add expressiveness: none exceeds its mode or the others."""
-        formulas = FACTORIZATIONS[self.factorization]
-        return formulas.is_usable(self.tensor, frozenset[str](self.full_modes), self._all(ranks))
+        """Whether every rank can add expressiveness: none exceeds its mode or the others."""
+        full = frozenset[str](self.full_modes)
+        return self.formulas.is_usable(self.tensor, full, self._add_full_modes(ranks))
 
     def check(self, ranks: Mapping[str, int]) -> None:
         """Refuse ranks that do not name this shape's modes or are not positive integers.
@@ -133,7 +164,7 @@ class AdapterShape:
             if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
                 raise SpaceError(f"rank of {name} must be a positive integer, got {rank!r}")
 
-    def _all(self, ranks: Ranks) -> Ranks:
+    def _add_full_modes(self, ranks: Ranks) -> Ranks:
         full: dict[str, int | Counts] = {mode: self.tensor.dims[mode] for mode in self.full_modes}
         return full | dict(ranks)
 

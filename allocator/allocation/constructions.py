@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Mode = Literal["input", "output", "head_dim", "heads", "qkv", "depth", "site"]
 Construction = Literal[
@@ -33,6 +33,27 @@ MODES: Mapping[Construction, tuple[Mode, ...]] = {
     "att_sites": ("input", "head_dim", "heads", "site"),
     "matrix": ("input", "output"),
 }
+
+
+def require_same_names(table: str, keys: Iterable[str], names: Iterable[str]) -> None:
+    """Refuse a table that lacks an entry for a name, when its module is imported.
+
+    Args:
+        table: The table's name, for the message.
+        keys: The table's keys.
+        names: The names that must be its keys, no more and no fewer.
+
+    Raises:
+        TypeError: Naming the keys that are missing or unknown.
+    """
+    keys, names = set(keys), set(names)
+    if missing := sorted(names - keys):
+        raise TypeError(f"{table} must have an entry for {', '.join(missing)}; add it")
+    if unknown := sorted(keys - names):
+        raise TypeError(f"{table} has an entry for {', '.join(unknown)}, which is not declared")
+
+
+require_same_names("MODES", MODES, get_args(Construction))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,12 +99,12 @@ class TensorShape:
 
     @property
     def copies(self) -> int:
-        """Tensors in all."""
+        """Number of tensors."""
         return self.layer_copies * self.target_copies
 
 
 def make_tensor_shape(construction: Construction, backbone: BackboneShape) -> TensorShape:
-    """Give the tensors that a construction makes of a backbone's sites."""
+    """Compute the tensors that a construction makes of a backbone's sites."""
     lengths: Mapping[Mode, int] = {
         "input": backbone.d_in,
         "output": backbone.d_out,

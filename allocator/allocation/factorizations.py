@@ -1,7 +1,8 @@
 """Parameter counts and usable ranks of every factorization, from numbers alone.
 
 Every function takes ranks as integers, or as integer arrays that broadcast against each other, so
-that one formula counts a single adapter and a grid of a million.
+that one formula counts a single adapter and a grid of a million. Counts of Python integers are
+Python integers, which cannot overflow; counts of arrays have 64 bits.
 """
 
 from __future__ import annotations
@@ -10,117 +11,133 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from allocator.allocation.constructions import Mode, TensorShape
+from allocator.allocation.constructions import Mode, TensorShape, require_same_names
 
 Factorization = Literal["tucker", "cp", "tt", "matrix"]
 Counts = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 Ranks = Mapping[str, int | Counts]
+PartCounts = dict[str, int | Counts]
+"""Trainable parameters by part: the name of a mode, or `CORE`."""
+
+CORE = "core"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Formulas:
     """What is known of a factorization before anything is built.
 
+    A function that takes full modes gets their lengths among the ranks.
+
     Attributes:
         rank_names: Names of the ranks, given the tensors.
         bounds: Largest rank of each name that can add expressiveness, given the tensors.
-        num_parameters: Trainable parameters of one tensor.
-        is_usable: Whether no rank exceeds what the others let it use.
-        zero_mode: Mode whose factor starts at zero, or None where a core does; lambda is the
-            learning rate of what starts at zero over that of the rest.
+        count_parts: Trainable parameters of one tensor by part, given the tensors, the full modes
+            and the ranks: those of each mode's factor (in a tensor train, of the core that carries
+            the mode), in the order of modes, then those of the Tucker core. A full mode trains
+            nothing and is left out.
+        is_usable: Whether no rank exceeds what the others let it use, given the same.
+        zero_mode: Mode whose factor starts at zero by default, or None where a core does; lambda
+            is the learning rate of what starts at zero over that of the rest.
+        chooses_zero_mode: Whether any other mode's factor may start at zero in its place.
+        has_core: Whether a core joins the factors, as in Tucker. Then modes may be full, a rank is
+            limited by the product of the others, and the core's spectra show which ranks are used.
+        is_of_matrices: Whether it factorizes the matrices of construction `matrix`, and not the
+            tensors of the other constructions.
     """
 
     rank_names: Callable[[TensorShape], tuple[str, ...]]
     bounds: Callable[[TensorShape], dict[str, int]]
-    num_parameters: Callable[[TensorShape, frozenset[str], Ranks], Counts]
+    count_parts: Callable[[TensorShape, frozenset[str], Ranks], PartCounts]
     is_usable: Callable[[TensorShape, frozenset[str], Ranks], Flags]
     zero_mode: Callable[[TensorShape], Mode | None]
+    chooses_zero_mode: bool = False
+    has_core: bool = False
+    is_of_matrices: bool = False
 
 
-def _output_side(shape: TensorShape) -> Mode:
+def _find_output_mode(shape: TensorShape) -> Mode:
     return "output" if "output" in shape.dims else "head_dim"
 
 
-def _product(values: list[Counts]) -> Counts:
-    return reduce(np.multiply, values, np.asarray(1, dtype=np.int64))
-
-
-def _arrays(ranks: Ranks) -> dict[str, Counts]:
+def _convert_to_arrays(ranks: Ranks) -> dict[str, Counts]:
     return {name: np.asarray(rank, dtype=np.int64) for name, rank in ranks.items()}
 
 
-def _tucker_parameters(shape: TensorShape, full: frozenset[str], ranks: Ranks) -> Counts:
-    r = _arrays(ranks)
-    factors = sum(
-        (dim * r[mode] for mode, dim in shape.dims.items() if mode not in full), np.int64(0)
-    )
-    return np.asarray(factors + _product([r[mode] for mode in shape.dims]))
+def _count_tucker(shape: TensorShape, full: frozenset[str], ranks: Ranks) -> PartCounts:
+    factors: PartCounts = {
+        mode: dim * ranks[mode] for mode, dim in shape.dims.items() if mode not in full
+    }
+    return factors | {CORE: math.prod(ranks[mode] for mode in shape.dims)}
 
 
-def _tucker_usable(shape: TensorShape, full: frozenset[str], ranks: Ranks) -> Flags:
-    r = _arrays(ranks)
+def _is_usable_tucker(shape: TensorShape, full: frozenset[str], ranks: Ranks) -> Flags:
+    r = _convert_to_arrays(ranks)
+    # A mode's unfolding of the core has as many columns as the product of the other ranks, so its
+    # rank cannot be higher.
     flags = [
-        (r[mode] <= dim)
-        & (r[mode] <= _product([r[other] for other in shape.dims if other != mode]))
+        (r[mode] <= dim) & (r[mode] <= math.prod(r[other] for other in shape.dims if other != mode))
         for mode, dim in shape.dims.items()
         if mode not in full  # its rank is not a choice
     ]
     return np.asarray(reduce(np.logical_and, flags))
 
 
-def _cp_parameters(shape: TensorShape, full: frozenset[str], ranks: Ranks) -> Counts:
+def _count_cp(shape: TensorShape, full: frozenset[str], ranks: Ranks) -> PartCounts:
     del full
-    return np.asarray(_arrays(ranks)["rank"] * sum(shape.dims.values()))
+    return {mode: dim * ranks["rank"] for mode, dim in shape.dims.items()}
 
 
-def _cp_bounds(shape: TensorShape) -> dict[str, int]:
-    # Every tensor is a sum of as many rank-one terms as its unfolding by the longest mode has rows.
+def _bound_cp(shape: TensorShape) -> dict[str, int]:
+    # Every tensor is a sum of as many rank-one terms as its unfolding by the longest mode has
+    # columns: one term for each.
     return {"rank": math.prod(shape.dims.values()) // max(shape.dims.values())}
 
 
-def _rank_within_bounds(
+def _make_bound_check(
     bounds: Callable[[TensorShape], dict[str, int]],
 ) -> Callable[[TensorShape, frozenset[str], Ranks], Flags]:
-    return lambda shape, _, ranks: np.asarray(_arrays(ranks)["rank"] <= bounds(shape)["rank"])
+    return lambda shape, _, ranks: np.asarray(
+        _convert_to_arrays(ranks)["rank"] <= bounds(shape)["rank"]
+    )
 
 
-def _bond_names(shape: TensorShape) -> tuple[str, ...]:
+def _name_bonds(shape: TensorShape) -> tuple[str, ...]:
     return tuple(f"bond_{i}" for i in range(1, len(shape.dims)))
 
 
-def _tt_bounds(shape: TensorShape) -> dict[str, int]:
+def _bound_tt(shape: TensorShape) -> dict[str, int]:
+    # The unfolding that a bond cuts a tensor into has the product of the modes on its left as rows
+    # and that on its right as columns (Oseledets 2011, theorem 2.1).
     dims = list(shape.dims.values())
     return {
         name: min(math.prod(dims[:i]), math.prod(dims[i:]))
-        for i, name in enumerate(_bond_names(shape), start=1)
+        for i, name in enumerate(_name_bonds(shape), start=1)
     }
 
 
-def _tt_bonds(shape: TensorShape, ranks: Ranks) -> list[Counts]:
-    r = _arrays(ranks)
+def _count_tt(shape: TensorShape, full: frozenset[str], ranks: Ranks) -> PartCounts:
+    del full
+    bonds = pairwise([1, *(ranks[name] for name in _name_bonds(shape)), 1])
+    return {
+        mode: left * dim * right
+        for (mode, dim), (left, right) in zip(shape.dims.items(), bonds, strict=True)
+    }
+
+
+def _is_usable_tt(shape: TensorShape, full: frozenset[str], ranks: Ranks) -> Flags:
+    del full
+    r = _convert_to_arrays(ranks)
     one = np.asarray(1, dtype=np.int64)
-    return [one, *(r[name] for name in _bond_names(shape)), one]
-
-
-def _tt_parameters(shape: TensorShape, full: frozenset[str], ranks: Ranks) -> Counts:
-    del full
-    bonds = _tt_bonds(shape, ranks)
-    cores = (
-        left * dim * right
-        for left, dim, right in zip(bonds, shape.dims.values(), bonds[1:], strict=False)
-    )
-    return np.asarray(sum(cores, np.int64(0)))
-
-
-def _tt_usable(shape: TensorShape, full: frozenset[str], ranks: Ranks) -> Flags:
-    del full
-    bonds, dims = _tt_bonds(shape, ranks), list(shape.dims.values())
+    bonds = [one, *(r[name] for name in _name_bonds(shape)), one]
+    dims = list(shape.dims.values())
+    # Bond i lies between cores i - 1 and i; its rank is at most that of either core's unfolding.
     flags = [
         (bonds[i] <= bonds[i - 1] * dims[i - 1]) & (bonds[i] <= dims[i] * bonds[i + 1])
         for i in range(1, len(dims))
@@ -128,7 +145,7 @@ def _tt_usable(shape: TensorShape, full: frozenset[str], ranks: Ranks) -> Flags:
     return np.asarray(reduce(np.logical_and, flags))
 
 
-def _matrix_bounds(shape: TensorShape) -> dict[str, int]:
+def _bound_matrix(shape: TensorShape) -> dict[str, int]:
     return {"rank": min(shape.dims.values())}
 
 
@@ -136,30 +153,36 @@ FACTORIZATIONS: Mapping[Factorization, Formulas] = {
     "tucker": Formulas(
         rank_names=lambda shape: tuple(shape.dims),
         bounds=lambda shape: {str(mode): dim for mode, dim in shape.dims.items()},
-        num_parameters=_tucker_parameters,
-        is_usable=_tucker_usable,
+        count_parts=_count_tucker,
+        is_usable=_is_usable_tucker,
         zero_mode=lambda _: None,
+        has_core=True,
     ),
     "cp": Formulas(
         rank_names=lambda _: ("rank",),
-        bounds=_cp_bounds,
-        num_parameters=_cp_parameters,
-        is_usable=_rank_within_bounds(_cp_bounds),
-        zero_mode=_output_side,
+        bounds=_bound_cp,
+        count_parts=_count_cp,
+        is_usable=_make_bound_check(_bound_cp),
+        zero_mode=_find_output_mode,
+        chooses_zero_mode=True,
     ),
     "tt": Formulas(
-        rank_names=_bond_names,
-        bounds=_tt_bounds,
-        num_parameters=_tt_parameters,
-        is_usable=_tt_usable,
-        zero_mode=_output_side,
+        rank_names=_name_bonds,
+        bounds=_bound_tt,
+        count_parts=_count_tt,
+        is_usable=_is_usable_tt,
+        zero_mode=_find_output_mode,
+        chooses_zero_mode=True,
     ),
     # LoRA is a CP of two modes: A and B hold one factor each.
     "matrix": Formulas(
         rank_names=lambda _: ("rank",),
-        bounds=_matrix_bounds,
-        num_parameters=_cp_parameters,
-        is_usable=_rank_within_bounds(_matrix_bounds),
-        zero_mode=_output_side,
+        bounds=_bound_matrix,
+        count_parts=_count_cp,
+        is_usable=_make_bound_check(_bound_matrix),
+        zero_mode=_find_output_mode,
+        is_of_matrices=True,
     ),
 }
+
+require_same_names("FACTORIZATIONS", FACTORIZATIONS, get_args(Factorization))

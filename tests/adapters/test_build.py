@@ -1,6 +1,12 @@
+import runpy
+from typing import Literal
+
+import numpy as np
 import pytest
 import torch
 
+from allocator import allocation
+from allocator.adapters import build
 from allocator.adapters.build import build_adapter, parameter_groups
 from allocator.allocation import (
     MODES,
@@ -112,3 +118,37 @@ def test_loras_multiplier_is_on_b() -> None:
     assert b["lr"] == pytest.approx(1.6e-2)
     assert a["params"] == [adapter.factors["input"]]
     assert a["lr"] == pytest.approx(1e-3)
+
+
+KINDS: list[tuple[Construction, Factorization, frozenset[Mode]]] = [
+    ("matrix", "matrix", NONE),
+    ("sites", "tucker", frozenset({"site"})),
+    *[
+        (construction, factorization, NONE)
+        for construction in MODES
+        for factorization in ("tucker", "cp", "tt")
+        if construction != "matrix"
+    ],
+]
+
+
+@pytest.mark.parametrize(("construction", "factorization", "full"), KINDS)
+def test_every_part_is_built_as_large_as_it_is_counted(
+    construction: Construction, factorization: Factorization, full: frozenset[Mode]
+) -> None:
+    made = spec(construction, factorization, full)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        ranks = {name: int(rng.integers(1, 6)) for name in made.shape.rank_names}
+        adapter = build_adapter(made, ranks, seed=0)
+        built = {adapter.shape.zero_mode or "core": adapter.zero_part, **adapter.factors}
+        counted = made.shape.count_parts(ranks)
+        assert counted == {part: values.numel() for part, values in built.items()}
+        assert sum(counted.values()) == made.shape.num_parameters(ranks)
+
+
+def test_a_factorization_without_a_module_fails_at_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = Literal["tucker", "cp", "tt", "matrix", "vera"]
+    monkeypatch.setattr(allocation, "Factorization", declared)
+    with pytest.raises(TypeError, match=r"^_MODULES must have an entry for vera; add it$"):
+        runpy.run_path(build.__file__)

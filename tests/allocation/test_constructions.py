@@ -3,6 +3,7 @@ import math
 import pytest
 
 from allocator.allocation import MODES, BackboneShape, Construction, make_tensor_shape
+from allocator.allocation.constructions import require_same_names
 
 # Every length differs, so that no two modes can be taken for each other.
 BACKBONE = BackboneShape(d_in=20, heads=4, head_size=6, layers=5, targets=("query", "key", "value"))
@@ -61,3 +62,11 @@ def test_fewer_targets_make_the_qkv_and_site_modes_shorter() -> None:
     assert make_tensor_shape("qkv", backbone).dims["qkv"] == 2
     assert make_tensor_shape("sites", backbone).dims["site"] == 10
     assert make_tensor_shape("depth", backbone).copies == 2
+
+
+def test_a_table_that_lacks_a_name_or_has_another_is_refused() -> None:
+    require_same_names("TABLE", ["a", "b"], ["b", "a"])
+    with pytest.raises(TypeError, match=r"^TABLE must have an entry for b, c; add it$"):
+        require_same_names("TABLE", ["a"], ["a", "b", "c"])
+    with pytest.raises(TypeError, match=r"^TABLE has an entry for b, which is not declared$"):
+        require_same_names("TABLE", ["a", "b"], ["a"])

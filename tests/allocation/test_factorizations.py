@@ -1,4 +1,7 @@
+import sys
 from itertools import product
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from allocator.allocation import (
     Construction,
     Factorization,
     Mode,
+    factorizations,
 )
 
 ROBERTA = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
@@ -230,6 +234,35 @@ def test_large_counts_do_not_overflow() -> None:
     exact = 1_000 * (100_000 + 1_000 + 100 + 3 + 100) + 1_000**5
     assert adapter.num_parameters(ranks) == exact
     assert adapter.count({name: np.array([1_000]) for name in ranks}).tolist() == [exact]
+
+
+def test_integers_beyond_64_bits_are_counted_exactly() -> None:
+    adapter = shape("att_qkv_depth", "tucker")
+    huge = 10**30
+    expected = huge * (5 + 3 + 2 + 3 + 4) + huge**5
+    assert adapter.num_parameters(same_rank(adapter, huge)) == expected
+    assert shape("att", "cp").num_parameters({"rank": huge}) == 12 * huge * (5 + 3 + 2)
+
+
+def test_parts_of_arrays_broadcast_and_leave_full_modes_out() -> None:
+    adapter = shape("sites", "tucker", frozenset({"site"}))
+    rows, columns = np.arange(1, 4)[:, None], np.arange(1, 3)[None, :]
+    parts = adapter.count_parts({"input": rows, "output": columns})
+    assert list(parts) == ["input", "output", "core"]
+    assert np.array_equal(parts["input"], 5 * rows)
+    assert np.array_equal(parts["output"], 6 * columns)
+    assert np.array_equal(parts["core"], rows * columns * 12)
+
+
+def test_a_declared_factorization_without_an_entry_fails_at_import(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = str(factorizations.__file__)
+    source = Path(path).read_text().replace('Literal["tucker",', 'Literal["vera", "tucker",')
+    module = ModuleType("with_another_factorization")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    with pytest.raises(TypeError, match=r"^FACTORIZATIONS must have an entry for vera; add it$"):
+        exec(compile(source, path, "exec"), module.__dict__)
 
 
 def test_every_factorization_bounds_exactly_the_ranks_that_it_names() -> None:

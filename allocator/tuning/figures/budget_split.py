@@ -8,7 +8,6 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from allocator.allocation import AdapterShape
-from allocator.allocation.parts import part_parameters
 from allocator.tuning.figures.appearance import (
     COLOURS,
     REFERENCE,
@@ -26,7 +25,7 @@ def tabulate_parameters(name: str, shape: AdapterShape, ranks: Mapping[str, int]
     Returns:
         A row a part, columns `allocation` (the name), `part` (a mode, or `core`), `parameters`.
     """
-    rows = [(name, part, count) for part, count in part_parameters(shape, ranks).items()]
+    rows = [(name, part, count) for part, count in shape.count_parts(ranks).items()]
     return pd.DataFrame(rows, columns=["allocation", "part", "parameters"])
 
 

@@ -66,7 +66,7 @@ def choose_supported_prior(name: str, space: Space, baseline: Baseline | None) -
     """
     if not needs_baseline(name):
         return name
-    if baseline is None or len(space.variants) > 1 or space.shape.factorization != "tucker":
+    if baseline is None or len(space.variants) > 1 or not space.shape.formulas.has_core:
         return "uniform"
     has_evidence = {
         "gradient": set(baseline.ranks) <= baseline.gradient_norms().keys(),

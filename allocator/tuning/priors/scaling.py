@@ -78,7 +78,7 @@ def _usable(feasible: FeasibleSet, points: Counts) -> Counts:
     """Lower ranks to allowed ones, and to the product of the others where a core limits them."""
     points = _allowed(feasible, points)
     shape = feasible.shape
-    if shape.factorization != "tucker":
+    if not shape.formulas.has_core:
         return points
     full = math.prod(shape.tensor.dims[mode] for mode in shape.full_modes)
     for _ in feasible.names:

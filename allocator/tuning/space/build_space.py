@@ -13,7 +13,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from allocator.allocation import AdapterShape, BackboneShape, FeasibleSet, Mode
+from allocator.allocation import FACTORIZATIONS, AdapterShape, BackboneShape, FeasibleSet, Mode
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.allocation.feasible_union import FeasibleUnion
 from allocator.config import AdapterConfig
@@ -94,7 +94,7 @@ def adapter_shapes(file: SpaceFile, backbone: BackboneShape) -> list[AdapterShap
     """
     pairs = [(c, f) for c in file.constructions for f in file.factorizations]
     if len(pairs) > 1:
-        pairs = [(c, f) for c, f in pairs if (c == "matrix") == (f == "matrix")]
+        pairs = [(c, f) for c, f in pairs if (c == "matrix") == FACTORIZATIONS[f].is_of_matrices]
     # In a list, what a file says of modes holds for the combinations that have them.
     full = {mode for mode in get_args(Mode) if file.parameters.get(f"rank_{mode}") == "full"}
     shapes = []
@@ -106,14 +106,15 @@ def adapter_shapes(file: SpaceFile, backbone: BackboneShape) -> list[AdapterShap
             zero_mode=file.zero_mode if len(pairs) == 1 else None,
         )
         own = full & set(shape.tensor.dims) if len(pairs) > 1 else full
-        if own and (len(pairs) == 1 or factorization == "tucker"):
+        if own and (len(pairs) == 1 or shape.formulas.has_core):
             shape = AdapterShape(
                 construction=construction,
                 factorization=factorization,
                 backbone=backbone,
                 full_modes=frozenset(own),
             )
-        if len(pairs) > 1 and factorization in ("cp", "tt") and file.zero_mode in shape.tensor.dims:
+        can_start = shape.formulas.chooses_zero_mode and file.zero_mode in shape.tensor.dims
+        if len(pairs) > 1 and can_start:
             shape = dataclasses.replace(shape, zero_mode=file.zero_mode)
         shapes.append(shape)
     if not shapes:
