@@ -10,7 +10,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # httpx's or httpx2's
 
 # Beside the network's own, what a mistaken proxy or endpoint setting raises.
-_NETWORK_ERRORS = (HTTPError, OSError, ValueError, ImportError)
+NETWORK_ERRORS = (HTTPError, OSError, ValueError, ImportError)
 
 
 def find_hub_problem(patience: float) -> str | None:
@@ -31,13 +31,13 @@ def find_hub_problem(patience: float) -> str | None:
 def _ask(timeout: float) -> str | None:
     try:
         response = huggingface_hub.get_session().head(constants.ENDPOINT, timeout=timeout)
-    except _NETWORK_ERRORS as error:
-        return f"{constants.ENDPOINT} is out of reach ({_first_line(error)})"
+    except NETWORK_ERRORS as error:
+        return f"{constants.ENDPOINT} is out of reach ({first_line(error)})"
     # Mirrors may refuse a HEAD request, but an answer below 500 comes from a living server.
     if response.status_code >= 500:
         return f"{constants.ENDPOINT} answers {response.status_code}"
     return None
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -11,7 +11,7 @@ from datasets.exceptions import DatasetsError
 
 from allocator.data.tasks import Examples, HubLayout, Task, is_valid_score
 from allocator.errors import DataError, TaskError
-from allocator.hub import _NETWORK_ERRORS, _first_line, find_hub_problem
+from allocator.hub import NETWORK_ERRORS, find_hub_problem, first_line
 
 GLUE_REPOSITORY = "nyu-mll/glue"
 
@@ -46,11 +46,11 @@ def load_hub_splits(
                 split=[hub.train, hub.dev],
                 cache_dir=None if cache_dir is None else str(cache_dir),
             )
-    except (*_NETWORK_ERRORS, DatasetsError) as error:
+    except (*NETWORK_ERRORS, DatasetsError) as error:
         place = f"{repository} ({hub.config}) on the Hugging Face hub"
         if reason:
             raise TaskError(f"{place}: {reason}, and its cache has no copy") from error
-        raise TaskError(f"{place}: {_first_line(error)}") from error
+        raise TaskError(f"{place}: {first_line(error)}") from error
     where = f"{repository} ({hub.config})"
     return (
         _examples(train, hub, task, f"{where}, split {hub.train}"),

@@ -10,10 +10,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from allocator.data.delimited_files import read_classes, read_delimited_split
 from allocator.data.glue import GLUE
+from allocator.data.glue_metrics import METRICS
 from allocator.data.image_folder import read_image_folder
-from allocator.data.metrics import METRICS
+from allocator.data.loaded_metrics import require_answers
 from allocator.data.tasks import SYNTHETIC, Examples, FileLayout, Task
-from allocator.errors import TaskError, describe_unknown
+from allocator.errors import TaskError
 from allocator.files.yaml_files import read_mapping, validate
 
 SUFFIXES = (".yaml", ".yml")
@@ -40,6 +41,17 @@ Columns = Annotated[tuple[Name, ...], BeforeValidator(_as_tuple), Field(min_leng
 
 
 class _TaskFile(BaseModel):
+    """What task files of all kinds may say.
+
+    Attributes:
+        name: The task's name; by default the file's, without its suffix.
+        metric: A metric of this package; an id that `evaluate.load` takes, such as `f1`; or the
+            path of a metric script, relative to the task file. It gets class ids, or scores where
+            the task is a regression. All numbers in the dictionary that it answers with become
+            components, and their mean is the score, so higher must be better. By default accuracy,
+            or `pearson_and_spearman` for a regression.
+    """
+
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True
     )
@@ -165,18 +177,25 @@ def _task(
         text_columns=text_columns,
         label_column=label_column,
         labels=classes,
-        metric=_metric(path, file.metric, classes),
+        metric=_choose_metric(path, file.metric, classes),
     )
 
 
-def _metric(path: Path, metric: str | None, classes: tuple[str, ...]) -> str:
+def _choose_metric(path: Path, metric: str | None, classes: tuple[str, ...]) -> str:
     if metric is None:
         return "accuracy" if classes else "pearson_and_spearman"
-    if metric not in METRICS:
-        raise TaskError(f"{path}: {describe_unknown('metric', metric, METRICS)}")
-    if METRICS[metric].regression == bool(classes):
-        needed = "regression: true" if classes else "classes"
-        raise TaskError(f"{path}: metric {metric} needs {needed}; give another")
-    if metric == "accuracy_and_f1" and len(classes) != 2:
-        raise TaskError(f"{path}: metric {metric} needs two classes, got {len(classes)}")
-    return metric
+    if metric in METRICS:
+        if METRICS[metric].regression == bool(classes):
+            needed = "regression: true" if classes else "classes"
+            raise TaskError(f"{path}: metric {metric} needs {needed}; give another")
+        if metric == "accuracy_and_f1" and len(classes) != 2:
+            raise TaskError(f"{path}: metric {metric} needs two classes, got {len(classes)}")
+        return metric
+    script = path.resolve().parent / metric
+    is_script = metric.endswith(".py") or (script / f"{script.name}.py").is_file()
+    name = str(script) if is_script else metric
+    try:
+        require_answers(name, len(classes))
+    except TaskError as error:
+        raise TaskError(f"{path}: {error}") from error
+    return name

@@ -25,7 +25,7 @@ class Task:
         text_columns: One column for sentences, two for pairs, none for images.
         label_column: The column with the class or the score; empty for images.
         labels: Class names in id order as they stand in the files; empty for regression.
-        metric: A key of `metrics.METRICS`.
+        metric: A metric's name, as `load_metric` takes it.
     """
 
     name: str

@@ -6,7 +6,8 @@ import evaluate
 import numpy as np
 import pytest
 
-from allocator.data.metrics import METRICS, compute_majority_score, compute_score
+from allocator.data.glue_metrics import METRICS
+from allocator.data.metrics import compute_majority_score, compute_score
 from allocator.errors import TaskError
 
 RNG = np.random.default_rng(0)
