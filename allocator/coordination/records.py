@@ -66,12 +66,12 @@ class Records:
         mine = training[(training.name == name) & (training.seed == seed)].sort_values(
             "step", kind="stable"
         )
-        parts = [c for c in mine.columns if c not in {"name", "seed", *_COLUMNS}]
+        components = [c for c in mine.columns if c not in {"name", "seed", *_COLUMNS}]
         return [
             Report(
                 trial=0,
                 ending=_ending(row["ending"]),
-                parts={part: float(row[part]) for part in parts if pd.notna(row[part])},
+                components={c: float(row[c]) for c in components if pd.notna(row[c])},
                 best_score=float(best),
                 **{column: row[column] for column in _COLUMNS if column != "ending"},
             )
@@ -127,7 +127,9 @@ def tabulate_reports(reports: Sequence[Report]) -> Mapping[Table, pd.DataFrame]:
         columns `mode`,
         `rank`, `loss`, on the scoring split with one mode of the trained adapter cut to a rank.
     """
-    rows = [{**{c: getattr(report, c) for c in _COLUMNS}, **report.parts} for report in reports]
+    rows = [
+        {**{c: getattr(report, c) for c in _COLUMNS}, **report.components} for report in reports
+    ]
     training = pd.DataFrame(rows).fillna({"ending": ""})
     measured = [(r.step, r.measures) for r in reports if r.measures is not None]
     gradients = [(step, part, *n) for step, m in measured for part, n in m.gradients.items()]

@@ -26,7 +26,7 @@ _PATIENCE = 4.0  # seconds to wait for the hub's first answer, as for models and
 # Columns of tables, keys of files and attributes of trials that components are written beside.
 RESERVED_COMPONENTS = frozenset(
     "name seed trial step ending score scored_on best_score best_boundary_score loss losses "
-    "train_loss calibrated_loss num_parameters head_parameters seconds measures parts components "
+    "train_loss calibrated_loss num_parameters head_parameters seconds measures components "
     "given_up reason".split()
 )
 

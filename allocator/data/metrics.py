@@ -19,11 +19,11 @@ class Score:
 
     Attributes:
         value: The mean of the components, as in GLUE's overall score: higher is better, never nan.
-        parts: The metric's components by name.
+        components: The metric's components by name.
     """
 
     value: float
-    parts: Mapping[str, float]
+    components: Mapping[str, float]
 
 
 def compute_score(metric: str, predictions: Labels, references: Labels) -> Score:
@@ -49,7 +49,7 @@ def compute_score(metric: str, predictions: Labels, references: Labels) -> Score
         # A metric of someone else's may take numbers as they come, and class ids may be floats.
         predictions = np.asarray(predictions).astype(np.int64).tolist()
     components = load_metric(metric).compute(predictions, references)
-    return Score(value=math.fsum(components.values()) / len(components), parts=components)
+    return Score(value=math.fsum(components.values()) / len(components), components=components)
 
 
 def compute_majority_score(metric: str, train_labels: Labels, references: Labels) -> Score:

@@ -44,7 +44,7 @@ class Report:
         score: At the last boundary.
         loss: At the last boundary, on the scoring split.
         calibrated_loss: The same with confidence put right first.
-        parts: The metric's components at the last boundary.
+        components: The metric's components at the last boundary.
         best_score: Of all boundaries; for information, never for selection.
         step: Boundaries reached.
         train_loss: Mean loss over all steps of the training.
@@ -59,7 +59,7 @@ class Report:
     score: float
     loss: float
     calibrated_loss: float
-    parts: Mapping[str, float]
+    components: Mapping[str, float]
     best_score: float
     step: int
     train_loss: float

@@ -52,7 +52,7 @@ class TrialRun:
             score=last.score.value,
             loss=last.loss,
             calibrated_loss=last.calibrated_loss,
-            parts=last.score.parts,
+            components=last.score.components,
             best_score=max(found.score.value for found in [*self._history, last]),
             step=len(self._history),
             train_loss=self.slot.compute_mean_loss(),

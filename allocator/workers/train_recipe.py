@@ -96,7 +96,7 @@ def train_recipe(
         "scored_on": "dev",
         "score": last.score,
         "loss": last.loss,
-        **last.parts,
+        **last.components,
     }
     result = recipe.model_copy(update={"scores": scores})
     write_yaml(output / "result.yaml", result, "Trained on all of train, scored on dev once.")

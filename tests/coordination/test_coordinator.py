@@ -97,7 +97,7 @@ def completed(number: int) -> Report:
         score=0.5,
         loss=0.5,
         calibrated_loss=0.5,
-        parts={},
+        components={},
         best_score=0.5,
         step=1,
         train_loss=0.5,

@@ -22,7 +22,7 @@ def curve(*losses: float) -> list[Report]:
             score=1 - loss,
             loss=loss,
             calibrated_loss=0.9 * loss,
-            parts={"accuracy": 1 - loss, "f1": 0.5},
+            components={"accuracy": 1 - loss, "f1": 0.5},
             best_score=1 - min(losses[:step]),
             step=step,
             train_loss=2 * loss,

@@ -52,7 +52,7 @@ def file(tmp_path: Path) -> Path:
 def test_all_numbers_that_a_script_answers_with_are_components(tmp_path: Path) -> None:
     script = str(write_script(tmp_path / "pr.py", PRECISION_AND_RECALL))
     score = compute_score(script, [1, 1, 0, 0], [1, 0, 1, 1])
-    assert score.parts == {"precision": 0.5, "recall": pytest.approx(1 / 3)}
+    assert score.components == {"precision": 0.5, "recall": pytest.approx(1 / 3)}
     assert score.value == pytest.approx((1 / 2 + 1 / 3) / 2)
 
 
@@ -76,7 +76,7 @@ def test_the_majority_predictor_of_a_script_follows_the_labels(tmp_path: Path) -
 
 def test_a_component_that_is_not_finite_counts_as_zero(tmp_path: Path) -> None:
     script = str(write_script(tmp_path / "odd.py", "return {'a': float('nan'), 'b': 1.0}"))
-    assert compute_score(script, [0], [0]).parts == {"a": 0.0, "b": 1.0}
+    assert compute_score(script, [0], [0]).components == {"a": 0.0, "b": 1.0}
 
 
 def test_a_metric_is_loaded_once_and_scores_from_several_threads(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_an_id_that_evaluate_has_in_its_cache_needs_no_hub(
     write_script(copies / "evaluate-metric--share" / ("0" * 64) / "share.py", SHARE)
     file.write_text(file.read_text() + "metric: share\n")
     assert read_task_file(file)[0].metric == "share"
-    assert compute_score("share", [0, 1], [0, 0]).parts == {"share": 0.5}
+    assert compute_score("share", [0, 1], [0, 0]).components == {"share": 0.5}
 
 
 def test_the_reserved_names_are_those_of_a_reports_own_numbers() -> None:

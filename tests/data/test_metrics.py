@@ -27,7 +27,7 @@ def test_accuracy_is_the_share_of_right_answers() -> None:
     assert compute_score("accuracy", PREDICTIONS, REFERENCES).value == pytest.approx(
         (TRUE + FALSE) / 200
     )
-    assert compute_score("accuracy", [2, 0, 1], [2, 1, 1]).parts == {
+    assert compute_score("accuracy", [2, 0, 1], [2, 1, 1]).components == {
         "accuracy": pytest.approx(2 / 3)
     }
 
@@ -36,14 +36,14 @@ def test_the_matthews_correlation_is_pearsons_of_the_two_classes() -> None:
     expected = np.corrcoef(PREDICTIONS, REFERENCES)[0, 1]
     result = compute_score("matthews_correlation", PREDICTIONS, REFERENCES)
     assert result.value == pytest.approx(expected)
-    assert result.parts == {"matthews_correlation": result.value}
+    assert result.components == {"matthews_correlation": result.value}
 
 
 def test_accuracy_and_f1_score_as_their_mean() -> None:
     result = compute_score("accuracy_and_f1", PREDICTIONS, REFERENCES)
     f1 = 2 * TRUE / (sum(PREDICTIONS) + sum(REFERENCES))
-    assert result.parts == pytest.approx({"accuracy": (TRUE + FALSE) / 200, "f1": f1})
-    assert result.value == pytest.approx((result.parts["accuracy"] + f1) / 2)
+    assert result.components == pytest.approx({"accuracy": (TRUE + FALSE) / 200, "f1": f1})
+    assert result.value == pytest.approx((result.components["accuracy"] + f1) / 2)
 
 
 def test_pearson_and_spearman_score_as_their_mean() -> None:
@@ -55,7 +55,7 @@ def test_pearson_and_spearman_score_as_their_mean() -> None:
         "pearson": np.corrcoef(predictions, references)[0, 1],
         "spearman": np.corrcoef(ranks[0], ranks[1])[0, 1],
     }
-    assert result.parts == pytest.approx(expected)
+    assert result.components == pytest.approx(expected)
     assert result.value == pytest.approx(sum(expected.values()) / 2)
 
 
@@ -82,7 +82,10 @@ def test_a_predictor_constant_but_for_rounding_correlates_with_nothing() -> None
 
 
 def test_f1_without_any_positive_is_zero() -> None:
-    assert compute_score("accuracy_and_f1", [0, 0], [0, 0]).parts == {"accuracy": 1.0, "f1": 0.0}
+    assert compute_score("accuracy_and_f1", [0, 0], [0, 0]).components == {
+        "accuracy": 1.0,
+        "f1": 0.0,
+    }
 
 
 def test_arrays_score_as_lists_do() -> None:
@@ -95,7 +98,7 @@ def test_the_majority_predictor_answers_trains_most_frequent_class() -> None:
     assert compute_majority_score("accuracy", [1, 0, 0, 1], [0, 0, 1]).value == pytest.approx(2 / 3)
     assert compute_majority_score("matthews_correlation", [1, 1, 0], REFERENCES).value == 0.0
     result = compute_majority_score("accuracy_and_f1", [1, 1, 0], [1, 1, 1, 0])
-    assert result.parts == pytest.approx({"accuracy": 0.75, "f1": 6 / 7})
+    assert result.components == pytest.approx({"accuracy": 0.75, "f1": 6 / 7})
 
 
 def test_the_majority_predictor_of_a_regression_answers_the_mean() -> None:

@@ -119,7 +119,7 @@ def test_scores_are_compared_as_they_are_predicted(
     predicted = one_by_one(backbone, slot, split).squeeze(1).double().numpy()
     found = evaluate_slot(backbone, slot, split, "pearson_and_spearman")
     expected = np.corrcoef(predicted, targets.numpy())[0, 1]
-    assert found.score.parts["pearson"] == pytest.approx(expected, abs=1e-5)
+    assert found.score.components["pearson"] == pytest.approx(expected, abs=1e-5)
     assert found.loss == pytest.approx(np.mean((predicted - targets.numpy()) ** 2), rel=1e-5)
     best = compute_calibrated_loss(predicted[:, None], targets.numpy())
     assert found.calibrated_loss == pytest.approx(best, rel=1e-5)

@@ -120,7 +120,7 @@ def scripted(
     """Let evaluations find these losses, and whether all inputs get the same answer."""
     found = iter(
         Evaluation(
-            score=Score(value=0.1, parts={}),
+            score=Score(value=0.1, components={}),
             loss=loss,
             calibrated_loss=loss,
             spread=0.002 if same else 0.05,
@@ -174,7 +174,7 @@ def test_the_trained_parts_have_the_score_that_was_reported(run: Loop) -> None:
     report = run.last()
     again = run.evaluate(run.completed[0])
     assert (again.score.value, again.loss) == (report.score, report.loss)
-    assert again.score.parts == report.parts
+    assert again.score.components == report.components
 
 
 def test_orders_to_stop_end_a_trial_at_its_boundary(run: Loop) -> None:
@@ -234,7 +234,7 @@ def test_an_absurd_learning_rate_diverges_and_is_scored_as_the_majority_class(ru
     majority = evaluate_majority(run.splits.train, run.splits.scoring, run.splits.metric)
     assert report.ending == "diverged"
     assert (report.score, report.loss) == (majority.score.value, majority.loss)
-    assert report.parts == majority.score.parts
+    assert report.components == majority.score.components
     assert report.step == 0
     assert not run.completed
 

@@ -117,7 +117,7 @@ class SearchStudy:
             "train_loss": report.train_loss,
             "head_parameters": report.head_parameters,
             "seconds": round(report.seconds, 2),
-            **report.parts,
+            **report.components,
         }.items():
             trial.set_user_attr(name, value)
         if report.measures is not None and report.ending == "completed":

@@ -36,7 +36,7 @@ def tell(study: SearchStudy, score: float) -> int:
             score=score,
             loss=1 - score,
             calibrated_loss=1 - score,
-            parts={},
+            components={},
             best_score=score,
             step=study.final_step,
             train_loss=0.5,

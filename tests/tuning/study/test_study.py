@@ -33,7 +33,7 @@ def report(
         score=score,
         loss=1 - score,
         calibrated_loss=1 - score,
-        parts={"matthews_correlation": score},
+        components={"matthews_correlation": score},
         best_score=score,
         step=step,
         train_loss=0.5,
