@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 from allocator.data.tasks import Examples, Task
 from allocator.errors import DataError
 
-_LARGEST_SHARE = 4  # `minimum` never takes more than a quarter of train
+LARGEST_SHARE = 4  # `minimum` never takes more than a quarter of train
 
 Indices = NDArray[np.intp]
 
@@ -41,10 +41,10 @@ def split_held_out(
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction must be between 0 and 1, got {fraction}")
-    size = max(round(fraction * len(train)), min(minimum, len(train) // _LARGEST_SHARE))
+    size = max(round(fraction * len(train)), min(minimum, len(train) // LARGEST_SHARE))
     if task.is_regression:
         _check_room(train, size, 1, "a score")
-        held_out = _one_per_bin(np.asarray(train.labels, dtype=np.float64), size, seed)
+        held_out = draw_one_per_bin(np.asarray(train.labels, dtype=np.float64), size, seed)
     else:
         _check_classes(train, task)
         _check_room(train, size, len(set(train.labels)), "one of each class")
@@ -57,7 +57,7 @@ def _check_room(train: Examples, size: int, needed: int, what: str) -> None:
     if min(size, len(train) - size) < needed:
         raise DataError(
             f"train is too small to hold out {what}: {size} of {len(train)} examples would be "
-            f"held out and each part needs {needed}; at least {_LARGEST_SHARE * needed} are needed"
+            f"held out and each part needs {needed}; at least {LARGEST_SHARE * needed} are needed"
         )
 
 
@@ -78,7 +78,8 @@ def _by_class(train: Examples, size: int, seed: int) -> Indices:
     return np.asarray(held_out, dtype=np.intp)
 
 
-def _one_per_bin(scores: NDArray[np.float64], size: int, seed: int) -> Indices:
+def draw_one_per_bin(scores: NDArray[np.float64], size: int, seed: int) -> Indices:
+    """Draw one index from each of `size` quantile bins of the scores, in the order of the bins."""
     rng = np.random.default_rng(seed)
     # Equal scores lie in random order, so that file order does not decide who is held out.
     order = np.lexsort((rng.permutation(len(scores)), scores))

@@ -13,6 +13,7 @@ from allocator.data import hub_datasets
 from allocator.data.corpus import Example, generate
 from allocator.data.delimited_files import read_delimited_split
 from allocator.data.glue import KnownTask, find_glue_task
+from allocator.data.limited_examples import limit_splits
 from allocator.data.task_file import is_task_file, read_task_file
 from allocator.data.tasks import SYNTHETIC, Examples, FileLayout, Task
 from allocator.errors import TaskError
@@ -50,6 +51,7 @@ def load_task(
     data_dir: Path | None = None,
     fallback_dir: Path | None = None,
     repository: str = hub_datasets.GLUE_REPOSITORY,
+    limit: int | None = None,
 ) -> TaskData:
     """Load a task from the first place that has it.
 
@@ -63,30 +65,35 @@ def load_task(
         data_dir: A folder in GLUE's layout that must have the task.
         fallback_dir: A folder in GLUE's layout that may have the task.
         repository: The dataset repository on the hub, or a folder in its layout.
+        limit: Keep at most so many examples of train and of dev, as `limit_splits` chooses them;
+            None keeps all. The fingerprint is that of what is kept.
 
     Raises:
-        TaskError: The name is not known, or no place has the data.
+        TaskError: The name is not known, no place has the data, or the limit is too small.
         DataError: A place has the task, but a file breaks its format.
     """
     if is_task_file(name):
-        return _own(Path(name), source, data_dir)
+        return _load_own_files(Path(name), source, data_dir, limit)
     if name == SYNTHETIC or source == "bundled":
-        return _bundled(name, source, data_dir, ())
+        return _load_bundled(name, source, data_dir, limit)
     known = find_glue_task(name)
     if data_dir is not None:
-        return _given(known, source, data_dir)
+        return _load_given_folder(known, source, data_dir, limit)
     passed_over: list[str] = []
     if source in ("auto", "dir"):
         if fallback_dir is not None and (fallback_dir / known.files.folder).is_dir():
-            return load_task_files(known.task, known.files, root=fallback_dir)
-        passed_over.append(_lacking(known, fallback_dir))
+            return load_task_files(known.task, known.files, root=fallback_dir, limit=limit)
+        passed_over.append(_explain_lack(known, fallback_dir))
     if source in ("auto", "hub"):
         try:
-            return _from_hub(known, repository, tuple(passed_over))
+            splits = hub_datasets.load_hub_splits(known.hub, task=known.task, repository=repository)
         except TaskError as error:
             passed_over.append(str(error))
+        else:  # not above, where an error of the limit would be taken for one of the hub
+            place = f"hub:{repository}/{known.hub.config}"
+            return _make_task_data(known.task, place, *splits, limit, tuple(passed_over))
     if source == "auto" and name == "cola":
-        return _bundled(name, source, data_dir, tuple(passed_over))
+        return _load_bundled(name, source, data_dir, limit, tuple(passed_over))
     wanted = f"{known.files.folder}/{known.files.train} and {known.files.folder}/{known.files.dev}"
     raise TaskError(
         f"no data for task {name!r}; looked at: {'; '.join(passed_over)}; "
@@ -94,36 +101,45 @@ def load_task(
     )
 
 
-def load_task_files(task: Task, layout: FileLayout, *, root: Path) -> TaskData:
+def load_task_files(
+    task: Task, layout: FileLayout, *, root: Path, limit: int | None = None
+) -> TaskData:
     """Load a task from the files that `layout` names under `root`.
 
     Raises:
+        TaskError: The limit is too small.
         DataError: A file is missing or breaks its format; the message names file and line.
     """
     folder = (root / layout.folder).resolve()
     train = read_delimited_split(folder / layout.train, task=task, layout=layout)
     dev = read_delimited_split(folder / layout.dev, task=task, layout=layout)
-    return _task_data(task, f"dir:{folder}", train, dev)
+    return _make_task_data(task, f"dir:{folder}", train, dev, limit)
 
 
-def _own(path: Path, source: DataSource, data_dir: Path | None) -> TaskData:
+def _load_own_files(
+    path: Path, source: DataSource, data_dir: Path | None, limit: int | None
+) -> TaskData:
     if source in ("hub", "bundled"):
         raise TaskError(f"task file {path} names its own data, got data source {source!r}; drop it")
     if data_dir is not None:
         raise TaskError(f"task file {path} names its own data, got --data-dir {data_dir}; drop it")
     task, train, dev = read_task_file(path)
-    return _task_data(task, f"file:{path.resolve()}", train, dev)
+    return _make_task_data(task, f"file:{path.resolve()}", train, dev, limit)
 
 
-def _given(known: KnownTask, source: DataSource, data_dir: Path) -> TaskData:
+def _load_given_folder(
+    known: KnownTask, source: DataSource, data_dir: Path, limit: int | None
+) -> TaskData:
     if source == "hub":
         raise TaskError(f"data source 'hub' reads no folder, got --data-dir {data_dir}; drop one")
     if not (data_dir / known.files.folder).is_dir():
-        raise TaskError(f"data folder lacks task {known.task.name!r}: {_lacking(known, data_dir)}")
-    return load_task_files(known.task, known.files, root=data_dir)
+        raise TaskError(
+            f"data folder lacks task {known.task.name!r}: {_explain_lack(known, data_dir)}"
+        )
+    return load_task_files(known.task, known.files, root=data_dir, limit=limit)
 
 
-def _lacking(known: KnownTask, root: Path | None) -> str:
+def _explain_lack(known: KnownTask, root: Path | None) -> str:
     """Word why a data folder does not have a task."""
     if root is None:
         return "no folder given (--data-dir or $ALLOCATOR_DATA_DIR)"
@@ -133,14 +149,12 @@ def _lacking(known: KnownTask, root: Path | None) -> str:
     return f"{root} has no folder {known.files.folder}; its folders: {present or 'none'}"
 
 
-def _from_hub(known: KnownTask, repository: str, passed_over: tuple[str, ...]) -> TaskData:
-    train, dev = hub_datasets.load_hub_splits(known.hub, task=known.task, repository=repository)
-    place = f"hub:{repository}/{known.hub.config}"
-    return _task_data(known.task, place, train, dev, passed_over)
-
-
-def _bundled(
-    name: str, source: DataSource, data_dir: Path | None, passed_over: tuple[str, ...]
+def _load_bundled(
+    name: str,
+    source: DataSource,
+    data_dir: Path | None,
+    limit: int | None,
+    passed_over: tuple[str, ...] = (),
 ) -> TaskData:
     if name not in ("cola", SYNTHETIC):
         find_glue_task(name)
@@ -152,31 +166,38 @@ def _bundled(
     if data_dir is not None:
         raise TaskError(f"the bundled corpus reads no folder, got --data-dir {data_dir}; drop one")
     task = dataclasses.replace(find_glue_task("cola").task, name=SYNTHETIC)
-    train, dev = _corpus_examples(generate("train")), _corpus_examples(generate("dev"))
-    return _task_data(task, "bundled", train, dev, passed_over)
+    train, dev = _convert_corpus(generate("train")), _convert_corpus(generate("dev"))
+    return _make_task_data(task, "bundled", train, dev, limit, passed_over)
 
 
-def _corpus_examples(corpus: list[Example]) -> Examples:
+def _convert_corpus(corpus: list[Example]) -> Examples:
     return Examples(
         inputs=tuple((example.sentence,) for example in corpus),
         labels=tuple(example.label for example in corpus),
     )
 
 
-def _task_data(
-    task: Task, source: str, train: Examples, dev: Examples, passed_over: tuple[str, ...] = ()
+def _make_task_data(
+    task: Task,
+    source: str,
+    train: Examples,
+    dev: Examples,
+    limit: int | None,
+    passed_over: tuple[str, ...] = (),
 ) -> TaskData:
+    if limit is not None:
+        train, dev = limit_splits(train, dev, task=task, limit=limit)
     return TaskData(
         task=task,
         source=source,
-        fingerprint=_fingerprint(task, train, dev),
+        fingerprint=_compute_fingerprint(task, train, dev),
         train=train,
         dev=dev,
         passed_over=passed_over,
     )
 
 
-def _fingerprint(task: Task, *splits: Examples) -> str:
+def _compute_fingerprint(task: Task, *splits: Examples) -> str:
     digest = hashlib.sha256()
     for split in splits:
         digest.update(f"{len(split)}\n".encode())
