@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from allocator import baseline, export, fetch, predict, search, spaces, sweep, train
 from allocator.command_line.parser import run_command
-from allocator.errors import AllocatorError, describe_unknown
+from allocator.errors import UnknownNameError
 
 COMMANDS = {
     "search": search.main,
@@ -27,7 +27,7 @@ def dispatch(argv: Sequence[str] | None = None) -> int:
         print(USAGE)
         return 0 if arguments else 2
     if arguments[0] not in COMMANDS:
-        raise AllocatorError(describe_unknown("command", arguments[0], COMMANDS))
+        raise UnknownNameError("command", arguments[0], COMMANDS)
     return COMMANDS[arguments[0]](arguments[1:])
 
 

@@ -56,9 +56,27 @@ class CheckpointError(AllocatorError):
     """A saved adapter or configuration that is damaged or belongs elsewhere."""
 
 
-def describe_unknown(kind: str, value: str, known: Iterable[str]) -> str:
-    """Word the error for a name that is not known, suggesting the nearest one that is."""
+class UnknownNameError(AllocatorError):
+    """A name that is not one of those known, of a task, a sampler, a prior and so on.
+
+    Args:
+        kind: What the name is of.
+        name: The name.
+        known: The names that are known.
+        advice: What else the user can do, at the end of the message.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], advice: str = "") -> None:
+        super().__init__(kind, name, tuple(known), advice)  # all of them, so that it can be pickled
+        self._message = describe_unknown(kind, name, self.args[2]) + advice
+
+    def __str__(self) -> str:
+        return self._message
+
+
+def describe_unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """Describe an unknown name, with the nearest one that is known."""
     choices = sorted(known)
-    nearest = difflib.get_close_matches(value, choices, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return f"unknown {kind} {value!r}: {hint}known are {', '.join(choices) or 'none'}"
+    return f"unknown {kind} {name!r}: {hint}known are {', '.join(choices) or 'none'}"

@@ -7,18 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from allocator.command_line.options import add_options
 from allocator.command_line.parser import make_parser, run_command
-from allocator.config import model_cache
+from allocator.config import default_model_cache
+from allocator.tuning.plan.run_config import RunConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the study's own files again, or its best adapter for other tools."""
     parser = make_parser("export", "Write a study's best allocation and adapter.")
-    parser.add_argument("--study", required=True, metavar="NAME", help="a study's name")
+    parser.add_argument("--study", required=True, metavar="NAME", help="name of the study")
+    add_options(parser, RunConfig, ["studies_dir"])
     parser.add_argument(
-        "--studies-dir", type=Path, default=Path("studies"), metavar="FOLDER", help="of all studies"
+        "--storage", metavar="URL", help="URL of the storage that the search was given"
     )
-    parser.add_argument("--storage", metavar="URL", help="the storage that the search was given")
     parser.add_argument(
         "--format",
         choices=("yaml", "peft", "merged"),
@@ -30,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="new or empty, for peft and merged (default: peft/ or merged/ in the study's folder)",
+        help="new or empty folder, for peft and merged (default: peft/ or merged/ in the study's "
+        "folder)",
     )
     arguments = parser.parse_args(argv)
     folder: Path = arguments.studies_dir / arguments.study
@@ -55,7 +58,7 @@ def _deliver(folder: Path, how: Literal["peft", "merged"], output: Path) -> None
     from allocator.trained.export_folder import write_export
     from allocator.trained.trained_adapter import load_trained
 
-    delivered = write_export(load_trained(folder, model_cache()), how, output)
+    delivered = write_export(load_trained(folder, default_model_cache()), how, output)
     print(output)
     size = f"the adapter has {delivered.adapter_parameters:,} parameters"
     if how == "peft":

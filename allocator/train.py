@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from allocator.command_line.parser import (
-    add_data_options,
-    fallback_data_dir,
-    make_parser,
-    parse_non_negative_integer,
-    run_command,
-)
-from allocator.config import model_cache
+from allocator.command_line.options import add_options, fallback_data_dir
+from allocator.command_line.parser import make_parser, parse_integer, run_command
+from allocator.config import default_model_cache
+from allocator.files.study_folder import TRAINED_FOLDER
+from allocator.tuning.plan.run_config import RunConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,12 +24,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="of result.yaml and the adapter (default: trained/ beside FILE)",
+        help=f"folder of result.yaml and the adapter (default: {TRAINED_FOLDER}/ beside FILE)",
     )
     parser.add_argument(
-        "--seed", type=parse_non_negative_integer, metavar="N", help="in place of the recipe's own"
+        "--seed",
+        type=partial(parse_integer, minimum=0),
+        metavar="N",
+        help="seed, in place of the recipe's own",
     )
-    add_data_options(parser)
+    add_options(parser, RunConfig, ["data_dir", "data_source"])
     arguments = parser.parse_args(argv)
     from allocator.files.recipe import read_recipe
     from allocator.workers.train_recipe import train_recipe
@@ -42,11 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         recipe = recipe.model_copy(update={"training": training})
     train_recipe(
         recipe,
-        output=arguments.output or arguments.config.parent / "trained",
+        output=arguments.output or arguments.config.parent / TRAINED_FOLDER,
         data_source=arguments.data_source,
         data_dir=arguments.data_dir,
         fallback_dir=fallback_data_dir(),
-        model_cache=model_cache(),
+        model_cache=default_model_cache(),
         say=print,
     )
     return 0

@@ -18,7 +18,7 @@ from allocator.adapters.build import blank_adapter
 from allocator.errors import CheckpointError, SpaceError
 from allocator.files.adapter_section import AdapterDescription
 from allocator.files.whole_files import write_whole
-from allocator.files.yaml_files import validate
+from allocator.files.yaml_files import validate_mapping
 
 Item = TypeVar("Item")
 Shapes = Mapping[str, tuple[int, ...]]
@@ -121,13 +121,13 @@ def _description(path: Path, metadata: Mapping[str, str]) -> AdapterDescription:
         content = json.loads(metadata["allocator"])
     except (ValueError, RecursionError) as problem:  # a number of too many digits is a ValueError
         raise CheckpointError(f"{origin}: {problem}") from None
-    return validate(content, AdapterDescription, origin=origin, error=CheckpointError)
+    return validate_mapping(content, AdapterDescription, origin=origin, error=CheckpointError)
 
 
 def _blank(path: Path, description: AdapterDescription) -> Adapter:
     """Build the adapter that is described, without values."""
     try:
-        spec, ranks = description.spec, description.ranks
+        spec, ranks = description.spec, description.adapter.ranks
         spec.shape.check(ranks)
         # Counted exactly, before torch sees numbers that may overflow its own counts.
         if spec.shape.num_parameters(ranks) > _LARGEST:

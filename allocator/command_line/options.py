@@ -1,177 +1,165 @@
-"""Options that commands which train share."""
+"""The options of a command, made from the fields of its configuration class."""
 
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TypedDict
+from types import NoneType
+from typing import Literal, TypeVar, get_args, get_origin
+
+from annotated_types import Ge, Gt, Lt
+from pydantic import DirectoryPath
+from pydantic.fields import FieldInfo
 
 from allocator.command_line.parser import (
-    fallback_data_dir,
     parse_budget,
-    parse_non_negative_integer,
-    parse_positive_integer,
-    parse_positive_number,
+    parse_choice,
+    parse_folder,
+    parse_integer,
+    parse_number,
 )
-from allocator.config import DataSource, Precision, SelectOn, TrainingConfig, model_cache
-from allocator.tuning.space.space_file import preset_names
+from allocator.config import Config, LoraBudget, Option, TrainingConfig, default_model_cache
+from allocator.tuning.plan.run_config import RunConfig
+
+Asked = TypeVar("Asked", bound=RunConfig)
+
+_GROUPS = ("search", "sweep", "task", "data", "training", "devices", "study")
 
 
-class RunOptions(TypedDict):
-    """What `RunConfig` is made of."""
+def add_options(
+    parser: argparse.ArgumentParser, config: type[Config], names: Sequence[str] | None = None
+) -> None:
+    """Add the options that the fields of a configuration describe, each under its group.
 
-    task: str
-    model: str
-    targets: tuple[str, ...] | None
-    slots: int | None
-    training: TrainingConfig
-    study: str | None
-    studies_dir: Path
-    data_dir: Path | None
-    fallback_data_dir: Path | None
-    data_source: DataSource
-    select_on: SelectOn
-    precision: Precision | None
-    devices: tuple[str, ...] | None
-    ray: str | None
-    model_cache: Path
-
-
-def add_space_options(group: argparse._ArgumentGroup) -> None:
-    """Add what is searched."""
-    group.add_argument(
-        "--budget",
-        type=parse_budget,
-        required=True,
-        metavar="N",
-        help="largest number of trainable adapter parameters, the task head not counted; or lora:R "
-        "for as many as LoRA of rank R has",
-    )
-    group.add_argument(
-        "--space",
-        default="tenslora_plus",
-        help=f"a preset ({', '.join(preset_names())}), or a search-space file (.yaml)",
-    )
+    Args:
+        parser: The command's parser.
+        config: Class of the configuration.
+        names: Fields to add; None for all that have an option.
+    """
+    fields = [f for f in _list_option_fields(config) if names is None or f[0] in names]
+    for group in _GROUPS:
+        heading = None
+        for name, field, option in fields:
+            if option.group == group:
+                heading = heading or parser.add_argument_group(group)
+                _add_option(heading, name, field, option)
 
 
-def add_task_options(group: argparse._ArgumentGroup) -> None:
-    """Add what is trained on what."""
-    group.add_argument(
-        "--task",
-        required=True,
-        help="cola, sst2, mrpc, rte, wnli, qnli, qqp, mnli, stsb, cola-synthetic, or a task file "
-        "of your own (.yaml)",
-    )
-    group.add_argument(
-        "--model",
-        default="minilm",
-        help="minilm; mpnet-base or, for images, dinov2-small (after: allocator fetch NAME); a "
-        "folder, or an id on the Hugging Face hub",
-    )
-    group.add_argument(
-        "--targets",
-        metavar="A,B",
-        help="adapted projections, in place of the space's own: of query, key, value, output, or "
-        "ends of linear layers' names",
-    )
-    group.add_argument(
-        "--select-on",
-        choices=("held_out", "dev"),
-        default="held_out",
-        help="what trials are scored on; dev reproduces published protocols and marks the study",
-    )
-
-
-def add_training_options(parser: argparse.ArgumentParser) -> None:
-    """Add how trials are trained."""
-    group = parser.add_argument_group("training")
-    group.add_argument(
-        "--epochs", type=parse_positive_integer, default=3, metavar="N", help="per trial"
-    )
-    group.add_argument(
-        "--batch-size", type=parse_positive_integer, default=32, metavar="N", help="examples a step"
-    )
-    group.add_argument(
-        "--head-learning-rate",
-        type=parse_positive_number,
-        default=1e-3,
-        metavar="X",
-        help="learning rate of the task head",
-    )
-    group.add_argument(
-        "--seed",
-        type=parse_non_negative_integer,
-        default=0,
-        metavar="N",
-        help="of the held-out split, initialisation, the order of the data, and the sampler",
-    )
-    group.add_argument(
-        "--slots",
-        type=_slots,
-        default="auto",
-        metavar="N",
-        help="trials that one device trains together; auto measures what is fastest, once a study",
-    )
-    group.add_argument(
-        "--precision",
-        choices=("auto", "float32", "bfloat16"),
-        default="auto",
-        help="of frozen weights; auto times both on the device",
-    )
-    group.add_argument(
-        "--devices",
-        metavar="A,B",
-        help="one worker each, such as cuda:0,cuda:1 or cpu; by default every visible GPU, or cpu",
-    )
-    group.add_argument(
-        "--ray",
-        metavar="ADDRESS",
-        help="train on all GPUs of a Ray cluster, or on its processors where it has none: auto for "
-        "the cluster of this machine, local to start one on it, or as for ray.init",
-    )
-
-
-def add_study_options(group: argparse._ArgumentGroup) -> None:
-    """Add where results go."""
-    group.add_argument(
-        "--study", metavar="NAME", help="name; by default made of task, model and budget"
-    )
-    group.add_argument(
-        "--studies-dir", type=Path, default=Path("studies"), metavar="FOLDER", help="of all studies"
-    )
-
-
-def run_options(arguments: argparse.Namespace) -> RunOptions:
-    """Turn parsed options into what `RunConfig` is made of."""
-    devices: str | None = arguments.devices
-    return RunOptions(
-        task=arguments.task,
-        model=arguments.model,
-        targets=tuple(arguments.targets.split(",")) if arguments.targets else None,
-        slots=arguments.slots,
-        training=TrainingConfig(
-            epochs=arguments.epochs,
-            batch_size=arguments.batch_size,
-            head_learning_rate=arguments.head_learning_rate,
-            seed=arguments.seed,
-        ),
-        study=arguments.study,
-        studies_dir=arguments.studies_dir,
-        data_dir=arguments.data_dir,
+def read_config(config: type[Asked], arguments: argparse.Namespace) -> Asked:
+    """Build the configuration of a command that trains, from its options and the environment."""
+    training = {name: getattr(arguments, name) for name in TrainingConfig.model_fields}
+    own = {
+        name: getattr(arguments, name)
+        for name, _, _ in _list_option_fields(config)
+        if name not in training
+    }
+    return config(
+        **own,
+        training=TrainingConfig(**training),
         fallback_data_dir=fallback_data_dir(),
-        data_source=arguments.data_source,
-        select_on=arguments.select_on,
-        precision=None if arguments.precision == "auto" else arguments.precision,
-        devices=tuple(devices.split(",")) if devices else None,
-        ray=arguments.ray,
-        model_cache=model_cache(),
+        model_cache=default_model_cache(),
     )
 
 
-def _slots(text: str) -> int | None:
-    if text == "auto":
-        return None
-    try:
-        return parse_positive_integer(text)
-    except argparse.ArgumentTypeError as mistake:
-        raise argparse.ArgumentTypeError(f"{mistake}; or auto") from None
+def fallback_data_dir() -> Path | None:
+    """Return the folder of task data that the environment names."""
+    value = os.environ.get("ALLOCATOR_DATA_DIR")
+    return Path(value) if value else None
+
+
+def _list_option_fields(config: type[Config]) -> Iterator[tuple[str, FieldInfo, Option]]:
+    for name, field in config.model_fields.items():
+        if field.annotation is TrainingConfig:
+            yield from _list_option_fields(TrainingConfig)
+        for option in field.metadata:
+            if isinstance(option, Option):
+                yield name, field, option
+
+
+def _add_option(
+    group: argparse._ArgumentGroup, name: str, field: FieldInfo, option: Option
+) -> None:
+    is_required = field.is_required()
+    default = None if is_required else field.default
+    if option.is_positional:
+        group.add_argument(
+            name, type=_make_parse(name, field), metavar=option.metavar, help=option.help
+        )
+        return
+    flag = f"--{name.replace('_', '-')}"
+    if field.annotation is bool:
+        group.add_argument(flag, action="store_true", help=option.help)
+        return
+    if field.annotation == tuple[Path, ...]:
+        group.add_argument(
+            flag, type=Path, action="append", default=[], metavar=option.metavar, help=option.help
+        )
+        return
+    parse = _make_parse(name, field)
+    group.add_argument(
+        flag,
+        type=_with_auto(parse) if option.has_auto else parse,
+        required=is_required,
+        default="auto" if option.has_auto else default,
+        metavar=option.metavar or _make_metavar(field, option),
+        help=option.help,
+    )
+
+
+def _make_parse(name: str, field: FieldInfo) -> Callable[[str], object]:
+    """Return what reads the value of a field, and refuses what its type or bounds do not allow."""
+    kind = _list_types(field)[0]
+    bounds = {type(bound): bound for bound in field.metadata}
+    if get_origin(kind) is Literal:
+        return partial(parse_choice, kind=name.replace("_", " "), choices=get_args(kind))
+    if get_origin(kind) is tuple:
+        return partial(_parse_list, name=name, item=get_args(kind)[0])
+    if kind is int:
+        is_budget = LoraBudget in _list_types(field)
+        return parse_budget if is_budget else partial(parse_integer, minimum=bounds[Ge].ge)
+    if kind is float:
+        return partial(
+            parse_number,
+            **{"above": bounds[Gt].gt} if Gt in bounds else {"minimum": bounds[Ge].ge},
+            **{"below": bounds[Lt].lt} if Lt in bounds else {},
+        )
+    if kind is Path:
+        return Path
+    return parse_folder if kind == DirectoryPath else str
+
+
+def _parse_list(text: str, *, name: str, item: object) -> tuple[str, ...]:
+    """Parse names with commas between them, each once."""
+    names = tuple(dict.fromkeys(part for part in text.split(",") if part))
+    if get_origin(item) is Literal:
+        for part in names:
+            parse_choice(part, kind=name, choices=get_args(item))
+    return names
+
+
+def _with_auto(parse: Callable[[str], object]) -> Callable[[str], object]:
+    def parse_or_auto(text: str) -> object:
+        try:
+            return None if text == "auto" else parse(text)
+        except argparse.ArgumentTypeError as mistake:
+            raise argparse.ArgumentTypeError(f"{mistake}; or auto") from None
+
+    return parse_or_auto
+
+
+def _make_metavar(field: FieldInfo, option: Option) -> str:
+    kind = _list_types(field)[0]
+    if get_origin(kind) is Literal:
+        return "{" + ",".join([*["auto"] * option.has_auto, *get_args(kind)]) + "}"
+    return "N" if kind is int else "X"
+
+
+def _list_types(field: FieldInfo) -> list[object]:
+    """List the types that a field's value may have, without None."""
+    annotation = field.annotation
+    is_union = get_origin(annotation) not in (tuple, Literal) and get_args(annotation)
+    types = get_args(annotation) if is_union else (annotation,)
+    return [kind for kind in types if kind is not NoneType]

@@ -1,11 +1,10 @@
-"""What all commands share: options, one-line errors, exit statuses."""
+"""The parser of every command: one-line errors, and values that are checked as they are read."""
 
 from __future__ import annotations
 
 import argparse
 import io
 import math
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from allocator.config import Budget, LoraBudget
-from allocator.errors import AllocatorError
+from allocator.errors import AllocatorError, describe_unknown
 
 INTERRUPTED = 130
 LARGEST = 2**31 - 1
@@ -31,33 +30,34 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit with status 2, without what follows `://`: a storage's URL may hold a password."""
+        """Exit with status 2; what follows `://` is left out, as a URL may hold a password."""
         shown = re.sub(r"://.*", "://...", message)
         self.exit(2, f"error: {shown} (see {self.prog} --help)\n")
 
 
 class _Help(argparse.HelpFormatter):
-    """Shows the defaults that say something."""
+    """Shows a default in the help where there is one to show."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        silent = action.default is None or action.default is False
-        silent = silent or action.default in ("", [], argparse.SUPPRESS)
-        return action.help if silent else f"{action.help} (default: %(default)s)"
+        is_flag = action.default is False  # 0 equals False, and is a default to show
+        is_silent = is_flag or action.default in (None, [], (), argparse.SUPPRESS)
+        return action.help if is_silent else f"{action.help} (default: %(default)s)"
 
 
 def make_parser(command: str, description: str) -> Parser:
-    """Make the parser of a command, which shows defaults in its help."""
+    """Make the parser of a command."""
     return Parser(
         prog=f"python -m allocator.{command}",
         description=description,
         epilog=EXIT_STATUSES,
         formatter_class=_Help,
+        allow_abbrev=False,  # `--trial 8` would otherwise be read as another option, and train
     )
 
 
 def run_command(main: Main, argv: Sequence[str] | None = None) -> int:
-    """Run a command; turn a user's mistake into one line on standard error and status 2."""
-    _print_anything()
+    """Run a command; print a user's mistake as one line on standard error and return status 2."""
+    _escape_what_cannot_be_printed()
     try:
         return main(argv)
     except AllocatorError as mistake:
@@ -67,51 +67,48 @@ def run_command(main: Main, argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _print_anything() -> None:
-    """Write what an output's encoding lacks as an escape: a folder's name may hold anything."""
+def _escape_what_cannot_be_printed() -> None:
+    """Print what the output's encoding lacks as escapes: a folder's name may hold anything."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def parse_positive_integer(text: str) -> int:
-    """Parse an option that must be 1 or more."""
-    value = _digits(text)
-    if not value:
-        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
+def parse_integer(text: str, *, minimum: int) -> int:
+    """Parse an integer of `minimum` or more."""
+    value = _parse_digits(text)
+    if value is None or value < minimum:
+        rule = "a positive integer" if minimum == 1 else f"an integer of {minimum} or more"
+        raise argparse.ArgumentTypeError(f"must be {rule}, got {text!r}")
     return value
 
 
-def parse_non_negative_integer(text: str) -> int:
-    """Parse an option that must be 0 or more."""
-    value = _digits(text)
-    if value is None:
-        raise argparse.ArgumentTypeError(f"must be an integer of 0 or more, got {text!r}")
-    return value
-
-
-def _digits(text: str) -> int | None:
-    """Read a number written in digits alone; None where the text is anything else."""
-    if not text.isascii() or not text.isdigit():
-        return None
-    if len(text) > len(str(LARGEST)) or int(text) > LARGEST:
-        raise argparse.ArgumentTypeError(f"must be at most {LARGEST:,}, got {text!r}")
-    return int(text)
-
-
-def parse_positive_number(text: str) -> float:
-    """Parse an option that must be a number above 0."""
+def parse_number(
+    text: str, *, above: float | None = None, minimum: float | None = None, below: float = math.inf
+) -> float:
+    """Parse a finite number within bounds: above one or from a minimum on, and below another."""
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a positive number, got {text!r}")
+        value = math.nan
+    is_low_enough = value < below
+    is_high_enough = (above is None or value > above) and (minimum is None or value >= minimum)
+    if not (is_low_enough and is_high_enough):
+        rule = "a positive number" if above == 0 else f"a number of {minimum:g} or more"
+        rule += "" if below == math.inf else f" and below {below:g}"
+        raise argparse.ArgumentTypeError(f"must be {rule}, got {text!r}")
     return value
+
+
+def parse_choice(text: str, *, kind: str, choices: Sequence[str]) -> str:
+    """Parse one of several names."""
+    if text not in choices:
+        raise argparse.ArgumentTypeError(describe_unknown(kind, text, choices))
+    return text
 
 
 def parse_budget(text: str) -> Budget:
     """Parse a budget: a number of parameters, or `lora:R` for as many as LoRA of rank R has."""
-    value = _digits(text.removeprefix("lora:"))
+    value = _parse_digits(text.removeprefix("lora:"))
     if not value:
         raise argparse.ArgumentTypeError(
             "must be a positive integer, or lora:R for as many parameters as LoRA of rank R has, "
@@ -120,30 +117,17 @@ def parse_budget(text: str) -> Budget:
     return LoraBudget(value) if text.startswith("lora:") else value
 
 
-def _folder(text: str) -> Path:
+def parse_folder(text: str) -> Path:
+    """Parse the path of a folder that exists."""
     if not Path(text).is_dir():
-        raise argparse.ArgumentTypeError(f"must be a folder that is there, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a folder that exists, got {text!r}")
     return Path(text)
 
 
-def fallback_data_dir() -> Path | None:
-    """Read the folder of task data that the environment names."""
-    value = os.environ.get("ALLOCATOR_DATA_DIR")
-    return Path(value) if value else None
-
-
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where a task's data come from."""
-    group = parser.add_argument_group("data")
-    group.add_argument(
-        "--data-dir",
-        type=_folder,
-        metavar="FOLDER",
-        help="folder in GLUE's layout; $ALLOCATOR_DATA_DIR names one to look at by itself",
-    )
-    group.add_argument(
-        "--data-source",
-        choices=("auto", "dir", "hub", "bundled"),
-        default="auto",
-        help="auto asks the folders, then the Hugging Face hub, then (cola) the bundled corpus",
-    )
+def _parse_digits(text: str) -> int | None:
+    """Return a number that is written in digits alone; None where the text is anything else."""
+    if not text.isascii() or not text.isdigit():
+        return None
+    if len(text) > len(str(LARGEST)) or int(text) > LARGEST:
+        raise argparse.ArgumentTypeError(f"must be at most {LARGEST:,}, got {text!r}")
+    return int(text)

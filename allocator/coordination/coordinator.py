@@ -81,7 +81,7 @@ class Coordinator:
                 self._give_orders(self._start_trials(missing))
                 self._take_reports()
         finally:
-            self._trials.interrupt()
+            self._trials.interrupt_running()
             for worker in self._workers.values():
                 worker.close()
 
@@ -115,7 +115,7 @@ class Coordinator:
             job = self._trials.start_next_trial()
             self._alone = max(0, self._alone - 1)
             self._training[place].add(job.trial)
-            self._watcher.started(job.trial)
+            self._watcher.on_started(job.trial)
             jobs[place].append(job)
         return jobs
 
@@ -148,7 +148,7 @@ class Coordinator:
         if self._slots is None or boundary.slots < self._slots:
             self._slots = boundary.slots
             self._trials.slots = boundary.slots
-            self._watcher.ready(boundary.slots)
+            self._watcher.on_ready(boundary.slots)
 
     def _take_reports(self) -> None:
         """Note all scores of a round, then decide in the order of trials."""
@@ -158,8 +158,8 @@ class Coordinator:
         )
         for report in reports:
             if report.ending in (None, "completed"):
-                self._trials.note(report)
-                self._watcher.reached(report)
+                self._trials.add_report(report)
+                self._watcher.on_report(report)
         for report in reports:
             ended = report
             if report.ending is None:
@@ -174,7 +174,7 @@ class Coordinator:
             training.discard(report.trial)
         self._deaths = 0
         self._trials.tell(report)
-        self._watcher.ended(report.trial)
+        self._watcher.on_ended(report.trial)
 
     def _bury(self, place: int, death: WorkerDied) -> None:
         """Give up a dead worker; its trials are tried once more, one by one, by a new one.
@@ -185,10 +185,10 @@ class Coordinator:
         self._workers.pop(place).close()
         self._boundaries.pop(place, None)
         for number in sorted(self._training.pop(place)):
-            retry = is_gone or self._trials.attempts(number) < _ATTEMPTS
+            retry = is_gone or self._trials.count_attempts(number) < _ATTEMPTS
             self._alone += retry and not is_gone
-            self._trials.fail(number, str(death), retry=retry)
-            self._watcher.ended(number)
+            self._trials.tell_failure(number, str(death), retry=retry)
+            self._watcher.on_ended(number)
         if is_gone:
             self._gone.add(place)
             return

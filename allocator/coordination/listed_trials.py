@@ -40,7 +40,7 @@ class ListedTrials:
         self.records, self._is_measured = records, is_measured
         self._keeps_adapters = keeps_adapters
         self.names = list(config.allocations)
-        self._ended = set(records.names(seed)) & set(self.names)
+        self._ended = set(records.read_names(seed)) & set(self.names)
         self._waiting = [name for name in self.names if name not in self._ended]
         self._running: dict[str, list[Report]] = {}
         self._attempts = dict.fromkeys(self.names, 0)
@@ -68,13 +68,13 @@ class ListedTrials:
         listed = self.config.allocations[name]
         return Job(
             trial=self.names.index(name),
-            spec=listed.adapter.spec(self.config.backbone),
+            spec=listed.adapter.to_spec(self.config.backbone),
             allocation=listed.allocation,
             save_to=self._unfinished(name),
             is_measured=self._is_measured,
         )
 
-    def note(self, report: Report) -> None:
+    def add_report(self, report: Report) -> None:
         """Note a running trial's boundary."""
         self._running[self.name(report.trial)].append(report)
 
@@ -93,11 +93,11 @@ class ListedTrials:
         saved.unlink(missing_ok=True)
         self._ended.add(name)
 
-    def attempts(self, number: int) -> int:
+    def count_attempts(self, number: int) -> int:
         """Count how often a trial was started."""
         return self._attempts[self.name(number)]
 
-    def fail(self, number: int, reason: str, *, retry: bool) -> None:
+    def tell_failure(self, number: int, reason: str, *, retry: bool) -> None:
         """Note that a trial broke off; it is tried again before any other, or given up."""
         name = self.name(number)
         self._running.pop(name)
@@ -106,7 +106,7 @@ class ListedTrials:
         else:
             self.given_up[name] = reason
 
-    def interrupt(self) -> None:
+    def interrupt_running(self) -> None:
         """Let the running trials wait again."""
         self._waiting = [name for name in self.names if name in {*self._running, *self._waiting}]
         self._running.clear()

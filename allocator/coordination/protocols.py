@@ -57,7 +57,7 @@ class Trials(Protocol):
     def start_next_trial(self) -> Job:
         """Start the next trial."""
 
-    def note(self, report: Report) -> None:
+    def add_report(self, report: Report) -> None:
         """Note a running trial's score and loss at a boundary."""
 
     def should_stop(self, number: int) -> bool:
@@ -66,27 +66,27 @@ class Trials(Protocol):
     def tell(self, report: Report) -> None:
         """Note how a trial ended."""
 
-    def attempts(self, number: int) -> int:
+    def count_attempts(self, number: int) -> int:
         """Count how often a trial's allocation has been tried, this time included."""
 
-    def fail(self, number: int, reason: str, *, retry: bool) -> None:
+    def tell_failure(self, number: int, reason: str, *, retry: bool) -> None:
         """Note that a trial broke off through no fault of its allocation."""
 
-    def interrupt(self) -> None:
+    def interrupt_running(self) -> None:
         """Break off the running trials; they are tried again."""
 
 
 class Watcher(Protocol):
     """Who is told what happens, to show it; trials go by their numbers."""
 
-    def ready(self, slots: int) -> None:
+    def on_ready(self, slots: int) -> None:
         """A worker is ready to train so many trials together."""
 
-    def started(self, number: int) -> None:
+    def on_started(self, number: int) -> None:
         """A trial was handed to a worker."""
 
-    def reached(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         """A trial reached a boundary."""
 
-    def ended(self, number: int) -> None:
+    def on_ended(self, number: int) -> None:
         """A trial ended, however it did."""

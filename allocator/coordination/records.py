@@ -1,76 +1,87 @@
-"""Trainings of named allocations, as tables in a folder that is whole after every one of them."""
+"""Trainings of named allocations, as tables in a folder that is complete after each training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Self, get_args
 
 import pandas as pd
 
 from allocator.adapters.spectra import tabulate_spectra, tabulate_spectrum_metrics
+from allocator.coordination.list_config import ListConfig, read_shared_config
 from allocator.errors import StudyError
+from allocator.files.folder_lock import holds_other_files
+from allocator.files.study_folder import CONFIG_FILE, TableName, named_adapter_path, table_path
+from allocator.files.tables import read_table, write_table
 from allocator.files.whole_files import write_whole
+from allocator.files.yaml_files import write_yaml
 from allocator.training.messages import Ending, Report
 
-Table = Literal["gradients", "spectra", "modes", "truncation", "training"]
-
-_COLUMNS = (
-    *("step", "train_loss", "loss", "calibrated_loss", "score", "ending"),
+_REQUIRED = (
+    *("name", "seed", "step", "train_loss", "loss", "calibrated_loss", "score", "ending"),
     *("num_parameters", "head_parameters", "seconds"),
 )
+_COLUMNS = _REQUIRED[2:]
 
 
 class Records:
-    """What trainings have shown, by the name of the allocation and the seed.
+    """Tables of named trainings in a folder, by the name of the allocation and the seed.
 
-    Each table is a CSV file whose first columns are `name` and `seed`. A training is there once
+    Each table is a CSV file whose first columns are `name` and `seed`. A training is recorded once
     `training.csv` has it, which is written last: what a killed process left of it in other tables
     is replaced when it is trained again.
 
     Args:
-        folder: Where the tables and the adapters are, and where new ones go.
+        folder: Folder of the tables and the adapters, which are added there.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def table(self, kind: Table) -> pd.DataFrame:
-        """Read a table as `tabulate_reports` describes it; an empty one where nothing was recorded.
+    @classmethod
+    def open(cls, folder: Path, config: ListConfig) -> Self:
+        """Open the records in a folder for trainings of a list, and write the list's configuration.
 
         Raises:
-            StudyError: If trainings were recorded without something that is needed of them.
+            StudyError: If the folder's trainings were of another configuration.
         """
-        path = self._path(kind)
-        if not path.exists():
-            return pd.DataFrame()
-        found = pd.read_csv(path, dtype={"name": str})
-        lacking = [c for c in ("name", "seed", *_COLUMNS) if c not in found.columns]
-        if kind == "training" and lacking:
-            raise StudyError(
-                f"{path} must have a column {lacking[0]}, has {', '.join(found.columns)}; "
-                "another version wrote it: give another --study, or remove its folder"
-            )
-        return found
+        path = folder / CONFIG_FILE
+        if path.exists():
+            config = config.join_recorded(read_shared_config(path, ListConfig))
+        elif holds_other_files(folder):
+            raise StudyError(f"{folder} is not empty and holds no {CONFIG_FILE}; move it away")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_yaml(path, config, "What the trainings recorded here share, and their allocations.")
+        return cls(folder)
 
-    def names(self, seed: int) -> list[str]:
-        """List what was trained with a seed."""
-        training = self.table("training")
-        return [] if training.empty else training[training.seed == seed].name.unique().tolist()
+    def read(self, table: TableName) -> pd.DataFrame:
+        """Read a table as `tabulate_reports` describes it; an empty one where it was not written.
 
-    def reports(self, name: str, seed: int) -> list[Report]:
-        """Give the boundaries of one training, without what was measured; none where it is not."""
-        training = self.table("training")
-        if training.empty:
-            return []
+        Raises:
+            StudyError: If trainings were recorded by another version, without a column that is
+                needed.
+        """
+        required = _REQUIRED if table == "training" else ()
+        return read_table(table_path(self.folder, table), required=required)
+
+    def read_names(self, seed: int) -> list[str]:
+        """List the names of the allocations that were trained with a seed."""
+        training = self.read("training")
+        names: list[str] = training[training.seed == seed].name.unique().tolist()
+        return names
+
+    def read_reports(self, name: str, seed: int) -> list[Report]:
+        """Return the boundaries of one training, without its measures; none where it is missing."""
+        training = self.read("training")
         mine = training[(training.name == name) & (training.seed == seed)].sort_values(
             "step", kind="stable"
         )
-        components = [c for c in mine.columns if c not in {"name", "seed", *_COLUMNS}]
+        components = [c for c in mine.columns if c not in _REQUIRED]
         return [
             Report(
                 trial=0,
-                ending=_ending(row["ending"]),
+                ending=_parse_ending(row["ending"]),
                 components={c: float(row[c]) for c in components if pd.notna(row[c])},
                 best_score=float(best),
                 **{column: row[column] for column in _COLUMNS if column != "ending"},
@@ -79,8 +90,8 @@ class Records:
         ]
 
     def adapter_path(self, name: str, seed: int) -> Path:
-        """Say where a trained adapter is, where it was kept."""
-        return self.folder / f"{name}-seed-{seed}.safetensors"
+        """Return the path of the trained adapter, which exists where it was kept."""
+        return named_adapter_path(self.folder, name, seed)
 
     def add(
         self, name: str, seed: int, reports: Sequence[Report], adapter: Path | None = None
@@ -88,33 +99,30 @@ class Records:
         """Add a training that has ended.
 
         Args:
-            name: Of the allocation.
-            seed: It was trained with.
+            name: Name of its allocation.
+            seed: Its seed.
             reports: Its boundaries in their order.
-            adapter: File of the trained adapter, which is copied, where it is to be kept.
+            adapter: File of the trained adapter, which is copied; None keeps no adapter.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if adapter is not None:
             write_whole(self.adapter_path(name, seed), adapter.read_bytes())
-        new = tabulate_reports(reports)
-        for kind in get_args(Table):
-            if not new[kind].empty:
-                self._append(kind, name, seed, new[kind])
+        rows = tabulate_reports(reports)
+        for table in get_args(TableName):  # `training` is the last: it makes the others count
+            if not rows[table].empty:
+                self._append(table, name, seed, rows[table])
 
-    def _append(self, kind: Table, name: str, seed: int, rows: pd.DataFrame) -> None:
+    def _append(self, table: TableName, name: str, seed: int, rows: pd.DataFrame) -> None:
         rows = rows.assign(name=name, seed=seed)
         rows = rows[["name", "seed", *rows.columns.drop(["name", "seed"])]]
-        known = self.table(kind)
-        if not known.empty:
-            known = known[(known.name != name) | (known.seed != seed)]
-            rows = pd.concat([known, rows], ignore_index=True) if len(known) else rows
-        write_whole(self._path(kind), rows.to_csv(index=False).encode())
-
-    def _path(self, kind: Table) -> Path:
-        return self.folder / f"{kind}.csv"
+        recorded = self.read(table)
+        if not recorded.empty:
+            others = recorded[(recorded.name != name) | (recorded.seed != seed)]
+            rows = pd.concat([others, rows], ignore_index=True) if len(others) else rows
+        write_table(table_path(self.folder, table), rows)
 
 
-def tabulate_reports(reports: Sequence[Report]) -> Mapping[Table, pd.DataFrame]:
+def tabulate_reports(reports: Sequence[Report]) -> Mapping[TableName, pd.DataFrame]:
     """Tabulate the boundaries of one training.
 
     Returns:
@@ -137,17 +145,19 @@ def tabulate_reports(reports: Sequence[Report]) -> Mapping[Table, pd.DataFrame]:
     return {
         "training": training,
         "gradients": pd.DataFrame(gradients, columns=["step", "part", "mean", "max"]),
-        "spectra": _stacked([(step, tabulate_spectra(m.spectra)) for step, m in measured]),
-        "modes": _stacked([(step, tabulate_spectrum_metrics(m.spectra)) for step, m in measured]),
+        "spectra": _stack_steps([(step, tabulate_spectra(m.spectra)) for step, m in measured]),
+        "modes": _stack_steps(
+            [(step, tabulate_spectrum_metrics(m.spectra)) for step, m in measured]
+        ),
         "truncation": pd.DataFrame(truncation, columns=["mode", "rank", "loss"]),
     }
 
 
-def _ending(text: object) -> Ending | None:
+def _parse_ending(text: object) -> Ending | None:
     return next((ending for ending in get_args(Ending) if ending == text), None)
 
 
-def _stacked(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
+def _stack_steps(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
     with_steps = [table.assign(step=step) for step, table in tables if not table.empty]
     if not with_steps:
         return pd.DataFrame()

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from allocator.coordination.coordinator import Coordinator
 from allocator.coordination.interrupts import Interrupts
-from allocator.coordination.list_config import ListConfig, open_records
+from allocator.coordination.list_config import ListConfig
 from allocator.coordination.listed_trials import ListedTrials
 from allocator.coordination.protocols import Devices
 from allocator.coordination.records import Records
@@ -21,7 +21,7 @@ from allocator.workers.setup import TrainingSetup
 
 
 def train_list(
-    worker: TrainingSetup,
+    setup: TrainingSetup,
     config: ListConfig,
     folder: Path,
     console: Console,
@@ -38,7 +38,7 @@ def train_list(
     order of the data, which trials that train together share.
 
     Args:
-        worker: What every worker must know, but for the seed.
+        setup: What every worker must know, but for the seed.
         config: What is trained.
         folder: Of the records.
         console: Where each training is shown as it ends.
@@ -53,14 +53,14 @@ def train_list(
             dying.
         KeyboardInterrupt: If the user interrupts; what has ended is recorded.
     """
-    records = open_records(folder, config)
+    records = Records.open(folder, config)
     interrupts = Interrupts()
     for seed in seeds:
         trials = ListedTrials(
             config, records, seed, is_measured=is_measured, keeps_adapters=keeps_adapters
         )
-        training = dataclasses.replace(worker.training, seed=seed)
-        launch = partial(devices.launch, dataclasses.replace(worker, training=training))
+        training = setup.training.model_copy(update={"seed": seed})
+        launch = partial(devices.launch, dataclasses.replace(setup, training=training))
         with interrupts.handled():
             Coordinator(
                 trials,
@@ -83,22 +83,22 @@ class ListWatcher:
         self._console, self._trials, self._seeds = console, trials, seeds
         self._start, self._done = time.monotonic(), trials.progress
 
-    def ready(self, slots: int) -> None:
+    def on_ready(self, slots: int) -> None:
         """Print how many trials train together."""
         self._console.print(describe_slots(slots), highlight=False)
 
-    def started(self, number: int) -> None:
+    def on_started(self, number: int) -> None:
         """Show nothing."""
 
-    def reached(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         """Show nothing."""
 
-    def ended(self, number: int) -> None:
+    def on_ended(self, number: int) -> None:
         """Print the score, and how far the list is."""
         trials, name = self._trials, self._trials.name(number)
         if name in trials.given_up:
             return
-        reports = trials.records.reports(name, trials.seed)
+        reports = trials.records.read_reports(name, trials.seed)
         if not reports:
             return  # it broke off, and is tried again
         last, total = reports[-1], len(trials.names)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from allocator.data.tasks import SYNTHETIC, FileLayout, HubLayout, Task
-from allocator.errors import TaskError, describe_unknown
+from allocator.errors import UnknownNameError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,5 +83,5 @@ def find_glue_task(name: str) -> KnownTask:
         TaskError: The name is not known.
     """
     if name not in GLUE:
-        raise TaskError(describe_unknown("task", name, (*GLUE, SYNTHETIC)))
+        raise UnknownNameError("task", name, (*GLUE, SYNTHETIC))
     return GLUE[name]

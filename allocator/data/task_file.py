@@ -15,7 +15,7 @@ from allocator.data.image_folder import read_image_folder
 from allocator.data.loaded_metrics import require_answers
 from allocator.data.tasks import SYNTHETIC, Examples, FileLayout, Task
 from allocator.errors import TaskError
-from allocator.files.yaml_files import read_mapping, validate
+from allocator.files.yaml_files import read_yaml_mapping, validate_mapping
 
 SUFFIXES = (".yaml", ".yml")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -107,19 +107,15 @@ def read_task_file(path: Path) -> tuple[Task, Examples, Examples]:
         TaskError: The file is missing or says something impossible.
         DataError: A file that it names breaks its format.
     """
-    if not path.is_file():
-        raise TaskError(f"task file {path} does not exist")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise TaskError(f"task file {path} is not text in UTF-8") from None
+    content = read_yaml_mapping(path, error=TaskError, what="task file ")
     origin = str(path)
-    content = read_mapping(text, origin=origin, error=TaskError)
     if "images" in content:
-        images = validate(content, ImageTaskFile, origin=origin, error=TaskError)
+        images = validate_mapping(content, ImageTaskFile, origin=origin, error=TaskError)
         classes, train, dev = read_image_folder(path.resolve().parent / images.images)
         return _task(path, images, classes), train, dev
-    return _read_texts(path, validate(content, TextTaskFile, origin=origin, error=TaskError))
+    return _read_texts(
+        path, validate_mapping(content, TextTaskFile, origin=origin, error=TaskError)
+    )
 
 
 def _read_texts(path: Path, file: TextTaskFile) -> tuple[Task, Examples, Examples]:

@@ -1,89 +1,28 @@
-"""What a saved adapter says of itself."""
+"""An adapter as data: what recipes, saved adapters and lists of allocations say of one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from allocator.allocation import AdapterShape, BackboneShape, Construction, Factorization, Mode
+from allocator.allocation import (
+    AdapterShape,
+    Allocation,
+    BackboneShape,
+    Construction,
+    Factorization,
+    Mode,
+)
 from allocator.allocation.adapter_shape import AdapterSpec
-from allocator.config import AdapterConfig, Initialization
+from allocator.config import AdapterConfig, Config, Initialization
 
 Positive = Annotated[float, Field(gt=0)]
 
 
-class AdapterDescription(BaseModel):
-    """What a saved adapter is, apart from its values; its metadata in the file.
-
-    `trains_pooler` is whether the model's pooler, if it has one, trained with the head;
-    `model_sha256` is empty where nobody knows what files the model came from; `head` holds the
-    shapes of the head's trained parameters by name.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    construction: Construction
-    factorization: Factorization
-    full_modes: tuple[Mode, ...]
-    zero_mode: Mode | None = None
-    ranks: dict[str, int]
-    scaling: float
-    initialization: Initialization
-    backbone: BackboneShape
-    model_sha256: str
-    trains_pooler: bool = True
-    head: dict[str, tuple[int, ...]] = {}
-
-    @field_validator("backbone")
-    @classmethod
-    def _is_of_a_model(cls, backbone: BackboneShape) -> BackboneShape:
-        for name in ("d_in", "heads", "head_size", "layers"):
-            if getattr(backbone, name) < 1:
-                raise ValueError(f"{name} must be 1 or more")
-        if not backbone.targets:
-            raise ValueError("targets must be one or more")
-        return backbone
-
-    @property
-    def spec(self) -> AdapterSpec:
-        """The description as what `build_adapter` takes."""
-        shape = AdapterShape(
-            construction=self.construction,
-            factorization=self.factorization,
-            backbone=self.backbone,
-            full_modes=frozenset(self.full_modes),
-            zero_mode=self.zero_mode,
-        )
-        config = AdapterConfig(scaling=self.scaling, initialization=self.initialization)
-        return AdapterSpec(shape=shape, config=config)
-
-
-def describe(
-    spec: AdapterSpec, ranks: Mapping[str, int], model_sha256: str, *, trains_pooler: bool
-) -> AdapterDescription:
-    """Describe an adapter for its file."""
-    return AdapterDescription(
-        construction=spec.shape.construction,
-        factorization=spec.shape.factorization,
-        full_modes=tuple(sorted(spec.shape.full_modes)),
-        zero_mode=spec.shape.stated_zero_mode,
-        ranks=dict(ranks),
-        scaling=spec.config.scaling,
-        initialization=spec.config.initialization,
-        backbone=spec.shape.backbone,
-        model_sha256=model_sha256,
-        trains_pooler=trains_pooler,
-    )
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class AdapterSection(_Section):
-    """The adapter, apart from the backbone's numbers."""
+class AdapterSection(Config):
+    """An adapter, apart from the backbone's numbers and its trained values."""
 
     construction: Construction
     factorization: Factorization
@@ -94,8 +33,27 @@ class AdapterSection(_Section):
     scaling: Positive
     initialization: Initialization
 
-    def spec(self, backbone: BackboneShape) -> AdapterSpec:
-        """Place the adapter on a backbone."""
+    @classmethod
+    def from_spec(cls, spec: AdapterSpec, ranks: Mapping[str, int]) -> Self:
+        """Describe an adapter; `to_spec` on the same backbone returns its specification."""
+        shape = spec.shape
+        return cls(
+            construction=shape.construction,
+            factorization=shape.factorization,
+            full_modes=tuple(sorted(shape.full_modes)),
+            zero_mode=shape.stated_zero_mode,
+            ranks=dict(ranks),
+            targets=shape.backbone.targets,
+            scaling=spec.config.scaling,
+            initialization=spec.config.initialization,
+        )
+
+    def to_spec(self, backbone: BackboneShape) -> AdapterSpec:
+        """Return the adapter's specification on a backbone.
+
+        Raises:
+            SpaceError: If construction, factorization and modes do not go together.
+        """
         shape = AdapterShape(
             construction=self.construction,
             factorization=self.factorization,
@@ -105,3 +63,96 @@ class AdapterSection(_Section):
         )
         config = AdapterConfig(scaling=self.scaling, initialization=self.initialization)
         return AdapterSpec(shape=shape, config=config)
+
+
+class RatesSection(Config):
+    """The learning rates of an allocation."""
+
+    learning_rate: Positive
+    core_lr_multiplier: Positive
+    lr_multipliers: dict[str, Positive] = Field(default_factory=dict)
+
+
+class ListedAllocation(RatesSection):
+    """One allocation of a list: its adapter, its size and its rates.
+
+    `head_learning_rate` and `dropout` are None where they are the training configuration's.
+    """
+
+    adapter: AdapterSection
+    num_parameters: int
+    head_learning_rate: Positive | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+
+    @classmethod
+    def from_allocation(cls, spec: AdapterSpec, allocation: Allocation) -> Self:
+        """Describe an allocation on an adapter's specification."""
+        return cls(
+            adapter=AdapterSection.from_spec(spec, allocation.ranks),
+            num_parameters=spec.shape.num_parameters(allocation.ranks),
+            learning_rate=allocation.learning_rate,
+            core_lr_multiplier=allocation.core_lr_multiplier,
+            lr_multipliers=dict(allocation.lr_multipliers),
+            head_learning_rate=allocation.head_learning_rate,
+            dropout=allocation.dropout,
+        )
+
+    @property
+    def allocation(self) -> Allocation:
+        """The ranks and rates to train with."""
+        return Allocation(
+            ranks=self.adapter.ranks,
+            learning_rate=self.learning_rate,
+            core_lr_multiplier=self.core_lr_multiplier,
+            lr_multipliers=self.lr_multipliers,
+            head_learning_rate=self.head_learning_rate,
+            dropout=self.dropout,
+        )
+
+
+class AdapterDescription(Config):
+    """What a saved adapter is, apart from its values; its metadata in the file.
+
+    `trains_pooler` is whether the model's pooler, if it has one, trained with the head;
+    `model_sha256` is empty where the model's files are not known; `head` holds the shapes of the
+    head's trained parameters by name.
+    """
+
+    adapter: AdapterSection
+    backbone: BackboneShape
+    model_sha256: str
+    trains_pooler: bool = True
+    head: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+
+    @field_validator("backbone")
+    @classmethod
+    def _require_sizes(cls, backbone: BackboneShape) -> BackboneShape:
+        for name in ("d_in", "heads", "head_size", "layers"):
+            if getattr(backbone, name) < 1:
+                raise ValueError(f"{name} must be 1 or more")
+        if not backbone.targets:
+            raise ValueError("targets must be one or more")
+        return backbone
+
+    @model_validator(mode="after")
+    def _require_same_targets(self) -> Self:
+        if self.adapter.targets != self.backbone.targets:
+            raise ValueError("targets of adapter and backbone must be the same")
+        return self
+
+    @property
+    def spec(self) -> AdapterSpec:
+        """The adapter's specification."""
+        return self.adapter.to_spec(self.backbone)
+
+
+def describe_adapter(
+    spec: AdapterSpec, ranks: Mapping[str, int], model_sha256: str, *, trains_pooler: bool
+) -> AdapterDescription:
+    """Describe an adapter for its file."""
+    return AdapterDescription(
+        adapter=AdapterSection.from_spec(spec, ranks),
+        backbone=spec.shape.backbone,
+        model_sha256=model_sha256,
+        trains_pooler=trains_pooler,
+    )

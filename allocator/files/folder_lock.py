@@ -1,4 +1,4 @@
-"""Keeps a folder of results to one process, and tells whether it is somebody else's."""
+"""Locks a folder of results for one process, and checks whether it holds other files."""
 
 from __future__ import annotations
 
@@ -9,31 +9,30 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from allocator.errors import StudyError
-
-_LOCK_FILE = ".lock"
+from allocator.files.study_folder import LOCK_FILE
 
 
 def holds_other_files(folder: Path, *own: str) -> bool:
-    """Tell whether a folder has anything in it but a lock and what some patterns name.
+    """Whether a folder holds any file but the lock and those that match a pattern.
 
     Args:
-        folder: It may be missing.
-        own: Patterns of the names that may be there.
+        folder: The folder, which may be missing.
+        own: Patterns of the file names that are expected.
     """
     if not folder.exists():
         return False
-    known = (_LOCK_FILE, *own)
+    known = (LOCK_FILE, *own)
     return any(not any(map(path.match, known)) for path in folder.iterdir())
 
 
 @contextlib.contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Keep a study's folder, which must be there, to this process.
+    """Lock a study's folder, which must exist, for this process.
 
     Raises:
-        StudyError: If another process has it.
+        StudyError: If another process has locked it.
     """
-    lock = FileLock(folder / _LOCK_FILE)
+    lock = FileLock(folder / LOCK_FILE)
     try:
         with lock.acquire(timeout=0):
             yield

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
 from allocator.allocation import Allocation, BackboneShape
 from allocator.allocation.adapter_shape import AdapterSpec
-from allocator.config import Precision, TrainingConfig
+from allocator.config import Config, Precision, TrainingConfig
 from allocator.errors import CheckpointError
-from allocator.files.adapter_section import AdapterSection, Positive, _Section
-from allocator.files.yaml_files import parse_yaml
+from allocator.files.adapter_section import AdapterSection, RatesSection
+from allocator.files.yaml_files import read_yaml
 
 
-class ModelSection(_Section):
+class ModelSection(Config):
     """The pretrained model: its name, id or folder, and the hash of its weights."""
 
     name: str
     sha256: str
 
 
-class TaskSection(_Section):
+class TaskSection(Config):
     """The task, where its data came from, and the hash of all its texts, or images, and labels.
 
     `labels` are the names of its classes in the order of the head's outputs; none for scores.
@@ -34,6 +34,7 @@ class TaskSection(_Section):
     source: str
     fingerprint: str
     metric: str
+    limit: int | None = None
 
     @property
     def reference(self) -> str:
@@ -42,37 +43,45 @@ class TaskSection(_Section):
         return self.name if file == self.source else file
 
 
-class TrainingSection(_Section):
-    """Learning rates of the allocation and the recipe that all trials shared.
+class TrainingSection(TrainingConfig, RatesSection):
+    """Learning rates of the allocation, and the training configuration that all trials shared.
 
-    `trains_pooler` says whether the model's pooler, if it has one, trains with the head.
+    `trains_pooler` is whether the model's pooler, if it has one, trains with the head.
     """
 
-    learning_rate: Positive
-    core_lr_multiplier: Positive
-    lr_multipliers: dict[str, Positive] = Field(default_factory=dict)
-    head_learning_rate: Positive
-    trains_pooler: bool = True
     optimizer: Literal["adamw"] = "adamw"
-    weight_decay: Annotated[float, Field(ge=0)]
-    max_grad_norm: Positive
     schedule: Literal["cosine"] = "cosine"
-    warmup: Annotated[float, Field(ge=0, lt=1)]
-    epochs: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1)]
-    boundaries_per_epoch: Annotated[int, Field(ge=1)]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    max_length: Annotated[int, Field(ge=4)]
     precision: Precision
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    trains_pooler: bool = True
 
+    @classmethod
+    def join(
+        cls,
+        allocation: Allocation,
+        config: TrainingConfig,
+        precision: Precision,
+        *,
+        trains_pooler: bool,
+    ) -> Self:
+        """Join an allocation's learning rates and the training configuration."""
+        own = {"head_learning_rate": allocation.head_learning_rate, "dropout": allocation.dropout}
+        shared = config.model_dump() | {k: value for k, value in own.items() if value is not None}
+        return cls(
+            learning_rate=allocation.learning_rate,
+            core_lr_multiplier=allocation.core_lr_multiplier,
+            lr_multipliers=dict(allocation.lr_multipliers),
+            precision=precision,
+            trains_pooler=trains_pooler,
+            **shared,
+        )
+
+    @property
     def config(self) -> TrainingConfig:
-        """Give the part that does not belong to the allocation."""
-        shared = self.model_dump(include=set(TrainingConfig.__dataclass_fields__))
-        return TrainingConfig(**shared)
+        """The part that does not belong to the allocation."""
+        return TrainingConfig(**self.model_dump(include=set(TrainingConfig.model_fields)))
 
 
-class Recipe(_Section):
+class Recipe(Config):
     """The content of `best.yaml`."""
 
     budget: Annotated[int, Field(ge=1)]
@@ -92,7 +101,7 @@ class Recipe(_Section):
             SpaceError: If the ranks do not fit the construction.
             CheckpointError: If they do not make the number of parameters that the recipe says.
         """
-        spec = self.adapter.spec(backbone)
+        spec = self.adapter.to_spec(backbone)
         spec.shape.check(self.adapter.ranks)
         count = spec.shape.num_parameters(self.adapter.ranks)
         if count != self.num_parameters:
@@ -110,26 +119,9 @@ class Recipe(_Section):
             learning_rate=learning_rate or self.training.learning_rate,
             core_lr_multiplier=self.training.core_lr_multiplier,
             lr_multipliers=self.training.lr_multipliers,
+            head_learning_rate=self.training.head_learning_rate,
+            dropout=self.training.dropout,
         )
-
-
-def training_section(
-    allocation: Allocation,
-    config: TrainingConfig,
-    precision: Precision,
-    *,
-    trains_pooler: bool,
-) -> TrainingSection:
-    """Join an allocation's learning rates and the shared recipe."""
-    shared = {name: getattr(config, name) for name in TrainingConfig.__dataclass_fields__}
-    return TrainingSection(
-        learning_rate=allocation.learning_rate,
-        core_lr_multiplier=allocation.core_lr_multiplier,
-        lr_multipliers=dict(allocation.lr_multipliers),
-        precision=precision,
-        trains_pooler=trains_pooler,
-        **shared,
-    )
 
 
 def read_recipe(path: Path | str) -> Recipe:
@@ -138,11 +130,4 @@ def read_recipe(path: Path | str) -> Recipe:
     Raises:
         CheckpointError: If the file is missing or breaks the schema.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise CheckpointError(f"{path} is not text in UTF-8") from None
-    return parse_yaml(text, Recipe, origin=str(path), error=CheckpointError)
+    return read_yaml(Path(path), Recipe, error=CheckpointError)

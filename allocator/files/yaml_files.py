@@ -21,42 +21,70 @@ _NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionE
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
 
 
-def parse_yaml(text: str, model: type[Model], *, origin: str, error: type[AllocatorError]) -> Model:
-    """Read a YAML mapping with the safe loader and validate it.
+def read_yaml(
+    path: Path, model: type[Model], *, error: type[AllocatorError], what: str = ""
+) -> Model:
+    """Read a YAML file with the safe loader and validate it.
 
     Args:
-        text: The file's content.
-        model: Schema of the mapping.
-        origin: Name of the file, for messages.
+        path: The file, UTF-8.
+        model: Schema of its mapping.
         error: Class of the error to raise.
+        what: What the file is, for messages, such as `task file `.
 
     Raises:
         AllocatorError: Of class `error`, naming the file, the key, the rule and the value.
     """
-    return validate(
-        read_mapping(text, origin=origin, error=error), model, origin=origin, error=error
-    )
+    content = read_yaml_mapping(path, error=error, what=what)
+    return validate_mapping(content, model, origin=str(path), error=error)
 
 
-def read_mapping(text: str, *, origin: str, error: type[AllocatorError]) -> Mapping[object, object]:
-    """Read a YAML mapping with the safe loader; arguments and errors as for `parse_yaml`."""
+def read_yaml_mapping(
+    path: Path, *, error: type[AllocatorError], what: str = ""
+) -> Mapping[object, object]:
+    """Read a YAML file with the safe loader; arguments and errors as for `read_yaml`."""
+    if not path.is_file():
+        raise error(f"{what}{path} does not exist")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise error(f"{what}{path} is not text in UTF-8") from None
     try:
         content = yaml.safe_load(text)
     except _NOT_YAML as problem:
-        raise error(f"{origin} is not YAML: {' '.join(str(problem).split())}") from None
+        raise error(f"{path} is not YAML: {' '.join(str(problem).split())}") from None
     if not isinstance(content, dict):
-        raise error(f"{origin} must be a YAML mapping, got {type(content).__name__}")
+        raise error(f"{path} must be a YAML mapping, got {type(content).__name__}")
     return content
 
 
-def validate(
+def write_yaml(path: Path, content: BaseModel, comment: str) -> None:
+    """Write a model as YAML under a comment; the file appears whole or not at all."""
+    body = yaml.safe_dump(
+        content.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
+    )
+    header = "".join(f"# {line}\n" for line in comment.splitlines())
+    write_whole(path, (header + body).encode())
+
+
+def validate_mapping(
     content: Mapping[object, object],
     model: type[Model],
     *,
     origin: str,
     error: type[AllocatorError],
 ) -> Model:
-    """Validate a mapping that was read from YAML; arguments and errors as for `parse_yaml`."""
+    """Validate a mapping against a schema.
+
+    Args:
+        content: The mapping.
+        model: The schema.
+        origin: Where the mapping is from, for messages.
+        error: Class of the error to raise.
+
+    Raises:
+        AllocatorError: Of class `error`, naming the origin, the key, the rule and the value.
+    """
     try:
         return model.model_validate(content)
     except ValidationError as problem:
@@ -136,12 +164,3 @@ def _schemas(hint: object) -> Iterator[type]:
         yield hint
     for part in get_args(hint):
         yield from _schemas(part)
-
-
-def write_yaml(path: Path, content: BaseModel, comment: str) -> None:
-    """Write a model as YAML under a comment; the file appears whole or not at all."""
-    body = yaml.safe_dump(
-        content.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
-    )
-    header = "".join(f"# {line}\n" for line in comment.splitlines())
-    write_whole(path, (header + body).encode())

@@ -14,7 +14,7 @@ from allocator.adapters.build import ParameterGroup, build_adapter, parameter_gr
 from allocator.adapters.saved import load_adapter, require_shapes, save_adapter, shapes_of
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.errors import CheckpointError, ModelError
-from allocator.files.adapter_section import describe
+from allocator.files.adapter_section import describe_adapter
 from allocator.files.recipe import Recipe
 from allocator.models.attach_hooks import SiteUpdate, SiteUpdates
 from allocator.models.head_parameters import ADAPTER, head_parameters
@@ -108,7 +108,7 @@ class Attached:
     def save(self, path: Path | str) -> None:
         """Write the adapter and the head as a safetensors file that says what it is."""
         sha256 = hash_model(self.model)
-        description = describe(
+        description = describe_adapter(
             self.spec, self.adapter.ranks, sha256, trains_pooler=self._trains_pooler
         )
         save_adapter(Path(path), self.adapter, self.head_state_dict(), description)
@@ -170,7 +170,7 @@ def attach(model: PreTrainedModel, recipe: Recipe, *, trains_lm_head: bool = Fal
         ModelError: If the model lacks the recipe's targets, or has an adapter already.
         SpaceError: If the recipe's ranks do not fit its construction.
     """
-    spec = recipe.adapter.spec(find_backbone_shape(model, recipe.adapter.targets))
+    spec = recipe.adapter.to_spec(find_backbone_shape(model, recipe.adapter.targets))
     adapter = build_adapter(spec, recipe.adapter.ranks, seed=recipe.training.seed)
     return Attached(
         model,

@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from allocator.errors import ModelError, describe_unknown
+from allocator.errors import ModelError, UnknownNameError
 from allocator.files.recipe import ModelSection
 from allocator.hub import find_hub_problem
 from allocator.models.packaged_models import PACKAGED_MODELS, find_packaged_folder
@@ -55,8 +55,8 @@ def locate_model(name: str, cache: Path) -> ModelSource:
         advice = f"give a folder, or one of {', '.join(PACKAGED_MODELS)}"
         folder = _from_hub(name, f"model {name!r} is not a folder here and {{why}}; {advice}")
     else:
-        known = describe_unknown("model", name, PACKAGED_MODELS)
-        raise ModelError(f"{known}, or a folder, or an id on the hub such as FacebookAI/{name}")
+        advice = f", or a folder, or an id on the hub such as FacebookAI/{name}"
+        raise UnknownNameError("model", name, PACKAGED_MODELS, advice)
     return ModelSource(name=name, folder=folder, sha256=_weights_sha256(folder))
 
 

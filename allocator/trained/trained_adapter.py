@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
-from allocator.config import model_cache
+from allocator.config import default_model_cache
 from allocator.errors import CheckpointError
 from allocator.files.recipe import Recipe, read_recipe
-from allocator.files.study_layout import ADAPTER_FILE, RECIPE_FILE, require_study
+from allocator.files.study_folder import ADAPTER_FILE, RECIPE_FILE, require_study
 from allocator.models.attached import Attached, attach_saved
 from allocator.models.classifier import load_classifier
 from allocator.models.model_config import reads_images, silence_loading
@@ -50,7 +50,7 @@ def load_model(recipe: Recipe, cache: Path | None = None) -> PreTrainedModel:
     Raises:
         ModelError: If the model is nowhere, or has other weights now.
     """
-    source = locate_model_of(recipe.model, cache or model_cache())
+    source = locate_model_of(recipe.model, cache or default_model_cache())
     model, _ = _load(source, recipe, has_dropout=False)
     return model
 

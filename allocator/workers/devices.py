@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from allocator.errors import DeviceError, describe_unknown
+from allocator.errors import UnknownNameError
 
 
 def visible_devices() -> list[str]:
@@ -24,7 +24,7 @@ def require_devices(names: Sequence[str]) -> None:
     there = {"cpu", *visible_devices()}
     for name in names:
         if name not in there:
-            raise DeviceError(describe_unknown("device", name, there))
+            raise UnknownNameError("device", name, there)
 
 
 def available_threads() -> int:

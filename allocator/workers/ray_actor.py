@@ -11,7 +11,7 @@ from threading import Thread
 
 import ray
 
-from allocator.config import model_cache
+from allocator.config import default_model_cache
 from allocator.files.recipe import ModelSection
 from allocator.models.model_source import locate_model_of
 from allocator.training.messages import Boundary, Orders
@@ -86,4 +86,4 @@ def _with_model(setup: TrainingSetup) -> TrainingSetup:
     if model.folder.is_dir():
         return setup
     section = ModelSection(name=model.name, sha256=model.sha256)
-    return dataclasses.replace(setup, model=locate_model_of(section, model_cache()))
+    return dataclasses.replace(setup, model=locate_model_of(section, default_model_cache()))

@@ -12,7 +12,7 @@ from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.backbone.backbone import FASTEST, Backbone, ForwardPath, load_backbone
 from allocator.config import Precision, TrainingConfig
 from allocator.data.tasks import Examples, Task
-from allocator.files.adapter_section import describe
+from allocator.files.adapter_section import describe_adapter
 from allocator.files.whole_files import write_whole
 from allocator.inputs.reader import load_reader
 from allocator.models.model_source import ModelSource
@@ -78,7 +78,7 @@ def load_frozen_backbone(setup: TrainingSetup, device: torch.device) -> Backbone
 
 def serialize_trained(setup: TrainingSetup, job: Job, slot: Slot) -> bytes:
     """Turn the adapter and the head of a trial that was completed into the content of a file."""
-    description = describe(
+    description = describe_adapter(
         job.spec,
         job.allocation.ranks,
         setup.model.sha256,

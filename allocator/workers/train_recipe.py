@@ -128,7 +128,7 @@ def _prepare_setup(
         task=data.task,
         train=data.train,
         scoring=data.dev,
-        training=recipe.training.config(),
+        training=recipe.training.config,
         precision=recipe.training.precision,
         threads=available_threads(),
         typical=recipe.allocation(),

@@ -16,7 +16,7 @@ from allocator.allocation import AdapterShape, BackboneShape, Construction, Fact
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.config import AdapterConfig
 from allocator.errors import CheckpointError
-from allocator.files.adapter_section import describe
+from allocator.files.adapter_section import describe_adapter
 
 BACKBONE = BackboneShape(d_in=6, heads=2, head_size=2, layers=3, targets=("query", "value"))
 NONE: frozenset[Mode] = frozenset()
@@ -38,7 +38,7 @@ def write(
     ranks = dict.fromkeys(shape.rank_names, 2)
     adapter = build_adapter(spec, ranks, seed=7)
     torch.nn.init.normal_(adapter.zero_part)
-    save_adapter(path, adapter, HEAD, describe(spec, ranks, "c0ffee", trains_pooler=True))
+    save_adapter(path, adapter, HEAD, describe_adapter(spec, ranks, "c0ffee", trains_pooler=True))
     return spec, adapter
 
 
@@ -82,7 +82,7 @@ def test_an_adapter_comes_back_as_it_was_saved(
     spec, adapter = write(path, construction, factorization, frozenset(full))
     saved = load_adapter(path)
     assert saved.description.spec == spec
-    assert saved.description.ranks == adapter.ranks
+    assert saved.description.adapter.ranks == adapter.ranks
     assert saved.description.model_sha256 == "c0ffee"
     assert saved.adapter.scaling == 2.5
     expected, found = adapter.pairs(), saved.adapter.pairs()
@@ -99,7 +99,7 @@ def test_the_heads_trained_parameters_come_back_by_name(path: Path) -> None:
 def test_nothing_but_the_file_is_left_in_the_folder(path: Path) -> None:
     write(path, "depth")  # over the first
     assert [child.name for child in path.parent.iterdir()] == ["adapter.safetensors"]
-    assert load_adapter(path).description.construction == "depth"
+    assert load_adapter(path).description.adapter.construction == "depth"
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

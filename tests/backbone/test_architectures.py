@@ -79,7 +79,7 @@ def save(config: type[PretrainedConfig], of_images: bool, folder: Path, tokenize
         tokens.save_pretrained(folder)
 
 
-def prepare(source: ModelSource, data: TaskData) -> TrainingSetup:
+def plan_search(source: ModelSource, data: TaskData) -> TrainingSetup:
     """Prepare the setup of a worker as a search does, with the first targets that the model has."""
     error: ModelError | None = None
     for targets in (("query", "key", "value"), *OTHER_TARGETS):
@@ -118,7 +118,7 @@ def test_an_architecture_is_exact_from_search_to_export_or_refused_in_one_line(
         save(config, of_images, tmp_path / "model", tiny_roberta)
         source = locate_model(str(tmp_path / "model"), tmp_path / "cache")
         try:
-            setup = prepare(source, data[of_images])
+            setup = plan_search(source, data[of_images])
         except ModelError as refusal:
             found = "refused" if "\n" not in str(refusal) else "refused in several lines"
         else:

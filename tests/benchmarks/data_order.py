@@ -23,7 +23,7 @@ from trained_table import Feeder, Keeper, fixed_part
 from allocator.allocation import AdapterShape, Allocation
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.backbone.backbone import Backbone, load_backbone
-from allocator.config import AdapterConfig, TrainingConfig, model_cache
+from allocator.config import AdapterConfig, TrainingConfig, default_model_cache
 from allocator.data.sources import load_task
 from allocator.inputs.batches import Split, order_epoch
 from allocator.inputs.tokens import tokenize_examples
@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data = load_task("cola", source="dir", data_dir=arguments.data_dir)
-    model = locate_model("minilm", model_cache())
+    model = locate_model("minilm", default_model_cache())
     backbone = load_backbone(
         model, TARGETS, num_labels=2, precision=choose_precision(device, 384), device=device
     )

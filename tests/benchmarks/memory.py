@@ -18,7 +18,7 @@ import torch
 from allocator.allocation import AdapterShape, Allocation
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.backbone.backbone import load_backbone
-from allocator.config import AdapterConfig, Precision, TrainingConfig, model_cache
+from allocator.config import AdapterConfig, Precision, TrainingConfig, default_model_cache
 from allocator.data.sources import load_task
 from allocator.inputs.tokens import tokenize_examples
 from allocator.models.model_source import locate_model
@@ -35,7 +35,7 @@ SENTENCES = 128
 def run(model_name: str, slots: int, trials: int, precision: Precision | None) -> None:
     """Train so many trials of one short epoch, and print memory as they end."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = locate_model(model_name, model_cache())
+    model = locate_model(model_name, default_model_cache())
     precision = precision or choose_precision(device, 384)
     backbone = load_backbone(model, TARGETS, num_labels=2, precision=precision, device=device)
     data = load_task("cola", source="bundled", data_dir=None)

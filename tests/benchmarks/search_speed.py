@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import torch
+from allocator.tuning.plan.prepare import PreparedSearch, prepare
 from datasets import Dataset
 from peft import LoraConfig, TaskType, get_peft_model
 from rich.console import Console
@@ -36,7 +37,6 @@ from allocator.data.metrics import compute_score
 from allocator.data.tasks import Examples
 from allocator.models.preprocessors import load_tokenizer
 from allocator.search import build_parser, to_config
-from allocator.tuning.plan.prepare import PreparedSearch, prepare
 from allocator.tuning.runs.run_search import run_search
 from allocator.tuning.study.open_study import load_study
 
@@ -134,7 +134,9 @@ def main() -> None:
     argv = ["--budget", "40000", "--task", "cola", "--epochs", str(arguments.epochs)]
     argv += ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else []
     with tempfile.TemporaryDirectory() as folder:
-        prepared = prepare(to_config(build_parser().parse_args([*argv, "--studies-dir", folder])))
+        prepared = plan_search(
+            to_config(build_parser().parse_args([*argv, "--studies-dir", folder]))
+        )
         precision = arguments.peer_precision or prepared.worker.precision
         peer, peer_best = search_peer(prepared, arguments.peer_trials, bf16=precision == "bfloat16")
         print(

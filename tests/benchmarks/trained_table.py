@@ -25,10 +25,10 @@ from sklearn.model_selection import train_test_split
 from transformers import PreTrainedTokenizerBase
 
 from allocator.backbone.backbone import Backbone, load_backbone
-from allocator.config import TrainingConfig, model_cache
+from allocator.config import TrainingConfig, default_model_cache
 from allocator.coordination.records import Records
 from allocator.data.sources import TaskData, load_task
-from allocator.files.study_layout import UNIFORM
+from allocator.files.study_folder import UNIFORM
 from allocator.inputs.tokens import tokenize_examples
 from allocator.models.model_source import locate_model
 from allocator.models.preprocessors import load_tokenizer
@@ -38,7 +38,7 @@ from allocator.tuning.priors.baseline_evidence import Baseline, read_baseline
 from allocator.tuning.priors.make_prior import PRIORS, make_prior
 from allocator.tuning.samplers.feasible_sampler import ask_trial
 from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
-from allocator.tuning.space.build_space import adapter_spec, build_space
+from allocator.tuning.space.build_space import build_space, make_adapter_spec
 from allocator.tuning.space.space import Params, Space, make_baseline_params
 from allocator.tuning.space.space_file import read_space
 from allocator.tuning.study.proposal_queue import PROPOSALS
@@ -131,7 +131,7 @@ def main(argv: Sequence[str]) -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data = load_task("cola", source="dir", data_dir=arguments.data_dir)
-    model = locate_model(MODEL, model_cache())
+    model = locate_model(MODEL, default_model_cache())
     file = read_space("tenslora_plus")
     precision = choose_precision(device, 384)
     backbone = load_backbone(model, file.targets, num_labels=2, precision=precision, device=device)
@@ -145,7 +145,7 @@ def main(argv: Sequence[str]) -> None:
     splits = Splits(train=train_part, scoring=held_out, metric=data.task.metric)
 
     def job(number: int, params: Params) -> Job:
-        spec = adapter_spec(file, space.shape)
+        spec = make_adapter_spec(file, space.shape)
         return Job(trial=number, spec=spec, allocation=space.allocation(params), save_to=Path())
 
     base, folder = make_baseline_params(space), arguments.output / "baseline"
@@ -171,7 +171,7 @@ def main(argv: Sequence[str]) -> None:
 
 def measure_baseline(backbone: Backbone, splits: Splits, job: Job, records: Records) -> None:
     """Train the first point, which is the baseline, and record what it shows."""
-    if records.names(RECIPE.seed):
+    if records.read_names(RECIPE.seed):
         return
     keeper = Keeper()
     train_trials(

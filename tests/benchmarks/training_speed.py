@@ -34,7 +34,7 @@ from allocator.allocation import AdapterShape, Allocation
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.backbone.backbone import load_backbone
 from allocator.backbone.frozen_linear import FrozenLinear
-from allocator.config import AdapterConfig, Precision, TrainingConfig, model_cache
+from allocator.config import AdapterConfig, Precision, TrainingConfig, default_model_cache
 from allocator.data.sources import load_task
 from allocator.data.tasks import Examples
 from allocator.inputs.batches import Batch, order_epoch
@@ -281,7 +281,7 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    model = locate_model(arguments.model, model_cache())
+    model = locate_model(arguments.model, default_model_cache())
     data = load_task(
         "cola", source="dir" if arguments.data_dir else "bundled", data_dir=arguments.data_dir
     )

@@ -50,7 +50,7 @@ def test_a_training_that_diverged_keeps_the_boundaries_it_had(tmp_path: Path) ->
     trials.note(report(number, 1))
     trials.note(report(number, 2))
     trials.tell(report(number, 2, "diverged"))
-    recorded = trials.records.reports("a", 0)
+    recorded = trials.records.read_reports("a", 0)
     assert [(r.step, r.ending) for r in recorded] == [(1, None), (2, None), (2, "diverged")]
 
 

@@ -49,7 +49,11 @@ def test_names_are_known_by_their_seeds(tmp_path: Path) -> None:
     records = Records(tmp_path)
     records.add("0012", 0, curve(0.5))
     records.add("lora", 1, curve(0.5))
-    assert (records.names(0), records.names(1), records.names(2)) == (["0012"], ["lora"], [])
+    assert (records.read_names(0), records.read_names(1), records.read_names(2)) == (
+        ["0012"],
+        ["lora"],
+        [],
+    )
 
 
 def test_a_training_that_is_recorded_again_replaces_the_first(tmp_path: Path) -> None:
@@ -57,7 +61,7 @@ def test_a_training_that_is_recorded_again_replaces_the_first(tmp_path: Path) ->
     records.add("lora", 0, curve(0.9, 0.8))
     records.add("cp", 0, curve(0.7, 0.6))
     records.add("lora", 0, curve(0.5, 0.4))
-    training = records.table("training")
+    training = records.read("training")
     assert len(training) == 4
     assert training[training.name == "lora"].loss.tolist() == [0.5, 0.4]
 
@@ -81,11 +85,11 @@ def test_a_training_counts_only_when_all_of_it_is_there(
     monkeypatch.setattr(Records, "_append", dies)
     with pytest.raises(KeyboardInterrupt):
         records.add("uniform", 0, reports)
-    assert records.names(0) == []
+    assert records.read_names(0) == []
     monkeypatch.setattr(Records, "_append", append)
     records.add("uniform", 0, reports)
-    assert records.names(0) == ["uniform"]
-    assert len(records.table("truncation")) == 1
+    assert records.read_names(0) == ["uniform"]
+    assert len(records.read("truncation")) == 1
 
 
 def test_an_adapter_is_kept_beside_the_tables(tmp_path: Path) -> None:
@@ -102,4 +106,4 @@ def test_a_table_of_another_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "training.csv"
     pd.read_csv(path).drop(columns="calibrated_loss").to_csv(path, index=False)
     with pytest.raises(StudyError, match="must have a column calibrated_loss"):
-        records.names(0)
+        records.read_names(0)

@@ -7,7 +7,7 @@ from allocator.allocation import Allocation
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.backbone.backbone import Backbone
 from allocator.config import TrainingConfig
-from allocator.files.adapter_section import describe
+from allocator.files.adapter_section import describe_adapter
 from allocator.training.loop import Splits
 from allocator.training.pack import Pack, TrainingPack
 from allocator.training.slot import Slot
@@ -26,7 +26,7 @@ def test_a_slot_that_is_loaded_answers_as_the_one_that_was_trained_and_saved(
     for _ in range(3):
         pack.step(batch)
     path = tmp_path / "1.safetensors"
-    description = describe(tiny_spec, RANKS, "", trains_pooler=trained.head.trains_pooler)
+    description = describe_adapter(tiny_spec, RANKS, "", trains_pooler=trained.head.trains_pooler)
     save_adapter(path, trained.adapter, trained.head.trained_state_dict(), description)
     loaded = Slot.load(load_adapter(path), tiny_backbone, seed=1)
     with torch.no_grad():

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from allocator.command_line.options import RunOptions
-from allocator.config import SearchConfig, TrainingConfig
+from allocator.config import TrainingConfig
+from allocator.tuning.plan.run_config import SearchConfig
 from allocator.tuning.priors.baseline_evidence import Baseline
 from allocator.tuning.space.space import Space
 

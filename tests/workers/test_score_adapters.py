@@ -9,7 +9,7 @@ import pytest
 from allocator.adapters.build import build_adapter
 from allocator.adapters.saved import save_adapter
 from allocator.errors import CheckpointError
-from allocator.files.adapter_section import describe
+from allocator.files.adapter_section import describe_adapter
 from allocator.workers.score_adapters import score_adapters
 from allocator.workers.setup import TrainingSetup
 
@@ -20,7 +20,10 @@ def test_an_adapter_without_its_head_is_not_scored(
     spec, ranks = training_setup.spec, training_setup.typical.ranks
     path = tmp_path / "1.safetensors"
     save_adapter(
-        path, build_adapter(spec, ranks, seed=0), {}, describe(spec, ranks, "", trains_pooler=True)
+        path,
+        build_adapter(spec, ranks, seed=0),
+        {},
+        describe_adapter(spec, ranks, "", trains_pooler=True),
     )
     with pytest.raises(
         CheckpointError, match=r"1\.safetensors lacks tensor bert\.pooler\.dense\.bias$"

@@ -9,8 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
-from allocator.coordination.records import Records, Table
-from allocator.files.study_layout import UNIFORM
+from allocator.coordination.records import Records
+from allocator.files.study_folder import FIGURES_FOLDER, UNIFORM, TableName
 from allocator.tuning.figures.budget_split import draw_budget_split, tabulate_parameters
 from allocator.tuning.figures.output import save_figures, store_on_dashboard
 from allocator.tuning.figures.spectrum_figures import (
@@ -18,13 +18,12 @@ from allocator.tuning.figures.spectrum_figures import (
     draw_spectra_over_training,
 )
 from allocator.tuning.figures.truncation_curves import draw_truncation_curves
-from allocator.tuning.study.proposal_queue import PROPOSED_BY
+from allocator.tuning.storage.trial_memory import read_proposer
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.surrogate.expected_scores import Selection
 
-FOLDER = "figures"
 # Name of the figure, table of the baseline that it shows, and how.
-_OF_BASELINE: Mapping[str, tuple[Table, Callable[[pd.DataFrame], go.Figure]]] = {
+_OF_BASELINE: Mapping[str, tuple[TableName, Callable[[pd.DataFrame], go.Figure]]] = {
     "singular-values": ("spectra", draw_singular_values),
     "spectra-over-training": ("modes", draw_spectra_over_training),
     "truncation": ("truncation", draw_truncation_curves),
@@ -47,7 +46,7 @@ def draw_study(
     """
     figures = make_study_figures(study, selection)
     store_on_dashboard(study.study, figures)
-    return save_figures(study.folder / FOLDER, figures, warn=warn)
+    return save_figures(study.folder / FIGURES_FOLDER, figures, warn=warn)
 
 
 def make_study_figures(study: SearchStudy, selection: Selection) -> dict[str, go.Figure]:
@@ -68,7 +67,7 @@ def make_baseline_figures(records: Records) -> dict[str, go.Figure]:
     """Make the figures of what a baseline shows, by name; none of an adapter without a core."""
     figures = {}
     for name, (kind, draw) in _OF_BASELINE.items():
-        table = records.table(kind)
+        table = records.read(kind)
         if not table.empty and UNIFORM in set(table.name):
             figures[name] = draw(table[table.name == UNIFORM])
     return figures
@@ -79,10 +78,10 @@ def _compared(study: SearchStudy, selection: Selection) -> dict[str, FrozenTrial
     trials = {}
     if selection.baseline is not None:
         trials["uniform baseline"] = selection.baseline.trial
-    proposed = (t for t in study.trials if PROPOSED_BY in t.user_attrs)
+    proposed = (t for t in study.trials if read_proposer(t) is not None)
     first = next((t for t in proposed if study.space.has_all_params(t.params)), None)
     if first is not None:
-        trials[f"proposed by {first.user_attrs[PROPOSED_BY]}"] = first
+        trials[f"proposed by {read_proposer(first)}"] = first
     numbers = [trial.number for trial in trials.values()]
     best = selection.best.trial
     if best.number not in numbers:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from allocator.files.study_layout import UNIFORM
+from allocator.coordination.records import Records
+from allocator.files.study_folder import UNIFORM, TableName
 
 _MODES = ["step", "layer", "target", "mode", "rank", "normalized_entropy", "effective_rank"]
 _MODES += ["top1_energy"]
@@ -53,11 +54,12 @@ def read_baseline(folder: Path, ranks: Mapping[str, int]) -> Baseline:
         folder: The study's folder of its baseline, where others may be recorded beside it.
         ranks: The baseline's rank by the shape's name.
     """
+    records = Records(folder)
     return Baseline(
         ranks=ranks,
-        modes=_read(folder / "modes.csv", _MODES),
-        gradients=_read(folder / "gradients.csv", _GRADIENTS),
-        truncation=_read(folder / "truncation.csv", _TRUNCATION),
+        modes=_read_baseline_rows(records, "modes", _MODES),
+        gradients=_read_baseline_rows(records, "gradients", _GRADIENTS),
+        truncation=_read_baseline_rows(records, "truncation", _TRUNCATION),
     )
 
 
@@ -68,11 +70,8 @@ def _means(table: pd.DataFrame, by: str, column: str) -> dict[str, float]:
     return means
 
 
-def _read(path: Path, columns: list[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path)
-    except (FileNotFoundError, pd.errors.EmptyDataError):
-        return pd.DataFrame(columns=columns)
-    if not {"name", *columns} <= set(table.columns):
-        return pd.DataFrame(columns=columns)
-    return table[table["name"] == UNIFORM]
+def _read_baseline_rows(records: Records, table: TableName, columns: Sequence[str]) -> pd.DataFrame:
+    rows = records.read(table)
+    if not {"name", *columns} <= set(rows.columns):
+        return pd.DataFrame(columns=list(columns))
+    return rows[rows["name"] == UNIFORM]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from allocator.allocation import FeasibleSet
-from allocator.errors import AllocatorError, describe_unknown
+from allocator.tuning.names import STUDY_PRIOR
 from allocator.tuning.priors.baseline_evidence import Baseline
 from allocator.tuning.priors.core_rates import list_core_multipliers, pair_with_rates
 from allocator.tuning.priors.other_study import list_best_of_study
@@ -20,9 +20,6 @@ from allocator.tuning.priors.proportional import (
 )
 from allocator.tuning.space.space import Params, Space
 
-PRIORS = ("none", "uniform", "entropy", "tenslora_plus", "gradient", "truncation")
-STUDY = "study:"
-
 _MEASURED: Mapping[str, Callable[[FeasibleSet, Baseline], list[dict[str, int]]]] = {
     "entropy": propose_by_entropy,
     "tenslora_plus": propose_by_tenslora_plus,
@@ -31,24 +28,14 @@ _MEASURED: Mapping[str, Callable[[FeasibleSet, Baseline], list[dict[str, int]]]]
 }
 
 
-def require_prior(name: str) -> None:
-    """Refuse a name that is no prior's.
-
-    Raises:
-        AllocatorError: Suggesting the nearest name.
-    """
-    if name not in PRIORS and not (name.startswith(STUDY) and name != STUDY):
-        raise AllocatorError(describe_unknown("prior", name, [*PRIORS, f"{STUDY}NAME"]))
-
-
 def require_prior_study(name: str, space: Space, studies_dir: Path) -> None:
     """Refuse `study:NAME` where that study has nothing to propose; other names pass.
 
     Raises:
         StudyError: Saying what the study lacks.
     """
-    if name.startswith(STUDY):
-        list_best_of_study(studies_dir / name.removeprefix(STUDY), space)
+    if name.startswith(STUDY_PRIOR):
+        list_best_of_study(studies_dir / name.removeprefix(STUDY_PRIOR), space)
 
 
 def needs_baseline(name: str) -> bool:
@@ -100,11 +87,10 @@ def make_prior(
     Raises:
         AllocatorError: If there is no prior of that name, or no such study.
     """
-    require_prior(name)
     used = choose_supported_prior(name, space, baseline)
     proposals: list[Params] = list(starts)
-    if used.startswith(STUDY):
-        proposals += list_best_of_study(studies_dir / used.removeprefix(STUDY), space)
+    if used.startswith(STUDY_PRIOR):
+        proposals += list_best_of_study(studies_dir / used.removeprefix(STUDY_PRIOR), space)
     elif used != "none":
         proposals += pair_with_rates(
             _allocations(used, space, base, baseline), list_core_multipliers(space, base)

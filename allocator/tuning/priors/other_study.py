@@ -8,13 +8,14 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial
 
+from allocator.coordination.list_config import read_shared_config
 from allocator.errors import SpaceError, StudyError
-from allocator.files.study_layout import CONFIG_FILE, require_study
+from allocator.files.study_folder import CONFIG_FILE, DATABASE_FILE, require_study
 from allocator.tuning.priors.placing import place_allocation
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Params, Space
 from allocator.tuning.storage.storage_url import choose_storage_url, open_storage
-from allocator.tuning.storage.study_config import read_study_config
+from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.surrogate.expected_scores import compute_expectations
 
 _LISTED = 8
@@ -35,7 +36,7 @@ def list_best_of_study(folder: Path, space: Space) -> list[Params]:
         StorageError: If its storage does not answer.
     """
     require_study(folder)
-    config = read_study_config(folder / CONFIG_FILE)
+    config = read_shared_config(folder / CONFIG_FILE, StudyConfig)
     theirs = build_space(config.space, config.backbone, config.budget)
     trials = _trials(folder, config.study)
     expected = compute_expectations(theirs, trials, final_step=config.training.num_boundaries)
@@ -61,13 +62,13 @@ def list_best_of_study(folder: Path, space: Space) -> list[Params]:
 
 def _trials(folder: Path, name: str) -> Sequence[FrozenTrial]:
     try:
-        if not (folder / "study.db").exists():
+        if not (folder / DATABASE_FILE).exists():
             raise KeyError(name)
         storage = open_storage(choose_storage_url(None, folder))
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         raise StudyError(
-            f"--prior study:{folder.name}: it is not in {folder / 'study.db'}; "
+            f"--prior study:{folder.name}: it is not in {folder / DATABASE_FILE}; "
             "studies in another storage cannot be a prior"
         ) from None
     return study.get_trials(deepcopy=False)

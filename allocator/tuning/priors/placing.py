@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from allocator.allocation import AdapterShape, Allocation
 from allocator.errors import SpaceError
 from allocator.tuning.space.points import distribution_bounds
-from allocator.tuning.space.space import Params, Space, Variant
+from allocator.tuning.space.space import Params, Space, Variant, make_baseline_params
 
 
 def place_allocation(space: Space, shape: AdapterShape, allocation: Allocation) -> Params:
@@ -72,9 +72,22 @@ def _check_ranks(space: Space, variant: Variant, ranks: Mapping[str, int]) -> No
 def _rates(space: Space, allocation: Allocation) -> dict[str, float]:
     multipliers = {f"lr_multiplier_{m}": v for m, v in allocation.lr_multipliers.items()}
     default = dict.fromkeys((n for n in space.rate_parameters if n.startswith("lr_mult")), 1.0)
+    # What the space does not know stays with the training configuration; what it searches and the
+    # allocation does not say is as in the baseline.
+    known = {**space.fixed, **make_baseline_params(space)}
+    of_training = {
+        "head_learning_rate": allocation.head_learning_rate,
+        "dropout": allocation.dropout,
+    }
+    own = {
+        name: float(known[name]) if value is None else value
+        for name, value in of_training.items()
+        if name in known
+    }
     return {
         **default,
         **multipliers,
+        **own,
         "core_lr_multiplier": allocation.core_lr_multiplier,
         "learning_rate": allocation.learning_rate,
     }

@@ -13,43 +13,33 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
-from allocator.coordination.list_config import (
-    ListedAllocation,
-    make_list_config,
-    make_listed_allocation,
-)
-from allocator.coordination.protocols import Devices
+from allocator.coordination.list_config import ListConfig
 from allocator.coordination.train_list import train_list
 from allocator.data.metrics import compute_majority_score
-from allocator.data.tasks import Examples
-from allocator.tuning.space.build_space import adapter_spec
-from allocator.tuning.study.confirmation import FOLDER, Confirmation, write_confirmation
+from allocator.files.adapter_section import ListedAllocation
+from allocator.files.study_folder import CONFIRMATION_FOLDER
+from allocator.tuning.plan.search_plan import Plan
+from allocator.tuning.space.build_space import make_adapter_spec
+from allocator.tuning.storage.study_config import StudyConfig
+from allocator.tuning.storage.trial_memory import is_baseline
+from allocator.tuning.study.confirmation import Confirmation, write_confirmation
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.surrogate.expected_scores import compute_expectations
 from allocator.workers.score_adapters import score_adapters
-from allocator.workers.setup import TrainingSetup
 
 CANDIDATES = 3
 """Allocations that are trained again, beside the baseline."""
 
 
 def confirm_best(
-    study: SearchStudy,
-    worker: TrainingSetup,
-    dev: Examples,
-    console: Console,
-    *,
-    devices: Devices,
-    seeds: int,
+    study: SearchStudy, plan: Plan[StudyConfig], console: Console, *, seeds: int
 ) -> None:
     """Train what is missing, choose on held-out scores, and score the choice on dev.
 
     Args:
         study: A study with completed trials.
-        worker: What every worker of the study knows.
-        dev: The official dev split.
+        plan: The plan of the search.
         console: Where each training is shown as it ends.
-        devices: Where workers run.
         seeds: How many, from the one after the study's on.
 
     Raises:
@@ -65,11 +55,11 @@ def confirm_best(
         highlight=False,
     )
     records = train_list(
-        worker,
-        make_list_config(study.config, {_name(t.number): _listed(study, t) for t in trials}),
-        study.folder / FOLDER,
+        plan.setup,
+        ListConfig.of(study.config, {_name(t.number): _list_trial(study, t) for t in trials}),
+        study.folder / CONFIRMATION_FOLDER,
         console,
-        devices=devices,
+        devices=plan.devices,
         slots=study.slots,
         seeds=other_seeds,
         keeps_adapters=True,
@@ -77,20 +67,20 @@ def confirm_best(
     rows = [
         {
             "trial": trial.number,
-            "is_baseline": bool(trial.user_attrs.get("baseline")),
+            "is_baseline": is_baseline(trial),
             "seed": seed,
             "held_out": reports[-1].score,
         }
         for trial in trials
         for seed in other_seeds
-        if (reports := records.reports(_name(trial.number), seed))
+        if (reports := records.read_reports(_name(trial.number), seed))
     ]
     if not rows:
-        return  # all were given up, which was said as they were
+        return  # all trainings were given up, and a line was printed for each
     best = Confirmation(scores=pd.DataFrame(rows)).best
     reported = [row for row in rows if row["is_baseline"] or row["trial"] == best]
     paths = [records.adapter_path(_name(int(row["trial"])), int(row["seed"])) for row in reported]
-    for row, score in zip(reported, _dev_scores(worker, paths, dev, devices.here), strict=True):
+    for row, score in zip(reported, _score_on_dev(plan, paths), strict=True):
         row["dev"] = score
     write_confirmation(study.folder, Confirmation(scores=pd.DataFrame(rows)))
 
@@ -99,8 +89,8 @@ def _candidates(study: SearchStudy) -> list[FrozenTrial]:
     """List the baseline and the trials that are expected to score best."""
     expected = compute_expectations(study.space, study.trials, final_step=study.final_step)
     trials = [e.trial for e in sorted(expected, key=lambda e: -e.mean)]
-    baseline = [trial for trial in trials if trial.user_attrs.get("baseline")]
-    others = [trial for trial in trials if not trial.user_attrs.get("baseline")]
+    baseline = [trial for trial in trials if is_baseline(trial)]
+    others = [trial for trial in trials if not is_baseline(trial)]
     return baseline + others[:CANDIDATES]
 
 
@@ -108,16 +98,15 @@ def _name(trial: int) -> str:
     return f"trial-{trial}"
 
 
-def _listed(study: SearchStudy, trial: FrozenTrial) -> ListedAllocation:
-    spec = adapter_spec(study.config.space, study.space.variant(trial.params).shape)
-    return make_listed_allocation(spec, study.space.allocation(trial.params))
+def _list_trial(study: SearchStudy, trial: FrozenTrial) -> ListedAllocation:
+    spec = make_adapter_spec(study.config.space, study.space.variant(trial.params).shape)
+    return ListedAllocation.from_allocation(spec, study.space.allocation(trial.params))
 
 
-def _dev_scores(
-    worker: TrainingSetup, paths: Sequence[Path], dev: Examples, device: str
-) -> list[float]:
-    """Score trainings on dev, by their adapters' files; one without a file has collapsed."""
+def _score_on_dev(plan: Plan[StudyConfig], paths: Sequence[Path]) -> list[float]:
+    """Score trainings on dev, by their adapters' files; a training without a file has collapsed."""
+    setup, dev = plan.setup, plan.data.dev
     kept = [path for path in paths if path.exists()]
-    scores = dict(zip(kept, score_adapters(worker, kept, dev, device), strict=True))
-    majority = compute_majority_score(worker.task.metric, worker.train.labels, dev.labels).value
+    scores = dict(zip(kept, score_adapters(setup, kept, dev, plan.devices.here), strict=True))
+    majority = compute_majority_score(setup.task.metric, setup.train.labels, dev.labels).value
     return [scores.get(path, majority) for path in paths]

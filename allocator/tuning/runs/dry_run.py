@@ -5,34 +5,31 @@ from __future__ import annotations
 import torch
 from rich.console import Console
 
-from allocator.tuning.plan.prepare import PreparedSearch
+from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_plan import Plan
 from allocator.tuning.runs.confirm import CANDIDATES
+from allocator.tuning.screen.header import print_header
 from allocator.tuning.screen.spaces_table import parameter_ranges
 from allocator.tuning.space.space import Variant
+from allocator.tuning.storage.study_config import StudyConfig
 from allocator.workers.setup import load_frozen_backbone, load_training_splits
 from allocator.workers.throughput import choose_slots, measure_packs, measure_throughput
 
 _EVALUATION = 0.4  # cost of evaluating an example, in those of training on it
 
 
-def print_dry_run(
-    console: Console,
-    prepared: PreparedSearch,
-    *,
-    trials: int,
-    confirm_seeds: int,
-    slots: int | None,
-) -> None:
+def print_dry_run(console: Console, config: SearchConfig, plan: Plan[StudyConfig]) -> None:
     """Print the space, what fits the budget, and the estimated time and memory."""
-    space = prepared.space
+    print_header(console, plan)
+    space = plan.space
     for name, values in parameter_ranges(space).items():
         console.print(f"  {name}: {values}", highlight=False, soft_wrap=True)
     for variant in space.variants:
         if variant.choice:
             console.print(" ".join(variant.choice.values()) + ":", highlight=False)
         _print_extremes(console, variant)
-    confirming = min(CANDIDATES + 1, trials) * confirm_seeds
-    _print_cost(console, prepared, trials, confirming, slots)
+    confirming = min(CANDIDATES + 1, config.trials) * config.confirm_seeds
+    _print_cost(console, plan, config.trials, confirming, config.slots)
 
 
 def _print_extremes(console: Console, variant: Variant) -> None:
@@ -48,18 +45,20 @@ def _print_extremes(console: Console, variant: Variant) -> None:
 
 
 def _print_cost(
-    console: Console, prepared: PreparedSearch, trials: int, confirming: int, slots: int | None
+    console: Console,
+    plan: Plan[StudyConfig],
+    trials: int,
+    confirming: int,
+    slots: int | None,
 ) -> None:
     """Train a few steps of the baseline, and extrapolate."""
-    worker, training = prepared.worker, prepared.worker.training
-    backbone = load_frozen_backbone(worker, torch.device(prepared.devices.here))
-    train = load_training_splits(worker, backbone.device).train
+    setup, training = plan.setup, plan.setup.training
+    backbone = load_frozen_backbone(setup, torch.device(plan.devices.here))
+    train = load_training_splits(setup, backbone.device).train
     if slots is None:
-        measured = measure_packs(worker.typical, worker.spec, backbone, train, training)
+        measured = measure_packs(setup.typical, setup.spec, backbone, train, training)
     else:
-        measured = [
-            measure_throughput(slots, worker.typical, worker.spec, backbone, train, training)
-        ]
+        measured = [measure_throughput(slots, setup.typical, setup.spec, backbone, train, training)]
     for found in measured:
         console.print(
             f"slots {found.slots}: {found.examples:,.0f} examples/s, "
@@ -70,9 +69,9 @@ def _print_cost(
     if not chosen.examples:
         console.print(f"slots {chosen.slots} do not fit into memory", highlight=False)
         return
-    per_training = training.epochs * (len(train) + _EVALUATION * len(worker.scoring))
+    per_training = training.epochs * (len(train) + _EVALUATION * len(setup.scoring))
     examples = (trials + confirming) * per_training
-    minutes = examples / chosen.examples / len(prepared.devices.names) / 60
+    minutes = examples / chosen.examples / len(plan.devices.names) / 60
     console.print(
         f"{trials} trials of {training.epochs} epochs and {confirming} trainings to confirm, "
         f"{chosen.slots} at a time: at most about {minutes:.0f} min, less what pruning saves",

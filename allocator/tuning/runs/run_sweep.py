@@ -1,32 +1,35 @@
-"""Trains the allocations of a published study and sums up what they scored."""
+"""Trains the allocations of a published comparison and summarizes their scores."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
-from allocator.config import SweepConfig
-from allocator.coordination.list_config import (
-    make_list_config,
-    make_listed_allocation,
-    read_list_config,
-)
+from allocator.coordination.list_config import ListConfig, read_shared_config
 from allocator.coordination.train_list import train_list
+from allocator.files.adapter_section import ListedAllocation
 from allocator.files.folder_lock import lock_folder
-from allocator.files.study_layout import CONFIG_FILE
+from allocator.files.study_folder import CONFIG_FILE, SUMMARY_FILE
+from allocator.files.tables import write_table
+from allocator.models.classifier import read_backbone_shape
+from allocator.models.model_source import locate_model
 from allocator.tuning.figures.output import draw_and_print, save_figures
 from allocator.tuning.figures.sweep_scores import draw_sweep_scores
-from allocator.tuning.plan.setting import prepare_setting, study_name
+from allocator.tuning.plan.run_config import SweepConfig
+from allocator.tuning.plan.training_plan import (
+    find_devices,
+    load_task_data,
+    make_setup,
+    make_shared_config,
+    name_study,
+)
 from allocator.tuning.screen.header import print_banner
+from allocator.tuning.screen.sweep_table import print_sweep
 from allocator.tuning.space.published_sweep import BASELINE, Phase, list_tenslora_plus
 
-SUMMARY_FILE = "summary.csv"
 _TARGETS = ("query", "key", "value")
 
 
@@ -39,40 +42,51 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
     Raises:
         AllocatorError: For every mistake that can be known before anything trains.
     """
-    setting = prepare_setting(config, _TARGETS)
-    folder = config.studies_dir / study_name(config, setting.data, config.sweep)
-    phases = list(list_tenslora_plus(setting.backbone, config.learning_rate))
-    allocations = {
-        phase.name: make_listed_allocation(phase.spec, phase.allocation) for phase in phases
-    }
+    devices = find_devices(config)
+    model = locate_model(config.model, config.model_cache)
+    backbone = read_backbone_shape(model, config.targets or _TARGETS)
+    data = load_task_data(config, model)
+    phases = list(list_tenslora_plus(backbone, config.learning_rate))
+    folder = config.studies_dir / name_study(config, data, config.sweep)
     recorded = folder / CONFIG_FILE
-    begun = read_list_config(recorded).precision if recorded.exists() else None
-    shared = setting.shared(folder.name, begun)
+    begun = read_shared_config(recorded, ListConfig).precision if recorded.exists() else None
+    precision = config.precision or begun or devices.choose_precision(backbone.d_in)
+    shared = make_shared_config(
+        config, folder.name, model=model, backbone=backbone, data=data, precision=precision
+    )
+    print_banner(console, data)
+    setup = make_setup(
+        config,
+        model=model,
+        data=data,
+        devices=devices,
+        precision=precision,
+        spec=phases[0].spec,
+        typical=phases[0].allocation,
+    )
+    if setup.path.reason:
+        console.print(f"runs with  {setup.path.description}", highlight=False, markup=False)
+    listed = {p.name: ListedAllocation.from_allocation(p.spec, p.allocation) for p in phases}
     seeds = range(config.training.seed, config.training.seed + config.seeds)
-    print_banner(console, setting.data)
-    worker = setting.worker(shared.precision, spec=phases[0].spec, typical=phases[0].allocation)
-    if worker.path.reason:
-        console.print(f"runs with  {worker.path.description}", highlight=False, markup=False)
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
         try:
             records = train_list(
-                worker,
-                make_list_config(shared, allocations),
+                setup,
+                ListConfig.of(shared, listed),
                 folder,
                 console,
-                devices=setting.devices,
+                devices=devices,
                 slots=config.slots,
                 seeds=seeds,
             )
         except KeyboardInterrupt:
             console.print("\ninterrupted: run the same command to go on", highlight=False)
             return None
-        summary = summarize_sweep(records.table("training"), phases, seeds)
-        summary.to_csv(folder / SUMMARY_FILE, index=False)
-    metric = setting.data.task.metric
-    print_summary(console, summary, metric)
-    figures = {"sweep": draw_sweep_scores(summary, metric=metric)}
+        summary = summarize_sweep(records.read("training"), phases, seeds)
+        write_table(folder / SUMMARY_FILE, summary)
+    print_sweep(console, summary, data.task.metric)
+    figures = {"sweep": draw_sweep_scores(summary, metric=data.task.metric)}
     draw_and_print(console, lambda warn: save_figures(folder, figures, warn=warn))
     console.print(f"\n{folder / SUMMARY_FILE}", highlight=False, soft_wrap=True)
     return folder / SUMMARY_FILE
@@ -84,7 +98,7 @@ def summarize_sweep(
     """Average the last boundaries over seeds.
 
     Args:
-        training: As `Records.table` gives it.
+        training: The table `training` of `Records`.
         phases: The allocations.
         seeds: Those that count.
 
@@ -122,32 +136,3 @@ def summarize_sweep(
             }
         )
     return pd.DataFrame(rows)
-
-
-def print_summary(console: Console, summary: pd.DataFrame, metric: str) -> None:
-    """Show a sweep as a table."""
-    title = f"{metric}, mean over seeds ± its standard error; calibrated loss"
-    table = Table(
-        title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False
-    )
-    table.add_column("", no_wrap=True)
-    for column in ("parameters", "score", "to the baseline", "loss", "collapsed"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for _, rows in summary.groupby("phase", sort=False):
-        for row in rows.to_dict("records"):
-            difference = _with_error(f"{row['difference']:+.4f}", row["difference_error"])
-            table.add_row(
-                row["name"],
-                f"{row['parameters']:,}",
-                _with_error(f"{row['mean']:.4f}", row["standard_error"]),
-                "" if row["name"] == BASELINE else difference,
-                f"{row['calibrated_loss']:.4f}",
-                f"{row['collapsed']}/{row['seeds']}",
-            )
-        table.add_section()
-    console.print(table, highlight=False)
-
-
-def _with_error(value: str, error: float) -> str:
-    """Add a standard error, which one seed does not have."""
-    return value if math.isnan(error) else f"{value} ± {error:.4f}"

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 from optuna.samplers import BaseSampler
 
-from allocator.errors import AllocatorError, describe_unknown
-from allocator.tuning.samplers.feasible_sampler import FeasibleSampler, RandomFeasibleSampler
+from allocator.tuning.names import SamplerName
+from allocator.tuning.samplers.feasible_sampler import RandomFeasibleSampler
 from allocator.tuning.samplers.gp_sampler import PRIOR_STRENGTH, FeasibleGPSampler
 from allocator.tuning.samplers.tpe_sampler import ProjectedTPESampler
 from allocator.tuning.space.space import Space
 
-__all__ = [
-    "SAMPLERS",
-    "FeasibleGPSampler",
-    "FeasibleSampler",
-    "ProjectedTPESampler",
-    "RandomFeasibleSampler",
-    "make_sampler",
-]
-
-SAMPLERS = ("gp", "tpe", "random")
-
 
 def make_sampler(
-    name: str,
+    name: SamplerName,
     space: Space,
     *,
     seed: int,
@@ -33,14 +22,11 @@ def make_sampler(
     """Make the sampler of a name.
 
     Args:
-        name: One of `SAMPLERS`.
+        name: The sampler's name.
         space: The search space.
         seed: Seed of the study.
         final_step: The last boundary of a trial, which pruned trials do not reach.
         prior_strength: How much the Gaussian process believes a prior that it is told.
-
-    Raises:
-        AllocatorError: If there is no sampler of that name.
     """
     match name:
         case "gp":
@@ -51,5 +37,3 @@ def make_sampler(
             return ProjectedTPESampler(space, seed=seed)
         case "random":
             return RandomFeasibleSampler(space, seed=seed)
-        case _:
-            raise AllocatorError(describe_unknown("sampler", name, SAMPLERS))

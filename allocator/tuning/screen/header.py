@@ -8,33 +8,33 @@ from rich.table import Table
 from rich.text import Text
 
 from allocator.data.sources import TaskData
-from allocator.tuning.plan.prepare import PreparedSpace
+from allocator.tuning.plan.search_plan import Plan, Recorded
 from allocator.tuning.space.space import Space
 
 _USED = 0.9  # of a budget, by the largest allocation that fits
 
 
-def print_header(console: Console, prepared: PreparedSpace) -> None:
+def print_header(console: Console, plan: Plan[Recorded]) -> None:
     """Say what is searched, on what, and where the data came from."""
-    study, space = prepared.shared, prepared.space
-    print_banner(console, prepared.data)
+    study, space = plan.recorded, plan.space
+    print_banner(console, plan.data)
     backbone = space.shape.backbone
     table = Table.grid(padding=(0, 2))
     rows = {
         "model": f"{study.model.name} ({backbone.layers} layers, {backbone.d_in} wide, "
-        f"{backbone.heads} heads), {study.precision} on {', '.join(prepared.devices.names)}",
-        "task": f"{study.task.name} ({study.task.metric}), {prepared.data.source}",
-        "scored on": f"{len(prepared.worker.scoring):,} examples of "
+        f"{backbone.heads} heads), {study.precision} on {', '.join(plan.devices.names)}",
+        "task": f"{study.task.name} ({study.task.metric}), {plan.data.source}",
+        "scored on": f"{len(plan.setup.scoring):,} examples of "
         + ("the official dev split" if study.select_on == "dev" else "train, held out")
-        + f"; trained on {len(prepared.worker.train):,}",
-        "space": f"{prepared.space_name}: {describe_shapes(space)}, "
+        + f"; trained on {len(plan.setup.train):,}",
+        "space": f"{plan.space_name}: {describe_shapes(space)}, "
         f"targets {', '.join(backbone.targets)}",
         "budget": f"{space.feasible.budget:,} parameters; "
         f"{space.feasible.size:,} allocations of ranks fit{_unused(space)}",
-        "study": str(prepared.folder),
+        "study": str(plan.folder),
     }
-    if prepared.worker.path.reason:
-        rows["runs with"] = prepared.worker.path.description
+    if plan.setup.path.reason:
+        rows["runs with"] = plan.setup.path.description
     for name, value in rows.items():
         table.add_row(Text(name, style="bold"), Text(value))  # a folder's [name] is no markup
     console.print(table, highlight=False)

@@ -14,6 +14,7 @@ from allocator.tuning.storage.storage_url import (
     choose_storage_url,
     printable_url,
 )
+from allocator.tuning.storage.trial_memory import read_head_parameters, read_loss
 from allocator.tuning.study.confirmation import Confirmation
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.study.write_best import WrittenBest
@@ -80,11 +81,15 @@ def _cells(study: SearchStudy, expectation: Expectation) -> dict[str, str]:
     cells |= {
         f"lr multiplier {mode}": f"{value:.3g}" for mode, value in allocation.lr_multipliers.items()
     }
+    if allocation.head_learning_rate is not None:
+        cells["head learning rate"] = f"{allocation.head_learning_rate:.2e}"
+    if allocation.dropout is not None:
+        cells["dropout"] = f"{allocation.dropout:.3g}"
     cells["parameters"] = f"{study.space.num_parameters(trial.params):,}"
-    cells["head, not counted"] = f"{trial.user_attrs['head_parameters']:,}"
+    cells["head, not counted"] = f"{read_head_parameters(trial):,}"
     cells[f"score ({study.config.select_on.replace('_', ' ')})"] = f"{trial.values[0]:.4f}"
     cells["expected score"] = f"{expectation.mean:.4f}"
-    cells["loss"] = f"{trial.user_attrs['loss']:.4f}"
+    cells["loss"] = f"{read_loss(trial):.4f}"
     return cells
 
 

@@ -16,6 +16,7 @@ from allocator.coordination.protocols import Watcher
 from allocator.coordination.train_list import describe_slots
 from allocator.training.messages import Report
 from allocator.tuning.space.space import Space
+from allocator.tuning.storage.trial_memory import read_ending, read_failure
 from allocator.tuning.study.study import SearchStudy
 
 _ROWS = 10
@@ -34,27 +35,27 @@ def describe_trial(space: Space, trial: FrozenTrial) -> list[str]:
     ]
 
 
-def _state(trial: FrozenTrial) -> str:
+def _describe_state(trial: FrozenTrial) -> str:
     if trial.state == TrialState.COMPLETE:
-        return str(trial.user_attrs.get("ending", "completed"))
+        return read_ending(trial) or "completed"
     if trial.state == TrialState.FAIL:
-        return f"failed: {trial.user_attrs.get('reason', '')}"
+        return f"failed: {read_failure(trial) or ''}"
     return trial.state.name.lower()
 
 
 class QuietWatcher:
     """Shows nothing."""
 
-    def ready(self, slots: int) -> None:
+    def on_ready(self, slots: int) -> None:
         """A worker is ready."""
 
-    def started(self, number: int) -> None:
+    def on_started(self, number: int) -> None:
         """A trial was handed to a worker."""
 
-    def reached(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         """A trial reached a boundary."""
 
-    def ended(self, number: int) -> None:
+    def on_ended(self, number: int) -> None:
         """A trial ended."""
 
 
@@ -65,18 +66,18 @@ class PlainWatcher(QuietWatcher):
         self._console, self._study, self._total = console, study, total
         self._clock = _Clock(study, total)
 
-    def ready(self, slots: int) -> None:
+    def on_ready(self, slots: int) -> None:
         """Print how many trials train together."""
         self._console.print(describe_slots(slots), highlight=False)
 
-    def ended(self, number: int) -> None:
+    def on_ended(self, number: int) -> None:
         """Print the trial and how far the search is."""
         trial = self._study.trials[number]
         ranks, multiplier, rate, parameters = describe_trial(self._study.space, trial)
         score = "" if trial.value is None else f" score {trial.value:.4f}"
         self._console.print(
-            f"trial {trial.number} {_state(trial)}{score}; ranks {ranks}, lambda {multiplier}, "
-            f"learning rate {rate}, {parameters} parameters; "
+            f"trial {trial.number} {_describe_state(trial)}{score}; ranks {ranks}, "
+            f"lambda {multiplier}, learning rate {rate}, {parameters} parameters; "
             f"{self._study.num_finished}/{self._total} done, {self._clock.left()}",
             highlight=False,
             soft_wrap=True,
@@ -100,28 +101,29 @@ class LiveWatcher(QuietWatcher):
         self._task = self._progress.add_task("", total=total, best="", left="")
         self.live = Live(self._render(), console=console, refresh_per_second=4)
 
-    def ready(self, slots: int) -> None:
+    def on_ready(self, slots: int) -> None:
         """Show, above the table, how many trials train together."""
         self.live.console.print(describe_slots(slots), highlight=False)
 
-    def started(self, number: int) -> None:
+    def on_started(self, number: int) -> None:
         """Show the new trial."""
         del number
         self.live.update(self._render())
 
-    def reached(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         """Show the trial's last score."""
         del report
         self.live.update(self._render())
 
-    def ended(self, number: int) -> None:
+    def on_ended(self, number: int) -> None:
         """Show how the trial ended."""
         del number
         self.live.update(self._render())
 
     def _render(self) -> Group:
-        is_complete = self._study.space.has_all_params  # what a killed ask left is not
-        trials = [trial for trial in self._study.trials if is_complete(trial.params)]
+        # A process that is killed while it asks leaves a trial without all of its parameters.
+        has_all_params = self._study.space.has_all_params
+        trials = [trial for trial in self._study.trials if has_all_params(trial.params)]
         scores = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
         self._progress.update(
             self._task,
@@ -142,7 +144,7 @@ class LiveWatcher(QuietWatcher):
                 *describe_trial(self._study.space, trial),
                 f"{step}/{self._study.final_step}",
                 "" if score is None else f"{score:.4f}",
-                _state(trial),
+                _describe_state(trial),
             )
         return Group(table, self._progress)
 

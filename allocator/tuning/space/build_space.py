@@ -26,6 +26,8 @@ DEFAULT_RATES = {
     "core_lr_multiplier": Range(low=1, high=64, log=True),
     "learning_rate": Range(low=1e-4, high=1e-2, log=True),
 }
+# Fields of the training configuration that a space may replace for each trial.
+TRAINING_RATES = ("head_learning_rate", "dropout")
 
 
 def build_space(file: SpaceFile, backbone: BackboneShape, budget: int) -> Space:
@@ -37,7 +39,7 @@ def build_space(file: SpaceFile, backbone: BackboneShape, budget: int) -> Space:
         SpaceError: If a parameter is unknown, or its range does not fit the backbone.
         BudgetError: If nothing fits the budget.
     """
-    shapes = adapter_shapes(file, backbone)
+    shapes = list_adapter_shapes(file, backbone)
     searched, fixed = _searched_and_fixed(file, shapes)
     variants: list[Variant] = []
     misfits: list[BudgetError] = []
@@ -70,7 +72,7 @@ def build_space(file: SpaceFile, backbone: BackboneShape, budget: int) -> Space:
     )
 
 
-def adapter_spec(file: SpaceFile, shape: AdapterShape) -> AdapterSpec:
+def make_adapter_spec(file: SpaceFile, shape: AdapterShape) -> AdapterSpec:
     """Join an adapter shape of a space with what all adapters of the space share."""
     config = AdapterConfig(scaling=file.scaling, initialization=file.initialization)
     return AdapterSpec(shape=shape, config=config)
@@ -86,7 +88,7 @@ def rank_parameter(rank_name: str, shape: AdapterShape, file: SpaceFile) -> str:
     return rank_name if len(file.factorizations) == 1 else f"{shape.factorization}_{rank_name}"
 
 
-def adapter_shapes(file: SpaceFile, backbone: BackboneShape) -> list[AdapterShape]:
+def list_adapter_shapes(file: SpaceFile, backbone: BackboneShape) -> list[AdapterShape]:
     """List the adapter shapes of a space on a backbone, one a combination that goes together.
 
     Raises:
@@ -145,13 +147,13 @@ def _distributions(
         for name in variants[0].choice
     }
     ranks = {parameter for v in variants for parameter in v.rank_parameters.values()}
-    kinds = {"core_lr_multiplier", "learning_rate"}
+    rates = {*DEFAULT_RATES, *TRAINING_RATES}
     return chosen | {
         name: IntDistribution(int(r.low), int(r.high))
         if name in ranks
         else FloatDistribution(r.low, r.high, log=r.log)
         for name, r in searched.items()
-        if name in ranks | kinds or name.startswith("lr_multiplier_")
+        if name in ranks | rates or name.startswith("lr_multiplier_")
     }
 
 
@@ -163,6 +165,7 @@ def _searched_and_fixed(
         name: Range(low=1, high=min(bound, LARGEST_RANK)) for name, bound in bounds.items()
     } | DEFAULT_RATES
     optional = {f"lr_multiplier_{mode}" for shape in shapes for mode in shape.factor_modes}
+    optional |= {*TRAINING_RATES}
     full = {f"rank_{mode}" for shape in shapes for mode in shape.full_modes}
     searched, fixed = dict(defaults), dict[str, float]()
     for name, value in file.parameters.items():
@@ -193,6 +196,7 @@ def _rank_bounds(file: SpaceFile, shapes: list[AdapterShape]) -> dict[str, int]:
 
 def _within_bounds(name: str, value: Range, bounds: Mapping[str, int]) -> Range:
     if name not in bounds:
+        _require_usable(name, value.high, bounds)
         return value
     if value.low != int(value.low) or value.high != int(value.high):
         raise SpaceError(f"{name} must be a range of integers, got {value.low} to {value.high}")
@@ -201,6 +205,8 @@ def _within_bounds(name: str, value: Range, bounds: Mapping[str, int]) -> Range:
 
 
 def _require_usable(name: str, value: float, bounds: Mapping[str, int]) -> None:
+    if name == "dropout" and value >= 1:
+        raise SpaceError(f"dropout must be below 1, got {value:g}")
     if name in bounds and value > bounds[name]:
         raise SpaceError(f"{name} can be at most {bounds[name]} on this model, got {value:g}")
 

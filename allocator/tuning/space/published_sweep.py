@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from allocator.allocation import Allocation, BackboneShape
 from allocator.allocation.adapter_shape import AdapterSpec
-from allocator.tuning.space.build_space import adapter_shapes, adapter_spec
+from allocator.tuning.space.build_space import list_adapter_shapes, make_adapter_spec
 from allocator.tuning.space.space_file import read_space
 
 RANK = 8
@@ -54,9 +54,9 @@ def list_tenslora_plus(backbone: BackboneShape, learning_rate: float) -> Iterato
         learning_rate: Base learning rate of all allocations.
     """
     tucker, cp, lora = (
-        adapter_spec(file, shape)
+        make_adapter_spec(file, shape)
         for file in map(read_space, ("tenslora_plus", "tenslora_att_qkv_depth_cp", "lora"))
-        for shape in adapter_shapes(file, backbone)
+        for shape in list_adapter_shapes(file, backbone)
     )
     uniform = dict.fromkeys(tucker.shape.rank_names, RANK)
 

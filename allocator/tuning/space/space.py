@@ -130,6 +130,8 @@ class Space:
                 for name, value in rates.items()
                 if name.startswith(prefix)
             },
+            head_learning_rate=rates.get("head_learning_rate"),
+            dropout=rates.get("dropout"),
         )
 
     def params_to_row(self, params: Params) -> list[int]:
@@ -160,7 +162,10 @@ class Space:
 
 
 def make_baseline_params(space: Space) -> Params:
-    """Give the uniform-rank baseline: lambda 1, and the middle of the learning rates' range."""
+    """Return the parameters of the uniform-rank baseline.
+
+    Lambda is 1, learning rates are the geometric middle of their range, dropout is its least.
+    """
     first = space.variants[0]
     values: dict[str, float | str] = {
         first.rank_parameters[name]: rank for name, rank in first.feasible.uniform().items()
@@ -169,7 +174,11 @@ def make_baseline_params(space: Space) -> Params:
     for name in space.rate_parameters:
         distribution = space.distributions[name]
         assert isinstance(distribution, FloatDistribution)
-        middle = (distribution.low * distribution.high) ** 0.5
-        nearest_to_one = min(max(1.0, distribution.low), distribution.high)
-        values[name] = middle if name == "learning_rate" else nearest_to_one
+        low, high = distribution.low, distribution.high
+        if name in ("learning_rate", "head_learning_rate"):
+            values[name] = (low * high) ** 0.5
+        elif name == "dropout":
+            values[name] = low
+        else:  # a multiplier
+            values[name] = min(max(1.0, low), high)
     return {name: value for name, value in values.items() if name in space.distributions}

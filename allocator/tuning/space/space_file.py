@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from allocator.allocation import Construction, Factorization, Mode
 from allocator.config import Initialization
-from allocator.errors import SpaceError, describe_unknown
-from allocator.files.yaml_files import parse_yaml
+from allocator.errors import SpaceError, UnknownNameError
+from allocator.files.yaml_files import read_yaml
 
 
 class Range(BaseModel):
@@ -75,20 +75,12 @@ def read_space(name: str) -> SpaceFile:
     """Read a preset by its name, or a user's file by its path.
 
     Raises:
-        SpaceError: If there is no such preset or file, or the file breaks the schema.
+        UnknownNameError: If there is no such preset.
+        SpaceError: If there is no such file, or it breaks the schema.
     """
     if name.endswith((".yaml", ".yml")):
-        path = Path(name)
-        if not path.is_file():
-            raise SpaceError(f"search space file {name!r} does not exist")
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise SpaceError(f"search space file {name!r} is not text in UTF-8") from None
-        return parse_yaml(text, SpaceFile, origin=name, error=SpaceError)
+        return read_yaml(Path(name), SpaceFile, error=SpaceError, what="search space file ")
     if name not in preset_names():
-        raise SpaceError(
-            describe_unknown("search space", name, preset_names()) + ", or a path to a .yaml"
-        )
-    text = (resources.files("search_spaces") / f"{name}.yaml").read_text(encoding="utf-8")
-    return parse_yaml(text, SpaceFile, origin=f"preset {name}", error=SpaceError)
+        raise UnknownNameError("search space", name, preset_names(), ", or a path to a .yaml")
+    with resources.as_file(resources.files("search_spaces") / f"{name}.yaml") as path:
+        return read_yaml(path, SpaceFile, error=SpaceError)

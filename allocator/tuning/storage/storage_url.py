@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from allocator.errors import StorageError
+from allocator.files.study_folder import DATABASE_FILE
 
 _SCHEME = re.compile(r"[a-z][a-z0-9_+]*://", re.IGNORECASE)
 _USER, _HOST, _DATABASE = r"[\w.@-]*", r"[\w.:-]*", r"[\w.-]*"  # names that are what they seem
@@ -34,7 +35,7 @@ def choose_storage_url(given: str | None, folder: Path) -> str:
         StorageError: If the folder's name cannot stand in a URL.
     """
     try:
-        return given or _text(URL.create("sqlite", database=str(folder / "study.db")))
+        return given or _text(URL.create("sqlite", database=str(folder / DATABASE_FILE)))
     except UnicodeEncodeError:
         raise StorageError(
             f"the folder of a study must have a name in UTF-8, got {str(folder)!a}; "

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from allocator.coordination.list_config import SharedConfig, read_config_file
+from allocator.coordination.list_config import SharedConfig
+from allocator.tuning.names import PrunerName, SamplerName
 from allocator.tuning.space.space_file import SpaceFile
 
 
@@ -14,17 +13,8 @@ class StudyConfig(SharedConfig):
     budget: int
     space_name: str
     space: SpaceFile
-    sampler: str
-    pruner: str
+    sampler: SamplerName
+    pruner: PrunerName
     prior: str
     prior_strength: float
     start: tuple[dict[str, int | float | str], ...]
-
-
-def read_study_config(path: Path) -> StudyConfig:
-    """Read a study's configuration.
-
-    Raises:
-        StudyError: If the file is missing, is not text in UTF-8, or breaks the schema.
-    """
-    return read_config_file(path, StudyConfig)

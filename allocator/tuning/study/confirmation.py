@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from allocator.files.whole_files import write_whole
+from allocator.files.study_folder import CONFIRMATION_FOLDER, SCORES_FILE
+from allocator.files.tables import read_table, write_table
 
-FOLDER, SCORES_FILE = "confirmation", "scores.csv"
 CONFIDENCE = 0.95
+_COLUMNS = ("trial", "is_baseline", "seed", "held_out", "dev")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,10 +132,10 @@ class Confirmation:
 
 def write_confirmation(folder: Path, confirmation: Confirmation) -> None:
     """Write the scores into a study's folder; the file appears whole or not at all."""
-    write_whole(folder / FOLDER / SCORES_FILE, confirmation.scores.to_csv(index=False).encode())
+    write_table(folder / CONFIRMATION_FOLDER / SCORES_FILE, confirmation.scores)
 
 
 def read_confirmation(folder: Path) -> Confirmation | None:
     """Read what was written into a study's folder; None where the study was not confirmed."""
-    path = folder / FOLDER / SCORES_FILE
-    return Confirmation(scores=pd.read_csv(path)) if path.exists() else None
+    scores = read_table(folder / CONFIRMATION_FOLDER / SCORES_FILE, required=_COLUMNS)
+    return None if scores.empty else Confirmation(scores=scores)

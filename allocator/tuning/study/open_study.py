@@ -10,15 +10,22 @@ from pathlib import Path
 import optuna
 from optuna.storages import BaseStorage
 
+from allocator.coordination.list_config import read_shared_config
 from allocator.errors import StorageError, StudyError
 from allocator.files.folder_lock import holds_other_files, lock_folder
-from allocator.files.study_layout import CONFIG_FILE, FOLDER, require_study
+from allocator.files.study_folder import (
+    BASELINE_FOLDER,
+    CONFIG_FILE,
+    DATABASE_FILE,
+    has_trial_adapters,
+    require_study,
+)
 from allocator.files.yaml_files import write_yaml
 from allocator.tuning.samplers.make_sampler import make_sampler
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Space
 from allocator.tuning.storage.storage_url import choose_storage_url, open_storage, printable_url
-from allocator.tuning.storage.study_config import StudyConfig, read_study_config
+from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.study.pruning import make_pruner
 from allocator.tuning.study.study import SearchStudy
 
@@ -39,9 +46,9 @@ def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Ite
     """
     recorded = folder / CONFIG_FILE
     if recorded.exists():
-        config.require_same(read_study_config(recorded))
+        config.require_same(read_shared_config(recorded, StudyConfig))
     elif holds_other_files(
-        folder, f"{FOLDER}*", "study.db*"
+        folder, f"{BASELINE_FOLDER}*", f"{DATABASE_FILE}*"
     ):  # baselines come before; a kill may, too
         raise StudyError(f"{folder} is not empty and holds no {CONFIG_FILE}; give another --study")
     is_new = not recorded.exists()
@@ -72,7 +79,7 @@ def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Ite
         )
         _describe(study, config)
         search = SearchStudy(study, space, config, folder)
-        search.start()
+        search.begin()
         yield search
 
 
@@ -89,7 +96,7 @@ def load_study(folder: Path, url: str | None) -> Iterator[SearchStudy]:
         StorageError: If the storage does not answer.
     """
     require_study(folder)
-    config = read_study_config(folder / CONFIG_FILE)
+    config = read_shared_config(folder / CONFIG_FILE, StudyConfig)
     space = build_space(config.space, config.backbone, config.budget)
     url = choose_storage_url(url, folder)
     _require_file(folder, url)
@@ -107,14 +114,13 @@ def load_study(folder: Path, url: str | None) -> Iterator[SearchStudy]:
 
 def _require_file(folder: Path, url: str) -> None:
     """Refuse to make a file beside trials that are in another storage."""
-    has_trials = any((folder / "trials").glob("*.safetensors"))
     if (
-        has_trials
+        has_trial_adapters(folder)
         and url == choose_storage_url(None, folder)
-        and not (folder / "study.db").exists()
+        and not (folder / DATABASE_FILE).exists()
     ):
         raise StudyError(
-            f"study {folder.name!r} has trials but no study.db; "
+            f"study {folder.name!r} has trials but no {DATABASE_FILE}; "
             "give the --storage that it was searched with"
         )
 

@@ -9,13 +9,8 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from allocator.errors import StudyError, describe_unknown
-
-LOSSES = "losses"
-"""User attribute of a trial: its calibrated loss at every boundary so far."""
-
-PROTECTED = "protected"
-"""User attribute of a trial that is never stopped, such as the baseline."""
+from allocator.tuning.names import PrunerName
+from allocator.tuning.storage.trial_memory import is_protected, read_losses
 
 
 class LossPruner(BasePruner):
@@ -34,17 +29,18 @@ class LossPruner(BasePruner):
         self._first_step, self._min_trials = first_step, min_trials
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Tell whether the trial should stop at its last boundary."""
-        losses: list[float] = trial.user_attrs.get(LOSSES, [])
+        """Whether the trial should stop at its last boundary."""
+        losses = read_losses(trial)
         step = len(losses)
-        if not self._decides_at(step) or trial.user_attrs.get(PROTECTED):
+        if not self._decides_at(step) or is_protected(trial):
             return False
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        others = [
-            other.user_attrs[LOSSES][step - 1]
+        curves = [
+            read_losses(other)
             for other in study.get_trials(deepcopy=False, states=states)
-            if other.number != trial.number and len(other.user_attrs.get(LOSSES, [])) >= step
+            if other.number != trial.number
         ]
+        others = [curve[step - 1] for curve in curves if len(curve) >= step]
         if len(others) + 1 < self._min_trials:
             return False
         return self._is_beaten(losses[-1], others)
@@ -95,26 +91,21 @@ class MedianPruner(LossPruner):
         return loss > statistics.median(others)
 
 
-PRUNERS = ("halving", "median", "none")
-
-
-def make_pruner(name: str, *, warmup: float, final_step: int) -> BasePruner:
-    """Make a pruner by its name.
+def make_pruner(name: PrunerName, *, warmup: float, final_step: int) -> BasePruner:
+    """Make the pruner of a name.
 
     Args:
-        name: One of `PRUNERS`.
-        warmup: Share of the training in which learning rates still rise.
+        name: The pruner's name.
+        warmup: Fraction of the training in which learning rates still rise.
         final_step: Boundaries of a whole trial.
-
-    Raises:
-        StudyError: If the name is not known.
     """
-    # Replayed on trained allocations, stopping from a quarter on lost the best ones.
+    # Replayed on trained allocations, stopping from a quarter of the training on lost the best
+    # ones: learning curves still cross there.
     first_step = max(int(warmup * final_step) + 1, (final_step + 1) // 2)
-    if name == "halving":
-        return SuccessiveHalvingPruner(first_step=first_step)
-    if name == "median":
-        return MedianPruner(first_step=first_step)
-    if name == "none":
-        return NopPruner()
-    raise StudyError(describe_unknown("pruner", name, PRUNERS))
+    match name:
+        case "halving":
+            return SuccessiveHalvingPruner(first_step=first_step)
+        case "median":
+            return MedianPruner(first_step=first_step)
+        case "none":
+            return NopPruner()

@@ -1,4 +1,4 @@
-"""One study: asks for trials, hears their scores, and remembers everything it was told."""
+"""One study as the coordinator uses it: it asks Optuna for trials and tells it how they end."""
 
 from __future__ import annotations
 
@@ -10,21 +10,31 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from allocator.coordination.records import Records
+from allocator.files.study_folder import trial_adapter_path
 from allocator.training.messages import Job, Report
 from allocator.tuning.samplers.feasible_sampler import ask_trial
-from allocator.tuning.space.build_space import adapter_spec
+from allocator.tuning.space.build_space import make_adapter_spec
 from allocator.tuning.space.space import Space, make_baseline_params
 from allocator.tuning.storage.study_config import StudyConfig
+from allocator.tuning.storage.trial_memory import (
+    append_loss,
+    baseline_attributes,
+    find_baseline,
+    is_baseline,
+    is_finished,
+    read_failure,
+    read_retried_trial,
+    retry_attributes,
+    write_ending,
+    write_failure,
+    write_num_parameters,
+)
 from allocator.tuning.study.baseline_recorder import BaselineRecorder
-from allocator.tuning.study.proposal_queue import PROPOSED_BY, ProposalQueue
-from allocator.tuning.study.pruning import LOSSES, PROTECTED
-
-_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-_KEPT = ("baseline", PROTECTED, PROPOSED_BY)  # of a trial that is tried again
+from allocator.tuning.study.proposal_queue import ProposalQueue
 
 
 class SearchStudy:
-    """A study with its space, as the coordinator uses it.
+    """A study with its space.
 
     Args:
         study: Optuna's study.
@@ -39,7 +49,7 @@ class SearchStudy:
         self.study, self.space, self.config, self.folder = study, space, config, folder
         self._running: dict[int, optuna.Trial] = {}
         self._baseline = BaselineRecorder(
-            folder, config, space, adapter_spec(config.space, space.shape)
+            folder, config, space, make_adapter_spec(config.space, space.shape)
         )
         self._proposals = ProposalQueue(study, space, config, folder, make_baseline_params(space))
 
@@ -50,17 +60,13 @@ class SearchStudy:
 
     @property
     def baseline(self) -> Records:
-        """What the baseline has shown."""
+        """The tables of the baseline."""
         return self._baseline.records
 
     @property
     def num_finished(self) -> int:
         """Trials that count towards the total: completed, pruned, or given up."""
-        return sum(
-            trial.state in _FINISHED
-            or (trial.state == TrialState.FAIL and trial.user_attrs.get("given_up", False))
-            for trial in self.trials
-        )
+        return sum(is_finished(trial) for trial in self.trials)
 
     @property
     def final_step(self) -> int:
@@ -72,18 +78,6 @@ class SearchStudy:
         """Name of the prior that is used, once that is known."""
         return self._proposals.used
 
-    def start_next_trial(self) -> Job:
-        """Start the next trial."""
-        return self.job(self.ask())
-
-    def ask(self) -> FrozenTrial:
-        """Start the next trial."""
-        self._proposals.queue()
-        trial = ask_trial(self.study, self.space)
-        trial.set_user_attr("num_parameters", self.space.num_parameters(trial.params))
-        self._running[trial.number] = trial
-        return self.study.get_trials(deepcopy=False)[trial.number]
-
     @property
     def slots(self) -> int | None:
         """Trials that a worker trains together, once that was measured."""
@@ -94,32 +88,44 @@ class SearchStudy:
     def slots(self, value: int | None) -> None:
         self.study.set_user_attr("slots", value)
 
-    def note(self, report: Report) -> None:
-        """Note a running trial's score and loss at a boundary."""
+    def start_next_trial(self) -> Job:
+        """Start the next trial, and return what a worker is to train for it."""
+        return self.make_job(self.ask())
+
+    def ask(self) -> FrozenTrial:
+        """Start the next trial."""
+        self._proposals.queue_next()
+        trial = ask_trial(self.study, self.space)
+        write_num_parameters(trial, self.space.num_parameters(trial.params))
+        self._running[trial.number] = trial
+        return self.trials[trial.number]
+
+    def make_job(self, trial: FrozenTrial) -> Job:
+        """Describe what a worker is to train for a trial; the baseline is measured."""
+        return Job(
+            trial=trial.number,
+            spec=make_adapter_spec(self.config.space, self.space.variant(trial.params).shape),
+            allocation=self.space.allocation(trial.params),
+            save_to=self.adapter_path(trial.number),
+            is_measured=is_baseline(trial),
+        )
+
+    def add_report(self, report: Report) -> None:
+        """Add a running trial's score and loss at a boundary."""
         trial = self._running[report.trial]
         trial.report(report.score, report.step)
-        trial.set_user_attr(LOSSES, [*trial.user_attrs.get(LOSSES, []), report.calibrated_loss])
+        append_loss(trial, report.calibrated_loss)
         if report.measures is not None:
-            self._baseline.note(report)
+            self._baseline.add_report(report)
 
     def should_stop(self, number: int) -> bool:
-        """Decide whether a running trial ends at the boundary that was noted last."""
+        """Whether a running trial ends at the boundary that it reported last."""
         return self._running[number].should_prune()
 
     def tell(self, report: Report) -> None:
-        """Note how a trial ended."""
+        """Tell Optuna how a trial ended."""
         trial = self._running.pop(report.trial)
-        for name, value in {
-            "ending": report.ending,
-            "loss": report.loss,
-            "calibrated_loss": report.calibrated_loss,
-            "best_score": report.best_score,
-            "train_loss": report.train_loss,
-            "head_parameters": report.head_parameters,
-            "seconds": round(report.seconds, 2),
-            **report.components,
-        }.items():
-            trial.set_user_attr(name, value)
+        write_ending(trial, report)
         if report.measures is not None and report.ending == "completed":
             self._baseline.write(report, self.adapter_path(report.trial))
         if report.ending == "stopped":
@@ -127,84 +133,65 @@ class SearchStudy:
         else:
             self.study.tell(report.trial, report.score, skip_if_finished=True)
 
-    def fail(self, number: int, reason: str, *, retry: bool) -> None:
-        """Note that a trial broke off through no fault of its allocation.
+    def tell_failure(self, number: int, reason: str, *, retry: bool) -> None:
+        """Tell Optuna that a trial broke off through no fault of its allocation.
 
         Args:
             number: The trial.
             reason: What happened.
             retry: Whether its allocation is to be tried again, before any other.
         """
-        trial = self._running.pop(number)
-        trial.set_user_attr("given_up", not retry)
-        trial.set_user_attr("reason", reason)
+        write_failure(self._running.pop(number), reason, is_given_up=not retry)
         self._break_off(self.trials[number], retry=retry)
 
-    def interrupt(self) -> None:
-        """Break off the running trials, also those that a killed run left; they are tried again.
+    def interrupt_running(self) -> None:
+        """Break off the running trials, those of a killed process too; they are tried again.
 
-        Only the process that holds the study's lock may call this.
+        Only the process that has locked the study's folder may call this.
         """
         for trial in self.trials:
             if trial.state == TrialState.RUNNING:
                 self._break_off(trial, retry=self.space.has_all_params(trial.params))
 
-    def attempts(self, number: int) -> int:
+    def count_attempts(self, number: int) -> int:
         """Count how often a trial's allocation has been tried, this time included.
 
-        Tries that the user broke off do not count.
+        Attempts that the user interrupted do not count.
         """
-        earlier = self.trials[number].user_attrs.get("retry_of")
+        earlier = read_retried_trial(self.trials[number])
         if earlier is None:
             return 1
-        return self.attempts(earlier) + ("reason" in self.trials[earlier].user_attrs)
+        return self.count_attempts(earlier) + (read_failure(self.trials[earlier]) is not None)
 
-    def start(self) -> None:
-        """Queue what a killed run left behind, and the baseline where it is still to come."""
-        self.interrupt()
-        has_baseline = any(
-            trial.user_attrs.get("baseline")
-            and (trial.state != TrialState.FAIL or trial.user_attrs.get("given_up"))
-            for trial in self.trials
-        )
-        if not has_baseline:
+    def begin(self) -> None:
+        """Queue what a killed process left behind, and the baseline where it is still missing."""
+        self.interrupt_running()
+        if find_baseline(self.trials) is None:
             self.study.enqueue_trial(
-                dict(make_baseline_params(self.space)),
-                user_attrs={"baseline": True, PROTECTED: True},
+                dict(make_baseline_params(self.space)), user_attrs=baseline_attributes()
             )
             self._take_recorded_baseline()
 
+    def adapter_path(self, number: int) -> Path:
+        """Return the path of a completed trial's adapter."""
+        return trial_adapter_path(self.folder, number)
+
     def _take_recorded_baseline(self) -> None:
-        """Tell what is known of a baseline that was trained before the study began."""
-        recorded = self._baseline.recorded()
-        if not recorded or recorded[-1].ending is None:
+        """Tell Optuna of a baseline that was trained before the study began, if there is one."""
+        reports = self._baseline.read_recorded()
+        if not reports or reports[-1].ending is None:
             return
         number = self.ask().number
         path = self.adapter_path(number)
         path.parent.mkdir(parents=True, exist_ok=True)
         if self._baseline.adapter.exists():
             shutil.copyfile(self._baseline.adapter, path)
-        for report in recorded:
+        for report in reports:
             if report.ending in (None, "completed"):
-                self.note(dataclasses.replace(report, trial=number))
-        self.tell(dataclasses.replace(recorded[-1], trial=number))
-
-    def job(self, trial: FrozenTrial) -> Job:
-        """Say what a worker is to train for a trial; the baseline is measured."""
-        return Job(
-            trial=trial.number,
-            spec=adapter_spec(self.config.space, self.space.variant(trial.params).shape),
-            allocation=self.space.allocation(trial.params),
-            save_to=self.adapter_path(trial.number),
-            is_measured=bool(trial.user_attrs.get("baseline", False)),
-        )
-
-    def adapter_path(self, number: int) -> Path:
-        """Say where a completed trial's adapter is."""
-        return self.folder / "trials" / f"{number:05d}.safetensors"
+                self.add_report(dataclasses.replace(report, trial=number))
+        self.tell(dataclasses.replace(reports[-1], trial=number))
 
     def _break_off(self, trial: FrozenTrial, *, retry: bool) -> None:
         self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         if retry:
-            kept = {k: v for k, v in trial.user_attrs.items() if k in _KEPT}
-            self.study.enqueue_trial(trial.params, user_attrs={**kept, "retry_of": trial.number})
+            self.study.enqueue_trial(trial.params, user_attrs=retry_attributes(trial))

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import optuna
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from allocator.errors import StudyError, describe_unknown
-from allocator.tuning.study.pruning import LOSSES
+from allocator.errors import UnknownNameError
+from allocator.tuning.storage.trial_memory import append_loss
 
 
 class PruningCallback(TrainerCallback):
@@ -24,12 +24,12 @@ class PruningCallback(TrainerCallback):
 
     Raises:
         optuna.TrialPruned: Out of `Trainer.train`, when the pruner says so.
-        StudyError: If an evaluation lacks the metric.
+        UnknownNameError: If an evaluation lacks the metric.
     """
 
     def __init__(self, trial: optuna.Trial, metric: str) -> None:
         self._trial, self._metric = trial, metric
-        self._losses: list[float] = []
+        self._step = 0
 
     def on_evaluate(  # type: ignore[override]  # called with metrics by name
         self,
@@ -42,10 +42,10 @@ class PruningCallback(TrainerCallback):
         """Report an evaluation and ask the pruner."""
         del args, control
         if self._metric not in metrics:
-            raise StudyError(describe_unknown("metric", self._metric, metrics))
-        self._losses.append(metrics.get("eval_loss", math.nan))
-        self._trial.set_user_attr(LOSSES, self._losses)
-        step = len(self._losses)
+            raise UnknownNameError("metric", self._metric, metrics)
+        append_loss(self._trial, metrics.get("eval_loss", math.nan))
+        self._step += 1
+        step = self._step
         self._trial.report(metrics[self._metric], step)
         if self._trial.should_prune():
             raise optuna.TrialPruned(

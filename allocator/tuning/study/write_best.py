@@ -13,15 +13,22 @@ from allocator.adapters.spectra import (
     tabulate_spectrum_metrics,
 )
 from allocator.files.adapter_section import AdapterSection
-from allocator.files.recipe import Recipe, training_section
-from allocator.files.study_layout import ADAPTER_FILE, RECIPE_FILE
+from allocator.files.recipe import Recipe, TrainingSection
+from allocator.files.study_folder import (
+    ADAPTER_FILE,
+    MODES_FILE,
+    RECIPE_FILE,
+    SPECTRA_FILE,
+    TRIALS_FILE,
+)
+from allocator.files.tables import write_table
 from allocator.files.whole_files import write_whole
 from allocator.files.yaml_files import write_yaml
+from allocator.tuning.space.build_space import make_adapter_spec
+from allocator.tuning.storage.trial_memory import read_best_score, read_loss
 from allocator.tuning.study.confirmation import Confirmation, read_confirmation
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.surrogate.expected_scores import Selection, select_best
-
-SPECTRA_FILE, MODES_FILE, TRIALS_FILE = "spectra.csv", "modes.csv", "trials.csv"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,9 +63,9 @@ def write_best(study: SearchStudy) -> WrittenBest:
     recipe = _recipe(study, selection, confirmation, trains_pooler=saved.description.trains_pooler)
     write_whole(study.folder / ADAPTER_FILE, study.adapter_path(number).read_bytes())
     spectra = compute_mode_spectra(saved.adapter)
-    tabulate_spectra(spectra).to_csv(study.folder / SPECTRA_FILE, index=False)
-    tabulate_spectrum_metrics(spectra).to_csv(study.folder / MODES_FILE, index=False)
-    study.study.trials_dataframe().to_csv(study.folder / TRIALS_FILE, index=False)
+    write_table(study.folder / SPECTRA_FILE, tabulate_spectra(spectra))
+    write_table(study.folder / MODES_FILE, tabulate_spectrum_metrics(spectra))
+    write_table(study.folder / TRIALS_FILE, study.study.trials_dataframe())
     path = study.folder / RECIPE_FILE
     write_yaml(
         path,
@@ -79,13 +86,12 @@ def _recipe(
 ) -> Recipe:
     config, best = study.config, selection.best
     allocation = study.space.allocation(best.trial.params)
-    shape = study.space.variant(best.trial.params).shape
     scores: dict[str, float | int | str] = {
         "scored_on": config.select_on,
         "score": best.trial.values[0],
         "posterior_mean": best.mean,
-        "loss": best.trial.user_attrs["loss"],
-        "best_boundary_score": best.trial.user_attrs["best_score"],
+        "loss": read_loss(best.trial),
+        "best_boundary_score": read_best_score(best.trial),
     }
     if selection.baseline is not None:
         scores["baseline_score"] = selection.baseline.trial.values[0]
@@ -97,17 +103,11 @@ def _recipe(
         num_parameters=study.space.num_parameters(best.trial.params),
         model=config.model,
         task=config.task,
-        adapter=AdapterSection(
-            construction=shape.construction,
-            factorization=shape.factorization,
-            full_modes=tuple(sorted(shape.full_modes)),
-            zero_mode=shape.stated_zero_mode,
-            ranks=dict(allocation.ranks),
-            targets=shape.backbone.targets,
-            scaling=config.space.scaling,
-            initialization=config.space.initialization,
+        adapter=AdapterSection.from_spec(
+            make_adapter_spec(config.space, study.space.variant(best.trial.params).shape),
+            allocation.ranks,
         ),
-        training=training_section(
+        training=TrainingSection.join(
             allocation, config.training, config.precision, trains_pooler=trains_pooler
         ),
         scores=scores,

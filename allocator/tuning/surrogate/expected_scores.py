@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from allocator.errors import StudyError
 from allocator.tuning.space.space import Space
+from allocator.tuning.storage.trial_memory import is_baseline, is_completed
 from allocator.tuning.surrogate.observations import read_observations
 from allocator.tuning.surrogate.surrogate import Surrogate
 
@@ -59,7 +60,7 @@ def select_best(
     expected = compute_expectations(space, trials, final_step=final_step)
     return Selection(
         best=max(expected, key=lambda e: (e.trial.number == confirmed, e.mean)),
-        baseline=next((e for e in expected if e.trial.user_attrs.get("baseline")), None),
+        baseline=next((e for e in expected if is_baseline(e.trial)), None),
         completed=len(expected),
     )
 
@@ -68,11 +69,7 @@ def compute_expectations(
     space: Space, trials: Sequence[FrozenTrial], *, final_step: int
 ) -> list[Expectation]:
     """Say what is expected of every completed trial; arguments and errors as for `select_best`."""
-    completed = [
-        trial
-        for trial in trials
-        if trial.state == TrialState.COMPLETE and trial.user_attrs.get("ending") == "completed"
-    ]
+    completed = [trial for trial in trials if is_completed(trial)]
     if not completed:
         raise StudyError(
             f"no trial of {len(trials)} was completed, so there is nothing to choose; "

@@ -10,8 +10,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from allocator.tuning.space.space import Params, Space
-
-_COLLAPSES = ("collapsed", "diverged")
+from allocator.tuning.storage.trial_memory import has_collapsed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,13 +53,12 @@ def read_observations(
     for trial in trials:
         if not space.has_all_params(trial.params):
             continue
-        collapsed = trial.user_attrs.get("ending") in _COLLAPSES
         found += [
             Observation(
                 params=trial.params,
                 fidelity=min(step / final_step, 1.0),
                 score=sign * score,
-                collapsed=collapsed,
+                collapsed=has_collapsed(trial),
             )
             for step, score in sorted(_scores(trial, final_step).items())
             if step > 0 and math.isfinite(score)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
+from allocator.tuning.plan.prepare import PreparedSearch, prepare
 
 from allocator.allocation import AdapterShape
-from allocator.config import SearchConfig
 from allocator.training.messages import Report
 from allocator.tuning.figures.study_figures import draw_study, make_study_figures
-from allocator.tuning.plan.prepare import PreparedSearch, prepare
+from allocator.tuning.plan.run_config import SearchConfig
 from allocator.tuning.study.open_study import open_study
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.surrogate.expected_scores import Selection, select_best
@@ -75,7 +75,7 @@ def write_tables(folder: Path) -> None:
 
 
 def test_a_study_is_drawn_from_the_tables_that_it_has(make_config: MakeConfig) -> None:
-    study = searched(prepare(make_config()))
+    study = searched(plan_search(make_config()))
     assert list(make_study_figures(study, chosen(study))) == ["budget-split"]
     write_tables(study.folder)
     drawn = make_study_figures(study, chosen(study))
@@ -83,7 +83,7 @@ def test_a_study_is_drawn_from_the_tables_that_it_has(make_config: MakeConfig) -
 
 
 def test_the_budget_split_compares_baseline_proposal_and_best(make_config: MakeConfig) -> None:
-    study = searched(prepare(make_config()))
+    study = searched(plan_search(make_config()))
     counts = bars(make_study_figures(study, chosen(study))["budget-split"])
     names = ["uniform baseline (trial 0)", "best, proposed by uniform (trial 1)"]
     if chosen(study).best.trial.number == 0:
@@ -94,7 +94,7 @@ def test_the_budget_split_compares_baseline_proposal_and_best(make_config: MakeC
 
 
 def test_the_dashboard_reads_the_figures_that_are_drawn_last(make_config: MakeConfig) -> None:
-    study = searched(prepare(make_config()))
+    study = searched(plan_search(make_config()))
     write_tables(study.folder)
     for _ in range(2):
         paths = draw_study(study, chosen(study), warn=lambda _: None)
@@ -112,7 +112,7 @@ def test_the_dashboard_reads_the_figures_that_are_drawn_last(make_config: MakeCo
 
 
 def test_a_space_without_a_core_has_a_budget_split(make_config: MakeConfig) -> None:
-    study = searched(prepare(make_config(space="lora", budget=5_000)))
+    study = searched(plan_search(make_config(space="lora", budget=5_000)))
     shape: AdapterShape = study.space.shape
     figure = make_study_figures(study, chosen(study))["budget-split"]
     assert shape.factorization == "matrix"
@@ -121,7 +121,7 @@ def test_a_space_without_a_core_has_a_budget_split(make_config: MakeConfig) -> N
 
 @pytest.mark.usefixtures("browser")
 def test_a_study_gets_its_pictures(make_config: MakeConfig) -> None:
-    study = searched(prepare(make_config()))
+    study = searched(plan_search(make_config()))
     warnings: list[str] = []
     paths = draw_study(study, chosen(study), warn=warnings.append)
     folder = study.folder / "figures"

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from allocator.config import LoraBudget, SearchConfig
-from allocator.tuning.plan.prepare import prepare
+from allocator.config import LoraBudget
+from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_plan import plan_search
 
 MakeConfig = Callable[..., SearchConfig]
 
@@ -16,7 +17,7 @@ MakeConfig = Callable[..., SearchConfig]
 def test_a_budget_of_a_lora_is_the_number_of_its_parameters(
     targets: tuple[str, ...] | None, make_config: MakeConfig
 ) -> None:
-    prepared = prepare(make_config(budget=LoraBudget(2), targets=targets, study=None))
+    prepared = plan_search(make_config(budget=LoraBudget(2), targets=targets, study=None))
     parameters = 2 * len(targets or ("query", "key", "value")) * 2 * (32 + 32)
     assert prepared.study.budget == prepared.space.feasible.budget == parameters
     assert prepared.study.study == f"cola-bert-{parameters}"

@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from allocator.config import SearchConfig
 from allocator.files.recipe import read_recipe
-from allocator.tuning.plan.prepare import prepare
+from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_plan import plan_search
 from allocator.tuning.runs.run_search import run_search
 from allocator.tuning.study.confirmation import Confirmation, read_confirmation, write_confirmation
 
@@ -22,7 +22,7 @@ MakeConfig = Callable[..., SearchConfig]
 
 
 def search(config: SearchConfig) -> tuple[str, Path]:
-    prepared = prepare(config)
+    prepared = plan_search(config)
     printed = io.StringIO()
     run_search(
         prepared,

@@ -12,9 +12,10 @@ from rich.console import Console
 
 from allocator.adapters.saved import load_adapter
 from allocator.command_line.options import RunOptions
-from allocator.config import BaselineConfig, SearchConfig, TrainingConfig
+from allocator.config import TrainingConfig
 from allocator.errors import BudgetError, StudyError
-from allocator.tuning.plan.prepare import prepare
+from allocator.tuning.plan.run_config import BaselineConfig, SearchConfig
+from allocator.tuning.plan.search_plan import plan_search
 from allocator.tuning.runs.run_baseline import run_baseline
 from allocator.tuning.runs.run_search import run_search
 from allocator.tuning.study.open_study import load_study, open_study
@@ -43,7 +44,7 @@ def test_a_search_takes_the_baseline_that_was_trained_before_it(
     baseline(run_options)
     folder = run_options["studies_dir"] / "tiny"
     config = make_config(trials=2)
-    run_search(prepare(config), Console(quiet=True), trials=2, slots=2, timeout=None)
+    run_search(plan_search(config), Console(quiet=True), trials=2, slots=2, timeout=None)
     with load_study(folder, None) as study:
         first = study.trials[0]
         assert first.user_attrs["baseline"]
@@ -63,7 +64,7 @@ def test_a_baseline_that_is_there_is_not_trained_again_and_others_join_it(
     run_options: RunOptions, make_config: MakeConfig
 ) -> None:
     config = make_config(trials=1)
-    run_search(prepare(config), Console(quiet=True), trials=1, slots=2, timeout=None)
+    run_search(plan_search(config), Console(quiet=True), trials=1, slots=2, timeout=None)
     folder = run_options["studies_dir"] / "tiny" / "baseline"
     before = (folder / "uniform-seed-0.safetensors").stat().st_mtime_ns
     printed, _ = baseline(run_options, also=("cp", "lora"))
@@ -74,7 +75,10 @@ def test_a_baseline_that_is_there_is_not_trained_again_and_others_join_it(
     for name in ("uniform", "cp", "lora"):
         saved = load_adapter(folder / f"{name}-seed-0.safetensors")
         assert saved.adapter.num_parameters <= 600
-        starts[name] = (saved.description.zero_mode, saved.description.initialization)
+        starts[name] = (
+            saved.description.adapter.zero_mode,
+            saved.description.adapter.initialization,
+        )
     assert starts == {
         "uniform": (None, "orthogonal"),
         "cp": ("input", "orthogonal"),
@@ -99,7 +103,7 @@ def test_a_published_rank_has_a_folder_of_its_own_and_a_search_may_follow(
     assert [path.name for path in folder.iterdir() if path.is_dir()] == ["baseline-rank-4-uncapped"]
     saved = load_adapter(folder / "baseline-rank-4-uncapped" / "uniform-seed-0.safetensors")
     assert set(saved.adapter.ranks.values()) == {4}
-    prepared = prepare(make_config())
+    prepared = plan_search(make_config())
     with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
         assert study.ask().user_attrs["baseline"]
 
@@ -110,7 +114,7 @@ def test_a_baseline_of_another_recipe_is_refused(
     baseline(run_options)
     config = make_config(training=TrainingConfig(epochs=1))
     with pytest.raises(StudyError, match=r"made with training\.epochs 2, got 1"):
-        run_search(prepare(config), Console(quiet=True), trials=1, slots=2, timeout=None)
+        run_search(plan_search(config), Console(quiet=True), trials=1, slots=2, timeout=None)
 
 
 def test_a_kind_that_does_not_fit_the_budget_is_refused(run_options: RunOptions) -> None:

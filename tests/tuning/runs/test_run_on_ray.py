@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import ray
+from allocator.tuning.plan.prepare import PreparedSearch, prepare
 from optuna.trial import FrozenTrial, TrialState
 from ray.cluster_utils import Cluster
 from rich.console import Console
 
-from allocator.config import SearchConfig
 from allocator.coordination.coordinator import Coordinator
 from allocator.training.messages import Report
-from allocator.tuning.plan.prepare import PreparedSearch, prepare
+from allocator.tuning.plan.run_config import SearchConfig
 from allocator.tuning.runs.run_search import run_search
 from allocator.tuning.screen.watchers import QuietWatcher
 from allocator.tuning.study.open_study import load_study, open_study
@@ -33,7 +33,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def search(config: SearchConfig) -> PreparedSearch:
-    prepared = prepare(config)
+    prepared = plan_search(config)
     run_search(
         prepared,
         Console(file=io.StringIO(), width=160),
@@ -82,7 +82,7 @@ class UnplugsAMachine(QuietWatcher):
 def test_a_machine_that_leaves_costs_what_it_trained_and_no_trial(
     cluster: Cluster, make_config: MakeConfig
 ) -> None:
-    prepared = prepare(make_config(devices=None, ray=cluster.address))
+    prepared = plan_search(make_config(devices=None, ray=cluster.address))
     watcher = UnplugsAMachine(cluster)
     with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
         Coordinator(

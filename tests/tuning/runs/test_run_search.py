@@ -14,15 +14,15 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+from allocator.tuning.plan.prepare import PreparedSearch, prepare
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from allocator.adapters.saved import load_adapter
-from allocator.config import SearchConfig
 from allocator.coordination.coordinator import Coordinator
 from allocator.files.recipe import read_recipe
 from allocator.training.messages import Report
-from allocator.tuning.plan.prepare import PreparedSearch, prepare
+from allocator.tuning.plan.run_config import SearchConfig
 from allocator.tuning.runs.run_search import run_search
 from allocator.tuning.screen.watchers import QuietWatcher
 from allocator.tuning.study.open_study import load_study, open_study
@@ -34,7 +34,7 @@ Seen = list[tuple[int, TrialState, dict[str, float], float | None, dict[int, flo
 
 
 def search(config: SearchConfig) -> tuple[str, PreparedSearch]:
-    prepared = prepare(config)
+    prepared = plan_search(config)
     console = Console(file=io.StringIO(), width=160)
     run_search(prepared, console, trials=config.trials, slots=config.slots, timeout=config.timeout)
     assert isinstance(console.file, io.StringIO)
@@ -59,7 +59,7 @@ def test_a_search_ends_with_a_best_allocation_within_the_budget(make_config: Mak
     assert recipe.num_parameters <= recipe.budget == 600
     saved = load_adapter(prepared.folder / "adapter.safetensors")
     assert saved.adapter.num_parameters == recipe.num_parameters
-    assert saved.description.ranks == recipe.adapter.ranks
+    assert saved.description.adapter.ranks == recipe.adapter.ranks
     assert len(pd.read_csv(prepared.folder / "trials.csv")) == 6
     assert set(pd.read_csv(prepared.folder / "spectra.csv")["mode"]) == set(recipe.adapter.ranks)
     drawn = {path.stem for path in (prepared.folder / "figures").glob("*.html")}
@@ -71,7 +71,7 @@ def test_a_search_ends_with_a_best_allocation_within_the_budget(make_config: Mak
 
 def test_figures_that_cannot_be_drawn_leave_the_result_and_a_line(make_config: MakeConfig) -> None:
     config = make_config(trials=1)
-    prepared = prepare(config)
+    prepared = plan_search(config)
     with open_study(prepared.study, prepared.space, prepared.folder, prepared.url):
         (prepared.folder / "figures").write_text("in the way", encoding="utf-8")
     text, _ = search(config)
@@ -155,7 +155,7 @@ def _kill_a_worker() -> int:
 
 
 def test_a_worker_that_dies_does_not_take_the_search_with_it(make_config: MakeConfig) -> None:
-    prepared = prepare(make_config())
+    prepared = plan_search(make_config())
     watcher = KillsTheWorker()
     with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
         launch = partial(ProcessWorker, prepared.worker)

@@ -12,9 +12,10 @@ from rich.console import Console
 from allocator.adapters.build import build_adapter
 from allocator.allocation import BackboneShape
 from allocator.command_line.options import RunOptions
-from allocator.config import SweepConfig, TrainingConfig
+from allocator.config import TrainingConfig
+from allocator.tuning.plan.run_config import SweepConfig
 from allocator.tuning.runs.run_sweep import print_summary, run_sweep, summarize_sweep
-from allocator.tuning.space.build_space import adapter_shapes, adapter_spec
+from allocator.tuning.space.build_space import list_adapter_shapes, make_adapter_spec
 from allocator.tuning.space.published_sweep import list_tenslora_plus
 from allocator.tuning.space.space_file import read_space
 
@@ -52,8 +53,8 @@ def test_what_starts_at_zero_and_how_large_the_rest_starts_is_as_published() -> 
     phases = {phase.name: phase for phase in list_tenslora_plus(ROBERTA_BASE, 1e-3)}
     cp, lora = (phases[name].spec for name in ("cp-8", "lora-8"))
     assert cp.shape.zero_mode == "input"
-    (preset,) = adapter_shapes(read_space("lora"), ROBERTA_BASE)
-    assert lora == adapter_spec(read_space("lora"), preset)
+    (preset,) = list_adapter_shapes(read_space("lora"), ROBERTA_BASE)
+    assert lora == make_adapter_spec(read_space("lora"), preset)
     a = build_adapter(lora, {"rank": 8}, seed=0).factors["input"]
     assert a.detach().std() == pytest.approx(
         (1 / 3 / 768) ** 0.5, rel=0.02

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from allocator.tuning.plan.prepare import PreparedSearch, prepare
 
 from allocator.adapters.build import build_adapter
 from allocator.adapters.saved import load_adapter
@@ -18,8 +19,7 @@ from allocator.allocation import BackboneShape
 from allocator.search import build_parser, to_config
 from allocator.training.loop import train_trials
 from allocator.training.messages import Boundary, Orders
-from allocator.tuning.plan.prepare import PreparedSearch, prepare
-from allocator.tuning.space.build_space import adapter_shapes, adapter_spec, build_space
+from allocator.tuning.space.build_space import build_space, list_adapter_shapes, make_adapter_spec
 from allocator.tuning.space.space_file import preset_names, read_space
 from allocator.tuning.study.open_study import open_study
 from allocator.tuning.study.write_best import write_best
@@ -78,8 +78,8 @@ def test_a_presets_parameters_are_those_of_its_paper(preset: str) -> None:
 @pytest.mark.parametrize("preset", [name for name in preset_names() if name.endswith("_cp")])
 def test_the_published_cp_starts_its_input_factor_at_zero(preset: str) -> None:
     roberta = BackboneShape(d_in=D, heads=H, head_size=HEAD, layers=L)
-    (shape,) = adapter_shapes(read_space(preset), roberta)
-    adapter = build_adapter(adapter_spec(read_space(preset), shape), {"rank": R}, seed=0)
+    (shape,) = list_adapter_shapes(read_space(preset), roberta)
+    adapter = build_adapter(make_adapter_spec(read_space(preset), shape), {"rank": R}, seed=0)
     assert adapter.zero_part.shape[2:] == (D, R)
     assert not adapter.zero_part.any()
     assert all(part.any() for part in adapter.factors.values())
@@ -88,7 +88,7 @@ def test_the_published_cp_starts_its_input_factor_at_zero(preset: str) -> None:
 def test_a_zero_mode_holds_for_the_combinations_of_a_list_that_have_one() -> None:
     roberta = BackboneShape(d_in=D, heads=H, head_size=HEAD, layers=L)
     file = read_space("constructions").model_copy(update={"zero_mode": "heads"})
-    for shape in adapter_shapes(file, roberta):
+    for shape in list_adapter_shapes(file, roberta):
         has_one = shape.factorization in ("cp", "tt") and "heads" in shape.tensor.dims
         assert (shape.zero_mode == "heads") is has_one
 
@@ -145,7 +145,7 @@ def test_every_preset_is_searched(
     argv = ["--budget", "2000", "--task", "cola", "--data-dir", str(small_glue), "--epochs", "1"]
     argv += ["--model", str(tiny_bert), "--space", preset, "--studies-dir", str(tmp_path)]
     argv += ["--precision", "float32", "--devices", "cpu"]
-    best = search_here(prepare(to_config(build_parser().parse_args(argv))), 2)
+    best = search_here(plan_search(to_config(build_parser().parse_args(argv))), 2)
     content = yaml.safe_load(best.read_text(encoding="utf-8"))
     assert content["num_parameters"] <= 2_000
     assert tuple(content["adapter"]["targets"]) == read_space(preset).targets
@@ -157,7 +157,7 @@ def test_the_baseline_of_a_search_leaves_tables_of_every_boundary(
     argv = ["--budget", "2000", "--task", "cola", "--data-dir", str(small_glue), "--epochs", "2"]
     argv += ["--model", str(tiny_bert), "--studies-dir", str(tmp_path)]
     argv += ["--precision", "float32", "--devices", "cpu"]
-    folder = search_here(prepare(to_config(build_parser().parse_args(argv))), 2).parent
+    folder = search_here(plan_search(to_config(build_parser().parse_args(argv))), 2).parent
     found = {path.stem: pd.read_csv(path) for path in (folder / "baseline").glob("*.csv")}
     assert set(found) == {"training", "gradients", "spectra", "modes", "truncation"}
     assert found["training"]["step"].tolist() == [1, 2]

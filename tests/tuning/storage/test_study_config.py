@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from allocator.config import SearchConfig
 from allocator.coordination.list_config import (
     SharedConfig,
     make_list_config,
@@ -18,7 +17,8 @@ from allocator.coordination.list_config import (
 )
 from allocator.errors import StudyError
 from allocator.files.yaml_files import write_yaml
-from allocator.tuning.plan.prepare import prepare
+from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_plan import plan_search
 from allocator.tuning.storage.study_config import read_study_config
 
 MakeConfig = Callable[..., SearchConfig]
@@ -50,12 +50,12 @@ def change(path: Path, key: str, value: float) -> str:
 def test_a_study_is_not_read_with_a_number_that_is_not_finite(
     key: str, value: str, make_config: MakeConfig, path: Path
 ) -> None:
-    study = prepare(make_config()).study
+    study = plan_search(make_config()).study
     start = ({"learning_rate": 1e-3},)
     write_yaml(path, study.model_copy(update={"start": start}), "A study.")
     message = change(path, key, float(value))
     with pytest.raises(StudyError, match=message):
-        read_study_config(path)
+        read_shared_config(path)
 
 
 @pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
@@ -65,7 +65,7 @@ def test_a_study_is_not_read_with_a_number_that_is_not_finite(
 def test_a_list_is_not_read_with_a_number_that_is_not_finite(
     key: str, value: str, make_config: MakeConfig, path: Path
 ) -> None:
-    prepared = prepare(make_config())
+    prepared = plan_search(make_config())
     shared: SharedConfig = prepared.shared
     one = make_listed_allocation(prepared.worker.spec, prepared.worker.typical)
     write_yaml(path, make_list_config(shared, {"one": one}), "A list.")
@@ -77,4 +77,4 @@ def test_a_list_is_not_read_with_a_number_that_is_not_finite(
 def test_a_configuration_that_is_not_utf8_is_refused(path: Path) -> None:
     path.write_bytes("study: caf\u00e9".encode("latin-1"))
     with pytest.raises(StudyError, match=r"config\.yaml is not text in UTF-8$"):
-        read_study_config(path)
+        read_shared_config(path)

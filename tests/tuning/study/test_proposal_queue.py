@@ -8,14 +8,14 @@ from pathlib import Path
 
 import optuna
 import pytest
+from allocator.tuning.plan.prepare import PreparedSearch, prepare
 from optuna.trial import FrozenTrial, TrialState
 
-from allocator.config import SearchConfig
 from allocator.errors import AllocatorError, StudyError
 from allocator.files.recipe import Recipe, read_recipe
 from allocator.files.yaml_files import write_yaml
 from allocator.training.messages import Ending, Report
-from allocator.tuning.plan.prepare import PreparedSearch, prepare
+from allocator.tuning.plan.run_config import SearchConfig
 from allocator.tuning.priors.baseline_evidence import Baseline
 from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
 from allocator.tuning.study.open_study import open_study
@@ -92,7 +92,7 @@ def search(
 def test_after_the_baseline_come_the_priors_proposals(
     make_config: MakeConfig, make_baseline: Callable[..., Baseline]
 ) -> None:
-    prepared = prepare(make_config())
+    prepared = plan_search(make_config())
     trials = search(prepared, make_baseline, PROPOSALS + 3, reopened=False)
     assert proposers(trials) == [None, *["truncation"] * PROPOSALS, None, None]
     assert len({tuple(t.params.values()) for t in trials}) == len(trials)
@@ -103,7 +103,7 @@ def test_a_study_opened_anew_for_every_trial_is_the_same_study(
 ) -> None:
     whole, pieces = (
         search(
-            prepare(make_config(studies_dir=tmp_path / name)),
+            plan_search(make_config(studies_dir=tmp_path / name)),
             make_baseline,
             PROPOSALS + 4,
             reopened=name == "pieces",
@@ -115,7 +115,7 @@ def test_a_study_opened_anew_for_every_trial_is_the_same_study(
 
 
 def test_beside_the_baseline_train_its_ranks_at_other_lambdas(make_config: MakeConfig) -> None:
-    prepared = prepare(make_config())
+    prepared = plan_search(make_config())
     with opened(prepared) as study:
         baseline, *others = [study.ask() for _ in range(7)]
     assert proposers(others) == [*["uniform"] * 4, None, None]
@@ -126,7 +126,7 @@ def test_beside_the_baseline_train_its_ranks_at_other_lambdas(make_config: MakeC
 
 
 def test_without_a_prior_only_the_baseline_is_queued(make_config: MakeConfig) -> None:
-    with opened(prepare(make_config(prior="none"))) as study:
+    with opened(plan_search(make_config(prior="none"))) as study:
         trials = [study.ask() for _ in range(3)]
         assert proposers(trials) == [None] * 3
         assert not [t for t in study.trials if t.state == TrialState.WAITING]
@@ -139,7 +139,7 @@ def test_a_kill_between_two_proposals_loses_and_doubles_none(
     make_baseline: Callable[..., Baseline],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    prepared = prepare(make_config())
+    prepared = plan_search(make_config())
     enqueue = optuna.Study.enqueue_trial
     queued: list[dict[str, float]] = []
 
@@ -166,7 +166,7 @@ def test_a_kill_between_two_proposals_loses_and_doubles_none(
 def test_a_proposal_that_was_broken_off_is_tried_again_under_its_name(
     make_config: MakeConfig, make_baseline: Callable[..., Baseline]
 ) -> None:
-    prepared = prepare(make_config())
+    prepared = plan_search(make_config())
     with opened(prepared) as study:
         study.ask()
         measure(study, make_baseline(prepared.space))
@@ -182,14 +182,14 @@ def test_a_proposal_that_was_broken_off_is_tried_again_under_its_name(
 def test_no_proposal_is_left_waiting_when_trials_end(
     make_config: MakeConfig, make_baseline: Callable[..., Baseline]
 ) -> None:
-    trials = search(prepare(make_config()), make_baseline, 3, reopened=False)
+    trials = search(plan_search(make_config()), make_baseline, 3, reopened=False)
     assert len(trials) == 3
 
 
 def test_the_sampler_of_a_resumed_study_has_the_same_prior(
     make_config: MakeConfig, make_baseline: Callable[..., Baseline]
 ) -> None:
-    prepared = prepare(make_config(prior="entropy", prior_strength=7.0))
+    prepared = plan_search(make_config(prior="entropy", prior_strength=7.0))
     priors = []
     for _ in range(2):
         with opened(prepared) as study:
@@ -209,7 +209,7 @@ def test_the_sampler_of_a_resumed_study_has_the_same_prior(
 def test_a_baseline_without_tables_leaves_the_uniform_prior_and_says_so(
     make_config: MakeConfig,
 ) -> None:
-    with opened(prepare(make_config())) as study:
+    with opened(plan_search(make_config())) as study:
         study.tell(report(study.ask().number, 0.0, "diverged"))
         assert study.ask().user_attrs[PROPOSED_BY] == "uniform"
         recorded = study.study.user_attrs["prior"]
@@ -258,8 +258,8 @@ def recipe_of(prepared: PreparedSearch, path: Path, **ranks: int) -> Path:
 def test_a_users_recipe_is_tried_right_after_the_baseline(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    path = recipe_of(prepare(make_config()), tmp_path / "mine.yaml")
-    prepared = prepare(make_config(start=(path,)))
+    path = recipe_of(plan_search(make_config()), tmp_path / "mine.yaml")
+    prepared = plan_search(make_config(start=(path,)))
     with opened(prepared) as study:
         _, own, other = (study.ask() for _ in range(3))
     assert own.user_attrs[PROPOSED_BY] == "start"
@@ -282,21 +282,21 @@ def test_a_users_recipe_is_tried_right_after_the_baseline(
 def test_a_recipe_that_does_not_fit_gets_one_line_with_the_rule(
     old: str, new: str, message: str, make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    path = recipe_of(prepare(make_config()), tmp_path / "mine.yaml")
+    path = recipe_of(plan_search(make_config()), tmp_path / "mine.yaml")
     text = path.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(StudyError, match=rf"--start .*mine\.yaml: {message}") as caught:
-        prepare(make_config(start=(path,)))
+        plan_search(make_config(start=(path,)))
     assert "\n" not in str(caught.value)
 
 
 def test_another_study_proposes_what_it_found_best(
     make_config: MakeConfig, make_baseline: Callable[..., Baseline]
 ) -> None:
-    first = prepare(make_config(study="first"))
+    first = plan_search(make_config(study="first"))
     trials = search(first, make_baseline, 8, reopened=False)
-    second = prepare(make_config(study="second", prior="study:first", budget=900))
+    second = plan_search(make_config(study="second", prior="study:first", budget=900))
     with opened(second) as study:
         asked = [study.ask() for _ in range(PROPOSALS + 1)]
     assert proposers(asked[1:]) == ["study:first"] * PROPOSALS
@@ -310,20 +310,20 @@ def test_a_study_that_cannot_be_a_prior_says_why(
     make_config: MakeConfig, make_baseline: Callable[..., Baseline]
 ) -> None:
     with pytest.raises(StudyError, match="unknown study 'frist'"):
-        prepare(make_config(prior="study:frist"))
-    first = prepare(make_config(study="first"))
+        plan_search(make_config(prior="study:frist"))
+    first = plan_search(make_config(study="first"))
     search(first, make_baseline, 2, reopened=False)
     with pytest.raises(StudyError, match="no completed trial of it lies in this space; of the"):
-        prepare(make_config(study="second", prior="study:first", space="lora", budget=10_000))
+        plan_search(make_config(study="second", prior="study:first", space="lora", budget=10_000))
     with pytest.raises(AllocatorError, match="unknown prior 'entropi': did you mean 'entropy'"):
-        prepare(make_config(prior="entropi"))
+        plan_search(make_config(prior="entropi"))
 
 
 def test_a_study_is_resumed_with_its_own_prior_alone(make_config: MakeConfig) -> None:
-    with opened(prepare(make_config())):
+    with opened(plan_search(make_config())):
         pass
     with (
         pytest.raises(StudyError, match="was made with prior 'truncation', got 'entropy'"),
-        opened(prepare(make_config(prior="entropy"))),
+        opened(plan_search(make_config(prior="entropy"))),
     ):
         pass

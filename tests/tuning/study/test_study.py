@@ -10,13 +10,14 @@ from pathlib import Path
 
 import optuna
 import pytest
+from allocator.tuning.plan.prepare import PreparedSearch, prepare
 from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
 
-from allocator.config import SearchConfig, TrainingConfig
+from allocator.config import TrainingConfig
 from allocator.errors import StorageError, StudyError
 from allocator.training.messages import Ending, Report
-from allocator.tuning.plan.prepare import PreparedSearch, prepare
+from allocator.tuning.plan.run_config import SearchConfig
 from allocator.tuning.screen.result_table import next_commands
 from allocator.tuning.study.open_study import load_study, open_study
 from allocator.tuning.study.study import SearchStudy
@@ -50,7 +51,7 @@ def opened(prepared: PreparedSearch) -> Iterator[SearchStudy]:
 
 
 def test_the_first_trial_is_the_uniform_baseline(make_config: MakeConfig) -> None:
-    prepared = prepare(make_config())
+    prepared = plan_search(make_config())
     with opened(prepared) as study:
         trial = study.ask()
     assert study.space.ranks(trial.params) == prepared.space.variants[0].feasible.uniform()
@@ -59,7 +60,7 @@ def test_the_first_trial_is_the_uniform_baseline(make_config: MakeConfig) -> Non
 
 
 def test_scores_are_kept_when_the_study_is_opened_again(make_config: MakeConfig) -> None:
-    prepared = prepare(make_config())
+    prepared = plan_search(make_config())
     with opened(prepared) as study:
         number = study.ask().number
         study.note(report(number, 0.25, None, step=1))
@@ -74,7 +75,7 @@ def test_scores_are_kept_when_the_study_is_opened_again(make_config: MakeConfig)
 
 
 def test_a_trial_left_running_is_tried_again_before_any_other(make_config: MakeConfig) -> None:
-    prepared = prepare(make_config())
+    prepared = plan_search(make_config())
     with opened(prepared) as study:
         study.ask()
         lost = study.ask()
@@ -88,7 +89,7 @@ def test_a_trial_left_running_is_tried_again_before_any_other(make_config: MakeC
 
 
 def test_only_tries_whose_worker_died_count_as_attempts(make_config: MakeConfig) -> None:
-    prepared = prepare(make_config())
+    prepared = plan_search(make_config())
     with opened(prepared) as study:
         study.ask()
         study.interrupt()
@@ -99,7 +100,7 @@ def test_only_tries_whose_worker_died_count_as_attempts(make_config: MakeConfig)
 
 
 def test_trials_in_another_storage_are_not_begun_anew(make_config: MakeConfig) -> None:
-    prepared = prepare(make_config())
+    prepared = plan_search(make_config())
     elsewhere = f"sqlite:///{prepared.folder.parent}-elsewhere.db"
     with opened(dataclasses.replace(prepared, url=elsewhere)) as study:
         trial = study.ask()
@@ -116,9 +117,9 @@ def test_trials_in_another_storage_are_not_begun_anew(make_config: MakeConfig) -
 
 def test_a_study_of_another_folder_is_left_alone(make_config: MakeConfig, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'shared.db'}"
-    with opened(dataclasses.replace(prepare(make_config()), url=url)) as study:
+    with opened(dataclasses.replace(plan_search(make_config()), url=url)) as study:
         running = study.ask().number
-    other = prepare(make_config(studies_dir=tmp_path / "other"))
+    other = plan_search(make_config(studies_dir=tmp_path / "other"))
     with (
         pytest.raises(StudyError, match="has a study 'tiny' of another folder; search it there"),
         opened(dataclasses.replace(other, url=url)),
@@ -128,7 +129,7 @@ def test_a_study_of_another_folder_is_left_alone(make_config: MakeConfig, tmp_pa
 
 
 def test_what_a_kill_left_before_the_configuration_is_taken_over(make_config: MakeConfig) -> None:
-    prepared = prepare(make_config())
+    prepared = plan_search(make_config())
     prepared.folder.mkdir(parents=True)
     (prepared.folder / "study.db").touch()
     with opened(prepared) as study:
@@ -136,7 +137,7 @@ def test_what_a_kill_left_before_the_configuration_is_taken_over(make_config: Ma
 
 
 def test_a_stopped_trial_is_pruned_and_counts(make_config: MakeConfig) -> None:
-    with opened(prepare(make_config())) as study:
+    with opened(plan_search(make_config())) as study:
         number = study.ask().number
         study.note(report(number, 0.25, None, step=1))
         study.tell(report(number, 0.25, "stopped", step=1))
@@ -147,9 +148,9 @@ def test_a_stopped_trial_is_pruned_and_counts(make_config: MakeConfig) -> None:
 def test_another_configuration_is_refused_with_the_setting_that_differs(
     make_config: MakeConfig,
 ) -> None:
-    with opened(prepare(make_config())):
+    with opened(plan_search(make_config())):
         pass
-    other = prepare(make_config(training=TrainingConfig(epochs=3)))
+    other = plan_search(make_config(training=TrainingConfig(epochs=3)))
     with (
         pytest.raises(StudyError, match=r"was made with training\.epochs 2, got 3; name another"),
         opened(other),
@@ -158,7 +159,7 @@ def test_another_configuration_is_refused_with_the_setting_that_differs(
 
 
 def test_a_folder_with_something_else_in_it_is_refused(make_config: MakeConfig) -> None:
-    prepared = prepare(make_config())
+    prepared = plan_search(make_config())
     prepared.folder.mkdir(parents=True)
     (prepared.folder / "thesis.tex").write_text("words")
     with (
@@ -170,7 +171,7 @@ def test_a_folder_with_something_else_in_it_is_refused(make_config: MakeConfig) 
 
 
 def test_a_study_is_searched_by_one_process_at_a_time(make_config: MakeConfig) -> None:
-    prepared = prepare(make_config())
+    prepared = plan_search(make_config())
     with (
         opened(prepared),
         pytest.raises(StudyError, match="'tiny' is being searched by another process"),
@@ -180,7 +181,7 @@ def test_a_study_is_searched_by_one_process_at_a_time(make_config: MakeConfig) -
 
 
 def test_a_storage_that_does_not_answer_leaves_no_folder(make_config: MakeConfig) -> None:
-    prepared = prepare(make_config())
+    prepared = plan_search(make_config())
     broken = dataclasses.replace(prepared, url="sqlite:////nowhere/at/all.db")
     with pytest.raises(StorageError, match="does not answer"), opened(broken):
         pass
@@ -188,7 +189,7 @@ def test_a_storage_that_does_not_answer_leaves_no_folder(make_config: MakeConfig
 
 
 def test_an_unknown_study_suggests_the_nearest(make_config: MakeConfig) -> None:
-    prepared = prepare(make_config())
+    prepared = plan_search(make_config())
     with opened(prepared):
         pass
     with (
@@ -199,7 +200,7 @@ def test_an_unknown_study_suggests_the_nearest(make_config: MakeConfig) -> None:
 
 
 def test_a_configuration_that_is_no_mapping_is_refused(make_config: MakeConfig) -> None:
-    prepared = prepare(make_config())
+    prepared = plan_search(make_config())
     with opened(prepared):
         pass
     (prepared.folder / "config.yaml").write_text("- 1\n", encoding="utf-8")
@@ -222,7 +223,7 @@ def postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
 
 
 def test_a_real_postgresql_server_keeps_a_study(make_config: MakeConfig, postgresql: str) -> None:
-    prepared = prepare(make_config(storage=postgresql))
+    prepared = plan_search(make_config(storage=postgresql))
     with opened(prepared) as study:
         study.tell(report(study.ask().number, 0.5))
     with load_study(prepared.folder, postgresql) as again:
@@ -239,7 +240,7 @@ def test_a_real_postgresql_server_keeps_a_study(make_config: MakeConfig, postgre
 def test_a_study_in_a_folder_of_any_name_is_found_again(
     name: str, make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    prepared = prepare(make_config(studies_dir=tmp_path / name))
+    prepared = plan_search(make_config(studies_dir=tmp_path / name))
     with opened(prepared) as study:
         study.tell(report(study.ask().number, 0.5))
     assert (tmp_path / name / "tiny" / "study.db").is_file()
@@ -254,7 +255,7 @@ def test_a_study_in_a_folder_of_any_name_is_found_again(
 
 
 def test_follow_up_commands_show_no_password(make_config: MakeConfig) -> None:
-    prepared = prepare(make_config())
+    prepared = plan_search(make_config())
     with opened(prepared) as study:
         url = "postgresql+psycopg2://me:s3cr3t@host/db?sslpassword=s3cr3t"
         dashboard, _, export = next_commands(study, prepared.folder / "best.yaml", url)

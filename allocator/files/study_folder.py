@@ -1,0 +1,84 @@
+"""The names and places of a study's files: what users, and every room of this package, rely on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from allocator.errors import UnknownNameError
+
+# In a study's folder.
+CONFIG_FILE = "config.yaml"
+RECIPE_FILE = "best.yaml"
+ADAPTER_FILE = "adapter.safetensors"
+DATABASE_FILE = "study.db"
+LOCK_FILE = ".lock"
+TRIALS_FILE = "trials.csv"
+SPECTRA_FILE = "spectra.csv"
+MODES_FILE = "modes.csv"
+TRIALS_FOLDER = "trials"
+BASELINE_FOLDER = "baseline"
+CONFIRMATION_FOLDER = "confirmation"
+FIGURES_FOLDER = "figures"
+TRAINED_FOLDER = "trained"
+
+# In the folder of a recipe that was trained again, of a confirmation, and of a sweep.
+RESULT_FILE = "result.yaml"
+SCORES_FILE = "scores.csv"
+SUMMARY_FILE = "summary.csv"
+
+TableName = Literal["gradients", "spectra", "modes", "truncation", "training"]
+"""Tables of named trainings, in the folder of a baseline, a confirmation or a sweep."""
+
+UNIFORM = "uniform"
+"""Name of the uniform-rank baseline among the trainings of its folder."""
+
+
+def table_path(folder: Path, table: TableName) -> Path:
+    """Return the path of a table of named trainings."""
+    return folder / f"{table}.csv"
+
+
+def named_adapter_path(folder: Path, name: str, seed: int) -> Path:
+    """Return the path of the adapter of a named training."""
+    return folder / f"{name}-seed-{seed}.safetensors"
+
+
+def trial_adapter_path(folder: Path, number: int) -> Path:
+    """Return the path of the adapter of a study's trial."""
+    return folder / TRIALS_FOLDER / f"{number:05d}.safetensors"
+
+
+def has_trial_adapters(folder: Path) -> bool:
+    """Whether a study's folder holds adapters of trials."""
+    return any((folder / TRIALS_FOLDER).glob("*.safetensors"))
+
+
+def baseline_folder(folder: Path, rank: int | None = None, *, is_capped: bool = True) -> Path:
+    """Return the folder of a baseline: a search takes its own, without a rank, as its first trial.
+
+    Args:
+        folder: The study's folder.
+        rank: Rank of every mode that was asked for, whatever the budget; None for the largest one
+            within it.
+        is_capped: Whether ranks are capped at what their mode can use.
+    """
+    if rank is None:
+        return folder / BASELINE_FOLDER
+    return folder / (f"{BASELINE_FOLDER}-rank-{rank}" + ("" if is_capped else "-uncapped"))
+
+
+def list_baseline_configs(folder: Path) -> list[Path]:
+    """List the configuration files of a study's baselines, by the names of their folders."""
+    return sorted(folder.glob(f"{BASELINE_FOLDER}*/{CONFIG_FILE}"))
+
+
+def require_study(folder: Path) -> None:
+    """Refuse a study that does not exist.
+
+    Raises:
+        UnknownNameError: Listing the studies that do.
+    """
+    if not folder.is_dir():
+        known = [path.parent.name for path in folder.parent.glob(f"*/{CONFIG_FILE}")]
+        raise UnknownNameError("study", folder.name, known, f" in {folder.parent}")

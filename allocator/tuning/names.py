@@ -1,0 +1,14 @@
+"""The names that a user chooses by: one list each, for options, checks and makers alike."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+SamplerName = Literal["gp", "tpe", "random"]
+PrunerName = Literal["halving", "median", "none"]
+PriorName = Literal["none", "uniform", "entropy", "tenslora_plus", "gradient", "truncation"]
+KindName = Literal["cp", "tt", "lora"]
+SweepName = Literal["tenslora-plus"]
+
+STUDY_PRIOR = "study:"
+"""What stands before the name of a study that serves as the prior."""

@@ -1,0 +1,290 @@
+"""What a user can ask of a command that trains: one class a command, each field an option.
+
+A field states its type, its bounds, its default and its help once; `command_line.options` makes
+the command's options from it. Fields without an `Option` come from the environment.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Self, get_args
+
+from pydantic import DirectoryPath, Field, field_validator, model_validator
+
+from allocator.config import Budget, Config, DataSource, Option, Precision, SelectOn, TrainingConfig
+from allocator.errors import AllocatorError, StudyError, UnknownNameError
+from allocator.tuning.names import (
+    STUDY_PRIOR,
+    KindName,
+    PriorName,
+    PrunerName,
+    SamplerName,
+    SweepName,
+)
+
+
+class RunConfig(Config):
+    """What a user asked of any command that trains; None where a default depends on the rest."""
+
+    task: Annotated[
+        str,
+        Option(
+            "task",
+            "cola, sst2, mrpc, rte, wnli, qnli, qqp, mnli, stsb, cola-synthetic, or a task file "
+            "of your own (.yaml)",
+            metavar="TASK",
+        ),
+    ]
+    model: Annotated[
+        str,
+        Option(
+            "task",
+            "minilm; mpnet-base or, for images, dinov2-small (after: allocator fetch NAME); a "
+            "folder, or an id on the Hugging Face hub",
+            metavar="MODEL",
+        ),
+    ] = "minilm"
+    targets: Annotated[
+        tuple[str, ...] | None,
+        Option(
+            "task",
+            "adapted projections, in place of the space's own: of query, key, value, output, or "
+            "ends of linear layers' names",
+            metavar="A,B",
+        ),
+    ] = None
+    select_on: Annotated[
+        SelectOn,
+        Option(
+            "task",
+            "examples that trials are scored on; dev reproduces published protocols and marks the "
+            "study",
+        ),
+    ] = "held_out"
+    data_dir: Annotated[
+        DirectoryPath | None,
+        Option(
+            "data",
+            "folder in GLUE's layout that has the task; $ALLOCATOR_DATA_DIR names one that may "
+            "have it",
+            metavar="FOLDER",
+        ),
+    ] = None
+    data_source: Annotated[
+        DataSource,
+        Option(
+            "data",
+            "where the data come from; auto asks the folders, then the Hugging Face hub, then "
+            "(cola) the bundled corpus",
+        ),
+    ] = "auto"
+    limit: Annotated[
+        int | None,
+        Field(ge=1),
+        Option("data", "for a quick look: train and score on at most N examples each"),
+    ] = None
+    training: TrainingConfig
+    slots: Annotated[
+        int | None,
+        Field(ge=1),
+        Option(
+            "devices",
+            "trials that one device trains together; auto measures what is fastest, once a study",
+            has_auto=True,
+        ),
+    ] = None
+    precision: Annotated[
+        Precision | None,
+        Option(
+            "devices",
+            "number format of the frozen weights; auto times both on the device",
+            has_auto=True,
+        ),
+    ] = None
+    devices: Annotated[
+        tuple[str, ...] | None,
+        Option(
+            "devices",
+            "devices that get a worker each, such as cuda:0,cuda:1 or cpu; by default every "
+            "visible GPU, or the CPU",
+            metavar="A,B",
+        ),
+    ] = None
+    ray: Annotated[
+        str | None,
+        Option(
+            "devices",
+            "train on all GPUs of a Ray cluster, or on its processors where it has none: auto for "
+            "the cluster of this machine, local to start one on it, or an address as for ray.init",
+            metavar="ADDRESS",
+        ),
+    ] = None
+    study: Annotated[
+        str | None,
+        Option(
+            "study", "name of the study; by default made of task, model and budget", metavar="NAME"
+        ),
+    ] = None
+    studies_dir: Annotated[
+        Path, Option("study", "folder that holds a folder for each study", metavar="FOLDER")
+    ] = Path("studies")
+    fallback_data_dir: Path | None = None
+    model_cache: Path
+
+    @field_validator("study")
+    @classmethod
+    def _require_folder_name(cls, study: str | None) -> str | None:
+        if study is not None and not re.fullmatch(r"[\w][\w.-]*", study):
+            raise StudyError(
+                f"study must be a plain name of letters, digits, dots, dashes, got {study!r}"
+            )
+        return study
+
+
+class SpaceConfig(RunConfig):
+    """What a user asked of a command that works on a search space within a budget."""
+
+    budget: Annotated[
+        Budget,
+        Option(
+            "search",
+            "largest number of trainable adapter parameters, the task head not counted; or lora:R "
+            "for as many as LoRA of rank R has",
+            metavar="N",
+        ),
+    ]
+    space: Annotated[
+        str,
+        Option(
+            "search",
+            "search space: a preset that `python -m allocator.spaces` lists, or a file (.yaml)",
+            metavar="SPACE",
+        ),
+    ] = "tenslora_plus"
+
+
+class BaselineConfig(SpaceConfig):
+    """What a user asked of a baseline."""
+
+    also: Annotated[
+        tuple[KindName, ...],
+        Option(
+            "search",
+            "other kinds of adapters to train beside the baseline, each with the largest rank "
+            "within the budget: cp, tt, lora",
+            metavar="A,B",
+        ),
+    ] = ()
+    rank: Annotated[
+        int | None,
+        Field(ge=1),
+        Option(
+            "search",
+            "rank of every mode, capped at what the mode can use, whatever the budget, which then "
+            "only names the study; the result goes to a folder of its own",
+            metavar="R",
+        ),
+    ] = None
+    uncapped: Annotated[
+        bool,
+        Option("search", "with --rank: do not cap the rank of any mode, as in published baselines"),
+    ] = False
+
+    @model_validator(mode="after")
+    def _require_rank(self) -> Self:
+        if self.uncapped and self.rank is None:
+            raise AllocatorError("--uncapped needs a --rank, such as --rank 8 --uncapped")
+        return self
+
+
+class SweepConfig(RunConfig):
+    """What a user asked of a sweep."""
+
+    sweep: Annotated[
+        SweepName,
+        Option("sweep", "published comparison to train: tenslora-plus", "NAME", is_positional=True),
+    ]
+    seeds: Annotated[
+        int,
+        Field(ge=1),
+        Option("sweep", "trainings of each allocation, with the seeds from --seed on"),
+    ] = 5
+    learning_rate: Annotated[
+        float, Field(gt=0), Option("sweep", "base learning rate of all allocations")
+    ] = 1e-3
+
+
+class SearchConfig(SpaceConfig):
+    """What a user asked of one search."""
+
+    trials: Annotated[
+        int,
+        Field(ge=1),
+        Option(
+            "search",
+            "total number of trials in the study, counting the baseline, pruned trials and "
+            "earlier runs",
+        ),
+    ] = 16
+    confirm_seeds: Annotated[
+        int,
+        Field(ge=0),
+        Option(
+            "search",
+            "seeds that the best allocations and the baseline are trained again with, to choose "
+            "among them; 0 chooses by the surrogate's expectation alone",
+        ),
+    ] = 3
+    timeout: Annotated[
+        int | None,
+        Field(ge=1),
+        Option("search", "start no new trial after S seconds", metavar="S"),
+    ] = None
+    sampler: Annotated[
+        SamplerName,
+        Option("search", "how allocations are suggested, all of them within the budget"),
+    ] = "gp"
+    pruner: Annotated[PrunerName, Option("search", "how weak trials are stopped early")] = "halving"
+    prior: Annotated[
+        str,
+        Option(
+            "search",
+            "what proposes the first allocations and favours those near them: none, uniform, "
+            "entropy, tenslora_plus, gradient or truncation, the last four from measurements of "
+            "the baseline; or study:NAME for the best allocations of another study",
+            metavar="PRIOR",
+        ),
+    ] = "gradient"
+    prior_strength: Annotated[
+        float,
+        Field(gt=0),
+        Option(
+            "search",
+            "power of the prior's density in the gp sampler's acquisition before any trial has "
+            "ended; it is divided by one more than the number of allocations seen",
+        ),
+    ] = 3.0
+    start: Annotated[
+        tuple[Path, ...],
+        Option(
+            "search",
+            "recipe such as best.yaml whose allocation is tried right after the baseline; may be "
+            "repeated",
+            metavar="FILE",
+        ),
+    ] = ()
+    storage: Annotated[
+        str | None,
+        Option(
+            "study", "URL of an Optuna storage, in place of a file in the study's folder", "URL"
+        ),
+    ] = None
+
+    @field_validator("prior")
+    @classmethod
+    def _require_known_prior(cls, prior: str) -> str:
+        is_study = prior.startswith(STUDY_PRIOR) and prior != STUDY_PRIOR
+        if not is_study and prior not in get_args(PriorName):
+            raise UnknownNameError("prior", prior, [*get_args(PriorName), f"{STUDY_PRIOR}NAME"])
+        return prior

@@ -1,0 +1,149 @@
+"""From what a user asked to what will run: found, checked, and placed on the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from allocator.allocation import count_budget_parameters
+from allocator.config import Precision
+from allocator.coordination.list_config import ListConfig, SharedConfig, read_shared_config
+from allocator.coordination.protocols import Devices
+from allocator.data.sources import TaskData
+from allocator.files.study_folder import CONFIG_FILE, list_baseline_configs
+from allocator.models.classifier import read_backbone_shape
+from allocator.models.model_source import locate_model
+from allocator.tuning.plan.run_config import SearchConfig, SpaceConfig
+from allocator.tuning.plan.training_plan import (
+    find_devices,
+    load_task_data,
+    make_setup,
+    make_shared_config,
+    name_study,
+)
+from allocator.tuning.priors.make_prior import require_prior_study
+from allocator.tuning.priors.start_files import read_starts
+from allocator.tuning.space.build_space import build_space, make_adapter_spec
+from allocator.tuning.space.space import Space, make_baseline_params
+from allocator.tuning.space.space_file import SpaceFile, read_space
+from allocator.tuning.storage.study_config import StudyConfig
+from allocator.workers.setup import TrainingSetup
+
+Recorded = TypeVar("Recorded", bound=SharedConfig)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan(Generic[Recorded]):
+    """What a search, or a baseline, will run.
+
+    Attributes:
+        recorded: What all trainings share, as the study's folder records it.
+        space_name: What the user called the space.
+        space_file: The space as it was read.
+        space: The space on the model, within the budget.
+        data: The task's data.
+        setup: What every worker must know.
+        devices: Where workers run.
+        folder: The study's folder.
+    """
+
+    recorded: Recorded
+    space_name: str
+    space_file: SpaceFile
+    space: Space
+    data: TaskData
+    setup: TrainingSetup
+    devices: Devices
+    folder: Path
+
+
+def plan_search(config: SearchConfig) -> Plan[StudyConfig]:
+    """Plan a search.
+
+    Raises:
+        AllocatorError: For every mistake that can be known before a trial runs.
+    """
+    return plan_space(config, partial(_make_study_config, config))
+
+
+def plan_space(
+    config: SpaceConfig, record: Callable[[SharedConfig, SpaceFile, Space], Recorded]
+) -> Plan[Recorded]:
+    """Find model and data, place the space on the model, and check what was asked.
+
+    Args:
+        config: What was asked.
+        record: Makes what is recorded, from what all trainings share and the space.
+
+    Raises:
+        AllocatorError: For every mistake that can be known before a trial runs.
+    """
+    file = read_space(config.space)
+    if config.targets is not None:
+        file = file.model_copy(update={"targets": config.targets})
+    devices = find_devices(config)
+    model = locate_model(config.model, config.model_cache)
+    backbone = read_backbone_shape(model, file.targets)
+    data = load_task_data(config, model)
+    budget = count_budget_parameters(config.budget, backbone)
+    space = build_space(file, backbone, budget)
+    preset = [] if config.space == "tenslora_plus" else [Path(config.space).stem]
+    folder = config.studies_dir / name_study(config, data, budget, *preset)
+    precision = config.precision or _read_recorded_precision(folder)
+    shared = make_shared_config(
+        config,
+        folder.name,
+        model=model,
+        backbone=backbone,
+        data=data,
+        precision=precision or devices.choose_precision(backbone.d_in),
+    )
+    return Plan(
+        recorded=record(shared, file, space),
+        space_name=config.space,
+        space_file=file,
+        space=space,
+        data=data,
+        setup=make_setup(
+            config,
+            model=model,
+            data=data,
+            devices=devices,
+            precision=shared.precision,
+            spec=make_adapter_spec(file, space.shape),
+            typical=space.allocation(make_baseline_params(space)),
+        ),
+        devices=devices,
+        folder=folder,
+    )
+
+
+def _make_study_config(
+    config: SearchConfig, shared: SharedConfig, file: SpaceFile, space: Space
+) -> StudyConfig:
+    """Add to what all trainings share how the study searches."""
+    folder = config.studies_dir / shared.study
+    if not (folder / CONFIG_FILE).exists():  # a study keeps the prior that it began with
+        require_prior_study(config.prior, space, config.studies_dir)
+    return StudyConfig(
+        **dict(shared),
+        budget=space.feasible.budget,
+        space_name=config.space,
+        space=file,
+        sampler=config.sampler,
+        pruner=config.pruner,
+        prior=config.prior,
+        prior_strength=config.prior_strength,
+        start=tuple(dict(params) for params in read_starts(config.start, space)),
+    )
+
+
+def _read_recorded_precision(folder: Path) -> Precision | None:
+    """Read the precision that a study, or its baseline, began with: the study keeps it."""
+    if (folder / CONFIG_FILE).exists():
+        return read_shared_config(folder / CONFIG_FILE, StudyConfig).precision
+    baselines = list_baseline_configs(folder)
+    return read_shared_config(baselines[0], ListConfig).precision if baselines else None

@@ -1,0 +1,157 @@
+"""The steps from what was asked to what will run that every command which trains shares."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from allocator.allocation import Allocation, BackboneShape
+from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.backbone.exactness import choose_forward_path
+from allocator.config import Precision
+from allocator.coordination.list_config import SharedConfig
+from allocator.coordination.protocols import Devices
+from allocator.data.held_out import split_held_out
+from allocator.data.sources import TaskData, load_task
+from allocator.errors import DeviceError
+from allocator.files.recipe import ModelSection, TaskSection
+from allocator.inputs.reader import load_reader
+from allocator.models.model_source import ModelSource
+from allocator.tuning.plan.run_config import RunConfig
+from allocator.workers.local_devices import LocalDevices
+from allocator.workers.setup import TrainingSetup
+
+_VERSIONED = ("allocator", "torch", "transformers", "datasets", "optuna", "scipy")
+
+
+def find_devices(config: RunConfig) -> Devices:
+    """Find the devices that workers run on: this machine's, or those of a Ray cluster.
+
+    Raises:
+        DeviceError: If one of them does not exist, or the cluster does not answer.
+    """
+    if config.ray is None:
+        return LocalDevices(config.devices)
+    if config.devices is not None:
+        raise DeviceError("--ray takes all devices of the cluster; leave out --devices")
+    try:
+        from allocator.workers.ray_devices import RayDevices  # noqa: PLC0415  # an optional package
+    except ModuleNotFoundError:
+        raise DeviceError("--ray needs Ray; run: pip install 'allocator[ray]'") from None
+    return RayDevices(config.ray)
+
+
+def load_task_data(config: RunConfig, model: ModelSource) -> TaskData:
+    """Load the task's data, and check that the model reads examples of its kind.
+
+    Raises:
+        AllocatorError: If the task is unknown, its data are missing or damaged, or the model lacks
+            a tokenizer or an image processor.
+    """
+    data = load_task(
+        config.task,
+        source=config.data_source,
+        data_dir=config.data_dir,
+        fallback_dir=config.fallback_data_dir,
+        limit=config.limit,
+    )
+    # Workers load their own reader; what is wrong with it shows here, before any of them starts.
+    load_reader(model, data.task, max_length=config.training.max_length, device=torch.device("cpu"))
+    return data
+
+
+def name_study(config: RunConfig, data: TaskData, *parts: str | int) -> str:
+    """Return the study's name: as asked, or made of task, model and what else distinguishes it."""
+    if config.study is not None:
+        return config.study
+    everything = [data.task.name, Path(config.model).name, *parts]
+    if config.limit is not None:
+        everything.append(f"limit-{config.limit}")
+    if config.select_on == "dev":
+        everything.append("selected-on-dev")
+    return re.sub(r"[^\w.-]+", "-", "-".join(map(str, everything)))
+
+
+def make_shared_config(
+    config: RunConfig,
+    name: str,
+    *,
+    model: ModelSource,
+    backbone: BackboneShape,
+    data: TaskData,
+    precision: Precision,
+) -> SharedConfig:
+    """Make the configuration that all trainings of a study share, as its folder records it."""
+    task = data.task
+    return SharedConfig(
+        study=name,
+        model=ModelSection(name=config.model, sha256=model.sha256),
+        task=TaskSection(
+            name=task.name,
+            text_columns=task.text_columns,
+            labels=task.labels,
+            source=data.source,
+            fingerprint=data.fingerprint,
+            metric=task.metric,
+            limit=config.limit,
+        ),
+        select_on=config.select_on,
+        backbone=backbone,
+        training=config.training,
+        precision=precision,
+        versions={package: version(package) for package in _VERSIONED},
+    )
+
+
+def make_setup(
+    config: RunConfig,
+    *,
+    model: ModelSource,
+    data: TaskData,
+    devices: Devices,
+    precision: Precision,
+    spec: AdapterSpec,
+    typical: Allocation,
+) -> TrainingSetup:
+    """Make what every worker must know, once it is known how the model is run.
+
+    Args:
+        config: What was asked.
+        model: The pretrained model.
+        data: The task's data.
+        devices: Where workers run.
+        precision: Number format of the frozen weights.
+        spec: As for `TrainingSetup`.
+        typical: As for `TrainingSetup`.
+
+    Raises:
+        ModelError: If the model cannot be trained exactly.
+        DataError: If an example holds nothing to read.
+    """
+    training = config.training
+    if config.select_on == "dev":
+        train, scoring = data.train, data.dev
+    else:
+        train, scoring = split_held_out(data.train, task=data.task, seed=training.seed)
+    return TrainingSetup(
+        model=model,
+        spec=spec,
+        task=data.task,
+        train=train,
+        scoring=scoring,
+        training=training,
+        precision=precision,
+        threads=devices.threads,
+        typical=typical,
+        path=choose_forward_path(
+            model,
+            spec.shape.backbone.targets,
+            data,
+            max_length=training.max_length,
+            device=torch.device(devices.here),
+            attention_of=devices.kind,
+        ),
+    )
