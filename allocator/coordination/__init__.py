@@ -1,1 +1,1 @@
-"""Hands trainings to workers in rounds."""
+"""Distributes trials to workers in rounds, and collects their reports."""

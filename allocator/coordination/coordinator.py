@@ -1,8 +1,8 @@
-"""Hands trials to workers and their scores to who asked, in rounds: one seed gives one study.
+"""Distributes trials to workers and collects their reports, in rounds.
 
-In a round every worker that trains brings its trials to their next boundary. Only then are
-verdicts given and new trials asked for, in the order of their numbers: which worker was faster
-decides nothing.
+In a round every worker trains its trials to their next boundary. Only then does the coordinator
+decide which trials stop and which start, in the order of their numbers. So it does not matter which
+worker was faster, and one seed makes one study.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from allocator.coordination.protocols import Trials, Watcher, Worker
 from allocator.errors import StudyError
 from allocator.training.messages import Boundary, Job, Orders, Report, WorkerDied
 
-_ATTEMPTS = 2  # a trial whose worker died this often is given up
-_DEATHS = 4  # in a row, without a trial that ended
+_ATTEMPTS = 2  # a trial is given up when its worker has died this often
+_DEATHS = 4  # the run ends after this many deaths of workers in a row, without a trial that ended
 
 
 class Coordinator:
-    """Owns the trials while workers train.
+    """Starts, follows and ends the trials that workers train.
 
     Args:
         trials: What is to be trained.
-        launch: Starts a worker on a device, for so many trials at once (None: as many as are best).
-        devices: One worker each.
-        slots: Trials that a worker trains together, in place of what the trials have recorded.
-        waiting: Entered while the coordinator waits for a worker, where it may be interrupted.
-        watcher: Told what happens.
+        launch: Starts a worker on a device; its second argument is the number of trials that the
+            worker trains together, or None for the worker to measure which number is best.
+        devices: Names of the devices, each of which gets one worker.
+        watcher: Told what happens, to show it.
+        slots: Trials that a worker trains together, in place of the number that `trials` recorded.
+        waiting: Context in which the coordinator waits for workers, and may be interrupted.
     """
 
     def __init__(
@@ -48,23 +49,26 @@ class Coordinator:
         self._slots, self._waiting = slots or trials.slots, waiting
         if slots is not None:
             trials.slots = slots
-        self._workers: dict[int, Worker] = {}  # by place: the index of a device
-        self._boundaries: dict[int, Boundary] = {}  # by place: what was told last
-        self._training: dict[int, set[int]] = {}  # by place: trial numbers
-        self._stop: set[int] = set()
-        self._gone: set[int] = set()  # places whose device left with its worker
-        self._alone = 0  # trials to be tried again, each by itself: one of them may kill
+        # A place is the index of a device; these are by place.
+        self._workers: dict[int, Worker] = {}
+        self._boundaries: dict[int, Boundary] = {}  # the last one of each worker
+        self._training: dict[int, set[int]] = {}  # numbers of the trials in training
+        self._gone: set[int] = set()  # places whose device left together with its worker
+        self._stop: set[int] = set()  # numbers of the trials that the next orders stop
+        # Trials that train again after a death, each alone in its pack: one of them may have been
+        # the cause, and would otherwise take its neighbours down again.
+        self._alone = 0
         self._deaths = 0
 
     def run(self, *, trials: int, timeout: float | None = None) -> None:
-        """Train until so many trials are finished, or time is up.
+        """Train until a number of trials is finished, or time is up.
 
-        Trials that run when time is up are finished. An interrupt breaks them off, and the next
-        run starts them again.
+        Trials that run when time is up are trained to their end. An interrupt breaks them off, and
+        the next run of the same command starts them again.
 
         Args:
-            trials: Finished trials, those of earlier runs included.
-            timeout: Seconds after which no trial is started.
+            trials: Number of finished trials, counting those of earlier runs.
+            timeout: Seconds after which no new trial is started.
 
         Raises:
             StudyError: If workers keep dying.
@@ -90,13 +94,14 @@ class Coordinator:
         return sum(map(len, self._training.values()))
 
     def _launch_workers(self, missing: int) -> None:
-        """Start the workers that are needed for new trials, and wait until they are ready."""
-        there = [place for place in range(len(self._devices)) if place not in self._gone]
-        if not there:
+        """Start the workers that new trials need, and wait until they are ready."""
+        present = [place for place in range(len(self._devices)) if place not in self._gone]
+        if not present:
             raise StudyError("all devices are gone; run the same command to go on")
-        new = [place for place in there[:missing] if place not in self._workers]
+        new = [place for place in present[:missing] if place not in self._workers]
         while new:
-            together = len(new) if self._slots else 1  # one measures for all
+            # Where the number of slots is unknown, the first worker measures it for all.
+            together = len(new) if self._slots else 1
             for place in new[:together]:
                 self._workers[place] = self._launch(self._devices[place], self._slots)
                 self._training[place] = set()
@@ -105,10 +110,10 @@ class Coordinator:
             new = new[together:]
 
     def _start_trials(self, missing: int) -> dict[int, list[Job]]:
-        """Ask for trials while places are free, the emptiest worker first."""
+        """Start trials while workers have free slots, on the emptiest worker first."""
         jobs: dict[int, list[Job]] = {place: [] for place in self._workers}
         for _ in range(missing):
-            open_places = [place for place in jobs if self._has_place(place)]
+            open_places = [place for place in jobs if self._has_free_slot(place)]
             if not open_places:
                 break
             place = min(open_places, key=lambda p: (len(self._training[p]), p))
@@ -119,7 +124,7 @@ class Coordinator:
             jobs[place].append(job)
         return jobs
 
-    def _has_place(self, place: int) -> bool:
+    def _has_free_slot(self, place: int) -> bool:
         boundary = self._boundaries[place]
         slots = 1 if self._alone else boundary.slots
         return boundary.may_start and len(self._training[place]) < slots
@@ -133,7 +138,7 @@ class Coordinator:
             try:
                 self._workers[place].order(order)
             except WorkerDied as death:
-                self._bury(place, death)
+                self._remove_dead(place, death)
         for place in [place for place in orders if place in self._workers]:
             self._receive(place)
 
@@ -142,7 +147,7 @@ class Coordinator:
             with self._waiting():
                 boundary = self._workers[place].receive()
         except WorkerDied as death:
-            self._bury(place, death)
+            self._remove_dead(place, death)
             return
         self._boundaries[place] = boundary
         if self._slots is None or boundary.slots < self._slots:
@@ -151,7 +156,7 @@ class Coordinator:
             self._watcher.on_ready(boundary.slots)
 
     def _take_reports(self) -> None:
-        """Note all scores of a round, then decide in the order of trials."""
+        """Add all scores of a round to the trials, then decide which end, in the order of trials."""
         reports = sorted(
             (report for boundary in self._boundaries.values() for report in boundary.reports),
             key=lambda report: report.trial,
@@ -176,10 +181,10 @@ class Coordinator:
         self._trials.tell(report)
         self._watcher.on_ended(report.trial)
 
-    def _bury(self, place: int, death: WorkerDied) -> None:
-        """Give up a dead worker; its trials are tried once more, one by one, by a new one.
+    def _remove_dead(self, place: int, death: WorkerDied) -> None:
+        """Remove a dead worker; its trials are tried once more, one at a time, by a new worker.
 
-        A worker that went with its device is not the fault of its trials.
+        A worker whose device left did not die of its trials, which then count no attempt.
         """
         is_gone = death.exit_code is None
         self._workers.pop(place).close()
@@ -193,7 +198,7 @@ class Coordinator:
             self._gone.add(place)
             return
         if death.exit_code == -signal.SIGKILL and self._slots is not None:
-            # On Linux a machine without memory left kills; fewer trials at once need less.
+            # Linux kills a process when memory runs out; half as many trials need less of it.
             self._slots = self._trials.slots = max(1, self._slots // 2)
         self._deaths += 1
         if self._deaths >= _DEATHS:

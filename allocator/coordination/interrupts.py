@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, let through only where nothing is being written."""
+"""Ctrl-C and SIGTERM, which interrupt a run only while it waits, never while it writes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """Turns a signal into `KeyboardInterrupt`, but only while its process waits.
+    """Turns a signal into `KeyboardInterrupt`, but only while the process waits for workers.
 
-    An exception in the middle of a storage's transaction would leave the storage locked, and what
-    is told of a trial half told. A signal that comes elsewhere is kept until the next wait.
+    An exception in the middle of a storage's transaction would leave the storage locked, and a
+    trial half written. A signal that comes at another time takes effect at the next wait.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Interrupts:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Let a signal through, one that came before at once.
+        """Raise an interrupt when a signal comes, or at once where one has come before.
 
         Raises:
             KeyboardInterrupt: When a signal comes.

@@ -10,19 +10,19 @@ from allocator.training.messages import Job, Report
 
 
 class ListedTrials:
-    """The allocations of a list that records do not have yet; none is stopped before its end.
+    """The allocations of a list that are not recorded yet; none is stopped before its end.
 
     Args:
-        config: What is trained.
-        records: Where trainings go as they end.
+        config: The list, and what its trainings share.
+        records: Tables that each training is added to as it ends.
         seed: Seed of these trainings.
         is_measured: Whether spectra and gradients are recorded.
         keeps_adapters: Whether trained adapters are kept.
 
     Attributes:
-        names: Of all allocations; a trial's number is its place among them.
+        names: Names of all allocations; a trial's number is its place among them.
         slots: Trials that a worker trains together, once that was measured.
-        given_up: Why trainings broke off that were tried again in vain, by name.
+        given_up: Why trainings broke off that are not tried again, by name.
     """
 
     def __init__(
@@ -47,21 +47,21 @@ class ListedTrials:
 
     @property
     def num_finished(self) -> int:
-        """Allocations that were trained, or given up."""
+        """Number of allocations that were trained or given up."""
         return len(self._ended) + len(self.given_up)
 
     @property
     def progress(self) -> float:
-        """What was trained, in whole trainings; a running one counts by its boundaries."""
+        """Number of trainings so far; a running one counts as the fraction of its boundaries."""
         boundaries = self.config.training.num_boundaries
         return self.num_finished + sum(map(len, self._running.values())) / boundaries
 
     def name(self, number: int) -> str:
-        """Give the name of a trial, whose number is its place in the list."""
+        """Return the name of the allocation that a trial trains."""
         return self.names[number]
 
     def start_next_trial(self) -> Job:
-        """Start the next allocation that waits."""
+        """Start the next allocation that waits, and return what a worker is to train."""
         name = self._waiting.pop(0)
         self._running[name] = []
         self._attempts[name] += 1
@@ -75,11 +75,11 @@ class ListedTrials:
         )
 
     def add_report(self, report: Report) -> None:
-        """Note a running trial's boundary."""
+        """Add a running trial's boundary."""
         self._running[self.name(report.trial)].append(report)
 
     def should_stop(self, number: int) -> bool:
-        """Stop none: a list is trained to its end."""
+        """Return False: every allocation of a list is trained to its end."""
         del number
         return False
 
@@ -94,11 +94,11 @@ class ListedTrials:
         self._ended.add(name)
 
     def count_attempts(self, number: int) -> int:
-        """Count how often a trial was started."""
+        """Count how often a trial has been started."""
         return self._attempts[self.name(number)]
 
     def tell_failure(self, number: int, reason: str, *, retry: bool) -> None:
-        """Note that a trial broke off; it is tried again before any other, or given up."""
+        """Queue a trial that broke off before all others, or give it up."""
         name = self.name(number)
         self._running.pop(name)
         if retry:
@@ -107,7 +107,7 @@ class ListedTrials:
             self.given_up[name] = reason
 
     def interrupt_running(self) -> None:
-        """Let the running trials wait again."""
+        """Queue the running trials again, in the order of the list."""
         self._waiting = [name for name in self.names if name in {*self._running, *self._waiting}]
         self._running.clear()
 

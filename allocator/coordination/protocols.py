@@ -1,4 +1,4 @@
-"""Who the coordinator deals with: workers, their devices, the trials, and who watches."""
+"""What the coordinator needs of workers, devices, trials and whoever shows the progress."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from allocator.workers.setup import TrainingSetup
 
 
 class Worker(Protocol):
-    """What the coordinator needs of a worker, wherever it runs."""
+    """A worker, wherever it runs."""
 
     def order(self, orders: Orders) -> None:
         """Answer a boundary."""
@@ -26,64 +26,70 @@ class Devices(Protocol):
     """Where workers run."""
 
     names: tuple[str, ...]
-    """Of the devices; each has one worker."""
+    """Names of the devices, each of which gets one worker."""
 
     kind: str
-    """Of the devices: `cuda` or `cpu`."""
+    """Kind of the devices: `cuda` or `cpu`."""
 
     here: str
-    """A device of this machine, for what is computed between trainings."""
+    """Name of a device of this machine, for computations between trainings."""
 
     threads: int
-    """For a worker on processors."""
+    """Threads of a worker that trains on processors."""
 
     def launch(self, setup: TrainingSetup, device: str, slots: int | None) -> Worker:
-        """Start a worker on a device, for so many trials at once (None: as many as are best)."""
+        """Start a worker on a device.
+
+        Args:
+            setup: What the worker must know.
+            device: One of `names`.
+            slots: Trials that it trains together; None lets it measure which number is best.
+        """
 
     def choose_precision(self, width: int) -> Precision:
-        """Choose a precision for a frozen backbone of a hidden width."""
+        """Choose the number format of a frozen backbone of the given hidden width."""
 
 
 class Trials(Protocol):
-    """What is to be trained, and where its scores go: a study, or a list."""
+    """The trials to train: those of a study, or of a list of allocations."""
 
     slots: int | None
     """Trials that a worker trains together, once that was measured."""
 
     @property
     def num_finished(self) -> int:
-        """Trials that count towards the total, those of earlier runs included."""
+        """Number of trials that count towards the total, those of earlier runs included."""
 
     def start_next_trial(self) -> Job:
-        """Start the next trial."""
+        """Start the next trial, and return what a worker is to train."""
 
     def add_report(self, report: Report) -> None:
-        """Note a running trial's score and loss at a boundary."""
+        """Add a running trial's score and loss at a boundary."""
 
     def should_stop(self, number: int) -> bool:
-        """Decide whether a running trial ends at the boundary that was noted last."""
+        """Whether a running trial ends at the boundary that it reported last."""
 
     def tell(self, report: Report) -> None:
-        """Note how a trial ended."""
+        """Record how a trial ended."""
 
     def count_attempts(self, number: int) -> int:
         """Count how often a trial's allocation has been tried, this time included."""
 
     def tell_failure(self, number: int, reason: str, *, retry: bool) -> None:
-        """Note that a trial broke off through no fault of its allocation."""
+        """Record that a trial broke off through no fault of its allocation."""
 
     def interrupt_running(self) -> None:
-        """Break off the running trials; they are tried again."""
+        """Break off the running trials, which are tried again."""
 
 
 class Watcher(Protocol):
-    """Who is told what happens, to show it; trials go by their numbers."""
+    """Shows the progress; trials are given by their numbers."""
 
     def on_ready(self, slots: int) -> None:
-        """A worker is ready to train so many trials together."""
+        """A worker is ready to train `slots` trials together."""
 
     def on_started(self, number: int) -> None:
-        """A trial was handed to a worker."""
+        """A worker started a trial."""
 
     def on_report(self, report: Report) -> None:
         """A trial reached a boundary."""

@@ -126,10 +126,10 @@ def tabulate_reports(reports: Sequence[Report]) -> Mapping[TableName, pd.DataFra
     """Tabulate the boundaries of one training.
 
     Returns:
-        `training`: a row a boundary, columns `step`, `train_loss` (mean since the start), `loss`,
+        `training`: a row for each boundary, columns `step`, `train_loss` (mean since the start), `loss`,
         `calibrated_loss` and `score` (on the scoring split), `ending` (empty before the last),
         `num_parameters`, `head_parameters`, `seconds`, and the metric's components by name. Of a
-        measured one also `gradients`: a row a boundary and part, columns `step`, `part`, `mean`,
+        measured training also `gradients`: a row for each boundary and part, columns `step`, `part`, `mean`,
         `max` (norms over the steps since the boundary before); `spectra` and `modes`: those of
         `tabulate_spectra` and `tabulate_spectrum_metrics`, with `step` in front; `truncation`:
         columns `mode`,

@@ -1,4 +1,4 @@
-"""Trains a list of allocations with one or more seeds, packed, and goes on where it was stopped."""
+"""Trains a list of allocations with one or more seeds, going on where it was stopped."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def train_list(
     is_measured: bool = False,
     keeps_adapters: bool = False,
 ) -> Records:
-    """Train what the records in a folder do not have yet.
+    """Train the allocations and seeds that the records in a folder lack.
 
-    All allocations train with one seed before the next: a seed is of the initialisation and of the
-    order of the data, which trials that train together share.
+    All allocations train with one seed before the next, because trials that train together share
+    the seed's order of the data.
 
     Args:
         setup: What every worker must know, but for the seed.
-        config: What is trained.
-        folder: Of the records.
+        config: The list, and what its trainings share.
+        folder: Folder of the records.
         console: Where each training is shown as it ends.
         devices: Where workers run.
-        slots: Trials that a worker trains together; None measures how many are best.
-        seeds: What to train with.
+        slots: Trials that a worker trains together; None lets it measure which number is best.
+        seeds: Seeds of the trainings.
         is_measured: As for `ListedTrials`.
         keeps_adapters: As for `ListedTrials`.
 
@@ -77,7 +77,7 @@ def train_list(
 
 
 class ListWatcher:
-    """One line for every training that ended."""
+    """Prints one line for every training that ended."""
 
     def __init__(self, console: Console, trials: ListedTrials, seeds: Sequence[int]) -> None:
         self._console, self._trials, self._seeds = console, trials, seeds
@@ -100,7 +100,7 @@ class ListWatcher:
             return
         reports = trials.records.read_reports(name, trials.seed)
         if not reports:
-            return  # it broke off, and is tried again
+            return  # the training broke off, and is tried again
         last, total = reports[-1], len(trials.names)
         earlier = self._seeds.index(trials.seed) * total
         self._console.print(
@@ -112,7 +112,7 @@ class ListWatcher:
         )
 
     def _left(self) -> str:
-        """Estimate the time for the seeds that are left, this one's included."""
+        """Estimate the time for the trainings that are left, of this seed and the others."""
         trials = self._trials
         done, total = trials.progress - self._done, len(trials.names)
         later = len(self._seeds) - 1 - self._seeds.index(trials.seed)
@@ -124,5 +124,5 @@ class ListWatcher:
 
 
 def describe_slots(slots: int) -> str:
-    """Say how many trials train together."""
-    return f"slots      {slots}: as many trials train together on a device"
+    """Describe how many trials train together."""
+    return f"slots      {slots} trials train together on each device"
