@@ -156,7 +156,7 @@ class Coordinator:
             self._watcher.on_ready(boundary.slots)
 
     def _take_reports(self) -> None:
-        """Add all scores of a round to the trials, then decide which end, in the order of trials."""
+        """Add all scores of a round to the trials, then decide in their order which end."""
         reports = sorted(
             (report for boundary in self._boundaries.values() for report in boundary.reports),
             key=lambda report: report.trial,

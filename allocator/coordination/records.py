@@ -126,14 +126,15 @@ def tabulate_reports(reports: Sequence[Report]) -> Mapping[TableName, pd.DataFra
     """Tabulate the boundaries of one training.
 
     Returns:
-        `training`: a row for each boundary, columns `step`, `train_loss` (mean since the start), `loss`,
-        `calibrated_loss` and `score` (on the scoring split), `ending` (empty before the last),
-        `num_parameters`, `head_parameters`, `seconds`, and the metric's components by name. Of a
-        measured training also `gradients`: a row for each boundary and part, columns `step`, `part`, `mean`,
-        `max` (norms over the steps since the boundary before); `spectra` and `modes`: those of
-        `tabulate_spectra` and `tabulate_spectrum_metrics`, with `step` in front; `truncation`:
-        columns `mode`,
-        `rank`, `loss`, on the scoring split with one mode of the trained adapter cut to a rank.
+        `training`: a row for each boundary, columns `step`, `train_loss` (mean since the start),
+        `loss`, `calibrated_loss` and `score` (on the scoring split), `ending` (empty before the
+        last), `num_parameters`, `head_parameters`, `seconds`, and the metric's components by name.
+
+        Of a measured training also `gradients`: a row for each boundary and part, columns `step`,
+        `part`, `mean`, `max` (norms over the steps since the boundary before); `spectra` and
+        `modes`: the columns of `tabulate_spectra` and `tabulate_spectrum_metrics`, with `step` in
+        front; `truncation`: columns `mode`, `rank`, `loss`, the loss on the scoring split with one
+        mode of the trained adapter cut to a rank.
     """
     rows = [
         {**{c: getattr(report, c) for c in _COLUMNS}, **report.components} for report in reports

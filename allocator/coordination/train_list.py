@@ -125,4 +125,4 @@ class ListWatcher:
 
 def describe_slots(slots: int) -> str:
     """Describe how many trials train together."""
-    return f"slots      {slots} trials train together on each device"
+    return f"slots      {slots}: trials that train together on each device"

@@ -26,6 +26,7 @@ class TaskSection(Config):
     """The task, where its data came from, and the hash of all its texts, or images, and labels.
 
     `labels` are the names of its classes in the order of the head's outputs; none for scores.
+    `limit` is the largest number of examples of each split; None where all are used.
     """
 
     name: str
@@ -113,7 +114,7 @@ class Recipe(Config):
         return spec
 
     def allocation(self, learning_rate: float | None = None) -> Allocation:
-        """Give the choice that the search made, at another base learning rate if one is given."""
+        """Return the allocation, at another base learning rate if one is given."""
         return Allocation(
             ranks=self.adapter.ranks,
             learning_rate=learning_rate or self.training.learning_rate,

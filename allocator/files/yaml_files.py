@@ -1,4 +1,4 @@
-"""YAML that people write: read with the safe loader, checked against a schema, slips worded."""
+"""YAML files: read with the safe loader, validated against a schema, mistakes described."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from allocator.files.whole_files import write_whole
 
 Model = TypeVar("Model", bound=BaseModel)
 _LONGEST = 200  # characters of a value that a message shows
-# PyYAML lets through what Python says of a 13th month, or of a !!bool that is none.
+# Beside its own errors PyYAML raises Python's on a 13th month, or on a !!bool that is none.
 _NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
 
@@ -88,16 +88,17 @@ def validate_mapping(
     try:
         return model.model_validate(content)
     except ValidationError as problem:
-        raise error(f"{origin}: {_first_mistake(problem, model, content)}") from None
+        raise error(f"{origin}: {_describe_mistake(problem, model, content)}") from None
 
 
-def _first_mistake(
+def _describe_mistake(
     problem: ValidationError, model: type[BaseModel], content: Mapping[object, object]
 ) -> str:
-    """Word what is wrong; a key that is not known comes first, as it may be why others lack.
+    """Describe the mistake that helps most to mend a file.
 
-    A number that is not finite comes next: where a value may be a number or something else, what
-    else it could have been tells nothing.
+    An unknown key comes first: a misspelt key is the reason why another one is missing. A number
+    that is not finite comes next: where a value may be a number or something else, pydantic also
+    complains that it is not the other, which does not help.
     """
     mistakes = problem.errors()
     unknown_keys = [m for m in mistakes if m["type"] in _UNKNOWN_KEY]
@@ -105,16 +106,16 @@ def _first_mistake(
     first = (unknown_keys or infinite or mistakes)[0]
     parts = [str(part) for part in first["loc"]]
     if unknown_keys:
-        place, known_keys = _place(model, parts[:-1])
+        place, known_keys = _locate_mapping(model, parts[:-1])
         message = describe_unknown("key", parts[-1], known_keys)
     else:
-        place = _keys(content, first["loc"]) if infinite else _place(model, parts)[0]
-        message = f"{first['msg']}, got {_shown(first['input'])}"
+        place = _join_keys(content, first["loc"]) if infinite else _locate_mapping(model, parts)[0]
+        message = f"{first['msg']}, got {_format_value(first['input'])}"
     return f"{place}: {message}" if place else message
 
 
-def _keys(content: object, parts: Sequence[int | str]) -> str:
-    """Give the keys that lead to a value, without the names of types among them."""
+def _join_keys(content: object, parts: Sequence[int | str]) -> str:
+    """Join the keys that lead to a value, without the names of types that pydantic adds."""
     keys = []
     for part in parts:
         try:
@@ -125,8 +126,8 @@ def _keys(content: object, parts: Sequence[int | str]) -> str:
     return ".".join(keys)
 
 
-def _shown(value: object) -> str:
-    """Write a value for a message; of a long one, its beginning."""
+def _format_value(value: object) -> str:
+    """Format a value for a message; of a long one, only the beginning."""
     try:
         text = repr(value)
     except ValueError:  # Python writes no integer of more than 4,300 digits
@@ -134,33 +135,33 @@ def _shown(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _place(model: type, parts: Sequence[str]) -> tuple[str, set[str]]:
-    """Give the keys that lead to a mapping inside a model, and those that it may have.
+def _locate_mapping(model: type, parts: Sequence[str]) -> tuple[str, set[str]]:
+    """Return the keys that lead to a mapping inside a model, and the keys that it may have.
 
-    The names of types and validators that pydantic puts among the keys tell a user nothing.
+    The names of types and validators that pydantic adds are left out.
     """
     schemas, keys = {model}, []
     for part in parts:
-        fields = {name: hint for schema in schemas for name, hint in _fields(schema).items()}
+        fields = {name: hint for schema in schemas for name, hint in _list_fields(schema).items()}
         if part in fields:
-            schemas = set(_schemas(fields[part]))
+            schemas = set(_list_schemas(fields[part]))
         elif chosen := {schema for schema in schemas if schema.__name__ == part}:
             schemas = chosen
             continue
         if not re.search(r"[\[\]()]", part):
             keys.append(part)
-    return ".".join(keys), {name for schema in schemas for name in _fields(schema)}
+    return ".".join(keys), {name for schema in schemas for name in _list_fields(schema)}
 
 
-def _fields(schema: type) -> dict[str, object]:
+def _list_fields(schema: type) -> dict[str, object]:
     if issubclass(schema, BaseModel):
         return {name: field.annotation for name, field in schema.model_fields.items()}
     return dict(get_type_hints(schema))
 
 
-def _schemas(hint: object) -> Iterator[type]:
-    """Give the models and dataclasses that a type is made of."""
+def _list_schemas(hint: object) -> Iterator[type]:
+    """List the models and dataclasses that a type is made of."""
     if isinstance(hint, type) and (issubclass(hint, BaseModel) or is_dataclass(hint)):
         yield hint
     for part in get_args(hint):
-        yield from _schemas(part)
+        yield from _list_schemas(part)

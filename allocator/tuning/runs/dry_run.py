@@ -1,4 +1,4 @@
-"""What a search would do and cost, measured on a few steps, without starting a study."""
+"""What a search would do and cost, estimated from a few training steps, without a study."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from allocator.tuning.plan.run_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan
 from allocator.tuning.runs.confirm import CANDIDATES
 from allocator.tuning.screen.header import print_header
-from allocator.tuning.screen.spaces_table import parameter_ranges
+from allocator.tuning.screen.spaces_table import describe_parameters
 from allocator.tuning.space.space import Variant
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.workers.setup import load_frozen_backbone, load_training_splits
 from allocator.workers.throughput import choose_slots, measure_packs, measure_throughput
 
-_EVALUATION = 0.4  # cost of evaluating an example, in those of training on it
+_EVALUATION = 0.4  # cost of evaluating an example over that of training on it
 
 
 def print_dry_run(console: Console, config: SearchConfig, plan: Plan[StudyConfig]) -> None:
     """Print the space, what fits the budget, and the estimated time and memory."""
     print_header(console, plan)
     space = plan.space
-    for name, values in parameter_ranges(space).items():
+    for name, values in describe_parameters(space).items():
         console.print(f"  {name}: {values}", highlight=False, soft_wrap=True)
     for variant in space.variants:
         if variant.choice:
@@ -59,10 +59,10 @@ def _print_cost(
         measured = measure_packs(setup.typical, setup.spec, backbone, train, training)
     else:
         measured = [measure_throughput(slots, setup.typical, setup.spec, backbone, train, training)]
-    for found in measured:
+    for throughput in measured:
         console.print(
-            f"slots {found.slots}: {found.examples:,.0f} examples/s, "
-            f"{found.memory_gib:.1f} GiB a worker",
+            f"slots {throughput.slots}: {throughput.examples:,.0f} examples/s, "
+            f"{throughput.memory_gib:.1f} GiB a worker",
             highlight=False,
         )
     chosen = choose_slots(measured)

@@ -1,4 +1,4 @@
-"""What a search is about, as a person reads it first."""
+"""What a run will do, printed before anything trains."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from allocator.data.sources import TaskData
 from allocator.tuning.plan.search_plan import Plan, Recorded
 from allocator.tuning.space.space import Space
 
-_USED = 0.9  # of a budget, by the largest allocation that fits
+_USED = 0.9  # fraction of the budget that the largest allocation uses, or a line says so
 
 
 def print_header(console: Console, plan: Plan[Recorded]) -> None:
-    """Say what is searched, on what, and where the data came from."""
+    """Print the model, the task and its data, the space, the budget and the study's folder."""
     study, space = plan.recorded, plan.space
     print_banner(console, plan.data)
     backbone = space.shape.backbone
@@ -30,7 +30,7 @@ def print_header(console: Console, plan: Plan[Recorded]) -> None:
         "space": f"{plan.space_name}: {describe_shapes(space)}, "
         f"targets {', '.join(backbone.targets)}",
         "budget": f"{space.feasible.budget:,} parameters; "
-        f"{space.feasible.size:,} allocations of ranks fit{_unused(space)}",
+        f"{space.feasible.size:,} allocations of ranks fit{_describe_unused(space)}",
         "study": str(plan.folder),
     }
     if plan.setup.path.reason:
@@ -46,7 +46,7 @@ def print_header(console: Console, plan: Plan[Recorded]) -> None:
 
 
 def print_banner(console: Console, data: TaskData) -> None:
-    """Say so where the bundled corpus stands in for a task, and why it does."""
+    """Print a banner where the bundled corpus stands in for CoLA, with the reasons."""
     if data.source != "bundled":
         return
     reasons = "".join(f"\n- {reason}" for reason in data.passed_over)
@@ -62,8 +62,8 @@ def print_banner(console: Console, data: TaskData) -> None:
     )
 
 
-def _unused(space: Space) -> str:
-    """Say so where the ranges of a space leave much of a budget to nobody."""
+def _describe_unused(space: Space) -> str:
+    """Describe how much of the budget no allocation can use; empty where that is little."""
     largest = max(v.shape.num_parameters(v.feasible.largest()) for v in space.variants)
     if largest >= _USED * space.feasible.budget:
         return ""
@@ -71,7 +71,7 @@ def _unused(space: Space) -> str:
 
 
 def describe_shapes(space: Space) -> str:
-    """Say what adapters a space has."""
+    """Describe the adapters of a space."""
     if space.choices:
         return f"{len(space.variants)} combinations of construction and factorization"
     return f"{space.shape.construction}, {space.shape.factorization}"

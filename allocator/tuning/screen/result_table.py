@@ -1,4 +1,4 @@
-"""The result of a search as a person reads it."""
+"""The result of a search, printed at its end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PYTHON = ("python", "-m")
 
 
 def print_result(console: Console, study: SearchStudy, exported: WrittenBest, url: str) -> None:
-    """Compare the baseline with the best allocation, and say what to do next."""
+    """Print the baseline beside the best allocation, the verdict, and commands to go on with."""
     selection = exported.selection
     columns = {"uniform baseline": selection.baseline, "best": selection.best}
     table = Table(title=f"{study.config.study}: {study.config.task.name}", title_justify="left")
@@ -35,16 +35,19 @@ def print_result(console: Console, study: SearchStudy, exported: WrittenBest, ur
     confirmation = exported.confirmation
     is_on_dev = study.config.select_on == "dev"
     cells = [
-        {**_cells(study, e), **_confirmed(confirmation, e, is_on_dev=is_on_dev)} for _, e in shown
+        {**_make_cells(study, e), **_make_confirmation_cells(confirmation, e, is_on_dev=is_on_dev)}
+        for _, e in shown
     ]
     for row in dict.fromkeys(row for cell in cells for row in cell):
         table.add_row(row, *(cell.get(row, "") for cell in cells))
     console.print()
     console.print(table, highlight=False)
-    verdict = _verdict(selection) if confirmation is None else _proof(confirmation)
+    verdict = (
+        _describe_expected_gain(selection) if confirmation is None else _describe_gain(confirmation)
+    )
     console.print(verdict, highlight=False, soft_wrap=True)
     if confirmation is not None and is_on_dev:
-        console.print("Dev also chose, so what it says of the choice is optimistic.")
+        console.print("Dev also chose, so its scores of the choice are optimistic.")
     if study.prior not in (None, study.config.prior):
         console.print(
             f"The baseline gives no evidence for prior {study.config.prior} in this space: "
@@ -53,12 +56,12 @@ def print_result(console: Console, study: SearchStudy, exported: WrittenBest, ur
             soft_wrap=True,
         )
     console.print("\nnext:", highlight=False)
-    for command in next_commands(study, exported.path, url):
+    for command in list_next_commands(study, exported.path, url):
         console.print(Text(f"  {command}"), soft_wrap=True)
 
 
-def next_commands(study: SearchStudy, recipe: Path, url: str) -> list[str]:
-    """List what to do with a result, quoted for a shell; a password is left out of the storage."""
+def list_next_commands(study: SearchStudy, recipe: Path, url: str) -> list[str]:
+    """List commands that use the result, quoted for a shell; passwords are left out."""
     commands = [
         ["optuna-dashboard", printable_url(add_installed_driver(url))],
         [*_PYTHON, "allocator.train", "--config", str(recipe)],
@@ -70,7 +73,7 @@ def next_commands(study: SearchStudy, recipe: Path, url: str) -> list[str]:
     return [shlex.join(command) for command in commands]
 
 
-def _cells(study: SearchStudy, expectation: Expectation) -> dict[str, str]:
+def _make_cells(study: SearchStudy, expectation: Expectation) -> dict[str, str]:
     trial = expectation.trial
     allocation = study.space.allocation(trial.params)
     chosen = study.space.variant(trial.params).choice
@@ -93,10 +96,10 @@ def _cells(study: SearchStudy, expectation: Expectation) -> dict[str, str]:
     return cells
 
 
-def _confirmed(
+def _make_confirmation_cells(
     confirmation: Confirmation | None, expectation: Expectation, *, is_on_dev: bool
 ) -> dict[str, str]:
-    """Say what other seeds scored: means and, of several, their standard errors."""
+    """Format the scores of other seeds: means and, of several seeds, their standard errors."""
     if confirmation is None:
         return {}
     cells = {}
@@ -110,8 +113,8 @@ def _confirmed(
     return cells
 
 
-def _proof(confirmation: Confirmation) -> str:
-    """Say what dev, on which nothing was chosen, shows of the gain over the baseline."""
+def _describe_gain(confirmation: Confirmation) -> str:
+    """Describe the gain over the baseline on dev, which had no part in the choice."""
     if confirmation.best == confirmation.baseline:
         return "No allocation beat the uniform baseline with other seeds."
     gain = confirmation.difference("dev")
@@ -125,8 +128,8 @@ def _proof(confirmation: Confirmation) -> str:
     return f"Gain on dev {gain.mean:+.4f} ({interval})."
 
 
-def _verdict(selection: Selection) -> str:
-    """Say what one seed can say: nothing that is proven."""
+def _describe_expected_gain(selection: Selection) -> str:
+    """Describe the expected gain over the baseline, which one seed cannot prove."""
     if selection.baseline is None:
         return "The baseline was not completed."
     if selection.best.trial.number == selection.baseline.trial.number:

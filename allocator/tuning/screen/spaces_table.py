@@ -1,4 +1,4 @@
-"""What search spaces hold on a model and a budget, for people to compare."""
+"""The parameters and sizes of search spaces on a model, within a budget."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from allocator.tuning.space.space import Space
 from allocator.tuning.space.space_file import SpaceFile
 
 
-def parameter_ranges(space: Space) -> dict[str, str]:
-    """Word the range, or the fixed value, of every parameter of a space."""
+def describe_parameters(space: Space) -> dict[str, str]:
+    """Describe the range, or the fixed value, of every parameter of a space."""
     ranges = {}
     for name, distribution in space.distributions.items():
         if isinstance(distribution, CategoricalDistribution):
@@ -71,7 +71,7 @@ def _rows(space: Space) -> dict[str, str]:
     return {
         "targets": f"{', '.join(backbone.targets)} of {backbone.layers} layers "
         f"({backbone.d_in} to {backbone.d_out}, {backbone.heads} heads)",
-        **parameter_ranges(space),
+        **describe_parameters(space),
         f"within {feasible.budget:,}": f"{feasible.size:,} allocations of ranks, of {smallest:,} "
         f"to {largest:,} parameters",
     }

@@ -1,4 +1,4 @@
-"""What a person sees of a search: a header, trials as they run, and the result."""
+"""What a person sees while a search runs: lines, or a table that is redrawn in place."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ROWS = 10
 
 
 def describe_trial(space: Space, trial: FrozenTrial) -> list[str]:
-    """Give ranks, lambda, learning rate and parameters of a trial, for a table's row."""
+    """Format ranks, lambda, learning rate and parameters of a trial, for a row of a table."""
     allocation = space.allocation(trial.params)
     shape = space.variant(trial.params).shape
     chosen = [shape.construction, shape.factorization] if space.choices else []

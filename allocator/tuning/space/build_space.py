@@ -17,7 +17,7 @@ from allocator.allocation import FACTORIZATIONS, AdapterShape, BackboneShape, Fe
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.allocation.feasible_union import FeasibleUnion
 from allocator.config import AdapterConfig
-from allocator.errors import BudgetError, SpaceError, describe_unknown
+from allocator.errors import BudgetError, SpaceError, UnknownNameError
 from allocator.tuning.space.space import Space, Variant
 from allocator.tuning.space.space_file import Range, SpaceFile
 
@@ -31,22 +31,23 @@ TRAINING_RATES = ("head_learning_rate", "dropout")
 
 
 def build_space(file: SpaceFile, backbone: BackboneShape, budget: int) -> Space:
-    """Place a search space on a backbone under a budget.
+    """Place a search space on a backbone within a budget.
 
-    Shapes of which nothing fits the budget are left out, as long as one is left.
+    Shapes of which no ranks fit the budget are left out, as long as one shape is left.
 
     Raises:
-        SpaceError: If a parameter is unknown, or its range does not fit the backbone.
-        BudgetError: If nothing fits the budget.
+        UnknownNameError: If a parameter is unknown.
+        SpaceError: If its range does not fit the backbone.
+        BudgetError: If no ranks fit the budget.
     """
     shapes = list_adapter_shapes(file, backbone)
-    searched, fixed = _searched_and_fixed(file, shapes)
+    searched, fixed = _split_searched_and_fixed(file, shapes)
     variants: list[Variant] = []
     misfits: list[BudgetError] = []
     for shape in shapes:
-        names = {name: rank_parameter(name, shape, file) for name in shape.rank_names}
+        names = {name: name_rank_parameter(name, shape, file) for name in shape.rank_names}
         choices = {
-            name: _rank_choices(parameter, shape.rank_bounds[name], searched, fixed)
+            name: _list_rank_choices(parameter, shape.rank_bounds[name], searched, fixed)
             for name, parameter in names.items()
         }
         try:
@@ -56,7 +57,7 @@ def build_space(file: SpaceFile, backbone: BackboneShape, budget: int) -> Space:
             continue
         variants.append(
             Variant(
-                choice=_choice(file, shape),
+                choice=_make_choice(file, shape),
                 shape=shape,
                 feasible=feasible,
                 rank_parameters=names,
@@ -66,22 +67,23 @@ def build_space(file: SpaceFile, backbone: BackboneShape, budget: int) -> Space:
         raise min(misfits, key=lambda misfit: misfit.smallest)
     return Space(
         variants=tuple(variants),
-        feasible=_joined(variants),
-        distributions=_distributions(variants, searched),
+        feasible=_join_feasible_sets(variants),
+        distributions=_make_distributions(variants, searched),
         fixed=fixed,
     )
 
 
 def make_adapter_spec(file: SpaceFile, shape: AdapterShape) -> AdapterSpec:
-    """Join an adapter shape of a space with what all adapters of the space share."""
+    """Join an adapter shape with the scaling and initialisation of a space's adapters."""
     config = AdapterConfig(scaling=file.scaling, initialization=file.initialization)
     return AdapterSpec(shape=shape, config=config)
 
 
-def rank_parameter(rank_name: str, shape: AdapterShape, file: SpaceFile) -> str:
-    """Name a rank as Optuna's parameter: `rank_input` for a mode; `rank`, `bond_1` stay.
+def name_rank_parameter(rank_name: str, shape: AdapterShape, file: SpaceFile) -> str:
+    """Return the name of a rank as Optuna's parameter.
 
-    Where a space has several factorizations, these have theirs in front: `cp_rank`.
+    The rank of a mode is `rank_input`, for instance; `rank` and `bond_1` keep their names, with the
+    factorization in front where a space has several: `cp_rank`.
     """
     if rank_name in get_args(Mode):
         return f"rank_{rank_name}"
@@ -89,15 +91,17 @@ def rank_parameter(rank_name: str, shape: AdapterShape, file: SpaceFile) -> str:
 
 
 def list_adapter_shapes(file: SpaceFile, backbone: BackboneShape) -> list[AdapterShape]:
-    """List the adapter shapes of a space on a backbone, one a combination that goes together.
+    """List the adapter shapes of a space on a backbone.
+
+    There is one for each construction with each factorization that goes with it.
 
     Raises:
-        SpaceError: If none does, or a mode that the file names is not one of the construction's.
+        SpaceError: If there is none, or the file names a mode that the construction lacks.
     """
     pairs = [(c, f) for c in file.constructions for f in file.factorizations]
     if len(pairs) > 1:
         pairs = [(c, f) for c, f in pairs if (c == "matrix") == FACTORIZATIONS[f].is_of_matrices]
-    # In a list, what a file says of modes holds for the combinations that have them.
+    # Where a space has several shapes, a full mode or a zero mode holds for those that have it.
     full = {mode for mode in get_args(Mode) if file.parameters.get(f"rank_{mode}") == "full"}
     shapes = []
     for construction, factorization in pairs:
@@ -124,7 +128,7 @@ def list_adapter_shapes(file: SpaceFile, backbone: BackboneShape) -> list[Adapte
     return shapes
 
 
-def _choice(file: SpaceFile, shape: AdapterShape) -> dict[str, str]:
+def _make_choice(file: SpaceFile, shape: AdapterShape) -> dict[str, str]:
     choice: dict[str, str] = {}
     if len(file.constructions) > 1:
         choice["construction"] = shape.construction
@@ -133,13 +137,13 @@ def _choice(file: SpaceFile, shape: AdapterShape) -> dict[str, str]:
     return choice
 
 
-def _joined(variants: list[Variant]) -> FeasibleSet | FeasibleUnion:
+def _join_feasible_sets(variants: list[Variant]) -> FeasibleSet | FeasibleUnion:
     if len(variants) == 1 and not variants[0].choice:
         return variants[0].feasible
     return FeasibleUnion([v.feasible for v in variants], [v.rank_parameters for v in variants])
 
 
-def _distributions(
+def _make_distributions(
     variants: list[Variant], searched: Mapping[str, Range]
 ) -> dict[str, BaseDistribution]:
     chosen: dict[str, BaseDistribution] = {
@@ -157,10 +161,10 @@ def _distributions(
     }
 
 
-def _searched_and_fixed(
+def _split_searched_and_fixed(
     file: SpaceFile, shapes: list[AdapterShape]
 ) -> tuple[dict[str, Range], dict[str, float]]:
-    bounds = _rank_bounds(file, shapes)
+    bounds = _find_rank_bounds(file, shapes)
     defaults = {
         name: Range(low=1, high=min(bound, LARGEST_RANK)) for name, bound in bounds.items()
     } | DEFAULT_RATES
@@ -172,29 +176,29 @@ def _searched_and_fixed(
         if name in full and value == "full":
             continue
         if name not in {*defaults, *optional}:
-            raise SpaceError(describe_unknown("parameter", name, {*defaults, *optional}))
+            raise UnknownNameError("parameter", name, sorted({*defaults, *optional}))
         if isinstance(value, str):
             raise SpaceError(f"parameter {name} must be a range or a number, got {value!r}")
         searched.pop(name, None)
         if isinstance(value, Range):
-            searched[name] = _within_bounds(name, value, bounds)
+            searched[name] = _clip_to_bounds(name, value, bounds)
         else:
             _require_usable(name, value, bounds)
             fixed[name] = value
     return searched, fixed
 
 
-def _rank_bounds(file: SpaceFile, shapes: list[AdapterShape]) -> dict[str, int]:
-    """Give the largest rank of each parameter that some shape can use."""
+def _find_rank_bounds(file: SpaceFile, shapes: list[AdapterShape]) -> dict[str, int]:
+    """Return the largest rank of each parameter that some shape can use."""
     bounds: dict[str, int] = {}
     for shape in shapes:
         for name, bound in shape.rank_bounds.items():
-            parameter = rank_parameter(name, shape, file)
+            parameter = name_rank_parameter(name, shape, file)
             bounds[parameter] = max(bound, bounds.get(parameter, 1))
     return bounds
 
 
-def _within_bounds(name: str, value: Range, bounds: Mapping[str, int]) -> Range:
+def _clip_to_bounds(name: str, value: Range, bounds: Mapping[str, int]) -> Range:
     if name not in bounds:
         _require_usable(name, value.high, bounds)
         return value
@@ -211,7 +215,7 @@ def _require_usable(name: str, value: float, bounds: Mapping[str, int]) -> None:
         raise SpaceError(f"{name} can be at most {bounds[name]} on this model, got {value:g}")
 
 
-def _rank_choices(
+def _list_rank_choices(
     parameter: str, bound: int, searched: Mapping[str, Range], fixed: Mapping[str, float]
 ) -> list[int]:
     if parameter in searched:

@@ -1,4 +1,4 @@
-"""The allocations that TensLoRA+ compared by hand, in its three phases."""
+"""The allocations that TensLoRA+ compares, in its three phases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RANK_CHANGES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phase:
-    """One allocation of the study.
+    """One allocation of the comparison.
 
     Attributes:
         phase: `baselines`, `learning rate` or `rank`.

@@ -1,4 +1,4 @@
-"""A search space on one backbone under one budget: Optuna's distributions and the feasible set."""
+"""A search space on one backbone within one budget: distributions and the feasible set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Variant:
     """One adapter shape of a space.
 
     Attributes:
-        choice: What tells it from the others, by parameter: `construction`, `factorization`.
+        choice: Its values of the parameters that distinguish variants: `construction`,
+            `factorization`; empty where there is one variant.
         shape: The adapter shape on the backbone.
         feasible: Feasible set of its ranks.
         rank_parameters: Optuna's parameter name of every rank name of the shape, in its order.
@@ -34,7 +35,7 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Space:
-    """Everything a sampler needs to know; all its suggestions lie in `feasible`.
+    """What a sampler needs to know; all its suggestions lie in `feasible`.
 
     Most spaces have one variant. Where there are several, `construction` and `factorization` are
     parameters, and the ranks of a trial depend on their values.
@@ -70,7 +71,7 @@ class Space:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """Searched parameters that tell variants apart."""
+        """Searched parameters that distinguish variants."""
         return tuple(
             n for n, d in self.distributions.items() if isinstance(d, CategoricalDistribution)
         )
@@ -90,13 +91,13 @@ class Space:
         raise ValueError(f"parameters must choose a variant of the space, got {chosen}")
 
     def searched(self, variant: Variant) -> tuple[str, ...]:
-        """List the searched parameters of a variant's trials, choices first."""
+        """List the names of the searched parameters of a variant's trials, choices first."""
         ranks = set(variant.rank_parameters.values())
         wanted = {*self.choices, *ranks, *self.rate_parameters}
         return tuple(name for name in self.distributions if name in wanted)
 
     def has_all_params(self, params: Params) -> bool:
-        """Tell whether a trial has a value for every parameter that its variant searches."""
+        """Whether `params` has a value for every parameter that its variant searches."""
         chosen = {name: params.get(name) for name in self.choices}
         return any(
             chosen == variant.choice and params.keys() >= set(self.searched(variant))
@@ -104,7 +105,7 @@ class Space:
         )
 
     def ranks(self, params: Params) -> dict[str, int]:
-        """Read the ranks, by the shape's names, from a trial's parameters."""
+        """Return the ranks, by the shape's names, of a trial's parameters."""
         values = {**self.fixed, **params}
         by_rank = self.variant(params).rank_parameters
         return {name: int(values[parameter]) for name, parameter in by_rank.items()}
@@ -144,14 +145,14 @@ class Space:
         return list((row | {p: int(values[p]) for p in variant.rank_parameters.values()}).values())
 
     def row_to_params(self, row: Sequence[int] | Counts) -> dict[str, int | str]:
-        """Read choices and searched ranks from one point of `feasible`."""
+        """Return the choices and searched ranks of one point of `feasible`."""
         values = dict(zip(self.rank_columns, map(int, row), strict=True))
         variant = self.variants[values.get(VARIANT, 1) - 1]
         ranks = {p: values[p] for p in variant.rank_parameters.values() if p in self.distributions}
         return {**variant.choice, **ranks}
 
     def matching(self, decided: Params) -> Counts:
-        """List the variants, numbered from 1, that agree with choices that were decided."""
+        """List the variants, numbered from 1, that agree with choices already made."""
         return np.array(
             [
                 number

@@ -15,7 +15,7 @@ from allocator.files.yaml_files import read_yaml
 
 
 class Range(BaseModel):
-    """A searched parameter: every value from `low` to `high`, both included."""
+    """A searched parameter: its values go from `low` to `high`, both included."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -34,12 +34,14 @@ Parameter = Range | Annotated[float, Field(gt=0)] | Literal["full"]
 
 
 class SpaceFile(BaseModel):
-    """What a search-space file says; `parameters` carry Optuna's parameter names.
+    """The content of a search-space file; `parameters` has Optuna's parameter names as keys.
 
-    Where `construction` or `factorization` is a list, the search chooses among them too. A
-    parameter is a range (searched), a number (fixed) or, for a Tucker rank, `full`. Parameters
-    that the file does not name have the default ranges. `zero_mode` names the mode whose part of a
-    CP or a tensor train starts at zero, in place of the output side's.
+    Where `construction` or `factorization` is a list, the search chooses among its entries. A
+    parameter is a range (searched), a number (fixed) or, for a Tucker rank, `full`. Ranks, lambda
+    and the learning rate have default ranges where the file does not name them; learning-rate
+    multipliers of single modes, `head_learning_rate` and `dropout` are searched only where it
+    does. `zero_mode` names the mode whose part of a CP or a tensor train starts at zero, in place
+    of the output side's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

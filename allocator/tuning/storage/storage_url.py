@@ -1,4 +1,4 @@
-"""Opens the storage that keeps a study, and says of it only what may be shown."""
+"""Opens the storage of a study, and formats its URL without anything secret."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _REFUSALS = (
 
 
 def choose_storage_url(given: str | None, folder: Path) -> str:
-    """Give the URL of a study's storage: the one given, or a file in the study's folder.
+    """Return the URL of a study's storage: the one given, or a file in the study's folder.
 
     Raises:
         StorageError: If the folder's name cannot stand in a URL.
     """
     try:
-        return given or _text(URL.create("sqlite", database=str(folder / DATABASE_FILE)))
+        return given or _render(URL.create("sqlite", database=str(folder / DATABASE_FILE)))
     except UnicodeEncodeError:
         raise StorageError(
             f"the folder of a study must have a name in UTF-8, got {str(folder)!a}; "
@@ -44,17 +44,17 @@ def choose_storage_url(given: str | None, folder: Path) -> str:
 
 
 def printable_url(url: str) -> str:
-    """Write a storage URL for people to read, without anything that may be secret.
+    """Format a storage URL for people to read, without anything that may be secret.
 
-    It is put together from what may be shown: dialect and driver, user, host, port and database, or
-    the path of a file. Where these cannot be told from a password for certain, only the scheme is.
+    The result consists of dialect and driver, user, host, port and database, or of the path of a
+    file. Where these cannot be distinguished from a password for certain, it is the scheme alone.
     """
-    scheme, parsed = _SCHEME.match(url), _parsed(url)
+    scheme, parsed = _SCHEME.match(url), _parse(url)
     if scheme is None:
         return "..."
     if parsed is None or not _is_plain(parsed):
         return f"{scheme[0]}..."
-    return _text(
+    return _render(
         URL.create(
             parsed.drivername,
             username=parsed.username,
@@ -66,7 +66,7 @@ def printable_url(url: str) -> str:
 
 
 def add_installed_driver(url: str) -> str:
-    """Name a driver that is installed in a PostgreSQL URL that names none.
+    """Add an installed driver to a PostgreSQL URL that names none.
 
     For such a URL SQLAlchemy takes one driver, whether it is installed or not: psycopg 3 from its
     version 2.1 on, psycopg2 before.
@@ -74,7 +74,7 @@ def add_installed_driver(url: str) -> str:
     Raises:
         StorageError: If none is installed.
     """
-    parsed = _parsed(url)
+    parsed = _parse(url)
     if parsed is None or parsed.drivername not in ("postgresql", "postgres"):
         return url
     for name in _DRIVERS:
@@ -82,7 +82,7 @@ def add_installed_driver(url: str) -> str:
             importlib.import_module(name)
         except ImportError:
             continue
-        return _text(parsed.set(drivername=f"postgresql+{name}"))
+        return _render(parsed.set(drivername=f"postgresql+{name}"))
     raise StorageError(
         f"storage {printable_url(url)} needs a driver, {' or '.join(_DRIVERS)}, and none is "
         f"installed; {_INSTALL}"
@@ -95,7 +95,7 @@ def open_storage(url: str) -> BaseStorage:
     Raises:
         StorageError: If it does not answer, its URL is malformed, or its driver is not installed.
     """
-    shown, parsed = printable_url(url), _parsed(add_installed_driver(url))
+    shown, parsed = printable_url(url), _parse(add_installed_driver(url))
     if parsed is None:
         raise StorageError(
             f"storage {shown} cannot be read for certain; give a URL such as "
@@ -104,7 +104,7 @@ def open_storage(url: str) -> BaseStorage:
         )
     try:
         # Rendered anew, since Optuna takes braces in it for places to fill in.
-        return optuna.storages.get_storage(_text(parsed))
+        return optuna.storages.get_storage(_render(parsed))
     except ImportError as problem:
         name = getattr(problem.__cause__, "name", None) or parsed.drivername
         way_out = "install it with pip"
@@ -123,12 +123,12 @@ def open_storage(url: str) -> BaseStorage:
         ) from None
 
 
-def _text(url: URL) -> str:
+def _render(url: URL) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def _parsed(url: str) -> URL | None:
-    """Read a URL; None where it is none, or where what is its password is not certain."""
+def _parse(url: str) -> URL | None:
+    """Parse a URL; None where it is malformed, or it is not certain what its password is."""
     try:
         url.encode()  # bytes of a command line that are not UTF-8 cannot be written again
         parsed = make_url(url)
@@ -144,7 +144,7 @@ def _is_file(url: URL) -> bool:
 
 
 def _is_plain(url: URL) -> bool:
-    """Whether all parts but the password and the query are what they seem."""
+    """Whether user, host and database are plain names, so that none can hold a password."""
     # `user:12345` without its host reads as a host and a port.
     if url.username is None and url.port not in _USUAL_PORTS:
         return False
@@ -153,14 +153,14 @@ def _is_plain(url: URL) -> bool:
 
 
 def _is_safe(reason: str, url: str, parsed: URL) -> bool:
-    """Whether a reason holds nothing of a URL but what is shown of it."""
+    """Whether an error's text holds no part of the URL that is not shown anyway."""
     shown = printable_url(url)
     values = (v for value in parsed.normalized_query.values() for v in value)
-    hidden = {*_words(url), *_words(unquote(url)), parsed.password or "", *values}
-    hidden -= {*_words(shown), *_words(unquote(shown)), ""}
+    hidden = {*_split_words(url), *_split_words(unquote(url)), parsed.password or "", *values}
+    hidden -= {*_split_words(shown), *_split_words(unquote(shown)), ""}
     known = reason.casefold()
     return "..." not in shown and all(h.isascii() and h.casefold() not in known for h in hidden)
 
 
-def _words(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     return re.split(r"[^\w.-]+", text)

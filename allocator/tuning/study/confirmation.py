@@ -1,4 +1,4 @@
-"""What other seeds say of a study's best allocations: held out to choose by, dev to report."""
+"""Scores of a study's best allocations with other seeds, on held-out data and on dev."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ class Confirmation:
     @property
     def best(self) -> int:
         """Number of the trial whose allocation has the highest mean held-out score."""
-        found = {trial: self.mean(trial, "held_out") for trial in self.trials}
-        means = {trial: mean.value for trial, mean in found.items() if mean is not None}
-        return max(means, key=means.__getitem__)
+        means = {trial: self.mean(trial, "held_out") for trial in self.trials}
+        values = {trial: mean.value for trial, mean in means.items() if mean is not None}
+        return max(values, key=values.__getitem__)
 
     @property
     def baseline(self) -> int | None:
@@ -113,17 +113,19 @@ class Confirmation:
         return Difference(mean=mean, low=mean - margin, high=mean + margin)
 
     def summary(self) -> dict[str, float | int]:
-        """Sum up what a recipe keeps of it."""
-        found: dict[str, float | int] = {"confirmed_seeds": len(self.seeds)}
+        """Summarize the confirmation for the recipe."""
+        summary: dict[str, float | int] = {"confirmed_seeds": len(self.seeds)}
         for column in ("held_out", "dev"):
             if (mean := self.mean(self.best, column)) is not None:
-                found[f"{column}_mean"] = mean.value
-                found |= {f"{column}_standard_error": mean.error} if mean.error is not None else {}
+                summary[f"{column}_mean"] = mean.value
+                summary |= (
+                    {f"{column}_standard_error": mean.error} if mean.error is not None else {}
+                )
             if (difference := self.difference(column)) is not None:
-                found[f"{column}_difference"] = difference.mean
-                found[f"{column}_difference_low"] = difference.low
-                found[f"{column}_difference_high"] = difference.high
-        return found
+                summary[f"{column}_difference"] = difference.mean
+                summary[f"{column}_difference_low"] = difference.low
+                summary[f"{column}_difference_high"] = difference.high
+        return summary
 
     def _by_seed(self, trial: int, column: str) -> dict[int, float]:
         mine = self.scores[self.scores.trial == trial].dropna(subset=column)

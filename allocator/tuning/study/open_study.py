@@ -1,4 +1,4 @@
-"""The folder of a study: opened by one process at a time, made with one configuration."""
+"""Opens a study in its folder, for one process at a time and with one configuration."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Ite
                 final_step=config.training.num_boundaries,
             ),
         )
-        _describe(study, config)
+        _write_attributes(study, config)
         search = SearchStudy(study, space, config, folder)
         search.begin()
         yield search
@@ -113,7 +113,7 @@ def load_study(folder: Path, url: str | None) -> Iterator[SearchStudy]:
 
 
 def _require_file(folder: Path, url: str) -> None:
-    """Refuse to make a file beside trials that are in another storage."""
+    """Refuse to create a database beside adapters of trials that are in another storage."""
     if (
         has_trial_adapters(folder)
         and url == choose_storage_url(None, folder)
@@ -126,7 +126,7 @@ def _require_file(folder: Path, url: str) -> None:
 
 
 def _require_no_trials(storage: BaseStorage, name: str, url: str) -> None:
-    """Refuse a study of this name that was made in another folder, which has its adapters."""
+    """Refuse a study of this name that has trials, whose adapters are in another folder."""
     with contextlib.suppress(KeyError):
         study_id = storage.get_study_id_from_name(name)
         if storage.get_all_trials(study_id, deepcopy=False):
@@ -137,7 +137,7 @@ def _require_no_trials(storage: BaseStorage, name: str, url: str) -> None:
 
 
 def _storage_in_new_folder(url: str, folder: Path) -> BaseStorage:
-    """Open a storage that may lie in a folder to be made; leave none behind where that fails."""
+    """Open a storage, creating the study's folder; remove the folder again where that fails."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,8 @@ def _storage_in_new_folder(url: str, folder: Path) -> BaseStorage:
         raise
 
 
-def _describe(study: optuna.Study, config: StudyConfig) -> None:
+def _write_attributes(study: optuna.Study, config: StudyConfig) -> None:
+    """Write the study's configuration into its attributes, or compare it with those there."""
     recorded = study.user_attrs.get("config")
     if recorded is not None:
         config.require_same(StudyConfig.model_validate(recorded))

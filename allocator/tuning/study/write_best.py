@@ -1,4 +1,4 @@
-"""Writes what a study found: the best allocation, its adapter, and a table of all trials."""
+"""Writes the result of a study: the best allocation, its adapter, a table of all trials."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from allocator.tuning.surrogate.expected_scores import Selection, select_best
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrittenBest:
-    """What was chosen, what other seeds say of it, and the file that says so."""
+    """The choice of a study, its confirmation by other seeds, and the recipe that was written."""
 
     selection: Selection
     confirmation: Confirmation | None
@@ -44,7 +44,7 @@ class WrittenBest:
 def write_best(study: SearchStudy) -> WrittenBest:
     """Choose the best trial of a study and write its files into the study's folder.
 
-    Where a study was confirmed, that chooses.
+    Where the study was confirmed with other seeds, their scores choose.
 
     Raises:
         StudyError: If no trial was completed.
@@ -60,7 +60,9 @@ def write_best(study: SearchStudy) -> WrittenBest:
     )
     number = selection.best.trial.number
     saved = load_adapter(study.adapter_path(number))
-    recipe = _recipe(study, selection, confirmation, trains_pooler=saved.description.trains_pooler)
+    recipe = _make_recipe(
+        study, selection, confirmation, trains_pooler=saved.description.trains_pooler
+    )
     write_whole(study.folder / ADAPTER_FILE, study.adapter_path(number).read_bytes())
     spectra = compute_mode_spectra(saved.adapter)
     write_table(study.folder / SPECTRA_FILE, tabulate_spectra(spectra))
@@ -77,7 +79,7 @@ def write_best(study: SearchStudy) -> WrittenBest:
     return WrittenBest(selection=selection, confirmation=confirmation, recipe=recipe, path=path)
 
 
-def _recipe(
+def _make_recipe(
     study: SearchStudy,
     selection: Selection,
     confirmation: Confirmation | None,
