@@ -1,4 +1,4 @@
-"""Attention that transformers' models call by name: for short sequences on a CPU, or fused."""
+"""Two attention functions that transformers' models call by name: one for CPUs, one for GPUs."""
 
 from __future__ import annotations
 
@@ -16,30 +16,33 @@ from transformers.masking_utils import eager_mask, sdpa_mask
 # Shapes: B sentences, H heads, T tokens, K head size
 
 SHORT_ATTENTION, FUSED_ATTENTION = "allocator_short", "allocator_fused"
-# A row whose largest score lies between these needs no shift: e^80 and its sums are finite in
-# float32 and bfloat16, and what is e^-17 times as large as e^-40 is still far above _NOTHING.
-_LOWEST, _HIGHEST = -40.0, 80.0
-# What a mask hides becomes 0: products of numbers as small as e^-80 are denormal, and in float32 a
-# CPU takes many times as long for those.
-_NOTHING = 1e-30
-# What attention is told besides: the mask says it too, or it is for training and for caches.
-_WITHOUT_EFFECT = frozenset(
+# A row of scores whose largest one lies between these needs no shift before the exponential: sums
+# of e^80 are finite in float32 and bfloat16, and beside a largest exponential of e^-40 all that
+# count in a float32 sum, those of e^-57 and more, are above _SMALLEST_WEIGHT.
+_LOWEST_MAXIMUM, _HIGHEST_MAXIMUM = -40.0, 80.0
+# Exponentials below this become 0. Masked scores leave some as small as e^-80, whose products are
+# denormal numbers, which a CPU multiplies many times more slowly in float32.
+_SMALLEST_WEIGHT = 1e-30
+# Options of transformers that change nothing here: either the mask already has their effect, or
+# they concern dropout inside of attention, which is off, and caches, which are not used.
+_IGNORED_OPTIONS = frozenset(
     {"dropout", "deterministic", "is_causal", "position_ids", "sliding_window", "use_cache"}
 )
-_LONG = 100  # tokens; longer rows are summed faster as rows
-# Without cuDNN's kernel, which takes a tenth of a second to plan for every new shape: the lengths
-# of batches make dozens of shapes, for every number of trials beside each other.
-_FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+# Tokens up to which a row is summed by a product with ones. With 257 tokens (32 images, 6 heads,
+# forward and backward) products take 208 ms and sums 130 ms in bfloat16, 543 and 311 in float32.
+_LONGEST_SHORT_ROW = 100
+# Without cuDNN's kernel, which plans 0.1 s for every new shape: the lengths of batches make dozens
+# of shapes, and as many again for every number of trials in a pack.
+_FUSED_KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 class ShortAttention(torch.autograd.Function):
-    """`softmax(scaling q k^T + mask) v` out of products and elementwise operations alone.
+    """`softmax(scaling q k^T + mask) v` from matrix products and elementwise operations alone.
 
-    A sentence has a dozen tokens. A softmax over rows that short spends its time on starting
-    them, and fused attention has a slow backward pass in bfloat16 on CPUs; operations on whole
-    tensors have neither cost. Sums over short rows are products with ones, which also spread
-    them; an image has hundreds of tokens, and its rows are summed. As in any softmax, the largest
-    score of a row is subtracted from it, in rows where an exponential could overflow or vanish.
+    A sentence has about a dozen tokens. torch's softmax works row by row, and with rows that short
+    most of its time is overhead for each row; its fused attention has a backward pass on CPUs that
+    takes over ten times as long in bfloat16 as plain matrix products. Operations on whole tensors
+    have neither cost.
     """
 
     @staticmethod
@@ -51,15 +54,32 @@ class ShortAttention(torch.autograd.Function):
         mask: Tensor | None,
         scaling: float,
     ) -> Tensor:
-        """Attend; the mask broadcasts to (B, H, T, T)."""
+        """Compute attention.
+
+        Args:
+            ctx: Keeps what the backward pass needs.
+            q_BHTK: Queries.
+            k_BHTK: Keys.
+            v_BHTK: Values.
+            mask: Added to the scores; any shape that broadcasts to (B, H, T, T), or none.
+            scaling: Factor of the scores before the mask is added.
+
+        Returns:
+            Shape (B, H, T, K).
+        """
+        # Each is read by one product here and one in the backward pass; laid out once, it is not
+        # copied for both.
         q_BHTK, k_BHTK, v_BHTK = q_BHTK.contiguous(), k_BHTK.contiguous(), v_BHTK.contiguous()
         p_BHTT = (q_BHTK @ k_BHTK.transpose(2, 3)).mul_(scaling)
         if mask is not None:
             p_BHTT += mask
+        # A softmax does not change when a row is shifted. Rows whose exponentials would overflow or
+        # vanish are shifted by their largest score; the others stay as they are.
         top_BHT1 = p_BHTT.amax(-1, keepdim=True)
-        p_BHTT -= top_BHT1.where((top_BHT1 < _LOWEST) | (top_BHT1 > _HIGHEST), 0.0)
-        p_BHTT = torch.threshold_(p_BHTT.exp_(), _NOTHING, 0.0)
-        p_BHTT /= _row_sums(p_BHTT)
+        is_extreme_BHT1 = (top_BHT1 < _LOWEST_MAXIMUM) | (top_BHT1 > _HIGHEST_MAXIMUM)
+        p_BHTT -= top_BHT1.where(is_extreme_BHT1, 0.0)
+        p_BHTT = torch.threshold_(p_BHTT.exp_(), _SMALLEST_WEIGHT, 0.0)
+        p_BHTT /= _sum_rows(p_BHTT)
         ctx.save_for_backward(q_BHTK, k_BHTK, v_BHTK, p_BHTT)
         ctx.scaling = scaling
         return p_BHTT @ v_BHTK
@@ -70,11 +90,12 @@ class ShortAttention(torch.autograd.Function):
         ctx: Any,
         gradient: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        """Give the gradients of q, k and v."""
+        """Compute the gradients of q, k and v; the mask and the scaling have none."""
         q_BHTK, k_BHTK, v_BHTK, p_BHTT = ctx.saved_tensors
         gradient = gradient.contiguous()
+        # The gradient of a softmax: dS = P * (dP - rowsum(P * dP)), elementwise, with dP = dO V^T.
         ds_BHTT = (gradient @ v_BHTK.transpose(2, 3)).mul_(p_BHTT)
-        ds_BHTT = ds_BHTT.addcmul_(p_BHTT, _row_sums(ds_BHTT), value=-1).mul_(ctx.scaling)
+        ds_BHTT = ds_BHTT.addcmul_(p_BHTT, _sum_rows(ds_BHTT), value=-1).mul_(ctx.scaling)
         return (
             ds_BHTT @ k_BHTK,
             ds_BHTT.transpose(2, 3) @ q_BHTK,
@@ -84,9 +105,11 @@ class ShortAttention(torch.autograd.Function):
         )
 
 
-def _row_sums(x_BHTT: Tensor) -> Tensor:
-    if x_BHTT.shape[-1] > _LONG:
+def _sum_rows(x_BHTT: Tensor) -> Tensor:
+    """Sum every row, to a shape that broadcasts to that of `x_BHTT`."""
+    if x_BHTT.shape[-1] > _LONGEST_SHORT_ROW:
         return x_BHTT.sum(-1, keepdim=True)
+    # A square of ones, so that every column holds the sum and nothing is left to broadcast.
     return x_BHTT @ x_BHTT.new_ones(x_BHTT.shape[-1], x_BHTT.shape[-1])
 
 
@@ -99,18 +122,29 @@ def short_attention(
     scaling: float | None = None,
     **options: object,
 ) -> tuple[Tensor, None]:
-    """Attend as transformers asks: from (B, H, T, K) each to (B, T, H, K).
+    """Compute attention behind transformers' interface for attention functions.
 
-    Keys and values may have fewer heads, each for several neighbouring heads of the query
-    (grouped-query attention, Ainslie et al. 2023, arXiv 2305.13245).
+    Args:
+        module: The attention layer, which is not used.
+        query: Shape (B, H, T, K).
+        key: Shape (B, H, T, K), or with fewer heads, each for several neighbouring heads of the
+            query (grouped-query attention, Ainslie et al. 2023, arXiv 2305.13245).
+        value: As `key`.
+        attention_mask: Added to the scores; broadcasts to (B, H, T, T). None hides nothing.
+        scaling: Factor of the scores; None for 1 / sqrt(K).
+        options: Further options of transformers.
+
+    Returns:
+        Shape (B, T, H, K), and None in place of the attention weights.
 
     Raises:
-        ValueError: If more is asked for, such as a soft cap or a sink.
+        ValueError: If the model asks for an option that is not supported, such as a soft cap or an
+            attention sink.
     """
     del module
-    _require_plain(options)
-    if (queries := query.shape[1] // key.shape[1]) > 1:
-        key, value = (x.repeat_interleave(queries, dim=1) for x in (key, value))
+    _require_plain_softmax(options)
+    if (group := query.shape[1] // key.shape[1]) > 1:
+        key, value = (x.repeat_interleave(group, dim=1) for x in (key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     attended: Tensor = ShortAttention.apply(  # type: ignore[no-untyped-call]
         query, key, value, attention_mask, scale
@@ -118,10 +152,10 @@ def short_attention(
     return attended.transpose(1, 2), None
 
 
-def _require_plain(options: Mapping[str, object]) -> None:
-    """Refuse an attention that is more than a masked softmax of scaled products."""
+def _require_plain_softmax(options: Mapping[str, object]) -> None:
+    """Refuse options of an attention that is more than a masked softmax of scaled products."""
     for name, value in options.items():
-        if value is not None and name not in _WITHOUT_EFFECT:
+        if value is not None and name not in _IGNORED_OPTIONS:
             raise ValueError(f"fast attention does not support {name}, which the model asks for")
 
 
@@ -133,17 +167,22 @@ def fused_attention(
     attention_mask: Tensor | None,
     **options: Any,  # transformers' own, each of its own type
 ) -> tuple[Tensor, None]:
-    """Attend by torch's fused kernels; arguments, result and errors as of `short_attention`."""
-    _require_plain({name: value for name, value in options.items() if name != "scaling"})
-    with sdpa_kernel(_FUSED):
+    """Compute attention with torch's fused kernels; everything else as for `short_attention`."""
+    _require_plain_softmax({name: value for name, value in options.items() if name != "scaling"})
+    with sdpa_kernel(_FUSED_KERNELS):
         attended, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     return attended, None
 
 
 def fused_mask(*, attention_mask: Tensor | None = None, **options: Any) -> Tensor | None:
-    """Make the mask of fused attention without looking whether anything is padded.
+    """Build the mask of fused attention without reading whether anything is padded.
 
-    Such a look waits for the device at every step; batches without padding come without a mask.
+    transformers reads that from the device to leave out a mask that hides nothing, and every step
+    would wait for it. Batches without padding come without a mask already.
+
+    Args:
+        attention_mask: Shape (B, T), 1 for a token and 0 for padding; None where nothing is padded.
+        options: Further options of transformers.
     """
     if attention_mask is not None:
         options |= {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}

@@ -24,48 +24,48 @@ from allocator.models.projections import find_projections
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backbone:
-    """A frozen backbone with adapted projections, and the head it came with.
+    """A frozen backbone with adapted projections, and the head that came with it.
 
     Attributes:
-        model: The backbone, in the precision chosen, its dropout off.
-        head: The head as loaded; every trial takes a fresh copy.
+        model: The backbone, frozen, in its final precision, with dropout off.
+        head: The head as loaded; every trial gets a copy.
         sites: The adapted projections.
-        copies: Hands every slot its copy of a batch.
-        device: Where the backbone is.
-        packs: Whether trials may train on it together.
+        repeater: Repeats a batch for every slot.
+        device: Device of the backbone.
+        packs: Whether trials may train together on it.
     """
 
     model: PreTrainedModel
     head: Head
     sites: PackedSites
-    copies: Copies
+    repeater: BatchRepeater
     device: torch.device
     packs: bool = True
 
     def __call__(self, inputs: Mapping[str, Tensor], slots: int = 1) -> Tensor:
-        """Compute hidden states under the updates in use.
+        """Compute hidden states under the updates that were last set on `sites`.
 
         Args:
             inputs: Keyword arguments of the model, each of shape (batch, ...).
-            slots: Slots whose updates are in use; each gets these inputs.
+            slots: Number of slots that have updates; all of them read the same inputs.
 
         Returns:
             Shape (slots * batch, tokens that the head reads, width), slot after slot.
         """
-        hidden = self.model(**self.copies.prepare(inputs, slots)).last_hidden_state
+        hidden = self.model(**self.repeater.prepare(inputs, slots)).last_hidden_state
         assert isinstance(hidden, Tensor)
         return hidden
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForwardPath:
-    """How a backbone is run; the default is the fastest.
+    """How a backbone is run; the default is the fastest way.
 
     Attributes:
-        own_layers: Whether attention, embeddings and linear layers are transformers' own, in
-            place of those that are fastest here. The adapted projections are ours in any case.
+        own_layers: Whether attention, embeddings and linear layers are transformers' own instead
+            of this package's faster ones. The adapted projections are this package's in any case.
         packs: Whether trials train together; otherwise one at a time.
-        reason: Why it is not the fastest, for the user to read.
+        reason: Why it is not the fastest way, for the user to read; empty where it is.
     """
 
     own_layers: bool = False
@@ -74,7 +74,7 @@ class ForwardPath:
 
     @property
     def description(self) -> str:
-        """How the model is run and why, for the user to read."""
+        """The way and the reason for it, for the user to read."""
         layers = "transformers' own attention" if self.own_layers else "fast attention"
         together = "" if self.packs else ", one trial at a time"
         return layers + together + (f", because {self.reason}" if self.reason else "")
@@ -83,36 +83,37 @@ class ForwardPath:
 FASTEST = ForwardPath()
 
 
-class Copies:
-    """Hands every slot its copy of a batch, as late as the model allows.
+class BatchRepeater:
+    """Repeats a batch for every slot, as late in the model as possible.
 
-    Embeddings are the same for all slots, so they are computed once and copied; the inputs
-    themselves are copied where a model keeps its embeddings elsewhere.
+    Embeddings are the same for all slots, so they are computed once and then repeated. Where a
+    model has no module of that name, its inputs are repeated instead.
 
     Args:
         model: The backbone.
-        late: Whether embeddings are copied, in place of the inputs.
+        repeats_embeddings: Whether to repeat embeddings where the model has them.
     """
 
-    def __init__(self, model: PreTrainedModel, *, late: bool = True) -> None:
-        # ELECTRA's embeddings are narrower than its layers.
+    def __init__(self, model: PreTrainedModel, *, repeats_embeddings: bool = True) -> None:
+        # ELECTRA widens its embeddings by `embeddings_project`; what follows that is as wide as a
+        # layer.
         names = ("embeddings_project", "embeddings")
         embeddings = next((getattr(model, name) for name in names if hasattr(model, name)), None)
-        self._copies_embeddings = late and isinstance(embeddings, nn.Module)
+        self._repeats_embeddings = repeats_embeddings and isinstance(embeddings, nn.Module)
         self._slots = 1
-        if self._copies_embeddings:
+        if self._repeats_embeddings:
             assert isinstance(embeddings, nn.Module)
-            embeddings.register_forward_hook(lambda _module, _inputs, output: self._copy(output))
+            embeddings.register_forward_hook(lambda _module, _inputs, output: self._repeat(output))
 
     def prepare(self, inputs: Mapping[str, Tensor], slots: int) -> dict[str, Tensor]:
-        """Make the model's inputs for a number of slots."""
+        """Prepare the model's inputs of shape (batch, ...) for a number of slots."""
         self._slots = slots
-        if not self._copies_embeddings:
-            return {name: self._copy(values) for name, values in inputs.items()}
-        # A mask goes past the embeddings.
-        return {n: self._copy(v) if n == "attention_mask" else v for n, v in inputs.items()}
+        if not self._repeats_embeddings:
+            return {name: self._repeat(values) for name, values in inputs.items()}
+        # The mask is read by attention, behind the embeddings.
+        return {n: self._repeat(v) if n == "attention_mask" else v for n, v in inputs.items()}
 
-    def _copy(self, rows: Tensor) -> Tensor:
+    def _repeat(self, rows: Tensor) -> Tensor:
         return rows if self._slots == 1 else rows.repeat(self._slots, *[1] * (rows.dim() - 1))
 
 
@@ -127,17 +128,18 @@ def load_backbone(
     trains_pooler: bool | None = None,
     attention_of: str | None = None,
 ) -> Backbone:
-    """Load a model and make its projections adaptable.
+    """Load a pretrained model as a frozen backbone with adaptable projections, and its head.
 
     Args:
         source: The pretrained model.
         targets: The adapted projections.
-        num_labels: Classes of the task; 1 for regression.
-        precision: Of the frozen weights.
-        device: Where the backbone goes.
-        path: How it is run.
-        trains_pooler: Whether the pooler trains with the head; None for where it starts anew.
-        attention_of: Kind of device whose attention it has, `cuda` or `cpu`; None for the device's.
+        num_labels: Number of classes of the task; 1 for regression.
+        precision: Precision of the frozen weights; the head stays in float32.
+        device: Device of backbone and head.
+        path: How the backbone is run.
+        trains_pooler: As for `Head`.
+        attention_of: Kind of device, `cuda` or `cpu`, whose attention the backbone uses; None for
+            the kind of `device`.
 
     Raises:
         ModelError: If the model cannot be loaded or adapted.
@@ -149,10 +151,11 @@ def load_backbone(
     )
     model, missing = load_classifier(source, num_labels, attention=attention)
     model.requires_grad_(False)
-    model.config.use_cache = False  # a decoder's, for tokens that never come
+    model.config.use_cache = False  # a decoder would keep keys and values to generate more tokens
     backbone, head = split_off_head(model, missing, trains_pooler=trains_pooler)
+    # By nn.Module, because mypy sees no `self` in the method that transformers wraps.
     nn.Module.to(backbone, device=device, dtype=getattr(torch, precision))
-    last_layer = _layer_of(find_projections(backbone, targets)[-1][0][0])
+    last_layer = _find_layer_name(find_projections(backbone, targets)[-1][0][0])
     sites = adapt_projections(backbone, targets, joins=path.packs)
     if not path.own_layers:
         freeze_linear_layers(backbone)
@@ -160,27 +163,32 @@ def load_backbone(
         model=backbone,
         head=head.to(device),
         sites=sites,
-        copies=Copies(backbone, late=not path.own_layers),
+        repeater=BatchRepeater(backbone, repeats_embeddings=not path.own_layers),
         device=device,
         packs=path.packs,
     )
-    # Models of images add to all tokens behind attention.
+    # Image models are left out: they add to all tokens behind attention.
     if not path.own_layers and not reads_images(source):
         skip_unread_tokens(backbone, last_layer, loaded, loaded.head)
     return loaded
 
 
 def choose_attention(source: ModelSource, device: torch.device) -> str:
-    """Choose a model's attention by the name under which transformers knows it."""
-    # Models that keep an attention of their own know no other's name.
+    """Choose the attention of a model by its name in transformers.
+
+    Args:
+        source: The pretrained model.
+        device: The device that it will run on.
+    """
+    # MPNet and DeBERTa have an attention of their own and refuse any other name.
     model = MODEL_MAPPING[type(read_config(source))]
     if not getattr(model, "_supports_attention_backend", False):
         return "eager"
     return SHORT_ATTENTION if device.type == "cpu" else FUSED_ATTENTION
 
 
-def _layer_of(projection: str) -> str:
-    """Give the name of the layer that a projection is in, `encoder.layer.5` for instance."""
+def _find_layer_name(projection: str) -> str:
+    """Find the name of the layer, such as `encoder.layer.5`, in the name of a projection."""
     match = re.match(r".*?\.\d+(?=\.)", projection)
-    assert match is not None  # find_projections found a number
+    assert match is not None  # find_projections returns only names with a layer's number
     return match[0]

@@ -1,4 +1,4 @@
-"""Chooses the fastest way to run a model that computes exactly what transformers computes."""
+"""Choice of the fastest way to run a model that computes exactly what transformers computes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from allocator.inputs.reader import load_reader, require_tokens
 from allocator.models.classifier import describe_error
 from allocator.models.model_source import ModelSource
 
-_PATHS = (
+_PATHS = (  # from the fastest to the safest
     FASTEST,
     ForwardPath(own_layers=True),
     ForwardPath(own_layers=True, packs=False),
 )
-_BEGINNING = 12  # characters
-_POOL = 64  # examples of which the shortest, a middle one and the longest are compared
+_SHORT_TEXT = 12  # characters of the example that is added
+_POOL_SIZE = 64  # examples, of which the shortest, a middle one and the longest are compared
 
 
 def choose_forward_path(
@@ -37,26 +37,27 @@ def choose_forward_path(
     device: torch.device,
     attention_of: str | None = None,
 ) -> ForwardPath:
-    """Choose how a model is run on a task, once all that it is to read is known to be readable.
+    """Choose how a model is run on a task, after checking that it can read every example.
 
     Args:
         source: The pretrained model.
         targets: The adapted projections.
         data: The task's data.
-        max_length: Tokens after which a text is cut.
-        device: Where to compare.
-        attention_of: Kind of device that trials train on, where that is another one.
+        max_length: Number of tokens after which a text is cut.
+        device: Device to compare on.
+        attention_of: Kind of device that trials train on, `cuda` or `cpu`; None for that of
+            `device`.
 
     Raises:
-        ModelError: If the model reads no such examples, or cannot be trained exactly.
-        DataError: If an example holds nothing to read.
+        ModelError: If the model does not read examples of this kind, or cannot be trained exactly.
+        DataError: If an example is empty.
     """
     read = load_reader(source, data.task, max_length=max_length, device=device)
-    some = data.train.select(range(min(_POOL, len(data.train))))
+    examples = data.train.select(range(min(_POOL_SIZE, len(data.train))))
     if not data.task.is_of_images:
         require_tokens(source, data, max_length=max_length)
-        some = _with_a_short_one(some)
-    split, num_labels = read(some), data.task.num_labels
+        examples = _add_short_example(examples)
+    split, num_labels = read(examples), data.task.num_labels
     choose = partial(
         compare_forward_paths,
         source,
@@ -67,16 +68,17 @@ def choose_forward_path(
     )
     try:
         return choose(device=device)
-    except torch.OutOfMemoryError:  # of a GPU; training needs less, in bfloat16
+    except torch.OutOfMemoryError:
+        # Of a GPU, in float32: training in bfloat16 needs less, so the model may still fit there.
         return choose(device=torch.device("cpu"))
     finally:
         if device.type == "cuda":
-            torch.cuda.empty_cache()  # for the worker that trains there
+            torch.cuda.empty_cache()  # memory that this process keeps is lost to the worker's
 
 
-def _with_a_short_one(examples: Examples) -> Examples:
-    """Add the beginning of the first text, so that lengths differ whatever the texts are."""
-    beginning = tuple(text[:_BEGINNING] for text in examples.inputs[0])
+def _add_short_example(examples: Examples) -> Examples:
+    """Add the beginning of the first text, so that some example of a batch is padded."""
+    beginning = tuple(text[:_SHORT_TEXT] for text in examples.inputs[0])
     return Examples(
         inputs=(*examples.inputs, beginning),
         labels=(*examples.labels, examples.labels[0]),
@@ -92,29 +94,29 @@ def compare_forward_paths(
     device: torch.device,
     attention_of: str,
 ) -> ForwardPath:
-    """Choose how a model is run, by comparing each way with transformers' own.
+    """Choose how a model is run by comparing each way with transformers' own model.
 
-    Two trials with random updates and heads answer a padded batch of unequal examples as they
-    would in training. The reference is what an export computes: transformers' own model with the
-    updates merged into its weights, one example at a time. Logits and the gradients of the updates
-    must agree to rounding, in float32, where rounding is smallest.
+    Two trials with random updates and heads answer a padded batch of examples of different lengths
+    as they would in training. The reference is what an export computes: transformers' own model
+    with the updates merged into its weights, one example at a time. Logits and the gradients of the
+    updates must agree to rounding, in float32, where rounding is smallest.
 
     Args:
         source: The pretrained model.
         targets: The adapted projections.
         split: Some examples of the task.
-        num_labels: Classes; 1 for regression.
-        device: Where to compare.
+        num_labels: Number of classes; 1 for regression.
+        device: Device to compare on.
         attention_of: Kind of device whose attention is compared, `cuda` or `cpu`.
 
     Returns:
-        The first that agrees of: together, as is fastest here; together, with transformers' own
-        attention and layers; one trial at a time on these.
+        The first of these that agrees: trials together on this package's layers; trials together on
+        transformers' own attention and layers; one trial at a time on the latter.
 
     Raises:
         ModelError: If none agrees.
     """
-    rows = _unequal(split)
+    rows = _choose_rows(split)
     try:
         trials, expected = answer_merged(source, targets, split, rows, num_labels, device)
     except (AllocatorError, torch.OutOfMemoryError):
@@ -137,7 +139,7 @@ def compare_forward_paths(
                 attention_of=attention_of,
             )
             mismatch = describe_mismatch(answer_packed(backbone, trials, split, rows), expected)
-            del backbone  # before the next is loaded
+            del backbone  # memory may hold only one
         except (AllocatorError, torch.OutOfMemoryError):
             raise
         except Exception as problem:  # noqa: BLE001  # as above
@@ -145,13 +147,13 @@ def compare_forward_paths(
             mismatch = f"{trained} with {describe_error(problem)}"
         if not mismatch:
             return dataclasses.replace(path, reason=reason)
-        reason = reason or mismatch
+        reason = reason or mismatch  # why the fastest way is not taken
     raise ModelError(
         f"model {source.name!r} cannot be trained exactly: {mismatch}; choose another --model"
     )
 
 
-def _unequal(split: Split) -> list[int]:
-    """Take the shortest, a middle and the longest of some examples."""
+def _choose_rows(split: Split) -> list[int]:
+    """Choose the shortest example, one of middle length and the longest."""
     order = np.argsort(split.lengths, kind="stable")
     return sorted({int(order[i]) for i in (0, len(order) // 2, -1)})

@@ -1,4 +1,4 @@
-"""The task head of a model, apart from its backbone, so that every trial can have its own."""
+"""The task head of a model, split off its backbone so that every trial has a head of its own."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from allocator.models.head_parameters import head_parameters
 
 
 class HiddenStates(nn.Module):
-    """Stands in a model where its backbone was, and hands on hidden states computed before.
+    """Replaces the backbone of a model and returns hidden states that were computed before.
 
     Args:
-        pooler: The backbone's pooler, where it has one.
-        activation: What the backbone applies behind a pooler that is one linear layer (ALBERT).
+        pooler: The backbone's pooler; None where it has none.
+        activation: Activation that the backbone applies behind a pooler that is a single linear
+            layer, as in ALBERT.
+
+    Attributes:
+        hidden: Hidden states of shape (batch, tokens, width); the head sets them before a call.
     """
 
     def __init__(self, pooler: nn.Module | None, activation: nn.Module | None = None) -> None:
@@ -27,7 +31,7 @@ class HiddenStates(nn.Module):
         self.hidden: Tensor | None = None
 
     def forward(self, *_: object, **__: object) -> BaseModelOutputWithPoolingAndCrossAttentions:
-        """Answer as a backbone would, an encoder or a decoder, whatever it was asked."""
+        """Return the hidden states in the output class of a backbone, ignoring all arguments."""
         assert self.hidden is not None  # the head sets it before it calls the model
         return BaseModelOutputWithPoolingAndCrossAttentions(
             last_hidden_state=self.hidden,
@@ -38,6 +42,7 @@ class HiddenStates(nn.Module):
         if self.pooler is None:
             return None
         if self.activation is not None:
+            # ALBERT's backbone takes the first token itself; other poolers do so on their own.
             activated: Tensor = self.activation(self.pooler(hidden[:, 0]))
             return activated
         pooled: Tensor = self.pooler(hidden)
@@ -47,12 +52,13 @@ class HiddenStates(nn.Module):
 class Head(nn.Module):
     """The head of a classification model, in float32, on given hidden states.
 
-    What of it trains is what `head_parameters` says.
+    `head_parameters` decides which of its parameters train.
 
     Args:
         model: A classification model whose backbone is a `HiddenStates`.
         fresh: Names of the parameters that the checkpoint lacked.
-        trains_pooler: Whether the pooler trains; None for where any are fresh.
+        trains_pooler: Whether the pooler trains with the head; None for yes where the checkpoint
+            lacked any of the head's parameters.
     """
 
     def __init__(
@@ -65,37 +71,40 @@ class Head(nn.Module):
         model.requires_grad_(False)
         for parameter in head_parameters(model, trains_pooler=self.trains_pooler).values():
             parameter.requires_grad_(True)
+        # A head for sequences reads the last token that is not padding, and finds it by the padding
+        # token of the configuration. Where there is none, `_select_ids` returns a mask instead.
         self._has_padding_token = getattr(model.config, "pad_token_id", None) is not None
         if not self._has_padding_token:
-            model.config = copy.copy(model.config)
-            model.config.pad_token_id = 0  # of what `_ids` gives
+            model.config = copy.copy(model.config)  # the backbone has the same one
+            model.config.pad_token_id = 0  # padding in a mask
 
     def forward(self, hidden: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Classify examples by their hidden states.
+        """Compute logits from hidden states.
 
         Args:
             hidden: Shape (batch, tokens, width).
-            inputs: What the backbone read, each of shape (batch, ...): a head may look for the
-                last token that is no padding, or average over those that are none.
+            inputs: Inputs of the backbone, each of shape (batch, ...). A head may look for the last
+                token that is not padding, or average over all that are not.
 
         Returns:
-            Logits of shape (batch, labels).
+            Shape (batch, labels).
         """
         stand_in = self.model.base_model
         assert isinstance(stand_in, HiddenStates)
         stand_in.hidden = hidden.float()
-        asked = {self.model.main_input_name: self._ids(hidden, inputs)}
+        arguments = {self.model.main_input_name: self._select_ids(hidden, inputs)}
         if "attention_mask" in inputs:
-            asked["attention_mask"] = inputs["attention_mask"]
-        logits = self.model(**asked).logits
-        stand_in.hidden = None
+            arguments["attention_mask"] = inputs["attention_mask"]
+        logits = self.model(**arguments).logits
+        stand_in.hidden = None  # or they would keep the memory of the whole forward pass
         assert isinstance(logits, Tensor)
         return logits
 
-    def _ids(self, hidden: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Make what a head looks for the last token in.
+    def _select_ids(self, hidden: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Select what a head looks for the last token in, of shape (batch, tokens).
 
-        Where no token stands for padding, the mask takes their place: 1 for a token, 0 for padding.
+        Where no token stands for padding, the mask takes the place of the token ids: 1 for a token
+        and 0 for padding.
         """
         if self._has_padding_token and "input_ids" in inputs:
             return inputs["input_ids"]
@@ -103,8 +112,9 @@ class Head(nn.Module):
         return inputs.get("attention_mask", ones)
 
     def copy_with_fresh_parameters(self, seed: int) -> Head:
-        """Copy the head, drawing anew the parameters that the checkpoint lacked."""
+        """Copy the head and initialise the parameters that the checkpoint lacked from `seed`."""
         head = copy.deepcopy(self)
+        # transformers initialises from torch's global generator, whose state is kept for others.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for name, module in head.model.named_modules():
@@ -114,33 +124,32 @@ class Head(nn.Module):
         return head
 
     def trained_state_dict(self) -> dict[str, Tensor]:
-        """Give the trained parameters by name."""
+        """Return the parameters that train, by their names in the model."""
         return {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad}
 
     def load_trained_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over the values that `trained_state_dict` gave, of a head like this one."""
+        """Load values that `trained_state_dict` returned of a head like this one."""
         self.model.load_state_dict(self.model.state_dict() | dict(state))
 
     @property
     def num_parameters(self) -> int:
-        """Trainable parameters."""
+        """Number of trainable parameters."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
 
 def split_off_head(
     model: PreTrainedModel, missing: frozenset[str], *, trains_pooler: bool | None = None
 ) -> tuple[PreTrainedModel, Head]:
-    """Take a classification model apart.
-
-    A pooler goes with the head.
+    """Split a classification model into its backbone and its head; a pooler goes with the head.
 
     Args:
-        model: The classification model; it becomes the head and cannot be used by itself.
+        model: The classification model. It becomes the head, so it cannot be used by itself
+            afterwards.
         missing: Names of its parameters that the checkpoint lacked.
         trains_pooler: As for `Head`.
 
     Returns:
-        The backbone, without a pooler, and the head.
+        The backbone without a pooler, and the head.
     """
     backbone = model.base_model
     assert isinstance(backbone, PreTrainedModel)

@@ -1,4 +1,4 @@
-"""Answers of two random trials: of transformers' own merged model, and of a pack."""
+"""Comparison of a pack's answers with those of transformers' own model with merged updates."""
 
 from __future__ import annotations
 
@@ -23,23 +23,29 @@ from allocator.models.projections import find_backbone_shape, find_projections
 
 # Shapes: S slots, B examples, C classes, I input width, R bottleneck rank, O output width
 
-_RANKS = (2, 3)  # of LoRA in each of two slots
-_UPDATE = 0.3  # norm of an update over that of the weights it is added to
-_STEP = 0.05  # how far a head's parameters have moved
-# Shares of the largest logit and of the largest gradient. Over tiny models of all architectures
-# what agrees differs by at most 2e-6 and 4e-6 of these, what does not by 5e-4 and more.
-_LOGITS, _GRADIENTS = 1e-4, 1e-3
+_RANKS = (2, 3)  # ranks of LoRA in the two slots; different, so that one is padded
+_UPDATE_SIZE = 0.3  # norm of an update over the norm of the weights that it is added to
+_HEAD_NOISE = 0.05  # standard deviation of what is added to a head's parameters
+# Largest differences, as fractions of the largest logit and of the largest gradient. Over tiny
+# models of all architectures, differences from rounding are at most 2e-6 and 4e-6 of these, and
+# differences from a fault 5e-4 and more.
+_LOGIT_TOLERANCE, _GRADIENT_TOLERANCE = 1e-4, 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RandomTrial:
-    """A trial in the middle of its training: an adapter, and what its head has learnt."""
+    """A trial as in the middle of its training, with random values.
+
+    Attributes:
+        adapter: An adapter whose updates are not zero.
+        head: Parameters of the head by name, which are not those that it was loaded with.
+    """
 
     adapter: Adapter
     head: Mapping[str, Tensor]
 
 
-def _random_trials(model: PreTrainedModel, targets: Sequence[str]) -> list[RandomTrial]:
+def _make_random_trials(model: PreTrainedModel, targets: Sequence[str]) -> list[RandomTrial]:
     shape = AdapterShape(
         construction="matrix",
         factorization="matrix",
@@ -54,9 +60,10 @@ def _random_trials(model: PreTrainedModel, targets: Sequence[str]) -> list[Rando
         with torch.no_grad():
             adapter.zero_part.normal_(generator=draw)
             a_IR, b_RO = adapter.pairs().site(0, 0)
-            adapter.zero_part.mul_(_UPDATE * weight.norm().item() / (a_IR @ b_RO).norm())
+            # A large update, so that an error in it is far above rounding.
+            adapter.zero_part.mul_(_UPDATE_SIZE * weight.norm().item() / (a_IR @ b_RO).norm())
         head = {
-            name: value.detach() + _STEP * torch.randn(value.shape, generator=draw).to(value)
+            name: value.detach() + _HEAD_NOISE * torch.randn(value.shape, generator=draw).to(value)
             for name, value in head_parameters(model, trains_pooler=True).items()
         }
         trials.append(RandomTrial(adapter=adapter.to(model.device), head=head))
@@ -71,28 +78,54 @@ def answer_merged(
     num_labels: int,
     device: torch.device,
 ) -> tuple[list[RandomTrial], tuple[Tensor, Tensor]]:
-    """Make two trials, and answer each example alone by transformers' model merged with them."""
+    """Make two random trials and compute their answers by transformers' own model.
+
+    The updates are merged into the model's weights, and each example is read alone.
+
+    Args:
+        source: The pretrained model.
+        targets: The adapted projections.
+        split: Some examples of the task.
+        rows: Indices of the examples to answer.
+        num_labels: Number of classes; 1 for regression.
+        device: Device to compute on.
+
+    Returns:
+        The trials, and their answers: logits of shape (S, B, C), and the gradients of all adapters'
+        parameters with respect to the sum of squared logits, flat.
+    """
     model, _ = load_classifier(source, num_labels)
     nn.Module.to(model.requires_grad_(False), device)
-    trials = _random_trials(model, targets)
+    trials = _make_random_trials(model, targets)
     projections = find_projections(model, targets)
     inputs = [dict(split.batch([row], device).inputs) for row in rows]
     logits = []
     for trial in trials:
         pairs, weights = trial.adapter.pairs(), dict(trial.head)
-        for layer, of_layer in enumerate(projections):
-            for target, (name, linear) in enumerate(of_layer):
+        for layer, layer_projections in enumerate(projections):
+            for target, (name, linear) in enumerate(layer_projections):
                 a_IR, b_RO = pairs.site(layer, target)
                 weights[f"{name}.weight"] = linear.weight + (a_IR @ b_RO).T
+        # Called with other weights instead of written to, so that gradients reach the adapter.
         answers = [torch.func.functional_call(model, weights, (), one).logits for one in inputs]
         logits.append(torch.cat(answers))
-    return trials, _with_gradients(torch.stack(logits), trials)
+    return trials, _add_gradients(torch.stack(logits), trials)
 
 
 def answer_packed(
     backbone: Backbone, trials: Sequence[RandomTrial], split: Split, rows: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    """Answer a padded batch as a pack does: logits of shape (S, B, C), and gradients."""
+    """Compute the answers of trials to a padded batch as a pack does.
+
+    Args:
+        backbone: The backbone, run in the way that is compared.
+        trials: As `answer_merged` returns them.
+        split: Some examples of the task.
+        rows: Indices of the examples to answer, as one batch.
+
+    Returns:
+        Logits and gradients as `answer_merged` returns them.
+    """
     batch = split.batch(rows, backbone.device)
     together = len(trials) if backbone.packs else 1
     logits = []
@@ -104,28 +137,41 @@ def answer_packed(
             head = backbone.head.copy_with_fresh_parameters(seed=0)
             head.load_trained_state_dict(trial.head)
             logits.append(head(hidden, batch.inputs))
-    return _with_gradients(torch.stack(logits), trials)
+    return _add_gradients(torch.stack(logits), trials)
 
 
-def _with_gradients(logits_SBC: Tensor, trials: Sequence[RandomTrial]) -> tuple[Tensor, Tensor]:
+def _add_gradients(logits_SBC: Tensor, trials: Sequence[RandomTrial]) -> tuple[Tensor, Tensor]:
     parameters = [parameter for trial in trials for parameter in trial.adapter.parameters()]
     if not logits_SBC.requires_grad:
         raise ValueError("its answers do not depend on the targets")
+    # Squares, so that every logit counts with its own weight.
     gradients = torch.autograd.grad(logits_SBC.float().pow(2).sum(), parameters)
     return logits_SBC.detach().float(), torch.cat([gradient.flatten() for gradient in gradients])
 
 
-def describe_mismatch(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> str:
-    """Word by how much two answers differ; empty where that is rounding."""
-    for what, mine, theirs, rounding in zip(
-        ("logits", "gradients"), found, expected, (_LOGITS, _GRADIENTS), strict=True
+def describe_mismatch(packed: tuple[Tensor, Tensor], merged: tuple[Tensor, Tensor]) -> str:
+    """Describe by how much the answers of a pack differ from those of the merged model.
+
+    Args:
+        packed: Logits and gradients of `answer_packed`.
+        merged: Logits and gradients of `answer_merged`.
+
+    Returns:
+        A clause for the user to read; empty where the answers differ by rounding only.
+    """
+    for what, mine, theirs, tolerance in zip(
+        ("logits", "gradients"),
+        packed,
+        merged,
+        (_LOGIT_TOLERANCE, _GRADIENT_TOLERANCE),
+        strict=True,
     ):
         if mine.shape != theirs.shape:
             return (
                 f"{what} of shape {tuple(mine.shape)} where transformers has {tuple(theirs.shape)}"
             )
         difference, largest = float((mine - theirs).abs().max()), float(theirs.abs().max())
-        if not difference <= rounding * largest:
+        if not difference <= tolerance * largest:  # also where the difference is not a number
             return (
                 f"{what} on a padded batch differ by {difference:.1e} from transformers' own on "
                 f"each example alone, where the largest is {largest:.1e}"

@@ -1,4 +1,4 @@
-"""Attaches low-rank updates to the frozen projections of a transformer."""
+"""The adapted projections of a frozen transformer, with the updates of many slots at once."""
 
 from __future__ import annotations
 
@@ -15,26 +15,32 @@ from allocator.allocation import BackboneShape
 from allocator.backbone.frozen_linear import FrozenLinear, UpdatedProduct
 from allocator.models.projections import ATTENTION_INPUTS, find_backbone_shape, find_projections
 
-# Shapes: S slots, N tokens of one slot, L layers (or 1, where all share one matrix), I input width,
-# R bottleneck rank of all targets of a layer (the largest of all slots, zeros beyond a slot's own),
-# O output width of all targets of a layer, side by side
+# Shapes: S slots, N tokens of one slot, L layers (1 where all share one matrix), I input width,
+# R bottleneck rank, of all targets of a layer side by side (the largest of all slots; a slot with a
+# smaller one has zeros beyond it), O output width, of all targets of a layer side by side
 
 
 class LayerProjections(nn.Module):
-    """The projections of one layer that read the same input, frozen, as one matrix product.
+    """The frozen projections of one layer that read the same input, as one matrix product.
 
-    Query, key and value are called one after the other with one tensor: the first call computes
-    all of them, the others take their part.
+    A model calls query, key and value one after the other with the same tensor: the first call
+    computes the outputs of all three, the others look theirs up.
 
     Args:
         projections: The layer's projections, on their device and in their final precision.
+
+    Attributes:
+        linear: The frozen weights, those of all projections below each other.
+        reads_embeddings: Whether the input is always the embeddings, which are the same for all
+            slots; then so is the frozen product.
+        widths: Output width of every projection.
     """
 
     def __init__(self, projections: Sequence[nn.Linear]) -> None:
         super().__init__()
         self.widths = [projection.out_features for projection in projections]
         weight = torch.cat([projection.weight.detach() for projection in projections])
-        self.linear = FrozenLinear(weight, _joined_bias(projections))
+        self.linear = FrozenLinear(weight, _join_biases(projections))
         self.reads_embeddings = False
         self.set_update(None)
 
@@ -45,63 +51,73 @@ class LayerProjections(nn.Module):
         dropout: Sequence[float] = (),
         generators: Sequence[torch.Generator] = (),
     ) -> None:
-        """Set the update of the following forward passes, and forget the last one.
+        """Set the updates of the following forward passes in place of the last ones.
 
         Args:
-            pair: A of shape (S, I, R) and B of shape (S, R, O), or none.
+            pair: A of shape (S, I, R) and B of shape (S, R, O); None for no update.
             dropout: As for `PackedSites.set_updates`.
             generators: As for `PackedSites.set_updates`.
         """
         self._pair, self._dropout, self._generators = pair, dropout, generators
+        # The same input may come again, but these outputs were computed with the last updates.
         self._x: Tensor | None = None
-        self._parts: tuple[Tensor, ...] = ()
+        self._outputs: tuple[Tensor, ...] = ()
 
     def project(self, x: Tensor, index: int) -> Tensor:
-        """Project x of shape (..., I) by one of the layer's projections."""
-        if self._x is not x:
-            self._x, self._parts = x, self(x).split(self.widths, -1)
-        return self._parts[index]
+        """Project x of shape (..., I) by the projection at `index`."""
+        if self._x is not x:  # the same object, as comparing values would wait for the device
+            self._x, self._outputs = x, self(x).split(self.widths, -1)
+        return self._outputs[index]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute `x W^T + b + (x A) B`, (..., I) to (..., O), the rows of x slot after slot."""
+        """Compute `x W^T + b + (x A) B` of all projections.
+
+        Args:
+            x: Shape (..., I), the rows slot after slot.
+
+        Returns:
+            Shape (..., O).
+        """
         if self._pair is None:
             unchanged: Tensor = self.linear(x)
             return unchanged
         a_SIR, b_SRO = self._pair
         x_SNI = x.reshape(a_SIR.shape[0], -1, x.shape[-1])
         if any(self._dropout):
-            down_SNR = torch.bmm(self._drop(x_SNI), a_SIR)
+            # The update reads other inputs than the frozen product, so `UpdatedProduct`, which has
+            # one input for both, does not apply.
+            down_SNR = torch.bmm(self._drop_inputs(x_SNI), a_SIR)
             return torch.baddbmm(self.linear(x_SNI), down_SNR, b_SRO).view(*x.shape[:-1], -1)
-        # What the embeddings give, normalised or not, is the same for all slots.
         updated: Tensor = UpdatedProduct.apply(  # type: ignore[no-untyped-call]
             x_SNI, a_SIR, b_SRO, self.linear, self.reads_embeddings
         )
         return updated.view(*x.shape[:-1], -1)
 
-    def _drop(self, x_SNI: Tensor) -> Tensor:
+    def _drop_inputs(self, x_SNI: Tensor) -> Tensor:
+        # Slot by slot, so that each draws from its own generator what it draws alone.
         slots = zip(x_SNI, self._dropout, self._generators, strict=True)
-        return torch.stack([_drop_inputs(*slot) for slot in slots])
+        return torch.stack([_drop_slot_inputs(*slot) for slot in slots])
 
 
-def _drop_inputs(x_NI: Tensor, dropout: float, generator: torch.Generator) -> Tensor:
-    """Drop a fraction of the inputs of one slot, and scale the others so that their sum stays."""
+def _drop_slot_inputs(x_NI: Tensor, dropout: float, generator: torch.Generator) -> Tensor:
+    """Drop a fraction of one slot's inputs and scale the others, so that their mean stays."""
     if not dropout:
-        return x_NI  # and its generator stays as it is
+        return x_NI  # drawing nothing, as where no slot has dropout
     keep_NI = torch.empty_like(x_NI).bernoulli_(1 - dropout, generator=generator)
     return x_NI * keep_NI / (1 - dropout)
 
 
 class AdaptedProjection(nn.Module):
-    """Stands in a model where one projection was.
+    """Replaces one projection in a model.
 
     Args:
-        layer: The layer's projections.
-        index: Which of them this is.
+        layer: The projections that are computed together with it.
+        index: Its place among them.
     """
 
     def __init__(self, layer: LayerProjections, index: int) -> None:
         super().__init__()
-        self._layer = (layer,)  # in a tuple, so that the layer is registered once, not per target
+        self._layer = (layer,)  # in a tuple, or it would be a submodule once for every target
         self._index = index
 
     def forward(self, x: Tensor) -> Tensor:
@@ -111,11 +127,11 @@ class AdaptedProjection(nn.Module):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SiteGroup:
-    """Targets that read one input, in every layer.
+    """Targets that read the same input, in every layer.
 
     Attributes:
-        targets: Their indices.
-        layers: Their projections, layer by layer.
+        targets: Indices of the targets.
+        layers: Projections of these targets, layer by layer.
     """
 
     targets: Sequence[int]
@@ -127,8 +143,8 @@ class PackedSites:
     """The adapted projections of one model.
 
     Attributes:
-        shape: The numbers of the backbone.
-        groups: Its sites, by what they read.
+        shape: Sizes of the backbone.
+        groups: The sites, grouped by the input that they read.
     """
 
     shape: BackboneShape
@@ -141,29 +157,32 @@ class PackedSites:
         dropout: Sequence[float] = (),
         generators: Sequence[torch.Generator] = (),
     ) -> None:
-        """Let the following forward passes add these updates, or none.
+        """Set the updates of the following forward passes in place of the last ones.
 
         Args:
-            pack: The updates of every slot. Inputs must then hold as many copies of their rows,
-                slot after slot.
+            pack: The updates of every slot; empty for none. The inputs of a pass must hold one copy
+                of the batch for every slot, slot after slot.
             dropout: For every slot the fraction of a site's inputs that its update does not see;
                 empty for none, as in an evaluation.
             generators: For every slot the source of its dropout's randomness, on the device of the
                 model; needed where a slot has dropout.
         """
         for group in self.groups:
-            pairs = _joined(pack, group) if pack else [None] * len(group.layers)
+            pairs = _join_slots(pack, group) if pack else [None] * len(group.layers)
             for projections, pair in zip(group.layers, pairs, strict=True):
                 projections.set_update(pair, dropout=dropout, generators=generators)
 
 
-def _joined(pack: Sequence[Pairs], group: SiteGroup) -> list[tuple[Tensor, Tensor]]:
-    """Join the slots' updates of some targets: a pair (S, I, R) and (S, R, O) a layer."""
+def _join_slots(pack: Sequence[Pairs], group: SiteGroup) -> list[tuple[Tensor, Tensor]]:
+    """Join the slots' updates of a group: for every layer A of (S, I, R) and B of (S, R, O)."""
     layers, dtype = len(group.layers), group.layers[0].linear.dtype
     a_s, b_s = zip(*(pairs.join_targets(group.targets) for pairs in pack), strict=True)
+    # Zeros beyond a slot's own rank add nothing to its output, and the backward pass of padding
+    # drops their gradients: a slot trains as it does at its own rank.
     rank = max(a_LIR.shape[2] for a_LIR in a_s)
-    a_LSIR = _stacked([F.pad(a_LIR, (0, rank - a_LIR.shape[2])) for a_LIR in a_s])
-    b_LSRO = _stacked([F.pad(b_LRO, (0, 0, 0, rank - b_LRO.shape[1])) for b_LRO in b_s])
+    a_LSIR = _stack_slots([F.pad(a_LIR, (0, rank - a_LIR.shape[2])) for a_LIR in a_s])
+    b_LSRO = _stack_slots([F.pad(b_LRO, (0, 0, 0, rank - b_LRO.shape[1])) for b_LRO in b_s])
+    # Cast and cut into layers here, once a pass, and not in each layer.
     a_layers, b_layers = (
         (list(m.unbind()) if m.shape[0] > 1 else [m[0]] * layers)
         for m in (a_LSIR.to(dtype), b_LSRO.to(dtype))
@@ -171,13 +190,14 @@ def _joined(pack: Sequence[Pairs], group: SiteGroup) -> list[tuple[Tensor, Tenso
     return list(zip(a_layers, b_layers, strict=True))
 
 
-def _stacked(slots: Sequence[Tensor]) -> Tensor:
+def _stack_slots(slots: Sequence[Tensor]) -> Tensor:
+    """Stack matrices of shape (L, ., .) to (L, S, ., .); L stays 1 where it is 1 in all slots."""
     layers = max(matrices.shape[0] for matrices in slots)
     return torch.stack([matrices.expand(layers, -1, -1) for matrices in slots], dim=1)
 
 
-def _joined_bias(projections: Sequence[nn.Linear]) -> Tensor | None:
-    """Join biases; one that is missing beside others is zero, as BEiT's of its keys."""
+def _join_biases(projections: Sequence[nn.Linear]) -> Tensor | None:
+    """Join biases; zeros stand for one that is missing, as for BEiT's keys."""
     if all(projection.bias is None for projection in projections):
         return None
     return torch.cat(
@@ -191,34 +211,34 @@ def _joined_bias(projections: Sequence[nn.Linear]) -> Tensor | None:
 def adapt_projections(
     model: PreTrainedModel, targets: Sequence[str], *, joins: bool = True
 ) -> PackedSites:
-    """Replace every adapted projection of a model by one that can be updated.
+    """Replace every adapted projection of a model, in place, by one that can be updated.
 
     Args:
         model: The backbone.
         targets: The adapted projections.
-        joins: Whether query, key and value are one product, and the first of them may be shared by
-            slots; otherwise each is computed from what it is given.
+        joins: Whether query, key and value are computed as one product, which slots share in the
+            first layer; otherwise each is computed by itself from the input that it is given.
 
     Raises:
         ModelError: If projections are missing, or are not all of one shape.
     """
     shape = find_backbone_shape(model, targets)
-    found = find_projections(model, targets)
+    projections = find_projections(model, targets)
     is_joined = [joins and target in ATTENTION_INPUTS for target in targets]
     together = [i for i, joined in enumerate(is_joined) if joined]
     alone = [[i] for i, joined in enumerate(is_joined) if not joined]
-    # Where layers share their weights, the first one reads more than the embeddings.
+    # Where layers share their weights (ALBERT), the first one also reads the output of others, and
+    # fewer are found than the model has.
     layers = getattr(model.config.get_text_config(), "num_hidden_layers", None)
-    is_first_once = len(found) == layers
+    has_own_first_layer = len(projections) == layers
     groups = []
     for indices in [together, *alone] if together else alone:
-        joined = [LayerProjections([layer[i][1] for i in indices]) for layer in found]
-        joined[0].reads_embeddings = indices is together and is_first_once
+        joined = [LayerProjections([layer[i][1] for i in indices]) for layer in projections]
+        joined[0].reads_embeddings = indices is together and has_own_first_layer
         groups.append(SiteGroup(targets=indices, layers=joined))
-        for layer, projections in zip(found, joined, strict=True):
+        for layer, joined_layer in zip(projections, joined, strict=True):
             for position, i in enumerate(indices):
                 parent, _, child = layer[i][0].rpartition(".")
-                setattr(
-                    model.get_submodule(parent), child, AdaptedProjection(projections, position)
-                )
+                adapted = AdaptedProjection(joined_layer, position)
+                setattr(model.get_submodule(parent), child, adapted)
     return PackedSites(shape=shape, groups=groups)

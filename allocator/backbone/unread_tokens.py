@@ -1,4 +1,4 @@
-"""Makes a frozen backbone do no more than its trials need."""
+"""Skipping of tokens in the last layer that no head reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-# Of products of other sizes, which may add in another order.
+# Largest difference that counts as rounding, as a fraction of the largest hidden state: products of
+# other sizes may add in another order.
 _ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 0.02}
 
 
@@ -18,16 +19,17 @@ def skip_unread_tokens(
     hidden_states: Callable[[Mapping[str, Tensor]], Tensor],
     head: Callable[[Tensor, Mapping[str, Tensor]], Tensor],
 ) -> bool:
-    """Let the last layer's feed-forward part compute the first token alone, where that suffices.
+    """Make the last layer drop all tokens but the first behind its attention, where that is exact.
 
-    Most heads read one token. Whether this one does, its gradients say; behind which part of the
-    layer the other tokens may go, is tried.
+    Most heads read the first token alone. The gradient of the logits shows whether this one does.
+    Which submodule of the layer is its attention, names do not tell, so the tokens are dropped
+    behind one submodule after the other, until the first token's hidden state stays the same.
 
     Args:
-        model: The backbone.
+        model: The backbone; a hook stays on it where tokens are skipped.
         last_layer: Name of its last layer.
-        hidden_states: Runs the backbone.
-        head: Takes hidden states of shape (batch, tokens, width), and what the backbone read.
+        hidden_states: Runs the backbone on its inputs; returns shape (batch, tokens, width).
+        head: Computes logits from hidden states and the inputs of the backbone.
 
     Returns:
         Whether the other tokens are now skipped.
@@ -40,14 +42,14 @@ def skip_unread_tokens(
     if not _reads_first_token_only(head, expected, inputs):
         return False
     rounding = _ROUNDING[expected.dtype]
-    for part in model.get_submodule(last_layer).children():
-        hook = part.register_forward_hook(lambda _module, _inputs, output: _first_token(output))
+    for module in model.get_submodule(last_layer).children():
+        hook = module.register_forward_hook(lambda _module, _in, output: _keep_first_token(output))
         try:
-            found = hidden_states(inputs).detach()
-        except RuntimeError:  # shapes no longer fit
-            found = expected
-        if found.shape[1] == 1 and bool(
-            (found[:, 0] - expected[:, 0]).abs().max() <= rounding * expected.abs().max()
+            shortened = hidden_states(inputs).detach()
+        except RuntimeError:  # the layer adds other tokens to these, so shapes do not fit
+            shortened = expected
+        if shortened.shape[1] == 1 and bool(
+            (shortened[:, 0] - expected[:, 0]).abs().max() <= rounding * expected.abs().max()
         ):
             return True
         hook.remove()
@@ -59,12 +61,13 @@ def _reads_first_token_only(
     hidden: Tensor,
     inputs: Mapping[str, Tensor],
 ) -> bool:
+    # A token that is not read has a gradient of exactly zero.
     watched = hidden.float().requires_grad_()
     (gradient,) = torch.autograd.grad(head(watched, inputs).sum(), watched)
     return bool((gradient[:, 1:] == 0).all())
 
 
-def _first_token(output: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
-    if isinstance(output, tuple):
+def _keep_first_token(output: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+    if isinstance(output, tuple):  # an attention that returns its weights too
         return output[0][:, :1], *output[1:]
     return output[:, :1]
