@@ -1,4 +1,4 @@
-"""What answers know, apart from how sure they are of it."""
+"""The calibrated loss: how good answers are, apart from how confident they are."""
 
 from __future__ import annotations
 
@@ -10,42 +10,46 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 Floats = npt.NDArray[np.float64]
-_LARGEST = 30.0  # a bias; a class that never occurs would have minus infinity
+_LARGEST_BIAS = 30.0  # the bias of a class that never occurs would go to minus infinity
 
 
 def compute_calibrated_loss(outputs: Floats, labels: npt.NDArray[np.generic]) -> float:
-    """Give the mean loss of outputs whose confidence is put right first.
+    """Compute the mean loss of outputs after the best correction of their confidence.
 
-    A network goes on learning which answers are right while it grows too sure of all of them, so
-    that its loss rises as its answers improve (Guo et al. 2017, arXiv 1706.04599). Here one scale
-    for all logits, at least 0, and a bias for every class are chosen that make the loss least
-    (bias-corrected temperature scaling, Alexandari et al. 2020, arXiv 1901.06852); scores are
-    predictions of a line.
+    A network that goes on learning which answers are right also grows too confident of all of them,
+    so its loss can rise while its answers improve (Guo et al. 2017, arXiv 1706.04599). On a part of
+    CoLA a baseline's loss rose from 0.589 to 0.670 while its MCC rose from 0.15 to 0.25. The
+    correction is the one with the least loss: a scale of all logits, at least 0, and a bias for
+    every class (bias-corrected temperature scaling, Alexandari et al. 2020, arXiv 1901.06852), or
+    for scores a line that does not fall.
 
     Args:
         outputs: Logits of shape (examples, classes), or predicted scores of shape (examples, 1).
-        labels: Classes, or real scores, shape (examples,).
+        labels: Shape (examples,): classes as integers, or real scores.
 
     Returns:
-        Cross-entropy or squared error, at most that of the class shares or of the mean score;
-        infinity where an output is not finite.
+        Mean cross-entropy in nats, or mean squared error; at most that of the predictor that
+        answers the class shares or the mean score. Infinity where an output is not finite.
     """
     if not np.isfinite(outputs).all():
         return math.inf
     if np.issubdtype(labels.dtype, np.floating):
-        return _squared_error(outputs[:, 0], labels.astype(np.float64))
-    return _cross_entropy(outputs, labels.astype(np.int64))
+        return _compute_squared_error(outputs[:, 0], labels.astype(np.float64))
+    return _compute_cross_entropy(outputs, labels.astype(np.int64))
 
 
-def _squared_error(predicted: Floats, scores: Floats) -> float:
+def _compute_squared_error(predicted: Floats, scores: Floats) -> float:
+    """Compute the squared error of the least-squares line with a slope of at least 0."""
     centered = predicted - predicted.mean()
     power = float(centered @ centered)
     slope = max(0.0, float(centered @ scores) / power) if power else 0.0
     return float(np.mean((scores - scores.mean() - slope * centered) ** 2))
 
 
-def _cross_entropy(logits_NC: Floats, labels_N: npt.NDArray[np.int64]) -> float:
+def _compute_cross_entropy(logits_NC: Floats, labels_N: npt.NDArray[np.int64]) -> float:
+    """Compute the cross-entropy with the best scale and biases; N examples, C classes."""
     rows, classes = logits_NC.shape
+    # At unit spread, so that L-BFGS finds a scale near 1 whatever the size of the logits.
     centered_NC = logits_NC - logits_NC.mean()
     unit_NC = centered_NC / max(float(centered_NC.std()), np.finfo(np.float64).tiny)
     is_label_NC = labels_N[:, None] == np.arange(classes)
@@ -53,16 +57,18 @@ def _cross_entropy(logits_NC: Floats, labels_N: npt.NDArray[np.int64]) -> float:
     def loss(parameters: Floats) -> tuple[float, Floats]:
         scale, biases_C = parameters[0], parameters[1:]
         log_p_NC = log_softmax(scale * unit_NC + biases_C, axis=1)
+        # Of softmax and cross-entropy together: probability minus label.
         to_logits_NC = (np.exp(log_p_NC) - is_label_NC) / rows
         gradient = np.concatenate([[np.sum(to_logits_NC * unit_NC)], to_logits_NC.sum(axis=0)])
         return -float(log_p_NC[is_label_NC].mean()), gradient
 
-    shares_C = np.clip(is_label_NC.mean(axis=0), np.exp(-_LARGEST), None)
-    found = minimize(
+    shares_C = np.clip(is_label_NC.mean(axis=0), np.exp(-_LARGEST_BIAS), None)
+    fit = minimize(
         loss,
-        np.concatenate([[0.0], np.log(shares_C)]),  # the class shares, whatever the example
+        # Begin at the predictor of the class shares: the fit is never worse than that.
+        np.concatenate([[0.0], np.log(shares_C)]),
         jac=True,
         method="L-BFGS-B",
-        bounds=[(0.0, None), *[(-_LARGEST, _LARGEST)] * classes],
+        bounds=[(0.0, None), *[(-_LARGEST_BIAS, _LARGEST_BIAS)] * classes],
     )
-    return float(found.fun)
+    return float(fit.fun)

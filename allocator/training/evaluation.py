@@ -1,4 +1,4 @@
-"""Scores a trial on a split, and what it is compared with: the majority-class predictor."""
+"""Evaluation of slots on a split, and of the majority-class predictor beside them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from allocator.training.calibration import compute_calibrated_loss
 from allocator.training.pack import AnySlot, Pack
 from allocator.training.task_loss import compute_task_loss
 
-_ROWS, _LEAST_BATCH = 256, 32  # examples times slots that are evaluated at once
+_ROWS_AT_ONCE = 256  # examples times slots in one pass
+_SMALLEST_BATCH = 32  # examples in one pass, however many slots there are
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """What one evaluation found.
+    """The results of one slot on one split.
 
     Attributes:
-        score: The task's metric.
+        score: Value of the task's metric.
         loss: Mean loss.
-        calibrated_loss: As `training.calibration` defines it.
-        spread: How much answers depend on the input: the standard deviation over examples of a
-            logit less the mean of its example's, the largest of all classes; of a real label, that
-            of the predictions over that of the labels.
+        calibrated_loss: As `compute_calibrated_loss` defines it.
+        spread: How much answers depend on the input. For classes: logits are centered within each
+            example, and the spread is their standard deviation over examples, of the class where it
+            is largest. For real labels: the standard deviation of the predictions over that of the
+            labels.
     """
 
     score: Score
@@ -40,16 +42,26 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate_pack(pack: Pack[AnySlot], split: Split, metric: str) -> list[Evaluation]:
-    """Score the trials of a pack, as they stand, on a split; in the order of their slots."""
-    found = pack.run_in_turns(lambda slots: _evaluate_slots(pack, slots, split, metric))
-    return [evaluation for group in found for evaluation in group]
+    """Evaluate the slots of a pack on a split.
+
+    Args:
+        pack: The slots; evaluating them changes nothing about them.
+        split: The examples to answer.
+        metric: Name of the task's metric.
+
+    Returns:
+        One evaluation for each slot, in the order of the slots.
+    """
+    groups = pack.run_in_turns(lambda slots: _evaluate_slots(pack, slots, split, metric))
+    return [evaluation for group in groups for evaluation in group]
 
 
 def _evaluate_slots(
     pack: Pack[AnySlot], slots: Sequence[AnySlot], split: Split, metric: str
 ) -> list[Evaluation]:
     is_regression = split.labels.is_floating_point()
-    batch_size = max(_LEAST_BATCH, _ROWS // len(slots))
+    batch_size = max(_SMALLEST_BATCH, _ROWS_AT_ONCE // len(slots))
+    # Results stay on the device until the end, so that batches do not wait for each other.
     order, answers, centered, losses = [], [], [], []
     for indices, batch in iterate_by_length(split, batch_size, pack.backbone.device):
         hidden_SBTW = pack.compute_hidden(slots, batch)
@@ -63,6 +75,7 @@ def _evaluate_slots(
         answers.append(
             torch.stack([z.squeeze(1) if is_regression else z.argmax(1) for z in logits])
         )
+        # A constant added to all logits of an example changes no answer, so it is no spread.
         stacked_SBC = torch.stack(logits)
         centered.append(stacked_SBC if is_regression else stacked_SBC - stacked_SBC.mean(2, True))
         order += indices
@@ -88,12 +101,17 @@ def _evaluate_slots(
 
 
 def evaluate_majority(train: Split, split: Split, metric: str) -> Evaluation:
-    """Score the predictor that knows train's labels but reads nothing.
+    """Evaluate the predictor that knows the labels of `train` but reads no input.
 
-    It answers the majority class, or the mean score; its loss is that of the class shares, or of
-    the mean.
+    It answers the majority class, or the mean score; its loss is that of predicting the class
+    shares, or the mean score.
+
+    Args:
+        train: The examples whose labels it knows.
+        split: The examples to answer.
+        metric: Name of the task's metric.
     """
-    loss = _prior_loss(train, split)
+    loss = _compute_prior_loss(train, split)
     return Evaluation(
         score=compute_majority_score(metric, train.labels.tolist(), split.labels.tolist()),
         loss=loss,
@@ -102,10 +120,11 @@ def evaluate_majority(train: Split, split: Split, metric: str) -> Evaluation:
     )
 
 
-def _prior_loss(train: Split, split: Split) -> float:
+def _compute_prior_loss(train: Split, split: Split) -> float:
     if train.labels.is_floating_point():
         return F.mse_loss(train.labels.mean().expand(len(split)), split.labels).item()
     classes = 1 + max(int(train.labels.max()), int(split.labels.max()))
     shares = torch.bincount(train.labels, minlength=classes) / len(train)
+    # A class that train lacks counts as one example, or its loss would be infinite.
     log_shares: Sequence[float] = shares.clamp_min(1 / len(train)).log().tolist()
     return -math.fsum(log_shares[label] for label in split.labels.tolist()) / len(split)

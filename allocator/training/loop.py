@@ -1,4 +1,4 @@
-"""Trains packs of trials on one frozen backbone, from boundary to boundary."""
+"""The training loop of a pack of trials on one frozen backbone, from boundary to boundary."""
 
 from __future__ import annotations
 
@@ -17,17 +17,23 @@ from allocator.training.trial_run import TrialRun
 from allocator.training.truncated_losses import compute_truncated_losses
 
 OnBoundary = Callable[[Boundary], Orders | None]
-"""Told where all trials stand; says which stop and which start, or None to end."""
+"""Called with the reports of all trials; returns which stop and which start, or None to end."""
 
 OnCompleted = Callable[[Job, TrainingSlot], None]
-"""Called with a trial that has reached its last boundary, while its parts still exist."""
+"""Called with a trial that has reached its last boundary, before its slot is discarded."""
 
-_DIVERGENCE_CHECK = 32  # steps between two looks at the losses, each a host-device sync
+_DIVERGENCE_CHECK = 32  # steps between two readings of the losses, each a host-device sync
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Splits:
-    """The data of all trials: what they train on, what they are scored on, by which metric."""
+    """The data of all trials.
+
+    Attributes:
+        train: What trials train on.
+        scoring: What trials are scored on.
+        metric: Name of the task's metric.
+    """
 
     train: Split
     scoring: Split
@@ -43,27 +49,32 @@ def train_trials(
     on_boundary: OnBoundary,
     on_completed: OnCompleted,
 ) -> None:
-    """Train the trials that are ordered, up to `slots` at once, until there are no more orders.
+    """Train the trials that are ordered, up to `slots` at once, until `on_boundary` returns None.
 
-    All epochs have the same batches in the same order, and trials start where an epoch does: so
-    every trial sees the same data in the same order, whenever it came and whoever is beside it.
+    All epochs have the same batches in the same order, and trials start only where an epoch starts.
+    So every trial sees the same data in the same order, whenever it starts and whichever trials
+    train beside it.
 
     Args:
         backbone: The frozen backbone.
-        splits: What to train on and what to be scored on.
-        config: The recipe.
-        slots: Trials that train together at most.
-        on_boundary: Asked for orders at every boundary, and while nothing trains.
-        on_completed: Given every trial that was completed.
+        splits: The data of all trials.
+        config: The training configuration of all trials.
+        slots: Largest number of trials that train together.
+        on_boundary: Asked for orders at every boundary, and at the start of an epoch while no trial
+            trains.
+        on_completed: Called with every trial that was completed.
+
+    Raises:
+        ValueError: If an epoch has fewer steps than boundaries.
+        ModelError: If memory does not suffice for one trial.
     """
     majority = evaluate_majority(splits.train, splits.scoring, splits.metric)
-    parts = split_epoch(splits.train, config, backbone)
-    boundaries = config.num_boundaries
-    total_steps = config.epochs * sum(map(len, parts))
+    portions = split_epoch(splits.train, config, backbone)
+    total_steps = config.epochs * sum(map(len, portions))
     pack = TrainingPack(backbone, width=slots)
     runs: list[TrialRun] = []
-    for number, part in cycle(enumerate(parts)):
-        # Trials that end are reported at the boundary, and are gone behind it.
+    for number, batches in cycle(enumerate(portions)):
+        # A trial that ended has its last report at this boundary, and then leaves.
         reports = tuple(run.report() for run in runs)
         runs = [run for run in runs if run.ending is None]
         may_start = number == 0
@@ -81,9 +92,9 @@ def train_trials(
                     total_steps,
                     is_measured=job.is_measured,
                 )
-                runs.append(TrialRun(job, slot, majority, boundaries))
+                runs.append(TrialRun(job, slot, majority, config.num_boundaries))
         if runs:
-            _train_to_boundary(pack, runs, part, splits)
+            _train_to_boundary(pack, runs, batches, splits)
             for run in runs:
                 if run.ending == "completed":
                     _measure_truncation(pack, run.slot, splits)
@@ -91,7 +102,15 @@ def train_trials(
 
 
 def split_epoch(split: Split, config: TrainingConfig, backbone: Backbone) -> list[list[Batch]]:
-    """Put the batches of an epoch onto the device, divided by boundaries, the last its end.
+    """Split one epoch's batches into portions, one for each boundary.
+
+    Args:
+        split: The examples to train on.
+        config: The training configuration.
+        backbone: The backbone, whose device the batches are put on.
+
+    Returns:
+        The batches before each boundary of an epoch; the last boundary is the end of the epoch.
 
     Raises:
         ValueError: If an epoch has fewer steps than boundaries.
@@ -101,7 +120,7 @@ def split_epoch(split: Split, config: TrainingConfig, backbone: Backbone) -> lis
     if len(order) < per_epoch:
         raise ValueError(f"an epoch of {len(order)} steps cannot have {per_epoch} boundaries")
     batches = [split.batch(indices, backbone.device) for indices in order]
-    marks = [round(len(batches) * part / per_epoch) for part in range(per_epoch + 1)]
+    marks = [round(len(batches) * boundary / per_epoch) for boundary in range(per_epoch + 1)]
     return [batches[start:end] for start, end in pairwise(marks)]
 
 
@@ -113,11 +132,12 @@ def _train_to_boundary(
         pack.step(batch)
         if step % _DIVERGENCE_CHECK == 0 or step == len(batches):
             _drop_diverged(pack, runs)
-    found = evaluate_pack(pack, splits.scoring, splits.metric)
-    scored = {id(slot): evaluation for slot, evaluation in zip(pack.slots, found, strict=True)}
+    evaluations = evaluate_pack(pack, splits.scoring, splits.metric)
+    # Slots that diverged have left the pack, so runs and evaluations are matched by slot.
+    by_slot = {id(slot): result for slot, result in zip(pack.slots, evaluations, strict=True)}
     for run in runs:
         if run.ending is None:
-            run.reach(scored[id(run.slot)])
+            run.reach_boundary(by_slot[id(run.slot)])
 
 
 def _measure_truncation(pack: TrainingPack, slot: TrainingSlot, splits: Splits) -> None:

@@ -1,4 +1,4 @@
-"""What a trial shows of itself while it trains: spectra of its core, norms of its gradients."""
+"""Measures of an adapter while it trains: spectra of its core and norms of its gradients."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from allocator.adapters.spectra import ModeSpectrum, compute_mode_spectra
 
 @dataclass(frozen=True, slots=True)
 class TruncatedLoss:
-    """The loss on the scoring split with one mode of an adapter cut down to a rank.
+    """The calibrated loss on the scoring split with one mode of an adapter cut to a rank.
 
     Attributes:
-        mode: The mode.
-        rank: What it was cut to; at the mode's own rank nothing was.
+        mode: The mode that was cut.
+        rank: The rank that it was cut to; at the mode's own rank nothing is cut.
         loss: The calibrated loss.
     """
 
@@ -32,10 +32,10 @@ class Measures:
     """Measures of one adapter at a boundary.
 
     Attributes:
-        gradients: Mean and largest norm of the gradient of every part over the steps since the
-            last boundary, before clipping; `core`, or the mode of a factor.
-        spectra: Of every mode of every core as it stands; none of adapters without a core.
-        truncation: What the trained adapter would lose at lower ranks, once it is completed.
+        gradients: For every part of the adapter, `core` or the mode of a factor, the mean and the
+            largest norm of its gradient before clipping, over the steps since the last boundary.
+        spectra: Spectrum of every mode of every core; none for an adapter without a core.
+        truncation: Losses of the trained adapter at lower ranks; empty until it is completed.
     """
 
     gradients: Mapping[str, tuple[float, float]]
@@ -44,28 +44,29 @@ class Measures:
 
 
 class Observer:
-    """Watches one adapter; nothing in a step waits for the device.
+    """Measures one adapter while it trains, without waiting for the device in a step.
 
     Args:
         adapter: The adapter, on its device.
 
     Attributes:
-        truncation: What the adapter loses at lower ranks, set when it is completed.
+        truncation: As in `Measures`; set when the training is completed.
     """
 
     def __init__(self, adapter: Adapter) -> None:
         self._adapter = adapter
         self._parts = {adapter.shape.zero_mode or "core": adapter.zero_part, **adapter.factors}
-        self._norms: list[Tensor] = []  # a tensor of shape (parts,) a step
+        self._norms: list[Tensor] = []  # one tensor of shape (parts,) for each step
         self.truncation: tuple[TruncatedLoss, ...] = ()
 
     def observe(self) -> None:
-        """Take in the gradients of a step."""
+        """Record the norms of the gradients of a step."""
         gradients = [part.grad for part in self._parts.values() if part.grad is not None]
         self._norms.append(torch.stack(torch._foreach_norm(gradients)))
 
     def measure(self) -> Measures:
-        """Summarise the steps since this was last asked, and the adapter as it stands."""
+        """Summarise the steps since the last call, and the adapter in its present state."""
+        # Zeros stand for the norms of a training that was not observed in any step.
         norms = torch.stack(self._norms or [self._adapter.zero_part.new_zeros(len(self._parts))])
         means, largest = norms.mean(0).tolist(), norms.amax(0).tolist()  # host-device sync
         self._norms = []

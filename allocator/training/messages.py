@@ -1,4 +1,4 @@
-"""What a worker and its coordinator tell each other."""
+"""Messages between a worker and its coordinator."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Job:
     """One trial to train.
 
     Attributes:
-        trial: Its number.
-        spec: What its adapter is, apart from its ranks.
-        allocation: What it tries.
-        save_to: Where its trained adapter goes if it is completed.
-        is_measured: Whether its spectra and gradients are reported too.
+        trial: Number of the trial.
+        spec: Shape, scaling and initialisation of its adapter.
+        allocation: Ranks and learning rates that the trial tries.
+        save_to: File that its trained adapter is written to when it is completed.
+        is_measured: Whether its spectra and gradients are measured and reported.
     """
 
     trial: int
@@ -35,23 +35,24 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """Where a trial stands at a boundary.
+    """The state of a trial at a boundary.
 
     Attributes:
-        trial: Its number.
-        ending: How it ended, or None while it trains. A trial that `diverged` or `collapsed` is
-            scored as the majority-class predictor; one is `stopped` by orders.
-        score: At the last boundary.
-        loss: At the last boundary, on the scoring split.
-        calibrated_loss: The same with confidence put right first.
+        trial: Number of the trial.
+        ending: How it ended; None while it trains. A trial that `diverged` or `collapsed` has the
+            scores of the majority-class predictor; a trial is `stopped` by orders.
+        score: Value of the task's metric at the last boundary, on the scoring split.
+        loss: Mean loss at the last boundary, on the scoring split.
+        calibrated_loss: As `compute_calibrated_loss` defines it, at the last boundary.
         components: The metric's components at the last boundary.
-        best_score: Of all boundaries; for information, never for selection.
-        step: Boundaries reached.
+        best_score: Best score of all boundaries; for information, never for selection, because the
+            best of several is partly luck.
+        step: Number of boundaries reached.
         train_loss: Mean loss over all steps of the training.
         num_parameters: Trainable parameters of the adapter as built.
         head_parameters: Trainable parameters of the head.
-        seconds: Wall time since its start, which it shared with its neighbours.
-        measures: Spectra and gradients, where the job asked for them.
+        seconds: Wall time since its start; other trials of the pack trained in the same time.
+        measures: Spectra and gradients; None where the job did not ask for them.
     """
 
     trial: int
@@ -71,12 +72,12 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Boundary:
-    """What a worker tells at a boundary; it waits for orders then.
+    """What a worker sends at a boundary; it then waits for `Orders`.
 
     Attributes:
-        reports: One for every trial that it trained.
-        may_start: Whether trials may start here: where an epoch does.
-        slots: Trials that it trains together at most.
+        reports: One report for every trial that trained up to this boundary.
+        may_start: Whether trials may start here, which is so where an epoch starts.
+        slots: Largest number of trials that the worker trains together.
     """
 
     reports: tuple[Report, ...]
@@ -89,8 +90,8 @@ class Orders:
     """What a worker is to do until the next boundary.
 
     Attributes:
-        stop: Trials that end here.
-        jobs: Trials that start here.
+        stop: Numbers of the trials that end at this boundary.
+        jobs: Trials that start at this boundary.
     """
 
     stop: frozenset[int] = frozenset()
@@ -98,12 +99,12 @@ class Orders:
 
 
 class WorkerDied(Exception):  # noqa: N818  # an event to handle, not a mistake to report
-    """A worker process that ended before its trials did.
+    """Raised where a worker's process ended before its trials did.
 
     Args:
         device: The worker's device.
-        exit_code: Of the process; a negative one is the signal that ended it. None where the
-            device is gone with it.
+        exit_code: Exit code of the process; a negative one is the signal that ended it. None where
+            the device is gone as well.
     """
 
     def __init__(self, device: str, exit_code: int | None) -> None:

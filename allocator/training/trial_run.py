@@ -1,4 +1,4 @@
-"""One trial from its start to its end, as a worker follows it."""
+"""The state of one trial in training: its evaluations so far, and how it ended."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from allocator.training.evaluation import Evaluation
 from allocator.training.messages import Ending, Job, Report
 from allocator.training.training_slot import TrainingSlot
 
-# A logit, or a share of the labels' spread; measured: logits vary by 0.002 in collapsed trials, by
-# 0.05 and more in all others.
-_COLLAPSED = 0.01
+# Spread of answers, as `Evaluation` defines it, below which a trial has collapsed. Measured spreads
+# of logits are 0.002 in collapsed trials and 0.05 or more in all others.
+_COLLAPSED_SPREAD = 0.01
 
 
 class TrialRun:
-    """A trial in training and what its boundaries have shown.
+    """One trial in training, with its evaluations at the boundaries so far.
 
     Args:
-        job: The trial.
-        slot: Its place in a pack.
-        majority: What the majority-class predictor scores.
-        boundaries: Boundaries of a whole trial.
+        job: The trial to train.
+        slot: The slot that trains it.
+        majority: Evaluation of the majority-class predictor; a trial that failed is scored so.
+        boundaries: Number of boundaries of a whole training.
 
     Attributes:
-        ending: How it ended, or None while it trains.
+        ending: How the trial ended; None while it trains.
     """
 
     def __init__(self, job: Job, slot: TrainingSlot, majority: Evaluation, boundaries: int) -> None:
@@ -33,16 +33,16 @@ class TrialRun:
         self._history: list[Evaluation] = []
         self._start = time.perf_counter()
 
-    def reach(self, found: Evaluation) -> None:
-        """Take in what the trial scored at its next boundary."""
-        self._history.append(found)
-        if self._has_collapsed(found):
+    def reach_boundary(self, evaluation: Evaluation) -> None:
+        """Record the evaluation at the next boundary, and whether the trial ends there."""
+        self._history.append(evaluation)
+        if self._has_collapsed(evaluation):
             self.ending = "collapsed"
         elif len(self._history) == self._boundaries:
             self.ending = "completed"
 
     def report(self) -> Report:
-        """Say where the trial stands."""
+        """Report the state of the trial; this waits for the device."""
         failed = self.ending in ("diverged", "collapsed")
         last = self._majority if failed else self._history[-1]
         observer = self.slot.observer
@@ -53,7 +53,7 @@ class TrialRun:
             loss=last.loss,
             calibrated_loss=last.calibrated_loss,
             components=last.score.components,
-            best_score=max(found.score.value for found in [*self._history, last]),
+            best_score=max(evaluation.score.value for evaluation in [*self._history, last]),
             step=len(self._history),
             train_loss=self.slot.compute_mean_loss(),
             num_parameters=self.slot.adapter.num_parameters,
@@ -62,11 +62,12 @@ class TrialRun:
             measures=None if failed or observer is None else observer.measure(),
         )
 
-    def _has_collapsed(self, now: Evaluation) -> bool:
-        """Tell whether the trial answers the same whatever it reads.
+    def _has_collapsed(self, last: Evaluation) -> bool:
+        """Whether the trial gives the same answer to every input, and will not recover.
 
-        Before half of its training it may still recover. A trial that reads, but has not learnt
-        yet, also answers one class, yet not with the same confidence everywhere.
+        Before half of the training it may still recover. The spread of the logits decides, not the
+        classes answered: a sound trial that has not learnt much also answers a single class, but
+        with different confidence for different inputs.
         """
-        late = 2 * len(self._history) >= self._boundaries
-        return late and now.spread < _COLLAPSED
+        is_late = 2 * len(self._history) >= self._boundaries
+        return is_late and last.spread < _COLLAPSED_SPREAD

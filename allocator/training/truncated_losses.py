@@ -1,4 +1,4 @@
-"""What a trained adapter would lose at lower ranks, scored without training."""
+"""The loss of a trained adapter with one mode cut to lower ranks, without further training."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ from allocator.training.slot import Slot
 def compute_truncated_losses(
     pack: TrainingPack, slot: Slot, split: Split, metric: str
 ) -> list[TruncatedLoss]:
-    """Score a trained slot with every mode cut down to several ranks, each mode alone.
+    """Evaluate a trained slot with one mode at a time cut to several ranks.
 
-    The cut copies are evaluated as a pack of their own; the given pack's slots stay as they are.
-    A cut makes answers less sure, which alone may lower the loss of a network that is too sure of
-    them; calibrated losses show what the cut really takes away.
+    A cut also makes answers less confident, which alone can lower the loss of a network that is
+    overconfident. So the calibrated loss is computed, in which only what the cut takes away counts.
 
     Args:
-        pack: Where the slot was trained.
-        slot: The slot; of adapters without a core nothing can be cut.
-        split: What it is scored on.
-        metric: The task's metric.
+        pack: The pack that the slot was trained in.
+        slot: The trained slot.
+        split: The examples to evaluate on.
+        metric: Name of the task's metric.
+
+    Returns:
+        One loss for each mode and rank; none for an adapter without a core.
     """
     adapter = slot.adapter
     if not isinstance(adapter, TuckerAdapter):
         return []
     cuts = list(list_truncations(adapter))
+    # A pack of their own, so that the pack in training keeps its slots and its width.
     slots = [Slot(truncate_mode(adapter, mode, rank), slot.head) for mode, rank in cuts]
     evaluations = evaluate_pack(Pack(pack.backbone, slots, width=pack.width), split, metric)
     return [

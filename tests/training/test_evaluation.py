@@ -63,8 +63,8 @@ def test_score_and_loss_are_those_of_the_examples_one_by_one(
     tiny_splits: Splits,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(evaluation, "_ROWS", rows)
-    monkeypatch.setattr(evaluation, "_LEAST_BATCH", 1)
+    monkeypatch.setattr(evaluation, "_ROWS_AT_ONCE", rows)
+    monkeypatch.setattr(evaluation, "_SMALLEST_BATCH", 1)
     slot, split = random_slot(tiny_backbone, tiny_spec), tiny_splits.scoring
     logits = one_by_one(tiny_backbone, slot, split)
     found = evaluate_slot(tiny_backbone, slot, split, MCC)
