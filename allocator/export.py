@@ -40,13 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.format == "yaml":
         if arguments.output is not None:
             parser.error("--output goes with --format peft or merged; yaml is the study's own")
-        _choose_again(folder, arguments.storage)
+        _choose_best_again(folder, arguments.storage)
     else:
-        _deliver(folder, arguments.format, arguments.output or folder / arguments.format)
+        _write_for_other_tools(
+            folder, arguments.format, arguments.output or folder / arguments.format
+        )
     return 0
 
 
-def _choose_again(folder: Path, storage: str | None) -> None:
+def _choose_best_again(folder: Path, storage: str | None) -> None:
     from allocator.tuning.study.open_study import load_study
     from allocator.tuning.study.write_best import write_best
 
@@ -54,7 +56,7 @@ def _choose_again(folder: Path, storage: str | None) -> None:
         print(write_best(study).path)
 
 
-def _deliver(folder: Path, how: Literal["peft", "merged"], output: Path) -> None:
+def _write_for_other_tools(folder: Path, how: Literal["peft", "merged"], output: Path) -> None:
     from allocator.trained.export_folder import write_export
     from allocator.trained.trained_adapter import load_trained
 

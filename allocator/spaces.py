@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from allocator.command_line.parser import make_parser, parse_budget, run_command
 from allocator.config import default_model_cache
-from allocator.tuning.space.space_file import preset_names, read_space
+from allocator.tuning.space.space_file import list_preset_names, read_space
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="adapter parameters, or lora:R for as many as LoRA of rank R has",
     )
     arguments = parser.parse_args(argv)
-    spaces = {name: read_space(name) for name in arguments.names or preset_names()}
+    spaces = {name: read_space(name) for name in arguments.names or list_preset_names()}
     from rich.console import Console
 
     from allocator.models.model_source import locate_model

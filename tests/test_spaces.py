@@ -8,7 +8,7 @@ import pytest
 
 from allocator import spaces
 from allocator.command_line.parser import run_command
-from allocator.tuning.space.space_file import preset_names
+from allocator.tuning.space.space_file import list_preset_names
 
 
 def listed(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> dict[str, list[str]]:
@@ -42,7 +42,7 @@ def test_a_space_is_listed_with_its_ranges_and_what_fits(
 def test_without_names_all_presets_are_listed(
     capsys: pytest.CaptureFixture[str], tiny_bert: Path
 ) -> None:
-    assert list(listed(capsys, ["--model", str(tiny_bert)])) == preset_names()
+    assert list(listed(capsys, ["--model", str(tiny_bert)])) == list_preset_names()
 
 
 def test_a_space_that_does_not_fit_says_why_and_the_others_are_listed(

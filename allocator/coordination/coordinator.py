@@ -82,8 +82,8 @@ class Coordinator:
                 if not missing and not self._num_training:
                     return
                 self._launch_workers(missing)
-                self._give_orders(self._start_trials(missing))
-                self._take_reports()
+                self._send_orders(self._start_trials(missing))
+                self._process_reports()
         finally:
             self._trials.interrupt_running()
             for worker in self._workers.values():
@@ -106,7 +106,7 @@ class Coordinator:
                 self._workers[place] = self._launch(self._devices[place], self._slots)
                 self._training[place] = set()
             for place in new[:together]:
-                self._receive(place)
+                self._receive_boundary(place)
             new = new[together:]
 
     def _start_trials(self, missing: int) -> dict[int, list[Job]]:
@@ -129,7 +129,7 @@ class Coordinator:
         slots = 1 if self._alone else boundary.slots
         return boundary.may_start and len(self._training[place]) < slots
 
-    def _give_orders(self, jobs: Mapping[int, list[Job]]) -> None:
+    def _send_orders(self, jobs: Mapping[int, list[Job]]) -> None:
         orders = {
             place: Orders(stop=frozenset(self._stop), jobs=tuple(jobs[place])) for place in jobs
         }
@@ -140,9 +140,9 @@ class Coordinator:
             except WorkerDied as death:
                 self._remove_dead(place, death)
         for place in [place for place in orders if place in self._workers]:
-            self._receive(place)
+            self._receive_boundary(place)
 
-    def _receive(self, place: int) -> None:
+    def _receive_boundary(self, place: int) -> None:
         try:
             with self._waiting():
                 boundary = self._workers[place].receive()
@@ -155,7 +155,7 @@ class Coordinator:
             self._trials.slots = boundary.slots
             self._watcher.on_ready(boundary.slots)
 
-    def _take_reports(self) -> None:
+    def _process_reports(self) -> None:
         """Add all scores of a round to the trials, then decide in their order which end."""
         reports = sorted(
             (report for boundary in self._boundaries.values() for report in boundary.reports),
@@ -172,9 +172,9 @@ class Coordinator:
                     continue
                 self._stop.add(report.trial)
                 ended = dataclasses.replace(report, ending="stopped")
-            self._end(ended)
+            self._end_trial(ended)
 
-    def _end(self, report: Report) -> None:
+    def _end_trial(self, report: Report) -> None:
         for training in self._training.values():
             training.discard(report.trial)
         self._deaths = 0

@@ -34,7 +34,7 @@ class SharedConfig(Config):
             StudyError: Naming the first setting that differs, and both values.
         """
         mine, theirs = self.model_dump(mode="json"), recorded.model_dump(mode="json")
-        mine, theirs = _flatten(mine), _flatten(theirs)
+        mine, theirs = _flatten_keys(mine), _flatten_keys(theirs)
         for key in mine | theirs:
             if not key.startswith("versions.") and mine.get(key) != theirs.get(key):
                 raise StudyError(
@@ -79,12 +79,12 @@ def read_shared_config(path: Path, kind: type[Shared]) -> Shared:
     return read_yaml(path, kind, error=StudyError)
 
 
-def _flatten(content: dict[str, object], prefix: str = "") -> dict[str, object]:
+def _flatten_keys(content: dict[str, object], prefix: str = "") -> dict[str, object]:
     """Join the keys of nested mappings by dots."""
     flat: dict[str, object] = {}
     for key, value in content.items():
         if isinstance(value, dict) and value:
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= _flatten_keys(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

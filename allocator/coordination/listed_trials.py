@@ -70,7 +70,7 @@ class ListedTrials:
             trial=self.names.index(name),
             spec=listed.adapter.to_spec(self.config.backbone),
             allocation=listed.allocation,
-            save_to=self._unfinished(name),
+            save_to=self._unfinished_adapter_path(name),
             is_measured=self._is_measured,
         )
 
@@ -87,7 +87,7 @@ class ListedTrials:
         """Record a training that has ended."""
         name = self.name(report.trial)
         reports = [r for r in self._running.pop(name) if r.ending is None]
-        saved = self._unfinished(name)
+        saved = self._unfinished_adapter_path(name)
         is_kept = self._keeps_adapters and report.ending == "completed"
         self.records.add(name, self.seed, [*reports, report], saved if is_kept else None)
         saved.unlink(missing_ok=True)
@@ -111,5 +111,5 @@ class ListedTrials:
         self._waiting = [name for name in self.names if name in {*self._running, *self._waiting}]
         self._running.clear()
 
-    def _unfinished(self, name: str) -> Path:
+    def _unfinished_adapter_path(self, name: str) -> Path:
         return self.records.folder / f"{name}.unfinished"

@@ -106,12 +106,12 @@ class ListWatcher:
         self._console.print(
             f"{name}, seed {trials.seed}: {last.ending}, score {last.score:.4f}, "
             f"loss {last.loss:.4f}, {last.num_parameters:,} parameters; "
-            f"{earlier + trials.num_finished}/{len(self._seeds) * total} done{self._left()}",
+            f"{earlier + trials.num_finished}/{len(self._seeds) * total} done{self._estimate_time_left()}",
             highlight=False,
             soft_wrap=True,
         )
 
-    def _left(self) -> str:
+    def _estimate_time_left(self) -> str:
         """Estimate the time for the trainings that are left, of this seed and the others."""
         trials = self._trials
         done, total = trials.progress - self._done, len(trials.names)

@@ -26,7 +26,7 @@ def holds_other_files(folder: Path, *own: str) -> bool:
 
 
 @contextlib.contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
+def lock_study_folder(folder: Path) -> Iterator[None]:
     """Lock a study's folder, which must exist, for this process.
 
     Raises:

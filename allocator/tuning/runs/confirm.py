@@ -46,7 +46,7 @@ def confirm_best(
         StudyError: If no trial was completed, or workers keep dying.
         KeyboardInterrupt: If the user interrupts; what has ended is recorded.
     """
-    trials = _candidates(study)
+    trials = _list_candidates(study)
     first = study.config.training.seed + 1
     other_seeds = range(first, first + seeds)
     numbers = ", ".join(str(trial.number) for trial in trials)
@@ -56,7 +56,9 @@ def confirm_best(
     )
     records = train_list(
         plan.setup,
-        ListConfig.of(study.config, {_name(t.number): _list_trial(study, t) for t in trials}),
+        ListConfig.of(
+            study.config, {_name_training(t.number): _describe_allocation(study, t) for t in trials}
+        ),
         study.folder / CONFIRMATION_FOLDER,
         console,
         devices=plan.devices,
@@ -73,19 +75,22 @@ def confirm_best(
         }
         for trial in trials
         for seed in other_seeds
-        if (reports := records.read_reports(_name(trial.number), seed))
+        if (reports := records.read_reports(_name_training(trial.number), seed))
     ]
     if not rows:
         return  # all trainings were given up, and a line was printed for each
     best = Confirmation(scores=pd.DataFrame(rows)).best
     reported = [row for row in rows if row["is_baseline"] or row["trial"] == best]
-    paths = [records.adapter_path(_name(int(row["trial"])), int(row["seed"])) for row in reported]
+    paths = [
+        records.adapter_path(_name_training(int(row["trial"])), int(row["seed"]))
+        for row in reported
+    ]
     for row, score in zip(reported, _score_on_dev(plan, paths), strict=True):
         row["dev"] = score
     write_confirmation(study.folder, Confirmation(scores=pd.DataFrame(rows)))
 
 
-def _candidates(study: SearchStudy) -> list[FrozenTrial]:
+def _list_candidates(study: SearchStudy) -> list[FrozenTrial]:
     """List the baseline and the trials that are expected to score best."""
     expected = compute_expectations(study.space, study.trials, final_step=study.final_step)
     trials = [e.trial for e in sorted(expected, key=lambda e: -e.mean)]
@@ -94,11 +99,11 @@ def _candidates(study: SearchStudy) -> list[FrozenTrial]:
     return baseline + others[:CANDIDATES]
 
 
-def _name(trial: int) -> str:
+def _name_training(trial: int) -> str:
     return f"trial-{trial}"
 
 
-def _list_trial(study: SearchStudy, trial: FrozenTrial) -> ListedAllocation:
+def _describe_allocation(study: SearchStudy, trial: FrozenTrial) -> ListedAllocation:
     spec = make_adapter_spec(study.config.space, study.space.variant(trial.params).shape)
     return ListedAllocation.from_allocation(spec, study.space.allocation(trial.params))
 

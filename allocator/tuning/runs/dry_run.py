@@ -29,7 +29,7 @@ def print_dry_run(console: Console, config: SearchConfig, plan: Plan[StudyConfig
             console.print(" ".join(variant.choice.values()) + ":", highlight=False)
         _print_extremes(console, variant)
     confirming = min(CANDIDATES + 1, config.trials) * config.confirm_seeds
-    _print_cost(console, plan, config.trials, confirming, config.slots)
+    _print_estimated_cost(console, plan, config.trials, confirming, config.slots)
 
 
 def _print_extremes(console: Console, variant: Variant) -> None:
@@ -44,7 +44,7 @@ def _print_extremes(console: Console, variant: Variant) -> None:
         console.print(f"{title}: {text}; {count:,} parameters", highlight=False, soft_wrap=True)
 
 
-def _print_cost(
+def _print_estimated_cost(
     console: Console,
     plan: Plan[StudyConfig],
     trials: int,

@@ -12,7 +12,7 @@ from allocator.coordination.list_config import ListConfig, SharedConfig
 from allocator.coordination.records import Records
 from allocator.coordination.train_list import train_list
 from allocator.files.adapter_section import ListedAllocation
-from allocator.files.folder_lock import lock_folder
+from allocator.files.folder_lock import lock_study_folder
 from allocator.files.study_folder import UNIFORM, baseline_folder
 from allocator.tuning.figures.output import draw_and_print, save_figures
 from allocator.tuning.figures.study_figures import make_baseline_figures
@@ -40,7 +40,7 @@ def run_baseline(config: BaselineConfig, console: Console) -> Records:
     folder = baseline_folder(plan.folder, config.rank, is_capped=not config.uncapped)
     print_header(console, plan)
     plan.folder.mkdir(parents=True, exist_ok=True)
-    with lock_folder(plan.folder):
+    with lock_study_folder(plan.folder):
         records = train_list(
             plan.setup,
             ListConfig.of(plan.recorded, allocations),

@@ -45,7 +45,7 @@ def run_search(
     with open_study(plan.recorded, plan.space, plan.folder, url) as study:
         print_header(console, plan)
         try:
-            _train_trials(config, plan, study, console)
+            _train_until_finished(config, plan, study, console)
             if config.confirm_seeds:
                 confirm_best(study, plan, console, seeds=config.confirm_seeds)
         except KeyboardInterrupt:
@@ -57,7 +57,7 @@ def run_search(
     return best
 
 
-def _train_trials(
+def _train_until_finished(
     config: SearchConfig, plan: Plan[StudyConfig], study: SearchStudy, console: Console
 ) -> None:
     interrupts = Interrupts()

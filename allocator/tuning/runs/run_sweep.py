@@ -11,7 +11,7 @@ from rich.console import Console
 from allocator.coordination.list_config import ListConfig, read_shared_config
 from allocator.coordination.train_list import train_list
 from allocator.files.adapter_section import ListedAllocation
-from allocator.files.folder_lock import lock_folder
+from allocator.files.folder_lock import lock_study_folder
 from allocator.files.study_folder import CONFIG_FILE, SUMMARY_FILE
 from allocator.files.tables import write_table
 from allocator.models.classifier import read_backbone_shape
@@ -69,7 +69,7 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
     listed = {p.name: ListedAllocation.from_allocation(p.spec, p.allocation) for p in phases}
     seeds = range(config.training.seed, config.training.seed + config.seeds)
     folder.mkdir(parents=True, exist_ok=True)
-    with lock_folder(folder):
+    with lock_study_folder(folder):
         try:
             records = train_list(
                 setup,

@@ -30,10 +30,10 @@ def print_baseline(
         scores = (f"{last.score:.4f}", f"{last.loss:.4f}", str(last.ending))
         table.add_row(name, ranks, f"{listed.num_parameters:,}", *scores)
     console.print(table, highlight=False)
-    _print_modes(console, records.read("modes"))
+    _print_mode_spectra(console, records.read("modes"))
 
 
-def _print_modes(console: Console, modes: pd.DataFrame) -> None:
+def _print_mode_spectra(console: Console, modes: pd.DataFrame) -> None:
     """Print what the trained core uses of each mode's rank, averaged over tensors."""
     if modes.empty:
         return

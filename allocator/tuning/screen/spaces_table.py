@@ -39,7 +39,7 @@ def print_spaces(
 
     Where a space does not fit the model or the budget, the reason takes their place.
     """
-    console.print(f"on {model.name}, within {_size(budget)}", highlight=False)
+    console.print(f"on {model.name}, within {_describe_budget(budget)}", highlight=False)
     backbones: dict[tuple[str, ...], BackboneShape] = {}
     for name, file in spaces.items():
         try:
@@ -47,7 +47,7 @@ def print_spaces(
                 backbones[file.targets] = read_backbone_shape(model, file.targets)
             backbone = backbones[file.targets]
             space = build_space(file, backbone, count_budget_parameters(budget, backbone))
-            rows = _rows(space)
+            rows = _make_rows(space)
         except AllocatorError as mistake:
             rows = {"does not fit": str(mistake)}
         table = Table.grid(padding=(0, 2))
@@ -58,13 +58,13 @@ def print_spaces(
         console.print(table, highlight=False)
 
 
-def _size(budget: Budget) -> str:
+def _describe_budget(budget: Budget) -> str:
     if isinstance(budget, LoraBudget):
         return f"the parameters of LoRA of rank {budget.rank}"
     return f"{budget:,} parameters"
 
 
-def _rows(space: Space) -> dict[str, str]:
+def _make_rows(space: Space) -> dict[str, str]:
     backbone, feasible = space.shape.backbone, space.feasible
     smallest = min(v.shape.num_parameters(v.feasible.smallest()) for v in space.variants)
     largest = max(v.shape.num_parameters(v.feasible.largest()) for v in space.variants)

@@ -23,11 +23,11 @@ def print_sweep(console: Console, summary: pd.DataFrame, metric: str) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     for _, rows in summary.groupby("phase", sort=False):
         for row in rows.to_dict("records"):
-            difference = _add_error(f"{row['difference']:+.4f}", row["difference_error"])
+            difference = _format_with_error(f"{row['difference']:+.4f}", row["difference_error"])
             table.add_row(
                 row["name"],
                 f"{row['parameters']:,}",
-                _add_error(f"{row['mean']:.4f}", row["standard_error"]),
+                _format_with_error(f"{row['mean']:.4f}", row["standard_error"]),
                 "" if row["name"] == BASELINE else difference,
                 f"{row['calibrated_loss']:.4f}",
                 f"{row['collapsed']}/{row['seeds']}",
@@ -36,6 +36,6 @@ def print_sweep(console: Console, summary: pd.DataFrame, metric: str) -> None:
     console.print(table, highlight=False)
 
 
-def _add_error(value: str, error: float) -> str:
+def _format_with_error(value: str, error: float) -> str:
     """Add the standard error to a value; one seed has none."""
     return value if math.isnan(error) else f"{value} ± {error:.4f}"

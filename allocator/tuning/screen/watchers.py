@@ -22,7 +22,7 @@ from allocator.tuning.study.study import SearchStudy
 _ROWS = 10
 
 
-def describe_trial(space: Space, trial: FrozenTrial) -> list[str]:
+def format_trial_cells(space: Space, trial: FrozenTrial) -> list[str]:
     """Format ranks, lambda, learning rate and parameters of a trial, for a row of a table."""
     allocation = space.allocation(trial.params)
     shape = space.variant(trial.params).shape
@@ -73,7 +73,7 @@ class PlainWatcher(QuietWatcher):
     def on_ended(self, number: int) -> None:
         """Print the trial and how far the search is."""
         trial = self._study.trials[number]
-        ranks, multiplier, rate, parameters = describe_trial(self._study.space, trial)
+        ranks, multiplier, rate, parameters = format_trial_cells(self._study.space, trial)
         score = "" if trial.value is None else f" score {trial.value:.4f}"
         self._console.print(
             f"trial {trial.number} {_describe_state(trial)}{score}; ranks {ranks}, "
@@ -141,7 +141,7 @@ class LiveWatcher(QuietWatcher):
             score = trial.value if trial.value is not None else trial.intermediate_values.get(step)
             table.add_row(
                 str(trial.number),
-                *describe_trial(self._study.space, trial),
+                *format_trial_cells(self._study.space, trial),
                 f"{step}/{self._study.final_step}",
                 "" if score is None else f"{score:.4f}",
                 _describe_state(trial),

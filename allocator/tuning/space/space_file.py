@@ -67,7 +67,7 @@ class SpaceFile(BaseModel):
         return listed if isinstance(listed, tuple) else (listed,)
 
 
-def preset_names() -> list[str]:
+def list_preset_names() -> list[str]:
     """List the presets that come with the package."""
     files = resources.files("search_spaces").iterdir()
     return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
@@ -82,7 +82,7 @@ def read_space(name: str) -> SpaceFile:
     """
     if name.endswith((".yaml", ".yml")):
         return read_yaml(Path(name), SpaceFile, error=SpaceError, what="search space file ")
-    if name not in preset_names():
-        raise UnknownNameError("search space", name, preset_names(), ", or a path to a .yaml")
+    if name not in list_preset_names():
+        raise UnknownNameError("search space", name, list_preset_names(), ", or a path to a .yaml")
     with resources.as_file(resources.files("search_spaces") / f"{name}.yaml") as path:
         return read_yaml(path, SpaceFile, error=SpaceError)

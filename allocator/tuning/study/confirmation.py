@@ -87,7 +87,7 @@ class Confirmation:
 
     def mean(self, trial: int, column: str) -> Mean | None:
         """Average one trial's scores, `held_out` or `dev`; None where it has none."""
-        values = list(self._by_seed(trial, column).values())
+        values = list(self._scores_by_seed(trial, column).values())
         if not values:
             return None
         error = float(stats.sem(values)) if len(values) > 1 else None
@@ -104,7 +104,7 @@ class Confirmation:
         """
         if self.baseline is None or self.best == self.baseline:
             return None
-        mine, other = (self._by_seed(trial, column) for trial in (self.best, self.baseline))
+        mine, other = (self._scores_by_seed(trial, column) for trial in (self.best, self.baseline))
         paired = [mine[seed] - other[seed] for seed in mine.keys() & other.keys()]
         if len(paired) < 2:
             return None
@@ -127,7 +127,7 @@ class Confirmation:
                 summary[f"{column}_difference_high"] = difference.high
         return summary
 
-    def _by_seed(self, trial: int, column: str) -> dict[int, float]:
+    def _scores_by_seed(self, trial: int, column: str) -> dict[int, float]:
         mine = self.scores[self.scores.trial == trial].dropna(subset=column)
         return dict(zip(mine.seed.tolist(), mine[column].tolist(), strict=True))
 

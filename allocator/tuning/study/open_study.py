@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage
 
 from allocator.coordination.list_config import read_shared_config
 from allocator.errors import StorageError, StudyError
-from allocator.files.folder_lock import holds_other_files, lock_folder
+from allocator.files.folder_lock import holds_other_files, lock_study_folder
 from allocator.files.study_folder import (
     BASELINE_FOLDER,
     CONFIG_FILE,
@@ -53,9 +53,9 @@ def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Ite
         raise StudyError(f"{folder} is not empty and holds no {CONFIG_FILE}; give another --study")
     is_new = not recorded.exists()
     if not is_new:
-        _require_file(folder, url)
+        _require_database(folder, url)
     storage = _storage_in_new_folder(url, folder)
-    with lock_folder(folder):
+    with lock_study_folder(folder):
         if is_new:
             _require_no_trials(storage, config.study, url)
         write_yaml(recorded, config, "What all trials of this study share.")
@@ -99,9 +99,9 @@ def load_study(folder: Path, url: str | None) -> Iterator[SearchStudy]:
     config = read_shared_config(folder / CONFIG_FILE, StudyConfig)
     space = build_space(config.space, config.backbone, config.budget)
     url = choose_storage_url(url, folder)
-    _require_file(folder, url)
+    _require_database(folder, url)
     storage = open_storage(url)
-    with lock_folder(folder):
+    with lock_study_folder(folder):
         try:
             study = optuna.load_study(study_name=config.study, storage=storage)
         except KeyError:
@@ -112,7 +112,7 @@ def load_study(folder: Path, url: str | None) -> Iterator[SearchStudy]:
         yield SearchStudy(study, space, config, folder)
 
 
-def _require_file(folder: Path, url: str) -> None:
+def _require_database(folder: Path, url: str) -> None:
     """Refuse to create a database beside adapters of trials that are in another storage."""
     if (
         has_trial_adapters(folder)

@@ -142,7 +142,7 @@ class SearchStudy:
             retry: Whether its allocation is to be tried again, before any other.
         """
         write_failure(self._running.pop(number), reason, is_given_up=not retry)
-        self._break_off(self.trials[number], retry=retry)
+        self._break_off_trial(self.trials[number], retry=retry)
 
     def interrupt_running(self) -> None:
         """Break off the running trials, those of a killed process too; they are tried again.
@@ -151,7 +151,7 @@ class SearchStudy:
         """
         for trial in self.trials:
             if trial.state == TrialState.RUNNING:
-                self._break_off(trial, retry=self.space.has_all_params(trial.params))
+                self._break_off_trial(trial, retry=self.space.has_all_params(trial.params))
 
     def count_attempts(self, number: int) -> int:
         """Count how often a trial's allocation has been tried, this time included.
@@ -191,7 +191,7 @@ class SearchStudy:
                 self.add_report(dataclasses.replace(report, trial=number))
         self.tell(dataclasses.replace(reports[-1], trial=number))
 
-    def _break_off(self, trial: FrozenTrial, *, retry: bool) -> None:
+    def _break_off_trial(self, trial: FrozenTrial, *, retry: bool) -> None:
         self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         if retry:
             self.study.enqueue_trial(trial.params, user_attrs=retry_attributes(trial))

@@ -16,14 +16,14 @@ from allocator.tuning.priors.make_prior import PRIORS, make_prior
 from allocator.tuning.priors.prior import Prior
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Params, Space, make_baseline_params
-from allocator.tuning.space.space_file import preset_names, read_space
+from allocator.tuning.space.space_file import list_preset_names, read_space
 
 MINILM = BackboneShape(d_in=384, heads=12, head_size=32, layers=6)
 ROBERTA = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
 MODES = ("input", "head_dim", "heads", "qkv", "depth")
 TUCKER = [
     name
-    for name in preset_names()
+    for name in list_preset_names()
     if read_space(name).factorization == "tucker" and isinstance(read_space(name).construction, str)
 ]
 MakeBaseline = Callable[..., Baseline]

@@ -20,7 +20,7 @@ from allocator.search import build_parser, to_config
 from allocator.training.loop import train_trials
 from allocator.training.messages import Boundary, Orders
 from allocator.tuning.space.build_space import build_space, list_adapter_shapes, make_adapter_spec
-from allocator.tuning.space.space_file import preset_names, read_space
+from allocator.tuning.space.space_file import list_preset_names, read_space
 from allocator.tuning.study.open_study import open_study
 from allocator.tuning.study.write_best import write_best
 from allocator.workers.setup import load_frozen_backbone, load_training_splits, save_trained
@@ -64,10 +64,10 @@ PAPERS: dict[str, Callable[[], int]] = {
 
 
 def test_every_preset_has_a_published_count_to_be_checked_against() -> None:
-    assert sorted(PAPERS) == preset_names()
+    assert sorted(PAPERS) == list_preset_names()
 
 
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", list_preset_names())
 def test_a_presets_parameters_are_those_of_its_paper(preset: str) -> None:
     file = read_space(preset)
     roberta = BackboneShape(d_in=D, heads=H, head_size=HEAD, layers=L, targets=file.targets)
@@ -75,7 +75,7 @@ def test_a_presets_parameters_are_those_of_its_paper(preset: str) -> None:
     assert shape.num_parameters(dict.fromkeys(shape.rank_names, R)) == PAPERS[preset]()
 
 
-@pytest.mark.parametrize("preset", [name for name in preset_names() if name.endswith("_cp")])
+@pytest.mark.parametrize("preset", [name for name in list_preset_names() if name.endswith("_cp")])
 def test_the_published_cp_starts_its_input_factor_at_zero(preset: str) -> None:
     roberta = BackboneShape(d_in=D, heads=H, head_size=HEAD, layers=L)
     (shape,) = list_adapter_shapes(read_space(preset), roberta)
@@ -138,7 +138,7 @@ def search_here(prepared: PreparedSearch, trials: int) -> Path:
         return write_best(study).path
 
 
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", list_preset_names())
 def test_every_preset_is_searched(
     preset: str, tiny_bert: Path, small_glue: Path, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from allocator.allocation import BackboneShape
 from allocator.errors import BudgetError, SpaceError
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Space
-from allocator.tuning.space.space_file import preset_names, read_space
+from allocator.tuning.space.space_file import list_preset_names, read_space
 
 ROBERTA = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
 MINILM = BackboneShape(d_in=384, heads=12, head_size=32, layers=6)
@@ -24,7 +24,7 @@ def space_of(text: str, tmp_path: Path, budget: int = 40_000) -> Space:
     return build_space(read_space(str(path)), MINILM, budget)
 
 
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", list_preset_names())
 def test_every_preset_has_allocations_within_a_generous_budget(preset: str) -> None:
     space = build_space(read_space(preset), ROBERTA, 1_000_000)
     ranks = space.variants[0].feasible.uniform()
