@@ -28,7 +28,7 @@ class Pairs:
     a_LTIR: Tensor
     b_LTRO: Tensor
 
-    def site(self, layer: int, target: int) -> tuple[Tensor, Tensor]:
+    def select_site(self, layer: int, target: int) -> tuple[Tensor, Tensor]:
         """Give A of shape (I, R) and B of shape (R, O) of one site."""
         return _at(self.a_LTIR, layer, target), _at(self.b_LTRO, layer, target)
 
@@ -75,11 +75,11 @@ class Adapter(nn.Module, ABC):
         self, shape: AdapterShape, ranks: Mapping[str, int], config: AdapterConfig
     ) -> None:
         super().__init__()
-        shape.check(ranks)
+        shape.check_ranks(ranks)
         self.shape, self.ranks, self.scaling = shape, dict(ranks), config.scaling
 
     @abstractmethod
-    def pairs(self) -> Pairs:
+    def compute_pairs(self) -> Pairs:
         """Compute the update of every site as a pair of matrices."""
 
     @property

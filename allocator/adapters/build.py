@@ -49,7 +49,7 @@ def build_adapter(spec: AdapterSpec, ranks: Mapping[str, int], *, seed: int) -> 
     return make(spec.shape, ranks, spec.config, torch.Generator().manual_seed(seed))
 
 
-def blank_adapter(spec: AdapterSpec, ranks: Mapping[str, int]) -> Adapter:
+def build_blank_adapter(spec: AdapterSpec, ranks: Mapping[str, int]) -> Adapter:
     """Build an adapter without values, on the meta device: its size costs neither time nor memory.
 
     `load_state_dict(..., assign=True)` gives it its values.
@@ -62,7 +62,7 @@ def blank_adapter(spec: AdapterSpec, ranks: Mapping[str, int]) -> Adapter:
         return make(spec.shape, ranks, spec.config, None)
 
 
-def parameter_groups(adapter: Adapter, allocation: Allocation) -> list[ParameterGroup]:
+def make_parameter_groups(adapter: Adapter, allocation: Allocation) -> list[ParameterGroup]:
     """Group an adapter's parameters by learning rate, for a torch optimizer.
 
     Args:

@@ -22,11 +22,11 @@ class CPAdapter(ModePartsAdapter):
     Its parts are the factors, each of shape (X, Y, dim, R).
     """
 
-    def mode_part_sizes(self) -> Mapping[Mode, tuple[int, ...]]:
+    def compute_part_sizes(self) -> Mapping[Mode, tuple[int, ...]]:
         """Give the size of every factor, (dim, R)."""
         return {mode: (dim, self.ranks["rank"]) for mode, dim in self.shape.tensor.dims.items()}
 
-    def pairs(self) -> Pairs:
+    def compute_pairs(self) -> Pairs:
         """Compute the update of every site as a pair of matrices, A shared by all of a tensor."""
         f = self.parts
         weights_LTR = self._site_weights() * self.scaling

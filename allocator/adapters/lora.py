@@ -46,6 +46,6 @@ class MatrixAdapter(Adapter):
         """A of every site, shape (L, T, I, R)."""
         return {"input": self.a}
 
-    def pairs(self) -> Pairs:
+    def compute_pairs(self) -> Pairs:
         """Give A and the scaled B of every site."""
         return Pairs(a_LTIR=self.a, b_LTRO=self.b * self.scaling)

@@ -36,7 +36,7 @@ class ModePartsAdapter(Adapter):
         tensor = shape.tensor
         copies = (tensor.layer_copies, tensor.target_copies)
         self.parts = nn.ParameterDict()
-        for mode, (*rows, columns) in self.mode_part_sizes().items():
+        for mode, (*rows, columns) in self.compute_part_sizes().items():
             if mode == shape.zero_mode:
                 values = torch.zeros(*copies, *rows, columns)
             else:
@@ -46,7 +46,7 @@ class ModePartsAdapter(Adapter):
             self.parts[mode] = nn.Parameter(values)
 
     @abstractmethod
-    def mode_part_sizes(self) -> Mapping[Mode, tuple[int, ...]]:
+    def compute_part_sizes(self) -> Mapping[Mode, tuple[int, ...]]:
         """Give the size of every mode's part, without the axes of layers and targets."""
 
     @property

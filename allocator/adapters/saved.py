@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from allocator.adapters.adapter import Adapter
-from allocator.adapters.build import blank_adapter
+from allocator.adapters.build import build_blank_adapter
 from allocator.errors import CheckpointError, SpaceError
 from allocator.files.adapter_section import AdapterDescription
 from allocator.files.whole_files import write_whole
@@ -81,7 +81,7 @@ def load_adapter(path: Path) -> SavedAdapter:
             shapes = _shapes(path, file)
             adapter_shapes, head_shapes = _part(shapes, _ADAPTER), _part(shapes, _HEAD)
             _require_known(path, shapes)
-            require_shapes(path, adapter_shapes, shapes_of(adapter.state_dict()))
+            require_shapes(path, adapter_shapes, read_shapes(adapter.state_dict()))
             require_shapes(path, head_shapes, description.head)
             tensors = {name: _values(path, name, file.get_tensor(name)) for name in shapes}
     except FileNotFoundError:
@@ -108,7 +108,7 @@ def require_shapes(path: Path, found: Shapes, expected: Shapes) -> None:
             )
 
 
-def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+def read_shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """Return the shapes of named tensors, as `require_shapes` takes them."""
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
@@ -128,11 +128,11 @@ def _blank(path: Path, description: AdapterDescription) -> Adapter:
     """Build the adapter that is described, without values."""
     try:
         spec, ranks = description.spec, description.adapter.ranks
-        spec.shape.check(ranks)
+        spec.shape.check_ranks(ranks)
         # Counted exactly, before torch sees numbers that may overflow its own counts.
         if spec.shape.num_parameters(ranks) > _LARGEST:
             raise SpaceError("its ranks and backbone make an adapter larger than any file")
-        return blank_adapter(spec, ranks)
+        return build_blank_adapter(spec, ranks)
     except SpaceError as problem:
         raise CheckpointError(f"{path} has damaged metadata: {problem}") from None
 

@@ -18,7 +18,7 @@ _SITE = ["layer", "target", "mode"]
 _METRICS = ["entropy", "normalized_entropy", "effective_rank", "top1_energy", "stable_rank"]
 
 
-def spectrum_energies(singular_values: Tensor) -> Tensor:
+def compute_energies(singular_values: Tensor) -> Tensor:
     """Normalise energies: p_i = s_i^2 / sum_j s_j^2; of zeros alone, all in the first.
 
     Args:
@@ -45,7 +45,7 @@ def compute_spectrum_metrics(singular_values: Tensor) -> dict[str, float]:
         exp H, between 1 and n (Roy and Vetterli 2007, there on singular values, here on energies);
         `top1_energy`, p_1; `stable_rank`, sum_i s_i^2 / s_1^2 (Rudelson and Vershynin 2007).
     """
-    shares = spectrum_energies(singular_values)
+    shares = compute_energies(singular_values)
     entropy = torch.special.entr(shares).sum().item()
     largest = math.log(len(shares))
     return {

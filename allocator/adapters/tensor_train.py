@@ -23,7 +23,7 @@ class TTAdapter(ModePartsAdapter):
     Its parts are the cores, each of shape (X, Y, left bond, dim, right bond).
     """
 
-    def mode_part_sizes(self) -> Mapping[Mode, tuple[int, ...]]:
+    def compute_part_sizes(self) -> Mapping[Mode, tuple[int, ...]]:
         """Give the size of every core, (left bond, dim, right bond)."""
         bonds = [1, *(self.ranks[name] for name in self.shape.rank_names), 1]
         dims = self.shape.tensor.dims.items()
@@ -32,7 +32,7 @@ class TTAdapter(ModePartsAdapter):
             for (mode, dim), (left, right) in zip(dims, pairwise(bonds), strict=True)
         }
 
-    def pairs(self) -> Pairs:
+    def compute_pairs(self) -> Pairs:
         """Compute the update of every site as a pair of matrices, A shared by all of a tensor."""
         cores = self.parts
         sites_LTc = self._site_vectors() * self.scaling

@@ -62,7 +62,7 @@ def _places(adapter: TuckerAdapter) -> Iterator[tuple[int, int]]:
 
 def _tensors(adapter: TuckerAdapter) -> Iterator[tuple[Tensor, list[Tensor]]]:
     """Give the core and the factors, in the order of modes, of every tensor in float64."""
-    factors = [adapter.factor(mode).double() for mode in adapter.shape.tensor.dims]
+    factors = [adapter.get_factor(mode).double() for mode in adapter.shape.tensor.dims]
     for layer, target in _places(adapter):
         own = [f[min(layer, f.shape[0] - 1), min(target, f.shape[1] - 1)] for f in factors]
         yield adapter.core[layer, target].double(), own

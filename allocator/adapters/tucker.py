@@ -59,21 +59,21 @@ class TuckerAdapter(Adapter):
         """Factor of every mode that is not full, shape (X, Y, dim, rank)."""
         return {mode: self._factors[mode] for mode in self.shape.factor_modes}
 
-    def factor(self, mode: str) -> Tensor:
+    def get_factor(self, mode: str) -> Tensor:
         """Give the factor of a mode, the identity where it is full, shape (X, Y, dim, rank)."""
         if mode in self._identities:
             dim = self._identities[mode]
             return torch.eye(dim, device=self.core.device, dtype=self.core.dtype)[None, None]
         return self.factors[mode]
 
-    def pairs(self) -> Pairs:
+    def compute_pairs(self) -> Pairs:
         """Compute the update of every site as a pair of matrices.
 
         The bottleneck is the smaller of the input rank and the rank of the output side, and the
         matrix on the other side of it is shared by all sites of a tensor.
         """
         slices = self._site_cores() * self.scaling  # (L, T, i, h or o, k or 1)
-        u_in = self.factor("input")  # (X, Y, I, i)
+        u_in = self.get_factor("input")  # (X, Y, I, i)
         rank_in, rank_out = slices.shape[2], slices.shape[3] * slices.shape[4]
         if rank_in <= rank_out:
             return Pairs(a_LTIR=u_in, b_LTRO=self._expand_output(slices))
@@ -87,18 +87,18 @@ class TuckerAdapter(Adapter):
         # (X, Y, i, h, k, ...), heads outside as outputs lie, or (X, Y, i, o, 1, ...)
         core = self.core.transpose(3, 4) if "heads" in modes else self.core.unsqueeze(4)
         if "depth" in modes:
-            core = torch.einsum("xyihk...d,xyld->lyihk...", core, self.factor("depth"))
+            core = torch.einsum("xyihk...d,xyld->lyihk...", core, self.get_factor("depth"))
         if "qkv" in modes:
-            core = torch.einsum("lyihkq,lytq->ltihk", core, self.factor("qkv"))
+            core = torch.einsum("lyihkq,lytq->ltihk", core, self.get_factor("qkv"))
         if "site" in modes:
-            sites = torch.einsum("xyihks,xyns->nihk", core, self.factor("site"))
+            sites = torch.einsum("xyihks,xyns->nihk", core, self.get_factor("site"))
             core = sites.reshape(-1, len(self.shape.backbone.targets), *sites.shape[1:])
         return core
 
     def _expand_output(self, slices: Tensor) -> Tensor:
         """Multiply (L, T, R, h or o, k or 1) by the output side's factors: (L, T, R, O)."""
         if "output" in self.shape.tensor.dims:
-            return slices.squeeze(4) @ self.factor("output").transpose(2, 3)
+            return slices.squeeze(4) @ self.get_factor("output").transpose(2, 3)
         # Output row head * head_size + k belongs to head `head`: heads is the slower axis.
-        wide = torch.einsum("ltrhk,ltKk->ltrhK", slices, self.factor("head_dim"))
-        return torch.einsum("ltrhK,ltHh->ltrHK", wide, self.factor("heads")).flatten(3)
+        wide = torch.einsum("ltrhk,ltKk->ltrhK", slices, self.get_factor("head_dim"))
+        return torch.einsum("ltrhK,ltHh->ltrHK", wide, self.get_factor("heads")).flatten(3)

@@ -126,7 +126,7 @@ class AdapterShape:
         counts = self.formulas.count_parts(self.tensor, full, self._add_full_modes(ranks))
         return {part: self.tensor.copies * count for part, count in counts.items()}
 
-    def count(self, ranks: Ranks) -> Counts:
+    def count_parameters(self, ranks: Ranks) -> Counts:
         """Count the trainable parameters of the whole adapter, without building anything.
 
         Args:
@@ -149,7 +149,7 @@ class AdapterShape:
         full = frozenset[str](self.full_modes)
         return self.formulas.is_usable(self.tensor, full, self._add_full_modes(ranks))
 
-    def check(self, ranks: Mapping[str, int]) -> None:
+    def check_ranks(self, ranks: Mapping[str, int]) -> None:
         """Refuse ranks that do not name this shape's modes or are not positive integers.
 
         Raises:

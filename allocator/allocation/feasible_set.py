@@ -68,14 +68,14 @@ class FeasibleSet:
             found.append(self._to_points(row + start, column))
         return np.concatenate(found)
 
-    def mask(self, points: Counts) -> Flags:
+    def is_feasible(self, points: Counts) -> Flags:
         """Tell which points of shape (n, names) are feasible, shape (n,)."""
         within = [np.isin(points[:, i], self._choices[name]) for i, name in enumerate(self.names)]
         return np.asarray(np.all([*within, self._fits(self.points_to_ranks(points))], axis=0))
 
     def contains(self, ranks: Mapping[str, int]) -> bool:
         """Tell whether one choice of ranks is feasible."""
-        return bool(self.mask(np.array([[ranks[name] for name in self.names]]))[0])
+        return bool(self.is_feasible(np.array([[ranks[name] for name in self.names]]))[0])
 
     def sample(self, n: int, rng: np.random.Generator) -> Counts:
         """Draw `n` points uniformly and independently, shape (n, names)."""
@@ -88,19 +88,19 @@ class FeasibleSet:
         flags = self._row_flags(rows)
         return self._to_points(rows, np.argmax(np.cumsum(flags, axis=1) > nth[:, None], axis=1))
 
-    def counts(self, points: Counts) -> Counts:
+    def count_parameters(self, points: Counts) -> Counts:
         """Trainable parameters of points of shape (n, names), shape (n,)."""
-        return self.shape.count(self.points_to_ranks(points))
+        return self.shape.count_parameters(self.points_to_ranks(points))
 
-    def smallest(self) -> dict[str, int]:
+    def find_smallest(self) -> dict[str, int]:
         """Give the feasible ranks of fewest parameters."""
         return self._extreme(largest=False)
 
-    def largest(self) -> dict[str, int]:
+    def find_largest(self) -> dict[str, int]:
         """Give feasible ranks of most parameters."""
         return self._extreme(largest=True)
 
-    def uniform(self) -> dict[str, int]:
+    def find_uniform(self) -> dict[str, int]:
         """Give the largest uniform rank that fits, each capped at what its mode can use."""
         for rank in range(max(int(c[-1]) for c in self._choices.values()), 0, -1):
             capped = {
@@ -109,7 +109,7 @@ class FeasibleSet:
             }
             if self.contains(capped):
                 return capped
-        return self.largest()
+        return self.find_largest()
 
     def points_to_ranks(self, points: Counts) -> dict[str, Counts]:
         """Turn points of shape (..., names) into one array per rank name."""
@@ -135,11 +135,13 @@ class FeasibleSet:
             name: int(choices[0]) for name, choices in self._choices.items()
         }
         for name, choices in self._choices.items():
-            fits = self.shape.count({**least, name: choices}) <= self.budget
+            fits = self.shape.count_parameters({**least, name: choices}) <= self.budget
             self._choices[name] = choices[fits]
 
     def _fits(self, ranks: Mapping[str, Counts]) -> Flags:
-        return np.asarray((self.shape.count(ranks) <= self.budget) & self.shape.is_usable(ranks))
+        return np.asarray(
+            (self.shape.count_parameters(ranks) <= self.budget) & self.shape.is_usable(ranks)
+        )
 
     def _row_flags(self, rows: Counts) -> Flags:
         """Feasibility of the whole rows, shape (len(rows), choices of the last rank)."""
@@ -171,7 +173,7 @@ class FeasibleSet:
             if not len(row):
                 continue
             points = self._to_points(row + start, column)
-            counts = self.counts(points)
+            counts = self.count_parameters(points)
             at = int(np.argmax(counts) if largest else np.argmin(counts))
             if best is None or (counts[at] > best[0]) == largest:
                 best = int(counts[at]), points[at]

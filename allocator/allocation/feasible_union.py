@@ -43,13 +43,13 @@ class FeasibleUnion:
             return None
         return np.concatenate([self._place(i, p) for i, p in enumerate(listed) if p is not None])
 
-    def mask(self, points: Counts) -> Flags:
+    def is_feasible(self, points: Counts) -> Flags:
         """Tell which points of shape (n, columns) are feasible, shape (n,)."""
         flags = np.zeros(len(points), dtype=np.bool_)
         for i, feasible in enumerate(self._sets):
             own = np.flatnonzero(points[:, 0] == i + 1)
             others = np.setdiff1d(np.arange(1, len(self.columns)), self._at[i])
-            flags[own] = feasible.mask(points[own][:, self._at[i]])
+            flags[own] = feasible.is_feasible(points[own][:, self._at[i]])
             flags[own] &= (points[own][:, others] == 1).all(axis=1)
         return flags
 
@@ -62,12 +62,12 @@ class FeasibleUnion:
             points[rows] = self._place(i, feasible.sample(len(rows), rng))
         return points
 
-    def counts(self, points: Counts) -> Counts:
+    def count_parameters(self, points: Counts) -> Counts:
         """Trainable parameters of points of shape (n, columns), shape (n,)."""
         counts = np.zeros(len(points), dtype=np.int64)
         for i, feasible in enumerate(self._sets):
             own = np.flatnonzero(points[:, 0] == i + 1)
-            counts[own] = feasible.counts(points[own][:, self._at[i]])
+            counts[own] = feasible.count_parameters(points[own][:, self._at[i]])
         return counts
 
     def _place(self, i: int, ranks: Counts) -> Counts:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
-from allocator.models.head_parameters import head_parameters
+from allocator.models.head_parameters import find_head_parameters
 
 
 class HiddenStates(nn.Module):
@@ -52,7 +52,7 @@ class HiddenStates(nn.Module):
 class Head(nn.Module):
     """The head of a classification model, in float32, on given hidden states.
 
-    `head_parameters` decides which of its parameters train.
+    `find_head_parameters` decides which of its parameters train.
 
     Args:
         model: A classification model whose backbone is a `HiddenStates`.
@@ -69,7 +69,7 @@ class Head(nn.Module):
         self.fresh = fresh
         self.trains_pooler = bool(fresh) if trains_pooler is None else trains_pooler
         model.requires_grad_(False)
-        for parameter in head_parameters(model, trains_pooler=self.trains_pooler).values():
+        for parameter in find_head_parameters(model, trains_pooler=self.trains_pooler).values():
             parameter.requires_grad_(True)
         # A head for sequences reads the last token that is not padding, and finds it by the padding
         # token of the configuration. Where there is none, `_select_ids` returns a mask instead.

@@ -17,7 +17,7 @@ from allocator.backbone.backbone import Backbone
 from allocator.config import AdapterConfig
 from allocator.inputs.batches import Split
 from allocator.models.classifier import load_classifier
-from allocator.models.head_parameters import head_parameters
+from allocator.models.head_parameters import find_head_parameters
 from allocator.models.model_source import ModelSource
 from allocator.models.projections import find_backbone_shape, find_projections
 
@@ -59,12 +59,12 @@ def _make_random_trials(model: PreTrainedModel, targets: Sequence[str]) -> list[
         adapter = build_adapter(spec, {"rank": rank}, seed=seed)
         with torch.no_grad():
             adapter.zero_part.normal_(generator=draw)
-            a_IR, b_RO = adapter.pairs().site(0, 0)
+            a_IR, b_RO = adapter.compute_pairs().select_site(0, 0)
             # A large update, so that an error in it is far above rounding.
             adapter.zero_part.mul_(_UPDATE_SIZE * weight.norm().item() / (a_IR @ b_RO).norm())
         head = {
             name: value.detach() + _HEAD_NOISE * torch.randn(value.shape, generator=draw).to(value)
-            for name, value in head_parameters(model, trains_pooler=True).items()
+            for name, value in find_head_parameters(model, trains_pooler=True).items()
         }
         trials.append(RandomTrial(adapter=adapter.to(model.device), head=head))
     return trials
@@ -98,13 +98,13 @@ def answer_merged(
     nn.Module.to(model.requires_grad_(False), device)
     trials = _make_random_trials(model, targets)
     projections = find_projections(model, targets)
-    inputs = [dict(split.batch([row], device).inputs) for row in rows]
+    inputs = [dict(split.make_batch([row], device).inputs) for row in rows]
     logits = []
     for trial in trials:
-        pairs, weights = trial.adapter.pairs(), dict(trial.head)
+        pairs, weights = trial.adapter.compute_pairs(), dict(trial.head)
         for layer, layer_projections in enumerate(projections):
             for target, (name, linear) in enumerate(layer_projections):
-                a_IR, b_RO = pairs.site(layer, target)
+                a_IR, b_RO = pairs.select_site(layer, target)
                 weights[f"{name}.weight"] = linear.weight + (a_IR @ b_RO).T
         # Called with other weights instead of written to, so that gradients reach the adapter.
         answers = [torch.func.functional_call(model, weights, (), one).logits for one in inputs]
@@ -126,12 +126,12 @@ def answer_packed(
     Returns:
         Logits and gradients as `answer_merged` returns them.
     """
-    batch = split.batch(rows, backbone.device)
+    batch = split.make_batch(rows, backbone.device)
     together = len(trials) if backbone.packs else 1
     logits = []
     for first in range(0, len(trials), together):
         group = trials[first : first + together]
-        backbone.sites.set_updates([trial.adapter.pairs() for trial in group])
+        backbone.sites.set_updates([trial.adapter.compute_pairs() for trial in group])
         states = backbone(batch.inputs, slots=len(group)).unflatten(0, (len(group), -1))
         for hidden, trial in zip(states, group, strict=True):
             head = backbone.head.copy_with_fresh_parameters(seed=0)

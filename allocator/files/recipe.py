@@ -103,7 +103,7 @@ class Recipe(Config):
             CheckpointError: If they do not make the number of parameters that the recipe says.
         """
         spec = self.adapter.to_spec(backbone)
-        spec.shape.check(self.adapter.ranks)
+        spec.shape.check_ranks(self.adapter.ranks)
         count = spec.shape.num_parameters(self.adapter.ranks)
         if count != self.num_parameters:
             ranks = ", ".join(f"{name} {rank}" for name, rank in self.adapter.ranks.items())

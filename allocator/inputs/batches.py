@@ -38,7 +38,7 @@ class Split(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, indices: Sequence[int], device: torch.device) -> Batch:
+    def make_batch(self, indices: Sequence[int], device: torch.device) -> Batch:
         """Join some examples on a device."""
 
 
@@ -67,4 +67,4 @@ def iterate_by_length(
     order = np.argsort(split.lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         indices = order[start : start + batch_size].tolist()
-        yield indices, split.batch(indices, device)
+        yield indices, split.make_batch(indices, device)

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import BaseImageProcessor
 
 from allocator.data.tasks import Examples
-from allocator.models.preprocessors import _prepared
+from allocator.models.preprocessors import prepare_image
 
 # Shapes: N images of a split, B of a batch, C channels, H height, W width
 
@@ -44,7 +44,7 @@ class ImageSplit:
         """All images cost the same."""
         return np.ones(len(self), dtype=np.int64)
 
-    def batch(self, indices: Sequence[int], device: torch.device) -> ImageBatch:
+    def make_batch(self, indices: Sequence[int], device: torch.device) -> ImageBatch:
         """Point at some images."""
         rows = torch.tensor(indices)
         return ImageBatch(
@@ -114,4 +114,4 @@ def _center(found: Mapping[str, Tensor]) -> Tensor:
 
 def _read(path: str, processor: BaseImageProcessor) -> npt.NDArray[np.uint8]:
     with Image.open(path) as image:
-        return _prepared(ImageOps.exif_transpose(image).convert("RGB"), processor)
+        return prepare_image(ImageOps.exif_transpose(image).convert("RGB"), processor)

@@ -52,7 +52,7 @@ class TokenizedSplit:
         """Tokens of every example."""
         return np.array([len(ids) for ids in self.input_ids])
 
-    def batch(self, indices: Sequence[int], device: torch.device) -> TokenBatch:
+    def make_batch(self, indices: Sequence[int], device: torch.device) -> TokenBatch:
         """Pad some examples to the longest of them."""
         length = max(len(self.input_ids[i]) for i in indices)
         inputs = {"input_ids": self._pad(self.input_ids, indices, length, self.pad[0])}

@@ -30,7 +30,7 @@ class SiteUpdates:
         They are kept until the next forward pass, because a backward pass that recomputes layers
         (gradient checkpointing) needs them again.
         """
-        self.pairs = self.adapter.pairs()
+        self.pairs = self.adapter.compute_pairs()
 
     def __getstate__(self) -> dict[str, object]:
         """Leave out what belongs to one forward pass, so that a model can be copied."""
@@ -48,6 +48,6 @@ class SiteUpdate:
     def __call__(self, projection: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         """Give `x W^T + b + (x A) B`."""
         assert self.updates.pairs is not None  # set when the backbone's forward pass began
-        a_IR, b_RO = self.updates.pairs.site(self.layer, self.target)
+        a_IR, b_RO = self.updates.pairs.select_site(self.layer, self.target)
         x = F.dropout(inputs[0], self.updates.dropout, projection.training)
         return output + x @ a_IR.to(x) @ b_RO.to(x)

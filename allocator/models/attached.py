@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from allocator.adapters.adapter import Adapter
-from allocator.adapters.build import ParameterGroup, build_adapter, parameter_groups
-from allocator.adapters.saved import load_adapter, require_shapes, save_adapter, shapes_of
+from allocator.adapters.build import ParameterGroup, build_adapter, make_parameter_groups
+from allocator.adapters.saved import load_adapter, read_shapes, require_shapes, save_adapter
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.errors import CheckpointError, ModelError
 from allocator.files.adapter_section import describe_adapter
 from allocator.files.recipe import Recipe
 from allocator.models.attach_hooks import SiteUpdate, SiteUpdates
-from allocator.models.head_parameters import ADAPTER, head_parameters
+from allocator.models.head_parameters import ADAPTER, find_head_parameters
 from allocator.models.projections import find_backbone_shape, find_projections
 from allocator.models.weight_hashes import hash_model
 
@@ -34,8 +34,8 @@ class Attached:
         model: A model with a head, or a bare backbone.
         adapter: The adapter; it moves to the model's device.
         spec: Shape, scaling and initialisation of the adapter.
-        trains_pooler: As for `head_parameters`.
-        trains_lm_head: As for `head_parameters`.
+        trains_pooler: As for `find_head_parameters`.
+        trains_lm_head: As for `find_head_parameters`.
         dropout: Share of a site's inputs that its update does not see while the model trains.
 
     Attributes:
@@ -63,7 +63,7 @@ class Attached:
         model.requires_grad_(False)
         self._trains_pooler = trains_pooler
         self._head = tuple(
-            head_parameters(model, trains_pooler=trains_pooler, trains_lm_head=trains_lm_head)
+            find_head_parameters(model, trains_pooler=trains_pooler, trains_lm_head=trains_lm_head)
         )
         for parameter in self._head_parameters():
             parameter.requires_grad_(True)
@@ -100,7 +100,7 @@ class Attached:
         Returns:
             One group for the zero-initialised part, one for every factor, one for the head.
         """
-        groups = parameter_groups(self.adapter, recipe.allocation(learning_rate))
+        groups = make_parameter_groups(self.adapter, recipe.allocation(learning_rate))
         head = self._head_parameters()
         rate = recipe.training.head_learning_rate
         return [*groups, {"params": head, "lr": rate}] if head else groups
@@ -133,10 +133,10 @@ class Attached:
             ModelError: If the adapter is off already.
         """
         self._require_attached()
-        pairs = self.adapter.pairs()
+        pairs = self.adapter.compute_pairs()
         for layer, projections in enumerate(self.projections):
             for target, (_, projection) in enumerate(projections):
-                a_IR, b_RO = pairs.site(layer, target)
+                a_IR, b_RO = pairs.select_site(layer, target)
                 weight_OI = projection.weight
                 weight_OI.copy_(weight_OI.float() + (a_IR @ b_RO).T.to(weight_OI.device))
         self._unhook()
@@ -211,8 +211,8 @@ def attach_saved(
     if shape != spec.shape.backbone:
         raise CheckpointError(f"{path} fits {spec.shape.backbone}, got a model of {shape}")
     trains_pooler = saved.description.trains_pooler or bool(fresh)
-    head = head_parameters(model, trains_pooler=trains_pooler, trains_lm_head=bool(saved.head))
-    require_shapes(path, shapes_of(saved.head), shapes_of(head))
+    head = find_head_parameters(model, trains_pooler=trains_pooler, trains_lm_head=bool(saved.head))
+    require_shapes(path, read_shapes(saved.head), read_shapes(head))
     attached = Attached(
         model,
         saved.adapter,

@@ -14,11 +14,11 @@ from transformers import (
 
 from allocator.allocation import BackboneShape
 from allocator.errors import AllocatorError, ModelError
-from allocator.models.head_parameters import head_parameters
+from allocator.models.head_parameters import find_head_parameters
 from allocator.models.model_config import read_config, reads_images, silence_loading
 from allocator.models.model_source import ModelSource
 from allocator.models.preprocessors import load_tokenizer
-from allocator.models.projections import find_backbone_shape as shape_of
+from allocator.models.projections import find_backbone_shape
 
 
 def choose_auto_class(
@@ -39,7 +39,7 @@ def read_backbone_shape(source: ModelSource, targets: Sequence[str]) -> Backbone
     try:
         with torch.device("meta"):
             model = choose_auto_class(source).from_config(read_config(source))  # type: ignore[no-untyped-call]
-        return shape_of(model, targets)
+        return find_backbone_shape(model, targets)
     except AllocatorError:
         raise
     except Exception as problem:  # noqa: BLE001  # a model's own code may raise anything
@@ -104,7 +104,7 @@ def load_classifier(
         )
     missing = frozenset({*report["missing_keys"], *(n for n, *_ in report["mismatched_keys"])})
     prefix = f"{model.base_model_prefix}."
-    of_head = head_parameters(model, trains_pooler=True)
+    of_head = find_head_parameters(model, trains_pooler=True)
     of_backbone = {name for name, _ in model.named_parameters()} - of_head.keys()
     if lacking := sorted(missing & of_backbone):
         raise ModelError(

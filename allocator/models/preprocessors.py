@@ -61,7 +61,9 @@ def load_image_processor(source: ModelSource) -> BaseImageProcessor:
         reason = str(problem).splitlines()[0]
         raise ModelError(f"model {source.name!r} has no usable image processor: {reason}") from None
     assert isinstance(processor, BaseImageProcessor)
-    shapes = [_prepared(Image.new("RGB", size), processor).shape for size in ((64, 48), (48, 64))]
+    shapes = [
+        prepare_image(Image.new("RGB", size), processor).shape for size in ((64, 48), (48, 64))
+    ]
     if shapes[0] != shapes[1]:
         raise ModelError(
             f"model {source.name!r} must bring all images to one size, got {shapes[0]} and "
@@ -70,7 +72,7 @@ def load_image_processor(source: ModelSource) -> BaseImageProcessor:
     return processor
 
 
-def _prepared(image: Image.Image, processor: BaseImageProcessor) -> npt.NDArray[np.uint8]:
+def prepare_image(image: Image.Image, processor: BaseImageProcessor) -> npt.NDArray[np.uint8]:
     """Resize and crop an image; numbers stay bytes, shape (C, H, W)."""
     found = processor(image, do_rescale=False, do_normalize=False, return_tensors="np")
     pixels: npt.NDArray[np.uint8] = found["pixel_values"][0].astype(np.uint8)

@@ -25,7 +25,7 @@ class InstalledModule:
     module: str
     folder: str
 
-    def find(self) -> Path | None:
+    def find_folder(self) -> Path | None:
         """Find the model's folder, or None where the package is not installed."""
         spec = importlib.util.find_spec(self.module)
         if spec is None or not spec.submodule_search_locations:
@@ -43,7 +43,7 @@ class ZipParts:
 
     wheels: Sequence[str]
 
-    def make(self, scratch: Path) -> Path:
+    def make_folder(self, scratch: Path) -> Path:
         """Make the model's folder inside a scratch folder.
 
         Raises:

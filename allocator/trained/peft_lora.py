@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from allocator.models.attached import Attached
-from allocator.models.head_parameters import list_modules
+from allocator.models.head_parameters import list_parent_modules
 
 # Shapes: I input width, R bottleneck rank, r rank of the product, O output width
 
@@ -57,9 +57,9 @@ def factorize_lora(a_IR: Tensor, b_RO: Tensor) -> Lora:
 @torch.no_grad()
 def compute_site_loras(attached: Attached) -> dict[str, Lora]:
     """Give every site's update as a LoRA, by the name of its projection in the model."""
-    pairs = copy.deepcopy(attached.adapter).cpu().double().pairs()
+    pairs = copy.deepcopy(attached.adapter).cpu().double().compute_pairs()
     return {
-        name: factorize_lora(*pairs.site(layer, target))
+        name: factorize_lora(*pairs.select_site(layer, target))
         for layer, projections in enumerate(attached.projections)
         for target, (name, _) in enumerate(projections)
     }
@@ -77,7 +77,7 @@ def export_peft(attached: Attached, folder: Path, *, base_model: str) -> int:
         Parameters of the LoRA, the head's not counted.
     """
     loras, model, head = compute_site_loras(attached), attached.model, attached.head_state_dict()
-    modules = list_modules(head)
+    modules = list_parent_modules(head)
     config = _config(loras, model, modules)
     with torch.device("meta"):  # names and shapes are all that is needed of the model's own weights
         skeleton = type(model)(copy.deepcopy(model.config))

@@ -119,7 +119,7 @@ def split_epoch(split: Split, config: TrainingConfig, backbone: Backbone) -> lis
     per_epoch = config.boundaries_per_epoch
     if len(order) < per_epoch:
         raise ValueError(f"an epoch of {len(order)} steps cannot have {per_epoch} boundaries")
-    batches = [split.batch(indices, backbone.device) for indices in order]
+    batches = [split.make_batch(indices, backbone.device) for indices in order]
     marks = [round(len(batches) * boundary / per_epoch) for boundary in range(per_epoch + 1)]
     return [batches[start:end] for start, end in pairwise(marks)]
 

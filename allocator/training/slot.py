@@ -39,7 +39,7 @@ class Slot:
 
     def compute_pairs(self) -> Pairs:
         """Compute the low-rank updates of all sites."""
-        return self.adapter.pairs()
+        return self.adapter.compute_pairs()
 
     def compute_logits(self, hidden: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         """Compute logits of shape (batch, labels); arguments as for `Head.forward`."""

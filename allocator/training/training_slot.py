@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from allocator.adapters.build import ParameterGroup, build_adapter, parameter_groups
+from allocator.adapters.build import ParameterGroup, build_adapter, make_parameter_groups
 from allocator.allocation import Allocation
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.backbone.backbone import Backbone
@@ -79,7 +79,7 @@ class TrainingSlot(Slot):
         if head_rate is None:
             head_rate = config.head_learning_rate
         head_group: ParameterGroup = {"params": head_parameters, "lr": head_rate}
-        groups = [*parameter_groups(self.adapter, allocation), head_group]
+        groups = [*make_parameter_groups(self.adapter, allocation), head_group]
         self._optimizer = torch.optim.AdamW(
             [dict(group) for group in groups], weight_decay=config.weight_decay, fused=True
         )

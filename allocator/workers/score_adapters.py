@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from allocator.adapters.saved import load_adapter, require_shapes, shapes_of
+from allocator.adapters.saved import load_adapter, read_shapes, require_shapes
 from allocator.data.tasks import Examples
 from allocator.training.evaluation import evaluate_pack
 from allocator.training.pack import Pack
@@ -38,7 +38,7 @@ def score_adapters(
     for path in paths:
         saved = load_adapter(path)
         expected = backbone.head.trained_state_dict()
-        require_shapes(path, shapes_of(saved.head), shapes_of(expected))
+        require_shapes(path, read_shapes(saved.head), read_shapes(expected))
         slots.append(Slot.load(saved, backbone, seed=setup.training.seed))
     pack = Pack(backbone, slots, width=len(slots))
     evaluations = evaluate_pack(pack, split, setup.task.metric)

@@ -53,7 +53,7 @@ def measure_throughput(
     lengths = split.lengths
     order.sort(key=lambda indices: -lengths[indices].max())
     picked = np.linspace(0, len(order) - 1, min(_BATCHES, len(order))).round().astype(int)
-    batches = [split.batch(order[i], backbone.device) for i in picked]
+    batches = [split.make_batch(order[i], backbone.device) for i in picked]
     pack = TrainingPack(
         backbone,
         [TrainingSlot(allocation, spec, backbone, config, total_steps=1000) for _ in range(slots)],

@@ -7,7 +7,7 @@ import torch
 
 from allocator import allocation
 from allocator.adapters import build
-from allocator.adapters.build import build_adapter, parameter_groups
+from allocator.adapters.build import build_adapter, make_parameter_groups
 from allocator.allocation import (
     MODES,
     AdapterShape,
@@ -100,7 +100,7 @@ def test_every_part_has_the_learning_rate_that_the_allocation_gives_it() -> None
     )
     rates = {
         id(parameter): group["lr"]
-        for group in parameter_groups(adapter, allocation)
+        for group in make_parameter_groups(adapter, allocation)
         for parameter in group["params"]
     }
     assert rates[id(adapter.zero_part)] == pytest.approx(1.6e-2)
@@ -113,7 +113,7 @@ def test_loras_multiplier_is_on_b() -> None:
     made = spec("matrix", "matrix")
     adapter = build_adapter(made, {"rank": 2}, seed=0)
     allocation = Allocation(ranks={"rank": 2}, learning_rate=1e-3, core_lr_multiplier=16.0)
-    b, a = parameter_groups(adapter, allocation)
+    b, a = make_parameter_groups(adapter, allocation)
     assert b["params"] == [adapter.zero_part]
     assert b["lr"] == pytest.approx(1.6e-2)
     assert a["params"] == [adapter.factors["input"]]

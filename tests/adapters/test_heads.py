@@ -66,7 +66,7 @@ def test_an_update_confined_to_one_head_changes_that_heads_output_alone(
     attention = Attention(bert)
     sites = adapt_projections(bert, ("query", "key", "value"))
     plain_output, plain_weights = attention()
-    sites.set_updates([confined(construction, sites.shape, "heads", head).pairs()])
+    sites.set_updates([confined(construction, sites.shape, "heads", head).compute_pairs()])
     output, weights = attention()
     changed_weights = (weights != plain_weights).any(dim=0).flatten(1).any(dim=1)
     assert changed_weights.tolist() == [other == head for other in range(HEADS)]
@@ -84,6 +84,6 @@ def test_an_update_confined_to_one_index_of_head_dim_changes_it_in_every_head(
     sites = adapt_projections(bert, ("value",))
     plain_output, _ = attention()
     adapter = confined(construction, sites.shape, "head_dim", 5)
-    sites.set_updates([adapter.pairs()])
+    sites.set_updates([adapter.compute_pairs()])
     changed = (attention()[0] != plain_output).flatten(0, 1).any(dim=0)
     assert changed.tolist() == [row % HEAD_SIZE == 5 for row in range(HEADS * HEAD_SIZE)]

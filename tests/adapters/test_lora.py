@@ -58,16 +58,16 @@ def test_roberta_base_at_rank_eight_is_built_with_its_known_number_of_parameters
 
 
 def test_a_fresh_adapter_updates_nothing() -> None:
-    pairs = build(BACKBONE, 2).pairs()
+    pairs = build(BACKBONE, 2).compute_pairs()
     assert not (pairs.a_LTIR @ pairs.b_LTRO).any()
 
 
 def test_every_site_has_a_pair_of_its_own() -> None:
     adapter = randomize(build(BACKBONE, 2, scaling=0.5))
-    pairs = adapter.pairs()
+    pairs = adapter.compute_pairs()
     for layer in range(3):
         for target in range(3):
-            a, b = pairs.site(layer, target)
+            a, b = pairs.select_site(layer, target)
             torch.testing.assert_close(a, adapter.factors["input"][layer, target])
             torch.testing.assert_close(b, 0.5 * adapter.zero_part[layer, target])
 
@@ -81,7 +81,7 @@ def test_an_adapted_bert_is_a_bert_whose_weights_had_the_products_added(
     for layer, projections in enumerate(find_projections(merged, TARGETS)):
         for target, (_, linear) in enumerate(projections):
             linear.weight.data += 0.5 * (a[layer, target] @ b[layer, target]).T
-    adapt_projections(model, TARGETS).set_updates([adapter.pairs()])
+    adapt_projections(model, TARGETS).set_updates([adapter.compute_pairs()])
     torch.testing.assert_close(model(**sentences).logits, merged(**sentences).logits)
 
 
@@ -111,7 +111,7 @@ def test_logits_and_gradients_are_those_of_pefts_lora(
         lora_a.data = a[site].detach().T.clone()
         lora_b.data = b[site].detach().T.clone()
     labels = torch.tensor([0, 1, 1])
-    adapt_projections(ours, TARGETS).set_updates([adapter.pairs()])
+    adapt_projections(ours, TARGETS).set_updates([adapter.compute_pairs()])
     our_output = ours(**sentences, labels=labels)
     their_output = theirs(**sentences, labels=labels)
     torch.testing.assert_close(our_output.logits, their_output.logits)

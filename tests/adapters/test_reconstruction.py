@@ -83,7 +83,7 @@ def test_the_pairs_of_all_sites_multiply_to_what_tensorly_reconstructs(
 ) -> None:
     adapter = trained(construction, factorization)
     for layer, target in product(range(4), range(3)):
-        a, b = adapter.pairs().site(layer, target)
+        a, b = adapter.compute_pairs().select_site(layer, target)
         torch.testing.assert_close(a @ b, tensorly_update(adapter, layer, target))
         assert (a @ b).abs().max() > 0.01
 
@@ -102,7 +102,7 @@ def test_a_fresh_adapter_updates_nothing_and_no_other_part_of_it_is_zero(
     construction: Construction, factorization: Factorization, initialization: Initialization
 ) -> None:
     adapter = fresh(construction, factorization, initialization)
-    assert not adapter.pairs().b_LTRO.any()
+    assert not adapter.compute_pairs().b_LTRO.any()
     assert not adapter.zero_part.any()
     assert list(adapter.factors) == list(adapter.shape.factor_modes)
     assert all(part.abs().max() > 0 for part in adapter.factors.values())
@@ -114,12 +114,12 @@ def test_any_mode_may_start_at_zero(zero_mode: Mode, factorization: Factorizatio
     adapter = fresh("att_qkv_depth", factorization, zero_mode=zero_mode)
     assert zero_mode not in adapter.factors
     assert len(adapter.factors) == 4
-    pairs = adapter.pairs()
+    pairs = adapter.compute_pairs()
     assert not (pairs.a_LTIR @ pairs.b_LTRO).any()
     with torch.no_grad():
         adapter.zero_part.normal_(generator=torch.Generator().manual_seed(2))
     for layer, target in product(range(4), range(3)):
-        a_IR, b_RO = adapter.pairs().site(layer, target)
+        a_IR, b_RO = adapter.compute_pairs().select_site(layer, target)
         torch.testing.assert_close(a_IR @ b_RO, tensorly_update(adapter, layer, target))
 
 
@@ -134,7 +134,7 @@ def test_after_two_steps_every_part_has_a_finite_gradient_that_is_not_zero(
     optimizer = torch.optim.AdamW(adapter.parameters(), lr=1e-2)
     for _ in range(3):
         optimizer.zero_grad()
-        pairs = adapter.pairs()
+        pairs = adapter.compute_pairs()
         (pairs.a_LTIR @ pairs.b_LTRO - goal).pow(2).sum().backward()
         optimizer.step()
     for name, parameter in adapter.named_parameters():

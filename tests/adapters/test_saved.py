@@ -85,7 +85,7 @@ def test_an_adapter_comes_back_as_it_was_saved(
     assert saved.description.adapter.ranks == adapter.ranks
     assert saved.description.model_sha256 == "c0ffee"
     assert saved.adapter.scaling == 2.5
-    expected, found = adapter.pairs(), saved.adapter.pairs()
+    expected, found = adapter.compute_pairs(), saved.adapter.compute_pairs()
     torch.testing.assert_close(found.a_LTIR, expected.a_LTIR, rtol=0, atol=0)
     torch.testing.assert_close(found.b_LTRO, expected.b_LTRO, rtol=0, atol=0)
 

@@ -34,7 +34,7 @@ def tensors(adapter: TuckerAdapter) -> list[torch.Tensor]:
         for layer in range(adapter.core.shape[0]):
             for target in range(adapter.core.shape[1]):
                 factors = [
-                    adapter.factor(mode)[layer, target].double()
+                    adapter.get_factor(mode)[layer, target].double()
                     for mode in adapter.shape.tensor.dims
                 ]
                 core = adapter.core[layer, target].double()

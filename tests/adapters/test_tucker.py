@@ -74,10 +74,10 @@ def tensorly_update(adapter: Adapter, layer: int, target: int) -> Tensor:
 
 
 def assert_emits_what_tensorly_reconstructs(adapter: Adapter) -> None:
-    pairs = adapter.pairs()
+    pairs = adapter.compute_pairs()
     for layer in range(adapter.shape.backbone.layers):
         for target in range(len(adapter.shape.backbone.targets)):
-            a, b = pairs.site(layer, target)
+            a, b = pairs.select_site(layer, target)
             torch.testing.assert_close(a @ b, tensorly_update(adapter, layer, target))
 
 
@@ -104,7 +104,7 @@ def test_a_full_mode_is_a_mode_with_an_identity_factor(
 def test_the_bottleneck_is_the_smaller_of_the_input_and_the_output_side(
     construction: Construction, ranks: dict[str, int]
 ) -> None:
-    a, _ = build(construction, ranks).pairs().site(0, 0)
+    a, _ = build(construction, ranks).compute_pairs().select_site(0, 0)
     heads = "heads" in MODES[construction]
     output_side = ranks["head_dim"] * ranks["heads"] if heads else ranks["output"]
     assert a.shape == (BACKBONE.d_in, min(ranks["input"], output_side))
@@ -116,7 +116,7 @@ def test_the_sites_of_one_tensor_share_the_matrix_on_the_input_side(
 ) -> None:
     adapter = build(construction, WIDE_OUTPUT)
     tensor = adapter.shape.tensor
-    assert adapter.pairs().a_LTIR.shape[:2] == (tensor.layer_copies, tensor.target_copies)
+    assert adapter.compute_pairs().a_LTIR.shape[:2] == (tensor.layer_copies, tensor.target_copies)
 
 
 @pytest.mark.parametrize("construction", CONSTRUCTIONS)
@@ -144,16 +144,20 @@ def test_lotr_on_query_and_value_is_built_with_its_known_number_of_parameters() 
 def test_a_fresh_adapter_updates_nothing(construction: Construction) -> None:
     shape = AdapterShape(construction=construction, factorization="tucker", backbone=BACKBONE)
     ranks = {name: WIDE_INPUT[name] for name in shape.rank_names}
-    pairs = build_adapter(AdapterSpec(shape=shape, config=AdapterConfig()), ranks, seed=0).pairs()
+    pairs = build_adapter(
+        AdapterSpec(shape=shape, config=AdapterConfig()), ranks, seed=0
+    ).compute_pairs()
     for layer in range(4):
         for target in range(3):
-            a, b = pairs.site(layer, target)
+            a, b = pairs.select_site(layer, target)
             assert not (a @ b).any()
 
 
 def test_the_scaling_multiplies_the_whole_update() -> None:
-    once, thrice = (build("att_qkv", WIDE_INPUT, scaling=scaling).pairs() for scaling in (1.0, 3.0))
-    (a, b), (a_thrice, b_thrice) = once.site(1, 2), thrice.site(1, 2)
+    once, thrice = (
+        build("att_qkv", WIDE_INPUT, scaling=scaling).compute_pairs() for scaling in (1.0, 3.0)
+    )
+    (a, b), (a_thrice, b_thrice) = once.select_site(1, 2), thrice.select_site(1, 2)
     torch.testing.assert_close(a_thrice @ b_thrice, 3 * (a @ b))
 
 
@@ -201,7 +205,7 @@ def test_an_adapted_bert_is_a_bert_whose_weights_had_tensorlys_update_added(
             linear.weight.data += tensorly_update(adapter, layer, target).T
     expected = merged(**sentences).last_hidden_state.detach()
     assert (expected - plain).abs().max() > 0.1  # the update is no rounding error
-    adapt_projections(bert, TARGETS).set_updates([adapter.pairs()])
+    adapt_projections(bert, TARGETS).set_updates([adapter.compute_pairs()])
     torch.testing.assert_close(bert(**sentences).last_hidden_state, expected)
 
 
@@ -217,7 +221,7 @@ def test_after_two_steps_every_part_of_an_adapter_has_a_finite_gradient_that_is_
     direction = torch.randn(32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     for _ in range(3):
         optimizer.zero_grad()
-        sites.set_updates([adapter.pairs()])
+        sites.set_updates([adapter.compute_pairs()])
         (bert(**sentences).last_hidden_state @ direction).pow(2).sum().backward()
         optimizer.step()
     for name, parameter in adapter.named_parameters():

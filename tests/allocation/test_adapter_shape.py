@@ -91,7 +91,7 @@ def test_a_full_mode_of_another_construction_is_refused_by_name() -> None:
 
 
 def test_ranks_for_exactly_the_names_of_the_shape_pass() -> None:
-    LOTR.check({"output": 3, "input": 2})
+    LOTR.check_ranks({"output": 3, "input": 2})
 
 
 @pytest.mark.parametrize(
@@ -101,19 +101,19 @@ def test_ranks_for_exactly_the_names_of_the_shape_pass() -> None:
 def test_missing_and_surplus_ranks_are_refused(ranks: dict[str, int], got: str) -> None:
     message = f"ranks of sites (tucker) must be given for input, output, got {got}"
     with pytest.raises(SpaceError, match=f"^{re.escape(message)}$"):
-        LOTR.check(ranks)
+        LOTR.check_ranks(ranks)
 
 
 def test_no_ranks_at_all_are_refused_in_words() -> None:
     with pytest.raises(SpaceError, match=r"must be given for rank, got none$"):
-        shape("att", "cp").check({})
+        shape("att", "cp").check_ranks({})
 
 
 @pytest.mark.parametrize("rank", [0, -1, True, 2.0])
 def test_a_rank_that_is_not_a_positive_integer_is_refused(rank: int) -> None:
     message = f"rank of output must be a positive integer, got {rank!r}"
     with pytest.raises(SpaceError, match=f"^{re.escape(message)}$"):
-        LOTR.check({"input": 2, "output": rank})
+        LOTR.check_ranks({"input": 2, "output": rank})
 
 
 def test_every_mode_that_a_construction_names_has_a_length() -> None:

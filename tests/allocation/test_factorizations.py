@@ -215,14 +215,14 @@ def test_arrays_of_ranks_count_as_each_choice_does(
     adapter = shape(construction, factorization)
     choices = some_ranks(adapter, 50)
     arrays = {name: np.array([c[name] for c in choices]) for name in adapter.rank_names}
-    assert adapter.count(arrays).tolist() == [adapter.num_parameters(c) for c in choices]
+    assert adapter.count_parameters(arrays).tolist() == [adapter.num_parameters(c) for c in choices]
     assert adapter.is_usable(arrays).tolist() == [bool(adapter.is_usable(c)) for c in choices]
 
 
 def test_arrays_of_ranks_broadcast_against_each_other() -> None:
     adapter = shape("qkv", "tucker")
     rows, columns = np.arange(1, 5)[:, None], np.arange(1, 4)[None, :]
-    counts = adapter.count({"input": rows, "output": columns, "qkv": 2})
+    counts = adapter.count_parameters({"input": rows, "output": columns, "qkv": 2})
     assert counts.shape == (4, 3)
     assert counts[2, 1] == adapter.num_parameters({"input": 3, "output": 2, "qkv": 2})
 
@@ -233,7 +233,7 @@ def test_large_counts_do_not_overflow() -> None:
     ranks = same_rank(adapter, 1_000)
     exact = 1_000 * (100_000 + 1_000 + 100 + 3 + 100) + 1_000**5
     assert adapter.num_parameters(ranks) == exact
-    assert adapter.count({name: np.array([1_000]) for name in ranks}).tolist() == [exact]
+    assert adapter.count_parameters({name: np.array([1_000]) for name in ranks}).tolist() == [exact]
 
 
 def test_integers_beyond_64_bits_are_counted_exactly() -> None:

@@ -123,7 +123,7 @@ def test_masks_and_membership_tell_exactly_the_feasible_points() -> None:
     grid = np.array(list(product(range(1, 6), repeat=3)))
     inside = as_set(found.points)
     expected = [tuple(point) in inside for point in grid.tolist()]
-    assert found.mask(grid).tolist() == expected
+    assert found.is_feasible(grid).tolist() == expected
     assert [found.contains(found.point_to_ranks(point)) for point in grid] == expected
 
 
@@ -132,7 +132,7 @@ def test_counts_are_those_of_the_shape() -> None:
     found = FeasibleSet(adapter, ranges(adapter, 4), 1_000)
     assert found.points is not None
     expected = [adapter.num_parameters(found.point_to_ranks(point)) for point in found.points]
-    assert found.counts(found.points).tolist() == expected
+    assert found.count_parameters(found.points).tolist() == expected
     assert max(expected) <= 1_000
 
 
@@ -148,7 +148,10 @@ def test_the_smallest_and_the_largest_have_fewest_and_most_parameters(
         adapter.num_parameters(dict(zip(adapter.rank_names, point, strict=True)))
         for point in brute_force(adapter, choices, 3 * smallest)
     ]
-    for ranks, expected in ((found.smallest(), min(counts)), (found.largest(), max(counts))):
+    for ranks, expected in (
+        (found.find_smallest(), min(counts)),
+        (found.find_largest(), max(counts)),
+    ):
         assert found.contains(ranks)
         assert adapter.num_parameters(ranks) == expected
 
@@ -169,13 +172,13 @@ def test_uniform_is_the_largest_rank_that_fits_capped_by_the_modes(
     fitting = [
         c for c in capped if adapter.num_parameters(c) <= budget and bool(adapter.is_usable(c))
     ]
-    assert found.uniform() == max(fitting, key=adapter.num_parameters)
+    assert found.find_uniform() == max(fitting, key=adapter.num_parameters)
 
 
 def test_uniform_on_roberta_base_at_forty_thousand_is_rank_ten_with_three_of_qkv() -> None:
     adapter = shape("att_qkv_depth", "tucker", ROBERTA)
     choices = {name: range(1, min(32, bound) + 1) for name, bound in adapter.rank_bounds.items()}
-    uniform = FeasibleSet(adapter, choices, 40_000).uniform()
+    uniform = FeasibleSet(adapter, choices, 40_000).find_uniform()
     assert uniform == {"input": 10, "head_dim": 10, "heads": 10, "qkv": 3, "depth": 10}
     eleven = {name: 3 if name == "qkv" else 11 for name in uniform}
     assert adapter.num_parameters(uniform) <= 40_000 < adapter.num_parameters(eleven)
@@ -184,14 +187,14 @@ def test_uniform_on_roberta_base_at_forty_thousand_is_rank_ten_with_three_of_qkv
 def test_uniform_takes_the_nearest_lower_choice_where_a_rank_is_not_allowed() -> None:
     adapter = shape("qkv", "tucker")
     found = FeasibleSet(adapter, {"input": [1, 4], "output": [1, 2, 3], "qkv": [1, 2]}, 10_000)
-    assert found.uniform() == {"input": 4, "output": 3, "qkv": 2}
+    assert found.find_uniform() == {"input": 4, "output": 3, "qkv": 2}
 
 
 def test_uniform_is_the_largest_where_no_uniform_rank_is_feasible() -> None:
     adapter = shape("qkv", "tucker")
     # Capped uniform ranks are (6, 6, 2), which costs too much, and (1, 4, 2), which wastes rank.
     found = FeasibleSet(adapter, {"input": [1, 6], "output": [4, 6], "qkv": [2]}, 600)
-    assert found.uniform() == {"input": 6, "output": 4, "qkv": 2}
+    assert found.find_uniform() == {"input": 6, "output": 4, "qkv": 2}
 
 
 def test_a_set_beyond_the_enumeration_limit_keeps_no_points_but_its_exact_size(
@@ -245,7 +248,7 @@ def test_nearly_a_million_points_are_enumerated() -> None:
     assert 900_000 < found.size <= feasible_set.ENUMERATION_LIMIT
     assert found.points is not None
     assert found.points.shape == (found.size, 5)
-    assert found.mask(found.points).all()
+    assert found.is_feasible(found.points).all()
 
 
 def test_choices_may_come_in_any_order_and_more_than_once() -> None:
@@ -280,7 +283,7 @@ def test_the_smallest_adapter_fits_a_budget_of_its_own_size() -> None:
     ones = dict.fromkeys(adapter.rank_names, 1)
     found = FeasibleSet(adapter, ranges(adapter, 8), adapter.num_parameters(ones))
     assert found.size == 1
-    assert found.smallest() == found.largest() == found.uniform() == ones
+    assert found.find_smallest() == found.find_largest() == found.find_uniform() == ones
 
 
 def test_a_space_without_usable_ranks_is_refused_at_any_budget() -> None:

@@ -66,9 +66,11 @@ def test_every_feasible_point_is_one_of_a_shape_by_itself(space: Space) -> None:
     assert isinstance(feasible, FeasibleUnion)
     assert feasible.points is not None
     assert feasible.size == len(feasible.points) == sum(v.feasible.size for v in space.variants)
-    assert feasible.mask(feasible.points).all()
+    assert feasible.is_feasible(feasible.points).all()
     assert len(np.unique(feasible.points, axis=0)) == feasible.size
-    for point, count in zip(feasible.points, feasible.counts(feasible.points), strict=True):
+    for point, count in zip(
+        feasible.points, feasible.count_parameters(feasible.points), strict=True
+    ):
         params = space.row_to_params(point)
         assert space.params_to_row(params) == point.tolist()
         assert space.num_parameters(params) == count <= 1_500
@@ -81,7 +83,7 @@ def test_a_point_with_a_rank_that_its_shape_does_not_have_is_not_feasible(space:
     points = feasible.sample(50, np.random.default_rng(0))
     points = points[points[:, 0] == 1]
     points[:, row] = 2
-    assert not feasible.mask(points).any()
+    assert not feasible.is_feasible(points).any()
 
 
 def test_a_sample_has_all_variants_alike_however_many_points_they_have(space: Space) -> None:
@@ -183,5 +185,5 @@ def test_neighbours_of_a_point_stay_feasible(space: Space) -> None:
     domain = Domain(space)
     ranks = domain.ranks(domain.sample(40, np.random.default_rng(0)))
     moves, start = domain.list_rank_moves(ranks)
-    assert space.feasible.mask(moves).all()
+    assert space.feasible.is_feasible(moves).all()
     assert len(set(start.tolist())) > 20

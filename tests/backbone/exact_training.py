@@ -89,7 +89,7 @@ def train_two(setup: TrainingSetup, folder: Path) -> list[Report]:
 @torch.no_grad()
 def one_by_one(model: nn.Module, split: Split) -> Tensor:
     """Logits of all examples, each read alone."""
-    answers = [model(**split.batch([i], CPU).inputs).logits for i in range(len(split))]
+    answers = [model(**split.make_batch([i], CPU).inputs).logits for i in range(len(split))]
     return torch.cat(answers)
 
 

@@ -81,7 +81,7 @@ def test_an_adapter_attaches_to_a_backbone(kind: str, tiny_models: dict[str, Pat
     inputs = {"input_ids": some_ids(7)}
     before = backbone(inputs)
     torch.nn.init.normal_(adapter.zero_part)
-    backbone.sites.set_updates([adapter.pairs()])
+    backbone.sites.set_updates([adapter.compute_pairs()])
     after = backbone(inputs)
     assert (after - before).abs().max() > 0.1
     after.pow(3).sum().backward()
@@ -110,10 +110,12 @@ def test_padding_in_a_batch_changes_no_logits(kind: str, tiny_models: dict[str, 
         pad=(1, 0),
     )
     together = backbone.head(
-        backbone(split.batch([0, 1], CPU).inputs), split.batch([0, 1], CPU).inputs
+        backbone(split.make_batch([0, 1], CPU).inputs), split.make_batch([0, 1], CPU).inputs
     )
     for i in (0, 1):
-        alone = backbone.head(backbone(split.batch([i], CPU).inputs), split.batch([i], CPU).inputs)
+        alone = backbone.head(
+            backbone(split.make_batch([i], CPU).inputs), split.make_batch([i], CPU).inputs
+        )
         torch.testing.assert_close(together[[i]], alone)
 
 

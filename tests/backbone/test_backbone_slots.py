@@ -115,7 +115,7 @@ def merged_logits(
     weights = {}
     for layer, projections in enumerate(find_projections(model, targets)):
         for target, (name, linear) in enumerate(projections):
-            a, b = pairs.site(layer, target)
+            a, b = pairs.select_site(layer, target)
             weights[f"{name}.weight"] = linear.weight + (a @ b).T
     logits = torch.func.functional_call(model, weights, args=(), kwargs=dict(inputs)).logits
     assert isinstance(logits, Tensor)
@@ -144,12 +144,12 @@ def test_slots_compute_what_transformers_does_with_their_updates_merged(
     attention = choose_attention(source_of(tmp_path), torch.device(attention_of))
     backbone.model.set_attn_implementation(attention)
     adapters = random_adapters(backbone)
-    backbone.sites.set_updates([adapter.pairs() for adapter in adapters])
+    backbone.sites.set_updates([adapter.compute_pairs() for adapter in adapters])
     states = backbone(inputs, slots=2).unflatten(0, (2, -1))
     plain = model(**inputs).logits
     for hidden, adapter in zip(states, adapters, strict=True):
         found = backbone.head(hidden, inputs)
-        expected = merged_logits(model, adapter.pairs(), targets, inputs)
+        expected = merged_logits(model, adapter.compute_pairs(), targets, inputs)
         assert (expected - plain).abs().max() > 1e-3
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
         pairs = zip(
@@ -205,7 +205,7 @@ def test_embeddings_are_copied_where_they_are_as_wide_as_the_layers(
     backbone.model.get_submodule("embeddings").register_forward_hook(
         lambda _module, _inputs, output: seen.append(len(output))
     )
-    backbone.sites.set_updates([adapter.pairs() for adapter in random_adapters(backbone)])
+    backbone.sites.set_updates([adapter.compute_pairs() for adapter in random_adapters(backbone)])
     assert len(backbone(sentences(padded=False), slots=2)) == 6
     assert seen == [3]
 
@@ -225,6 +225,6 @@ def test_the_frozen_product_of_the_first_layer_is_computed_once_for_all_slots(
         return multiply(layer, x)
 
     monkeypatch.setattr(FrozenLinear, "multiply", watched)
-    backbone.sites.set_updates([adapter.pairs() for adapter in random_adapters(backbone)])
+    backbone.sites.set_updates([adapter.compute_pairs() for adapter in random_adapters(backbone)])
     backbone(sentences(padded=False), slots=2)
     assert rows == [3 * 7, 2 * 3 * 7]

@@ -64,7 +64,7 @@ def train(backbone: Backbone, slots: list[TrainingSlot], split: TokenizedSplit) 
     pack = TrainingPack(backbone, width=len(slots))
     pack.slots = slots
     for start in range(0, 48, 8):
-        pack.step(split.batch(range(start, start + 8), CPU))
+        pack.step(split.make_batch(range(start, start + 8), CPU))
     return pack
 
 
@@ -72,7 +72,7 @@ def test_a_tokenizer_without_a_padding_token_pads_with_the_end_and_the_mask_tell
     source: ModelSource, split: TokenizedSplit
 ) -> None:
     assert load_tokenizer(source).pad_token_id is None
-    batch = split.batch(range(8), CPU)
+    batch = split.make_batch(range(8), CPU)
     mask = batch.inputs["attention_mask"]
     assert mask.sum(1).tolist() == split.lengths[:8].tolist()
     assert set(batch.inputs["input_ids"][mask == 0].tolist()) == {END}
@@ -97,11 +97,13 @@ def test_the_head_reads_the_last_token_that_is_no_padding(
     precision: Precision, source: ModelSource, split: TokenizedSplit
 ) -> None:
     backbone = load(source, precision)
-    batch = split.batch([0, 1, 2], CPU)
+    batch = split.make_batch([0, 1, 2], CPU)
     together = backbone.head(backbone(batch.inputs), batch.inputs)
     tolerance = 1e-4 if precision == "float32" else 0.1
     for i in range(3):
-        alone = backbone.head(backbone(split.batch([i], CPU).inputs), split.batch([i], CPU).inputs)
+        alone = backbone.head(
+            backbone(split.make_batch([i], CPU).inputs), split.make_batch([i], CPU).inputs
+        )
         torch.testing.assert_close(together[[i]], alone, rtol=tolerance, atol=tolerance)
 
 
@@ -129,7 +131,9 @@ def test_a_decoders_score_is_that_of_its_sentences_one_by_one(
         backbone.sites.set_updates([slot.compute_pairs()])
         with torch.no_grad():
             logits = [
-                slot.head(backbone(split.batch([i], CPU).inputs), split.batch([i], CPU).inputs)
+                slot.head(
+                    backbone(split.make_batch([i], CPU).inputs), split.make_batch([i], CPU).inputs
+                )
                 for i in range(48)
             ]
         loss = torch.nn.functional.cross_entropy(torch.cat(logits), split.labels)

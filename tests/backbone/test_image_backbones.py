@@ -120,7 +120,7 @@ def test_a_packed_trial_trains_as_it_does_alone(
     processor = load_image_processor(source_of(folder))
     split = decode_images(read_image_folder(image_folder)[1], processor, CPU)
     backbone = load(folder)
-    batches = [split.batch(range(i, i + 8), CPU) for i in range(0, 48, 8)]
+    batches = [split.make_batch(range(i, i + 8), CPU) for i in range(0, 48, 8)]
 
     def slots() -> list[TrainingSlot]:
         smaller = RANKS | {"input": 1, "depth": 1}

@@ -68,7 +68,9 @@ def test_side_by_side_computes_the_updates_of_all_targets_at_once(
     x = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
     a, b = pairs.join_targets(targets)
     for layer in range(2):
-        alone = [x @ pairs.site(layer, t)[0] @ pairs.site(layer, t)[1] for t in targets]
+        alone = [
+            x @ pairs.select_site(layer, t)[0] @ pairs.select_site(layer, t)[1] for t in targets
+        ]
         joined = x @ a[min(layer, len(a) - 1)] @ b[layer]
         torch.testing.assert_close(joined, torch.cat(alone, dim=1))
 
@@ -95,14 +97,14 @@ def test_a_fresh_adapter_changes_no_hidden_state(bert: BertModel, ids: Tensor) -
     before = hidden(bert, ids)
     adapter = random_adapter(sites)
     torch.nn.init.zeros_(adapter.zero_part)
-    sites.set_updates([adapter.pairs()])
+    sites.set_updates([adapter.compute_pairs()])
     torch.testing.assert_close(hidden(bert, ids), before, rtol=0, atol=0)
 
 
 def test_using_no_updates_takes_them_off_again(bert: BertModel, ids: Tensor) -> None:
     sites = adapt_projections(bert, TARGETS)
     before = hidden(bert, ids)
-    sites.set_updates([random_adapter(sites).pairs()])
+    sites.set_updates([random_adapter(sites).compute_pairs()])
     assert (hidden(bert, ids) - before).abs().max() > 0.1
     sites.set_updates([])
     torch.testing.assert_close(hidden(bert, ids), before, rtol=0, atol=0)
@@ -111,11 +113,11 @@ def test_using_no_updates_takes_them_off_again(bert: BertModel, ids: Tensor) -> 
 def test_the_updates_in_use_are_the_last_ones_given(bert: BertModel, ids: Tensor) -> None:
     sites = adapt_projections(bert, TARGETS)
     first, second = random_adapter(sites, seed=1), random_adapter(sites, seed=2)
-    sites.set_updates([first.pairs()])
+    sites.set_updates([first.compute_pairs()])
     expected = hidden(bert, ids)
-    sites.set_updates([second.pairs()])
+    sites.set_updates([second.compute_pairs()])
     assert (hidden(bert, ids) - expected).abs().max() > 0.1
-    sites.set_updates([first.pairs()])
+    sites.set_updates([first.compute_pairs()])
     torch.testing.assert_close(hidden(bert, ids), expected, rtol=0, atol=0)
 
 
@@ -126,7 +128,7 @@ def test_an_input_that_comes_again_is_projected_under_the_updates_then_in_use(
     query = bert.get_submodule("encoder.layer.0.attention.self.query")
     x = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
     plain = query(x)
-    sites.set_updates([random_adapter(sites).pairs()])
+    sites.set_updates([random_adapter(sites).compute_pairs()])
     assert (query(x) - plain).abs().max() > 0.1
 
 
@@ -166,7 +168,7 @@ def test_dropout_hides_inputs_from_the_update_alone() -> None:
 
 def test_dropout_ends_with_the_next_use(bert: BertModel, ids: Tensor) -> None:
     sites = adapt_projections(bert, TARGETS)
-    pairs = random_adapter(sites).pairs()
+    pairs = random_adapter(sites).compute_pairs()
     sites.set_updates([pairs])
     expected = hidden(bert, ids)
     sites.set_updates([pairs], dropout=[0.5], generators=[torch.Generator()])
@@ -179,7 +181,7 @@ def test_a_slot_without_dropout_computes_beside_slots_with_it_what_it_computes_a
     bert: BertModel, ids: Tensor
 ) -> None:
     sites = adapt_projections(bert, TARGETS)
-    pack = [random_adapter(sites, seed=seed).pairs() for seed in (1, 2, 3)]
+    pack = [random_adapter(sites, seed=seed).compute_pairs() for seed in (1, 2, 3)]
     dropout = [0.2, 0.0, 0.5]
     generators = [torch.Generator().manual_seed(seed) for seed in range(3)]
     unused = generators[1].get_state()
@@ -199,9 +201,9 @@ def test_updates_take_the_precision_of_the_frozen_weights(bert: BertModel, ids: 
     nn.Module.to(half, torch.bfloat16)
     sites = adapt_projections(bert, TARGETS)
     adapter = random_adapter(sites)
-    sites.set_updates([adapter.pairs()])
+    sites.set_updates([adapter.compute_pairs()])
     expected = hidden(bert, ids)
-    adapt_projections(half, TARGETS).set_updates([adapter.pairs()])
+    adapt_projections(half, TARGETS).set_updates([adapter.compute_pairs()])
     found = hidden(half, ids)
     assert found.dtype == torch.bfloat16
     assert (found.float() - expected).abs().mean() < 0.05
@@ -239,11 +241,11 @@ def test_a_target_outside_of_attentions_inputs_is_adapted_by_itself() -> None:
     spec = AdapterSpec(shape=shape, config=AdapterConfig(scaling=1.0))
     adapter = build_adapter(spec, {"rank": 2}, seed=0).double()
     torch.nn.init.normal_(adapter.zero_part)
-    pairs = adapter.pairs()
+    pairs = adapter.compute_pairs()
     for layer in range(2):
         attention = f"transformer.layer.{layer}.attention"
         for target, name in enumerate(("q_lin", "out_lin")):
-            a, b = pairs.site(layer, target)
+            a, b = pairs.select_site(layer, target)
             reference.get_submodule(f"{attention}.{name}").weight.data += (a @ b).T.detach()
     sites.set_updates([pairs])
     torch.testing.assert_close(
@@ -259,9 +261,9 @@ def test_slots_of_any_ranks_and_kinds_get_their_own_updates(bert: BertModel, ids
     pack = [random_adapter(sites), lora, random_adapter(sites, seed=2)]
     alone = []
     for adapter in pack:
-        sites.set_updates([adapter.pairs()])
+        sites.set_updates([adapter.compute_pairs()])
         alone.append(hidden(bert, ids))
-    sites.set_updates([adapter.pairs() for adapter in pack])
+    sites.set_updates([adapter.compute_pairs() for adapter in pack])
     together = hidden(bert, ids.repeat(3, 1))
     torch.testing.assert_close(together, torch.cat(alone))
     assert (alone[0] - alone[1]).abs().max() > 0.1
@@ -282,9 +284,9 @@ def test_a_layer_that_is_used_again_reads_what_every_slot_made_of_it(ids: Tensor
     pack = [random_adapter(sites, seed=seed).double() for seed in (1, 2)]
     alone = []
     for adapter in pack:
-        sites.set_updates([adapter.pairs()])
+        sites.set_updates([adapter.compute_pairs()])
         alone.append(hidden(model, ids))
-    sites.set_updates([adapter.pairs() for adapter in pack])
+    sites.set_updates([adapter.compute_pairs() for adapter in pack])
     torch.testing.assert_close(hidden(model, ids.repeat(2, 1)), torch.cat(alone))
     assert (alone[0] - alone[1]).abs().max() > 0.1
 
@@ -294,12 +296,12 @@ def test_slots_of_one_width_get_gradients_of_their_own_loss_alone(
 ) -> None:
     sites = adapt_projections(bert, TARGETS)
     pack = [random_adapter(sites), random_adapter(sites, seed=2)]
-    sites.set_updates([adapter.pairs() for adapter in pack])
+    sites.set_updates([adapter.compute_pairs() for adapter in pack])
     first, second = hidden(bert, ids.repeat(2, 1)).unflatten(0, (2, -1))
     (first.pow(3).sum() + second.pow(3).sum()).backward()
     packed = [[p.grad for p in adapter.parameters()] for adapter in pack]
     for adapter, gradients in zip(pack, packed, strict=True):
         adapter.zero_grad()
-        sites.set_updates([adapter.pairs()])
+        sites.set_updates([adapter.compute_pairs()])
         hidden(bert, ids).pow(3).sum().backward()
         torch.testing.assert_close([p.grad for p in adapter.parameters()], gradients)

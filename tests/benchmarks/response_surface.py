@@ -57,7 +57,7 @@ class ResponseSurface:
         others = np.prod(ranks, axis=1, keepdims=True) / ranks
         usable = np.minimum(ranks, others) if ranks.shape[1] > 1 else ranks
         size = np.log2(np.prod(usable, axis=1))
-        counts = self.space.shape.count(
+        counts = self.space.shape.count_parameters(
             {n: ranks[:, i].astype(np.int64) for i, n in enumerate(self.space.shape.rank_names)}
         )
         filled = counts / self.space.feasible.budget

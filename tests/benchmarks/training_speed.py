@@ -210,7 +210,7 @@ def widths(layers: Sequence[FrozenLinear]) -> set[int]:
 def full_batches(split: TokenizedSplit) -> list[Batch]:
     """Put a split into length-bucketed batches, all of one size."""
     order = order_epoch(split, BATCH, seed=0)
-    return [split.batch(indices, DEVICE) for indices in order if len(indices) == BATCH]
+    return [split.make_batch(indices, DEVICE) for indices in order if len(indices) == BATCH]
 
 
 def timed(step: Callable[[Batch], None], batches: Sequence[Batch], *, slots: int) -> float:

@@ -81,14 +81,14 @@ def test_padding_is_under_two_percent_on_the_bundled_corpus(
 
 
 def test_a_batch_pads_ids_and_masks_what_it_padded() -> None:
-    batch = split_of([2, 4, 3]).batch([1, 0], CPU)
+    batch = split_of([2, 4, 3]).make_batch([1, 0], CPU)
     assert batch.inputs["input_ids"].tolist() == [[11, 11, 11, 11], [10, 10, 1, 1]]
     assert batch.inputs["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
     assert batch.labels.tolist() == [1, 0]
 
 
 def test_a_batch_of_one_length_has_no_mask() -> None:
-    batch = split_of([3, 3, 5]).batch([0, 1], CPU)
+    batch = split_of([3, 3, 5]).make_batch([0, 1], CPU)
     assert batch.inputs.keys() == {"input_ids"}
 
 
@@ -98,7 +98,7 @@ def test_a_batch_is_what_the_tokenizer_pads(tiny_bert: Path) -> None:
     split = tokenize_examples(Examples(inputs=pairs, labels=(0, 1)), tokenizer, max_length=64)
     firsts, seconds = zip(*pairs, strict=True)
     expected = tokenizer(list(firsts), list(seconds), padding=True, return_tensors="pt")
-    found = split.batch([0, 1], CPU).inputs
+    found = split.make_batch([0, 1], CPU).inputs
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in found)
     assert found["token_type_ids"].unique().tolist() == [0, 1]

@@ -45,7 +45,7 @@ def test_a_batch_is_what_the_models_processor_makes(
     expected = reference(images, return_tensors="pt")["pixel_values"]
     split = decode_images(examples, load_image_processor(source_of(tiny_image_models[kind])), CPU)
     assert split.pixels_NCHW.dtype == torch.uint8
-    batch = split.batch([7, 0, 12], CPU)
+    batch = split.make_batch([7, 0, 12], CPU)
     torch.testing.assert_close(batch.inputs["pixel_values"], expected)
     assert batch.labels.tolist() == [examples.labels[i] for i in (7, 0, 12)]
 

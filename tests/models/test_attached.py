@@ -86,7 +86,7 @@ def test_an_attached_adapter_computes_what_the_search_trains(
     packed = copy.deepcopy(bare).requires_grad_(False)
     sites = adapt_projections(packed, tiny_recipe.adapter.targets)
     attached = fill(attach(bare, tiny_recipe))
-    sites.set_updates([attached.adapter.pairs()])
+    sites.set_updates([attached.adapter.compute_pairs()])
     torch.testing.assert_close(
         bare(input_ids=IDS).last_hidden_state, packed(input_ids=IDS).last_hidden_state
     )
@@ -173,8 +173,8 @@ def test_updates_are_computed_once_a_forward_pass(
     model: PreTrainedModel, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attached = attach(model, tiny_recipe)
-    pairs = Mock(wraps=attached.adapter.pairs)
-    monkeypatch.setattr(attached.adapter, "pairs", pairs)
+    pairs = Mock(wraps=attached.adapter.compute_pairs)
+    monkeypatch.setattr(attached.adapter, "compute_pairs", pairs)
     logits(model)
     assert pairs.call_count == 1
 

@@ -107,12 +107,12 @@ def test_every_part_has_a_finite_gradient_after_two_steps(attached: Attached) ->
 def test_merged_weights_are_the_weights_plus_the_updates(attached: Attached, folder: Path) -> None:
     plain, expected = load(folder), logits(attached.model)
     assert (expected - logits(plain)).abs().max() > 1e-3
-    pairs = attached.adapter.pairs()
+    pairs = attached.adapter.compute_pairs()
     attached.merge()
     merged = attached.model.state_dict()
     for layer, projections in enumerate(attached.projections):
         for target, (name, _) in enumerate(projections):
-            a, b = pairs.site(layer, target)
+            a, b = pairs.select_site(layer, target)
             weight = plain.get_parameter(f"{name}.weight") + (a @ b).T
             torch.testing.assert_close(merged[f"{name}.weight"], weight.detach())
     torch.testing.assert_close(logits(attached.model), expected, rtol=0, atol=1e-5)

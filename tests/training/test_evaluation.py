@@ -51,7 +51,7 @@ def labelled(labels: list[int] | list[float]) -> TokenizedSplit:
 def one_by_one(backbone: Backbone, slot: TrainingSlot, split: Split) -> torch.Tensor:
     """Logits of every example of a split, each computed alone."""
     backbone.sites.set_updates([slot.compute_pairs()])
-    batches = [split.batch([i], torch.device("cpu")) for i in range(len(split))]
+    batches = [split.make_batch([i], torch.device("cpu")) for i in range(len(split))]
     return torch.cat([slot.head(backbone(batch.inputs), batch.inputs) for batch in batches])
 
 

@@ -26,7 +26,7 @@ WILD = Allocation(ranks=RANKS, learning_rate=1e30, core_lr_multiplier=1e8)
 
 @pytest.fixture
 def batches(tiny_splits: Splits) -> list[Batch]:
-    return [tiny_splits.train.batch(range(i, i + 8), CPU) for i in range(0, 64, 8)]
+    return [tiny_splits.train.make_batch(range(i, i + 8), CPU) for i in range(0, 64, 8)]
 
 
 def make_slots(backbone: Backbone, spec: AdapterSpec) -> list[TrainingSlot]:

@@ -21,7 +21,7 @@ def test_a_slot_that_is_loaded_answers_as_the_one_that_was_trained_and_saved(
 ) -> None:
     allocation = Allocation(ranks=RANKS, learning_rate=1e-2)
     trained = TrainingSlot(allocation, tiny_spec, tiny_backbone, TrainingConfig(epochs=1), 10)
-    batch = tiny_splits.train.batch(range(16), torch.device("cpu"))
+    batch = tiny_splits.train.make_batch(range(16), torch.device("cpu"))
     pack = TrainingPack(tiny_backbone, [trained], width=1)
     for _ in range(3):
         pack.step(batch)

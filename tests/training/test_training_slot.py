@@ -25,7 +25,7 @@ PLAIN = TrainingConfig(epochs=1, warmup=0.0, weight_decay=0.0, max_grad_norm=1e9
 
 @pytest.fixture
 def batch(tiny_splits: Splits) -> Batch:
-    return tiny_splits.train.batch(range(16), torch.device("cpu"))
+    return tiny_splits.train.make_batch(range(16), torch.device("cpu"))
 
 
 def make(
@@ -209,7 +209,7 @@ def test_training_lowers_the_loss(
     before = loss_of(tiny_backbone, slot, tiny_splits)
     for number in range(40):
         start = number % 5 * 64
-        step(tiny_backbone, slot, split.batch(range(start, start + 64), torch.device("cpu")))
+        step(tiny_backbone, slot, split.make_batch(range(start, start + 64), torch.device("cpu")))
     assert loss_of(tiny_backbone, slot, tiny_splits) < before - 0.05
 
 

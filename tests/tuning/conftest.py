@@ -77,7 +77,7 @@ def make_baseline() -> MakeBaseline:
         gradient: Mapping[str, float] | None = None,
         losses: Mapping[str, list[float]] | None = None,
     ) -> Baseline:
-        ranks = space.variants[0].feasible.uniform()
+        ranks = space.variants[0].feasible.find_uniform()
         modes = [
             {
                 "step": step,

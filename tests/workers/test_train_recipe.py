@@ -77,9 +77,9 @@ def test_the_saved_adapter_and_head_have_the_score_on_dev_that_was_told(
     assert saved.description.model_sha256 == recipe.model.sha256
     head = tiny_backbone.head.copy_with_fresh_parameters(3)
     head.model.load_state_dict(dict(saved.head), strict=False)
-    tiny_backbone.sites.set_updates([saved.adapter.pairs()])
+    tiny_backbone.sites.set_updates([saved.adapter.compute_pairs()])
     dev = tiny_splits.scoring
-    batches = [dev.batch([i], torch.device("cpu")) for i in range(len(dev))]
+    batches = [dev.make_batch([i], torch.device("cpu")) for i in range(len(dev))]
     with torch.no_grad():
         logits = [head(tiny_backbone(batch.inputs), batch.inputs) for batch in batches]
     predictions = [row.argmax().item() for row in logits]

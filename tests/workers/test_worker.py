@@ -115,10 +115,10 @@ def test_a_completed_job_leaves_its_trained_adapter_and_head(
     assert saved.description.model_sha256 == training_setup.model.sha256
     head = tiny_backbone.head.copy_with_fresh_parameters(0)
     head.model.load_state_dict(dict(saved.head), strict=False)
-    tiny_backbone.sites.set_updates([saved.adapter.pairs()])
+    tiny_backbone.sites.set_updates([saved.adapter.compute_pairs()])
     cpu = torch.device("cpu")
     split = load_training_splits(training_setup, cpu).scoring
-    batches = [split.batch([i], cpu) for i in range(len(split))]
+    batches = [split.make_batch([i], cpu) for i in range(len(split))]
     with torch.no_grad():
         logits = torch.cat([head(tiny_backbone(batch.inputs), batch.inputs) for batch in batches])
     loss = torch.nn.functional.cross_entropy(logits, split.labels).item()

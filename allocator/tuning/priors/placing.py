@@ -51,7 +51,7 @@ def _title(shape: AdapterShape) -> str:
 
 
 def _check_ranks(space: Space, variant: Variant, ranks: Mapping[str, int]) -> None:
-    variant.shape.check(ranks)
+    variant.shape.check_ranks(ranks)
     text = ", ".join(f"{name} {rank}" for name, rank in ranks.items())
     count, budget = variant.shape.num_parameters(ranks), space.feasible.budget
     if count > budget:

@@ -24,7 +24,7 @@ def propose_by_truncation(feasible: FeasibleSet, baseline: Baseline) -> list[dic
     if points is None:
         points = np.unique(feasible.sample(_SAMPLED, np.random.default_rng(0)), axis=0)
     losses = np.round(predict_losses(feasible, baseline.truncation, points), _DECIMALS)
-    order = np.lexsort((feasible.counts(points), losses))
+    order = np.lexsort((feasible.count_parameters(points), losses))
     return [feasible.point_to_ranks(point) for point in select_diverse(points[order], _LISTED)]
 
 

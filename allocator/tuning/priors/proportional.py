@@ -23,7 +23,7 @@ def propose_uniform(feasible: FeasibleSet) -> list[dict[str, int]]:
 
     Then the same within a half and a quarter of the budget.
     """
-    first = feasible.uniform()
+    first = feasible.find_uniform()
     smaller = list_proportional_ranks(feasible, {})
     return [first, *(ranks for ranks in smaller if ranks != first)]
 

@@ -61,8 +61,8 @@ def scale_to_budget(
     largest = max(int(choices[-1]) for choices in feasible.choices.values())
     scales = np.geomspace(0.5 / wanted.max(), 2 * largest / wanted.min(), _SCALES)
     points = _usable(feasible, np.rint(scales[:, None] * wanted).astype(np.int64))
-    counts = feasible.counts(points)
-    fits = feasible.mask(points) & (counts <= share * feasible.budget)
+    counts = feasible.count_parameters(points)
+    fits = feasible.is_feasible(points) & (counts <= share * feasible.budget)
     if not fits.any():
         return None
     return feasible.point_to_ranks(points[np.argmax(np.where(fits, counts, -1))])

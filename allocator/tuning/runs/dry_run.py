@@ -35,9 +35,9 @@ def print_dry_run(console: Console, config: SearchConfig, plan: Plan[StudyConfig
 def _print_extremes(console: Console, variant: Variant) -> None:
     feasible = variant.feasible
     for title, ranks in (
-        ("smallest", feasible.smallest()),
-        ("largest", feasible.largest()),
-        ("uniform", feasible.uniform()),
+        ("smallest", feasible.find_smallest()),
+        ("largest", feasible.find_largest()),
+        ("uniform", feasible.find_uniform()),
     ):
         text = ", ".join(f"{name} {rank}" for name, rank in ranks.items())
         count = variant.shape.num_parameters(ranks)

@@ -90,7 +90,7 @@ def _choose_ranks(shape: AdapterShape, config: BaselineConfig, budget: int) -> d
     bounds = shape.rank_bounds
     if config.rank is None:
         choices = {name: range(1, bound + 1) for name, bound in bounds.items()}
-        return FeasibleSet(shape, choices, budget).uniform()
+        return FeasibleSet(shape, choices, budget).find_uniform()
     if config.uncapped:
         return dict.fromkeys(bounds, config.rank)
     return {name: min(config.rank, bound) for name, bound in bounds.items()}

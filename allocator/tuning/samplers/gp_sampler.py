@@ -94,7 +94,7 @@ class FeasibleGPSampler(FeasibleSampler):
         """
         ranks = domain.ranks(domain.sample(16 * _STARTUP_CANDIDATES, rng))
         if trial.number % 2 == 0:
-            ranks = ranks[np.argsort(-self.space.feasible.counts(ranks), kind="stable")]
+            ranks = ranks[np.argsort(-self.space.feasible.count_parameters(ranks), kind="stable")]
         points = domain.join(ranks, np.repeat(self._sobol(trial.number), len(ranks), axis=0))
         points = points[domain.is_new(points, used)][:_STARTUP_CANDIDATES]
         if not len(points):

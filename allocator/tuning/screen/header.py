@@ -64,7 +64,7 @@ def print_banner(console: Console, data: TaskData) -> None:
 
 def _describe_unused(space: Space) -> str:
     """Describe how much of the budget no allocation can use; empty where that is little."""
-    largest = max(v.shape.num_parameters(v.feasible.largest()) for v in space.variants)
+    largest = max(v.shape.num_parameters(v.feasible.find_largest()) for v in space.variants)
     if largest >= _USED * space.feasible.budget:
         return ""
     return f", the largest with {largest:,} parameters: higher ranks need a space file of your own"

@@ -66,8 +66,8 @@ def _describe_budget(budget: Budget) -> str:
 
 def _make_rows(space: Space) -> dict[str, str]:
     backbone, feasible = space.shape.backbone, space.feasible
-    smallest = min(v.shape.num_parameters(v.feasible.smallest()) for v in space.variants)
-    largest = max(v.shape.num_parameters(v.feasible.largest()) for v in space.variants)
+    smallest = min(v.shape.num_parameters(v.feasible.find_smallest()) for v in space.variants)
+    largest = max(v.shape.num_parameters(v.feasible.find_largest()) for v in space.variants)
     return {
         "targets": f"{', '.join(backbone.targets)} of {backbone.layers} layers "
         f"({backbone.d_in} to {backbone.d_out}, {backbone.heads} heads)",

@@ -96,7 +96,7 @@ class Domain:
 
     def is_feasible(self, points: Points) -> Flags:
         """Tell which points have feasible ranks, shape (n,)."""
-        return self.space.feasible.mask(self.ranks(points))
+        return self.space.feasible.is_feasible(self.ranks(points))
 
     def list_rank_moves(self, ranks: Counts) -> tuple[Counts, Counts]:
         """List the feasible ranks one move away: up, down, doubled, halved, or traded.
@@ -126,7 +126,7 @@ class Domain:
         moves = np.concatenate([*alone, *pairs], axis=1)
         start = np.repeat(np.arange(n), moves.shape[1])
         moves = moves.reshape(-1, width)
-        kept = self.space.feasible.mask(moves) & self._has_decided(moves)
+        kept = self.space.feasible.is_feasible(moves) & self._has_decided(moves)
         return moves[kept], start[kept]
 
     def nearest(self, ranks: Counts, rng: np.random.Generator) -> Counts:
@@ -139,7 +139,7 @@ class Domain:
         Returns:
             Feasible ranks, shape (ranks,); `ranks` themselves where they are feasible.
         """
-        if (self.space.feasible.mask(ranks[None]) & self._has_decided(ranks[None]))[0]:
+        if (self.space.feasible.is_feasible(ranks[None]) & self._has_decided(ranks[None]))[0]:
             return ranks
         known = self._matching(rng)
         best: Counts = known[np.argmin(_log_distance(known, ranks))]

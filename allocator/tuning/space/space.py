@@ -169,7 +169,7 @@ def make_baseline_params(space: Space) -> Params:
     """
     first = space.variants[0]
     values: dict[str, float | str] = {
-        first.rank_parameters[name]: rank for name, rank in first.feasible.uniform().items()
+        first.rank_parameters[name]: rank for name, rank in first.feasible.find_uniform().items()
     }
     values |= first.choice
     for name in space.rate_parameters:

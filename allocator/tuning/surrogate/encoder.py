@@ -54,7 +54,7 @@ class Encoder:
         ]
         if self._count_ranks:
             feasible = self.domain.space.feasible
-            counts = feasible.counts(self.domain.ranks(points))
+            counts = feasible.count_parameters(self.domain.ranks(points))
             inputs.append(np.log2(counts / feasible.budget) / 4 + 1)
         if len(self._choices):
             variants = self.domain.ranks(points)[:, 0] - 1

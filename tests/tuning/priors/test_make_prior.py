@@ -46,7 +46,7 @@ def first_ranks(name: str, space: Space, baseline: Baseline) -> dict[str, int]:
 
 def test_the_uniform_prior_starts_with_the_baselines_ranks_at_a_larger_lambda(space: Space) -> None:
     first = made("uniform", space, None).proposals[0]
-    assert space.ranks(first) == space.variants[0].feasible.uniform()
+    assert space.ranks(first) == space.variants[0].feasible.find_uniform()
     assert first["learning_rate"] == make_baseline_params(space)["learning_rate"]
     core_rate = float(first["core_lr_multiplier"]) * float(first["learning_rate"])
     assert core_rate == pytest.approx(4e-3)
@@ -97,7 +97,9 @@ def test_truncation_spends_where_a_cut_costs_most(
     rivals = space.feasible.points
     assert rivals is not None
     with_all_input = rivals[rivals[:, 0] == 32]
-    assert space.shape.num_parameters(ranks) == space.feasible.counts(with_all_input).min()
+    assert (
+        space.shape.num_parameters(ranks) == space.feasible.count_parameters(with_all_input).min()
+    )
 
 
 @pytest.mark.parametrize("name", ["entropy", "tenslora_plus", "gradient", "truncation"])
@@ -155,7 +157,7 @@ def test_no_prior_ever_proposes_what_the_space_does_not_have(
         layers=backbone.layers,
         targets=file.targets,
     )
-    least = build_space(file, backbone, 10_000_000).variants[0].feasible.smallest()
+    least = build_space(file, backbone, 10_000_000).variants[0].feasible.find_smallest()
     shape = build_space(file, backbone, 10_000_000).shape
     budget = data.draw(st.integers(shape.num_parameters(least), 150_000))
     space = build_space(file, backbone, budget)
@@ -163,7 +165,9 @@ def test_no_prior_ever_proposes_what_the_space_does_not_have(
     assert prior.name == name
     rows = [tuple(sorted(p.items())) for p in prior.proposals]
     assert len(set(rows)) == len(rows) >= 1
-    assert space.feasible.mask(np.array([space.params_to_row(p) for p in prior.proposals])).all()
+    assert space.feasible.is_feasible(
+        np.array([space.params_to_row(p) for p in prior.proposals])
+    ).all()
     for params in prior.proposals:
         assert space.num_parameters(params) <= budget
         assert set(params) == set(space.distributions)
@@ -172,7 +176,7 @@ def test_no_prior_ever_proposes_what_the_space_does_not_have(
 
 
 def drawn_baseline(data: st.DataObject, space: Space, make_baseline: MakeBaseline) -> Baseline:
-    ranks = space.variants[0].feasible.uniform()
+    ranks = space.variants[0].feasible.find_uniform()
 
     def numbers(low: float, high: float) -> dict[str, float]:
         return {mode: data.draw(st.floats(low, high)) for mode in ranks}

@@ -55,7 +55,7 @@ def test_the_first_of_the_list_is_the_best_of_all_feasible_ranks(
     losses = {
         mode: [0.5 + weight / r for r in range(1, rank + 1)]
         for (mode, rank), weight in zip(
-            feasible.uniform().items(), (0.3, 0.1, 0.05, 0.2, 0.02), strict=True
+            feasible.find_uniform().items(), (0.3, 0.1, 0.05, 0.2, 0.02), strict=True
         )
     }
     baseline = make_baseline(space, losses=losses)

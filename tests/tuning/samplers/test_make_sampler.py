@@ -55,7 +55,7 @@ def proceed(study: optuna.Study, space: Space, trials: int) -> list[dict[str, fl
 
 
 def is_feasible(space: Space, params: dict[str, float]) -> bool:
-    return bool(space.feasible.mask(np.array([space.params_to_row(params)]))[0])
+    return bool(space.feasible.is_feasible(np.array([space.params_to_row(params)]))[0])
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

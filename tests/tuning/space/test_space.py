@@ -27,7 +27,7 @@ def space_of(text: str, tmp_path: Path, budget: int = 40_000) -> Space:
 @pytest.mark.parametrize("preset", list_preset_names())
 def test_every_preset_has_allocations_within_a_generous_budget(preset: str) -> None:
     space = build_space(read_space(preset), ROBERTA, 1_000_000)
-    ranks = space.variants[0].feasible.uniform()
+    ranks = space.variants[0].feasible.find_uniform()
     assert space.shape.num_parameters(ranks) <= 1_000_000
     assert set(space.rank_parameters.values()) <= {*space.distributions, *space.fixed}
 

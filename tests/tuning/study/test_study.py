@@ -54,7 +54,7 @@ def test_the_first_trial_is_the_uniform_baseline(make_config: MakeConfig) -> Non
     prepared = plan_search(make_config())
     with opened(prepared) as study:
         trial = study.ask()
-    assert study.space.ranks(trial.params) == prepared.space.variants[0].feasible.uniform()
+    assert study.space.ranks(trial.params) == prepared.space.variants[0].feasible.find_uniform()
     assert trial.params["core_lr_multiplier"] == 1.0
     assert trial.user_attrs["baseline"]
 

@@ -25,7 +25,9 @@ def space() -> Space:
 def trial_of(
     space: Space, rate: float, score: float, *, ending: str = "completed", **attributes: object
 ) -> FrozenTrial:
-    ranks = {space.rank_parameters[n]: r for n, r in space.variants[0].feasible.uniform().items()}
+    ranks = {
+        space.rank_parameters[n]: r for n, r in space.variants[0].feasible.find_uniform().items()
+    }
     return create_trial(
         params={**ranks, "core_lr_multiplier": 4.0, "learning_rate": rate},
         distributions=dict(space.distributions),
