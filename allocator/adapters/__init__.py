@@ -1,1 +1,1 @@
-"""Tensor adapters as modules: each emits a low-rank pair (A, B) for every site."""
+"""Tensor adapters as modules: each computes a low-rank pair (A, B) for every site."""

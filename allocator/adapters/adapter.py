@@ -1,4 +1,4 @@
-"""The one interface of all adapters: parts that train, and a pair (A, B) for every site."""
+"""The interface that all adapters share: parts that train, and a pair (A, B) for every site."""
 
 from __future__ import annotations
 
@@ -29,46 +29,53 @@ class Pairs:
     b_LTRO: Tensor
 
     def select_site(self, layer: int, target: int) -> tuple[Tensor, Tensor]:
-        """Give A of shape (I, R) and B of shape (R, O) of one site."""
-        return _at(self.a_LTIR, layer, target), _at(self.b_LTRO, layer, target)
+        """Return the pair of one site: A of shape (I, R) and B of shape (R, O)."""
+        return _select_matrix(self.a_LTIR, layer, target), _select_matrix(
+            self.b_LTRO, layer, target
+        )
 
     def join_targets(self, targets: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Join the updates of targets that read one input to one pair a layer.
+        """Join the updates of targets that read the same input into one pair for each layer.
+
+        One pair gives all of these targets their updates by two products in place of two for each.
 
         Args:
             targets: Indices of the targets, in the order of their outputs.
 
         Returns:
-            A of shape (L or 1, I, R), where R counts a shared bottleneck once, and B of shape
-            (L or 1, R, sum of O).
+            A of shape (L or 1, I, R) and B of shape (L or 1, R, sum of O). Where the targets share
+            A, R is their common bottleneck; otherwise R is the sum of their bottlenecks.
         """
-        b_LTRO = _of(self.b_LTRO, targets)
+        b_LTRO = _select_targets(self.b_LTRO, targets)
         if self.a_LTIR.shape[1] == 1:
             b_LTRO = b_LTRO.expand(-1, len(targets), -1, -1)
             return self.a_LTIR[:, 0], b_LTRO.transpose(1, 2).flatten(2)
-        a_LTIR = _of(self.a_LTIR, targets)
+        a_LTIR = _select_targets(self.a_LTIR, targets)
+        # Each target reads its own bottleneck: B is block-diagonal, of one block a target. U is a
+        # second axis of targets, that of the outputs.
         own_TU = torch.eye(len(targets), dtype=b_LTRO.dtype, device=b_LTRO.device)
         diagonal_LTRUO = b_LTRO.unsqueeze(3) * own_TU[:, None, :, None]
         return a_LTIR.transpose(1, 2).flatten(2), diagonal_LTRUO.flatten(1, 2).flatten(2)
 
 
-def _of(matrices: Tensor, targets: Sequence[int]) -> Tensor:
-    """Take some targets of (L, T or 1, ...), in their order."""
+def _select_targets(matrices: Tensor, targets: Sequence[int]) -> Tensor:
+    """Select targets of (L, T or 1, ...), in the order of `targets`."""
     is_all = list(targets) == list(range(matrices.shape[1]))
     return matrices if is_all or matrices.shape[1] == 1 else matrices[:, list(targets)]
 
 
-def _at(matrices: Tensor, layer: int, target: int) -> Tensor:
+def _select_matrix(matrices: Tensor, layer: int, target: int) -> Tensor:
+    # An axis of length 1 is shared: whatever the layer or target, its only index is 0.
     return matrices[min(layer, matrices.shape[0] - 1), min(target, matrices.shape[1] - 1)]
 
 
 class Adapter(nn.Module, ABC):
-    """A factorized update of all sites of a backbone, zero when fresh.
+    """A factorized update of all sites of a backbone, zero before training.
 
     Args:
         shape: The adapter shape.
         ranks: Rank by name, as in `shape.rank_names`.
-        config: Scaling of the whole update, and initialisation.
+        config: Factor of the whole update, and the distribution of initial values.
     """
 
     def __init__(
@@ -85,12 +92,12 @@ class Adapter(nn.Module, ABC):
     @property
     @abstractmethod
     def zero_part(self) -> nn.Parameter:
-        """The part that starts at zero, which `core_lr_multiplier` speaks of."""
+        """The part that starts at zero; its learning rate is multiplied by `core_lr_multiplier`."""
 
     @property
     @abstractmethod
     def factors(self) -> Mapping[str, nn.Parameter]:
-        """The other trained parts by mode, which `lr_multiplier_<mode>` speaks of."""
+        """The other trained parts by mode; `lr_multiplier_<mode>` scales their learning rates."""
 
     @property
     def num_parameters(self) -> int:

@@ -1,4 +1,4 @@
-"""From an adapter's shape and ranks to the module, and to what its parts learn at."""
+"""Builds adapters from their shapes and ranks, and groups their parameters by learning rate."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def build_adapter(spec: AdapterSpec, ranks: Mapping[str, int], *, seed: int) -> 
 
 
 def build_blank_adapter(spec: AdapterSpec, ranks: Mapping[str, int]) -> Adapter:
-    """Build an adapter without values, on the meta device: its size costs neither time nor memory.
+    """Build an adapter without values on the meta device, which takes neither time nor memory.
 
-    `load_state_dict(..., assign=True)` gives it its values.
+    `load_state_dict(..., assign=True)` sets its values.
 
     Raises:
         SpaceError: If the ranks do not fit the shape.

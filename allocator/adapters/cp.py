@@ -1,4 +1,4 @@
-"""CP adapters: one factor a mode, one column a rank-one term."""
+"""CP adapters: a sum of rank-one tensors, with one factor for each mode."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from allocator.adapters.mode_parts import ModePartsAdapter
 from allocator.allocation import Mode
 
 # Shapes: L layers and T targets (each 1 where tensors are shared), X layers and Y targets that
-# have tensors of their own, R terms, K head size or output width, H heads. In einsum, axes of one
-# letter broadcast where one of them is 1.
+# have tensors of their own, I input width, R rank-one terms, K head size or output width, H heads,
+# O output width. In einsum, axes named by the same letter broadcast where one of them is 1.
 
 
 class CPAdapter(ModePartsAdapter):
@@ -23,11 +23,17 @@ class CPAdapter(ModePartsAdapter):
     """
 
     def compute_part_sizes(self) -> Mapping[Mode, tuple[int, ...]]:
-        """Give the size of every factor, (dim, R)."""
+        """Compute the size of every factor, (dim, R)."""
         return {mode: (dim, self.ranks["rank"]) for mode, dim in self.shape.tensor.dims.items()}
 
     def compute_pairs(self) -> Pairs:
-        """Compute the update of every site as a pair of matrices, A shared by all of a tensor."""
+        """Compute the update of every site as a pair of matrices; sites of one tensor share A.
+
+        The entry (i, k, h) of site s in a tensor is
+        `sum_r input[i, r] * head_dim[k, r] * heads[h, r] * w[s, r]` (Kolda and Bader 2009,
+        section 3), where w multiplies the rows of the factors that stack sites. So A is the
+        input factor, and w scales the rows of B.
+        """
         f = self.parts
         weights_LTR = self._site_weights() * self.scaling
         if "output" in f:
@@ -40,13 +46,13 @@ class CPAdapter(ModePartsAdapter):
         return Pairs(a_LTIR=f["input"], b_LTRO=b_LTRO)
 
     def _site_weights(self) -> Tensor:
-        """Multiply the factors of the modes that stack sites, shape (L, T, R)."""
+        """Multiply the rows of the factors that stack sites: weight of every term, (L, T, R)."""
         f = self.parts
         weights: Tensor = self.zero_part.new_ones(1, 1, self.ranks["rank"])
         if "depth" in f:
             weights = torch.einsum("xylr,lyr->lyr", f["depth"], weights)
         if "qkv" in f:
             weights = torch.einsum("lytr,ltr->ltr", f["qkv"], weights)
-        if "site" in f:
+        if "site" in f:  # the only such mode; site `layer * targets + target` is row of its factor
             weights = f["site"].view(-1, len(self.shape.backbone.targets), self.ranks["rank"])
         return weights

@@ -17,22 +17,23 @@ def draw_factor(
     how: Initialization,
     generator: torch.Generator | None,
 ) -> nn.Parameter:
-    """Draw one factor for every tensor.
+    """Draw the initial values of one mode's factor, for every tensor.
 
     Args:
-        copies: Tensors by layer and by target.
+        copies: Number of tensors along the layers and along the targets.
         dim: Length of the mode.
         rank: Columns of the factor.
         how: `orthogonal` columns (TensLoRA); `normal` with variance 1 / dim, so that columns have
             unit length on average; `kaiming_uniform` within 1 / sqrt(dim), as PEFT draws LoRA's A.
-        generator: Source of randomness, on the CPU, so that every device starts alike; None leaves
-            the values undefined.
+        generator: Source of randomness. It is on the CPU, so that an adapter starts with the same
+            values on every device. None leaves the values undefined.
 
     Returns:
         A parameter of shape (*copies, dim, rank).
     """
     if generator is None:
         return nn.Parameter(torch.empty(*copies, dim, rank))
+    # Each tensor draws for itself: an orthogonal factor is orthogonal within one tensor.
     return nn.Parameter(
         torch.stack(
             [

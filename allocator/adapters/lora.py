@@ -1,4 +1,4 @@
-"""Plain LoRA: one pair of matrices a site."""
+"""Plain LoRA: one pair of matrices for every site."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from allocator.config import AdapterConfig
 
 
 class MatrixAdapter(Adapter):
-    """A and B of every site, B zero when fresh (Hu et al. 2021, arXiv 2106.09685).
+    """A and B of every site; B starts at zero (Hu et al. 2021, arXiv 2106.09685).
 
     Args:
         shape: The adapter shape.
-        ranks: The one `rank`.
+        ranks: The rank of every pair, under the name `rank`.
         config: Scaling, alpha / r in LoRA's terms, and the distribution of A.
         generator: Source of the initial values; None leaves them undefined.
     """
@@ -47,5 +47,5 @@ class MatrixAdapter(Adapter):
         return {"input": self.a}
 
     def compute_pairs(self) -> Pairs:
-        """Give A and the scaled B of every site."""
+        """Return A and the scaled B of every site."""
         return Pairs(a_LTIR=self.a, b_LTRO=self.b * self.scaling)

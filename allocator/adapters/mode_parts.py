@@ -1,4 +1,4 @@
-"""What CP and tensor-train adapters share: one trained part a mode, one of which starts at zero."""
+"""The base class of CP and tensor-train adapters: one trained part for each mode."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from allocator.config import AdapterConfig
 
 
 class ModePartsAdapter(Adapter):
-    """An adapter with one part a mode, one of which starts at zero, `shape.zero_mode`'s.
+    """An adapter with one trained part for each mode; the part of `shape.zero_mode` starts at zero.
 
     Args:
         shape: The adapter shape.
         ranks: Rank by name.
-        config: Scaling, and the distribution of the parts that do not start at zero, each drawn
-            as the matrix that its axes make with the last one as columns.
+        config: Scaling, and the distribution of the parts that do not start at zero. A part of more
+            than two axes is drawn as a matrix: the last axis is its columns, the others its rows.
         generator: Source of the initial values; None leaves them undefined.
     """
 
@@ -40,6 +40,8 @@ class ModePartsAdapter(Adapter):
             if mode == shape.zero_mode:
                 values = torch.zeros(*copies, *rows, columns)
             else:
+                # A core (left bond, dim, right bond) is drawn as its unfolding: an orthogonal one
+                # is left-orthogonal, as in the canonical form of a tensor train.
                 length = torch.Size(rows).numel()
                 drawn = draw_factor(copies, length, columns, config.initialization, generator)
                 values = drawn.data.view(*copies, *rows, columns)
@@ -47,7 +49,7 @@ class ModePartsAdapter(Adapter):
 
     @abstractmethod
     def compute_part_sizes(self) -> Mapping[Mode, tuple[int, ...]]:
-        """Give the size of every mode's part, without the axes of layers and targets."""
+        """Compute the size of every mode's part, without the axes of layers and targets."""
 
     @property
     def zero_part(self) -> nn.Parameter:
@@ -57,5 +59,5 @@ class ModePartsAdapter(Adapter):
 
     @property
     def factors(self) -> Mapping[str, nn.Parameter]:
-        """The other parts by mode."""
+        """The parts that do not start at zero, by mode."""
         return {mode: self.parts[mode] for mode in self.shape.factor_modes}

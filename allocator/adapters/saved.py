@@ -1,4 +1,4 @@
-"""Trained adapters as safetensors files that say what they are."""
+"""Trained adapters as safetensors files whose metadata describe them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 _ADAPTER, _HEAD = "adapter.", "head."
 _FLOATS = ("F64", "F32", "F16", "BF16")
-_LARGEST = 2**48  # parameters: a petabyte of float32, and few enough for torch's own counts
+_LARGEST = 2**48  # parameters: a petabyte of float32, far below the largest count of torch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +34,7 @@ class SavedAdapter:
     """An adapter read from a file.
 
     Attributes:
-        description: What it is.
+        description: The adapter apart from its values.
         adapter: The adapter, with its trained values.
         head: Trained parameters of the task head by name.
     """
@@ -61,39 +61,45 @@ def serialize_adapter(
 def save_adapter(
     path: Path, adapter: Adapter, head: Mapping[str, Tensor], description: AdapterDescription
 ) -> None:
-    """Write an adapter and the trained parameters of its head; the file appears whole or not."""
+    """Write an adapter and the trained parameters of its head to a file.
+
+    The file appears complete or not at all.
+    """
     write_whole(path, serialize_adapter(adapter, head, description))
 
 
 def load_adapter(path: Path) -> SavedAdapter:
     """Read an adapter that `save_adapter` wrote.
 
-    What the file says of itself is compared with the names, shapes and types of its tensors before
-    any of them is read, and before anything is made of the size that it speaks of.
+    The description in the file is compared with the names, shapes and types of its tensors before
+    any tensor is read, and before memory is allocated for the sizes that it states.
 
     Raises:
         CheckpointError: If the file is missing, damaged, not an adapter, or lacks tensors.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            description = _description(path, file.metadata() or {})
-            adapter = _blank(path, description)
-            shapes = _shapes(path, file)
-            adapter_shapes, head_shapes = _part(shapes, _ADAPTER), _part(shapes, _HEAD)
-            _require_known(path, shapes)
+            description = _read_description(path, file.metadata() or {})
+            adapter = _build_blank(path, description)
+            shapes = _read_file_shapes(path, file)
+            adapter_shapes = _select_prefixed(shapes, _ADAPTER)
+            head_shapes = _select_prefixed(shapes, _HEAD)
+            _require_known_prefixes(path, shapes)
             require_shapes(path, adapter_shapes, read_shapes(adapter.state_dict()))
             require_shapes(path, head_shapes, description.head)
-            tensors = {name: _values(path, name, file.get_tensor(name)) for name in shapes}
+            tensors = {name: _convert_values(path, name, file.get_tensor(name)) for name in shapes}
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
     except (OSError, SafetensorError) as problem:
         raise CheckpointError(f"{path} is not a readable safetensors file: {problem}") from None
-    adapter.load_state_dict(_part(tensors, _ADAPTER), assign=True)
-    return SavedAdapter(description=description, adapter=adapter, head=_part(tensors, _HEAD))
+    adapter.load_state_dict(_select_prefixed(tensors, _ADAPTER), assign=True)
+    return SavedAdapter(
+        description=description, adapter=adapter, head=_select_prefixed(tensors, _HEAD)
+    )
 
 
 def require_shapes(path: Path, found: Shapes, expected: Shapes) -> None:
-    """Refuse tensors of a file that are not those expected.
+    """Refuse a file whose tensors are not the expected ones.
 
     Raises:
         CheckpointError: Naming the first that is missing, unexpected, or of another shape.
@@ -113,7 +119,7 @@ def read_shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
-def _description(path: Path, metadata: Mapping[str, str]) -> AdapterDescription:
+def _read_description(path: Path, metadata: Mapping[str, str]) -> AdapterDescription:
     if "allocator" not in metadata:
         raise CheckpointError(f"{path} is not an adapter of the allocator: it lacks its metadata")
     origin = f"{path} has damaged metadata"
@@ -124,7 +130,7 @@ def _description(path: Path, metadata: Mapping[str, str]) -> AdapterDescription:
     return validate_mapping(content, AdapterDescription, origin=origin, error=CheckpointError)
 
 
-def _blank(path: Path, description: AdapterDescription) -> Adapter:
+def _build_blank(path: Path, description: AdapterDescription) -> Adapter:
     """Build the adapter that is described, without values."""
     try:
         spec, ranks = description.spec, description.adapter.ranks
@@ -137,41 +143,41 @@ def _blank(path: Path, description: AdapterDescription) -> Adapter:
         raise CheckpointError(f"{path} has damaged metadata: {problem}") from None
 
 
-def _shapes(path: Path, file: safe_open) -> dict[str, tuple[int, ...]]:
-    """Read the shapes of a file's tensors, all of which must be of real numbers."""
+def _read_file_shapes(path: Path, file: safe_open) -> dict[str, tuple[int, ...]]:
+    """Read the shapes of a file's tensors, all of which must hold floating-point numbers."""
     shapes = {}
-    for name in file.keys():  # noqa: SIM118  # it is no mapping
+    for name in file.keys():  # noqa: SIM118  # safe_open cannot be iterated
         tensor = file.get_slice(name)
         if tensor.get_dtype() not in _FLOATS:
             raise CheckpointError(
-                f"tensor {_unprefixed(name)} of {path} must be of {', '.join(_FLOATS)}, "
+                f"tensor {_remove_prefix(name)} of {path} must be of {', '.join(_FLOATS)}, "
                 f"got {tensor.get_dtype()}"
             )
         shapes[name] = tuple(tensor.get_shape())
     return shapes
 
 
-def _require_known(path: Path, names: Iterable[str]) -> None:
+def _require_known_prefixes(path: Path, names: Iterable[str]) -> None:
     for name in names:
         if not name.startswith((_ADAPTER, _HEAD)):
             raise CheckpointError(f"{path} has an unexpected tensor {name}")
 
 
-def _values(path: Path, name: str, tensor: Tensor) -> Tensor:
+def _convert_values(path: Path, name: str, tensor: Tensor) -> Tensor:
     """Convert a tensor of a file to float32, which must hold all of its values."""
     values = tensor.to(torch.float32, copy=True)  # a copy: the file may be mapped into memory
     if torch.isfinite(values).all():
         return values
-    where = f"tensor {_unprefixed(name)} of {path}"
+    where = f"tensor {_remove_prefix(name)} of {path}"
     if torch.isfinite(tensor).all():
         raise CheckpointError(f"{where} has values that are too large for float32")
     raise CheckpointError(f"{where} has values that are not finite")
 
 
-def _part(items: Mapping[str, Item], part: str) -> dict[str, Item]:
-    """Take the items of one part of a file, by their names in it."""
-    return {n.removeprefix(part): item for n, item in items.items() if n.startswith(part)}
+def _select_prefixed(items: Mapping[str, Item], prefix: str) -> dict[str, Item]:
+    """Select the items whose names begin with a prefix, by their names without it."""
+    return {n.removeprefix(prefix): item for n, item in items.items() if n.startswith(prefix)}
 
 
-def _unprefixed(name: str) -> str:
+def _remove_prefix(name: str) -> str:
     return name.removeprefix(_ADAPTER).removeprefix(_HEAD)

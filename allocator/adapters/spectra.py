@@ -1,4 +1,4 @@
-"""What a trained Tucker core uses of each mode's rank, from its singular values."""
+"""How much of each mode's rank a trained Tucker core uses, from its singular values."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ _METRICS = ["entropy", "normalized_entropy", "effective_rank", "top1_energy", "s
 
 
 def compute_energies(singular_values: Tensor) -> Tensor:
-    """Normalise energies: p_i = s_i^2 / sum_j s_j^2; of zeros alone, all in the first.
+    """Normalise the energies of a spectrum: p_i = s_i^2 / sum_j s_j^2.
+
+    A spectrum of zeros, that of a core before training, has all of its energy in the first.
 
     Args:
         singular_values: Shape (n,), largest first, none negative.
 
     Returns:
-        Shape (n,), of sum 1.
+        Shape (n,); they add up to 1.
     """
     squared = singular_values.double() ** 2
     if not squared.any():
@@ -34,15 +36,16 @@ def compute_energies(singular_values: Tensor) -> Tensor:
 
 
 def compute_spectrum_metrics(singular_values: Tensor) -> dict[str, float]:
-    """Summarise a spectrum, with p_i the normalised energies.
+    """Compute the numbers that summarise a spectrum, from its normalised energies p_i.
 
     Args:
         singular_values: Shape (n,), largest first, none negative.
 
     Returns:
         `entropy`, H = -sum_i p_i ln p_i, between 0 and ln n; `normalized_entropy`, H / ln n, which
-        compares modes of different size (1 where n is 1: nothing is unused); `effective_rank`,
-        exp H, between 1 and n (Roy and Vetterli 2007, there on singular values, here on energies);
+        can be compared between modes of different lengths (1 where n is 1: nothing is unused);
+        `effective_rank`, exp H, between 1 and n (Roy and Vetterli 2007, who normalise singular
+        values, not energies);
         `top1_energy`, p_1; `stable_rank`, sum_i s_i^2 / s_1^2 (Rudelson and Vershynin 2007).
     """
     shares = compute_energies(singular_values)
@@ -62,8 +65,8 @@ class ModeSpectrum:
     """The singular values of one unfolding of one core.
 
     Attributes:
-        layer: Of the tensor; 0 where layers share one.
-        target: Of the tensor; 0 where targets share one.
+        layer: Layer of the tensor; 0 where layers share one.
+        target: Index of the tensor's target; 0 where targets share one.
         mode: The mode that is unfolded.
         singular_values: Largest first.
     """
@@ -78,11 +81,14 @@ def compute_mode_spectra(adapter: Adapter) -> list[ModeSpectrum]:
     """Compute the spectrum of every mode of every core (TensorLy's `unfold`).
 
     Args:
-        adapter: An adapter; all but Tucker adapters have none.
+        adapter: Any adapter.
+
+    Returns:
+        One spectrum for each tensor and mode of a Tucker adapter; none for other adapters.
     """
     if not isinstance(adapter, TuckerAdapter):
         return []
-    cores = adapter.core.detach().double().cpu()
+    cores = adapter.core.detach().double().cpu()  # host-device sync
     with tl.backend_context("pytorch"):
         return [
             ModeSpectrum(
@@ -95,7 +101,7 @@ def compute_mode_spectra(adapter: Adapter) -> list[ModeSpectrum]:
 
 
 def tabulate_spectra(spectra: Iterable[ModeSpectrum]) -> pd.DataFrame:
-    """Tabulate spectra.
+    """Tabulate the singular values of spectra.
 
     Returns:
         One row for each tensor, mode and singular value: columns `layer`, `target`, `mode`,
@@ -110,11 +116,11 @@ def tabulate_spectra(spectra: Iterable[ModeSpectrum]) -> pd.DataFrame:
 
 
 def tabulate_spectrum_metrics(spectra: Iterable[ModeSpectrum]) -> pd.DataFrame:
-    """Tabulate what summarises spectra.
+    """Tabulate the numbers that summarise spectra.
 
     Returns:
-        One row for each tensor and mode: columns `layer`, `target`, `mode`, `rank` (singular
-        values there are), and those of `compute_spectrum_metrics`.
+        One row for each tensor and mode: columns `layer`, `target`, `mode`, `rank` (number of
+        singular values), and those of `compute_spectrum_metrics`.
     """
     rows = [
         {

@@ -1,4 +1,4 @@
-"""Tensor-train adapters: one core a mode, joined by bonds."""
+"""Tensor-train adapters: one core for each mode, joined by bonds."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from allocator.allocation import Mode
 
 # Shapes: L layers and T targets (each 1 where tensors are shared), X layers and Y targets that
 # have tensors of their own, I input width, K head size or output width, H heads, S sites; a, b, c
-# bonds. In einsum, axes of one letter broadcast where one of them is 1.
+# bonds. In einsum, axes named by the same letter broadcast where one of them is 1.
 
 
 class TTAdapter(ModePartsAdapter):
-    """Updates stacked into tensor trains (TensorLy's `tt_to_tensor`), modes in their order.
+    """Updates stacked into tensor trains (TensorLy's `tt_to_tensor`).
 
-    Its parts are the cores, each of shape (X, Y, left bond, dim, right bond).
+    The train follows the canonical order of modes. Its parts are the cores, each of shape
+    (X, Y, left bond, dim, right bond).
     """
 
     def compute_part_sizes(self) -> Mapping[Mode, tuple[int, ...]]:
-        """Give the size of every core, (left bond, dim, right bond)."""
+        """Compute the size of every core, (left bond, dim, right bond)."""
         bonds = [1, *(self.ranks[name] for name in self.shape.rank_names), 1]
         dims = self.shape.tensor.dims.items()
         return {
@@ -33,7 +34,13 @@ class TTAdapter(ModePartsAdapter):
         }
 
     def compute_pairs(self) -> Pairs:
-        """Compute the update of every site as a pair of matrices, A shared by all of a tensor."""
+        """Compute the update of every site as a pair of matrices; sites of one tensor share A.
+
+        An entry of the tensor is a product of matrices, one slice of each core (Oseledets 2011).
+        The input mode comes first, so its core is A, and the bond on its right is the bottleneck.
+        The modes that stack sites come last: each site has a vector on the bond after the output
+        side, which turns the cores of the output side into B.
+        """
         cores = self.parts
         sites_LTc = self._site_vectors() * self.scaling
         if "output" in cores:
@@ -45,7 +52,12 @@ class TTAdapter(ModePartsAdapter):
         return Pairs(a_LTIR=cores["input"].squeeze(2), b_LTRO=b_LTRO)
 
     def _site_vectors(self) -> Tensor:
-        """Contract the cores of the modes that stack sites, from the right: (L, T, bond)."""
+        """Contract the cores of the modes that stack sites, from the right.
+
+        Returns:
+            One vector for every site, shape (L, T, bond left of these cores); ones where no mode
+            stacks sites.
+        """
         cores = self.parts
         vectors: Tensor = self.zero_part.new_ones(1, 1, 1)
         if "depth" in cores:
@@ -53,6 +65,7 @@ class TTAdapter(ModePartsAdapter):
         if "qkv" in cores:
             vectors = torch.einsum("lybtc,lyc->ltb", cores["qkv"], vectors)
         if "site" in cores:
+            # The last core (1, 1, b, S, 1); site `layer * targets + target` is its column.
             vectors_Sb = cores["site"][0, 0, :, :, 0].T
             vectors = vectors_Sb.reshape(-1, len(self.shape.backbone.targets), vectors_Sb.shape[1])
         return vectors

@@ -1,4 +1,4 @@
-"""Tucker adapters: a core that starts at zero, and one factor a mode."""
+"""Tucker adapters: a core that starts at zero, and one factor for each mode."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from allocator.config import AdapterConfig
 
 # Shapes: L layers and T targets (each 1 where tensors are shared), X layers and Y targets that
 # have tensors of their own, I input width, O output width, H heads, K head size; i, o, h, k, q, d,
-# s the ranks of input, output, heads, head_dim, qkv, depth, site. In einsum, axes of one letter
-# broadcast where one of them is 1.
+# s the ranks of input, output, heads, head_dim, qkv, depth, site. In einsum, axes named by the same
+# letter broadcast where one of them is 1.
 
 
 class TuckerAdapter(Adapter):
@@ -60,7 +60,7 @@ class TuckerAdapter(Adapter):
         return {mode: self._factors[mode] for mode in self.shape.factor_modes}
 
     def get_factor(self, mode: str) -> Tensor:
-        """Give the factor of a mode, the identity where it is full, shape (X, Y, dim, rank)."""
+        """Return the factor of a mode, the identity where it is full, shape (X, Y, dim, rank)."""
         if mode in self._identities:
             dim = self._identities[mode]
             return torch.eye(dim, device=self.core.device, dtype=self.core.dtype)[None, None]
@@ -75,22 +75,32 @@ class TuckerAdapter(Adapter):
         slices = self._site_cores() * self.scaling  # (L, T, i, h or o, k or 1)
         u_in = self.get_factor("input")  # (X, Y, I, i)
         rank_in, rank_out = slices.shape[2], slices.shape[3] * slices.shape[4]
+        # `U_in @ core @ U_out` is split on the side of the core that has the smaller rank: A is
+        # either `U_in` or `U_in @ core`.
         if rank_in <= rank_out:
             return Pairs(a_LTIR=u_in, b_LTRO=self._expand_output(slices))
+        # B is `U_out` alone: the output side applied to an identity, whose rows are in the order in
+        # which `slices.flatten(3)` puts the columns of A.
         identity = torch.eye(rank_out, dtype=slices.dtype, device=slices.device)
         b = self._expand_output(identity.view(1, 1, rank_out, *slices.shape[3:]))
         return Pairs(a_LTIR=u_in @ slices.flatten(3), b_LTRO=b)
 
     def _site_cores(self) -> Tensor:
-        """Contract the modes that stack sites: a core of every site, (L, T, i, h or o, k or 1)."""
+        """Multiply the core by the factors of the modes that stack sites.
+
+        Returns:
+            A core for every site, shape (L, T, i, h or o, k or 1).
+        """
         modes = list(self.shape.tensor.dims)
-        # (X, Y, i, h, k, ...), heads outside as outputs lie, or (X, Y, i, o, 1, ...)
+        # (X, Y, i, h, k, ...): heads before head_dim, as the outputs of a projection lie. Without
+        # heads (X, Y, i, o, 1, ...), so that the steps below serve both.
         core = self.core.transpose(3, 4) if "heads" in modes else self.core.unsqueeze(4)
         if "depth" in modes:
             core = torch.einsum("xyihk...d,xyld->lyihk...", core, self.get_factor("depth"))
         if "qkv" in modes:
             core = torch.einsum("lyihkq,lytq->ltihk", core, self.get_factor("qkv"))
         if "site" in modes:
+            # The tensor is one (x and y are 1); site `layer * targets + target` is row n.
             sites = torch.einsum("xyihks,xyns->nihk", core, self.get_factor("site"))
             core = sites.reshape(-1, len(self.shape.backbone.targets), *sites.shape[1:])
         return core

@@ -1,4 +1,4 @@
-"""What adapters cost and which fit a budget, from numbers alone."""
+"""How many parameters adapters have and which fit a budget, from numbers alone."""
 
 from allocator.allocation.adapter_shape import AdapterShape
 from allocator.allocation.allocation import Allocation

@@ -1,4 +1,4 @@
-"""The shape of an adapter: everything about it but its ranks."""
+"""The shape of an adapter: everything that its parameters depend on, apart from its ranks."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from allocator.errors import SpaceError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdapterShape:
-    """A construction and a factorization on one backbone, which its ranks turn into an adapter.
+    """A construction and a factorization on one backbone; with ranks it makes an adapter.
 
     Attributes:
         construction: How sites are stacked into tensors.
         factorization: How each tensor is factorized.
         backbone: The numbers of the backbone.
         full_modes: Tucker modes that are not compressed: identity factor, not trained, not counted.
-        zero_mode: Mode whose part of a CP or a tensor train starts at zero, that of the output
-            side where it is not given; None for Tucker, whose core does.
+        zero_mode: Mode whose factor, or core of a tensor train, starts at zero; by default that of
+            the output side. None for Tucker, whose core starts at zero.
 
     Raises:
-        SpaceError: If construction and factorization do not go together, or a mode is not one of
+        SpaceError: If construction and factorization cannot be combined, or a mode is not one of
             the construction's.
     """
 
@@ -63,11 +63,12 @@ class AdapterShape:
                 f"full modes must be modes of {self.construction} "
                 f"({', '.join(self.tensor.dims)}), got {', '.join(unknown)}"
             )
-        self._settle_zero_mode()
+        self._set_zero_mode()
 
-    def _settle_zero_mode(self) -> None:
+    def _set_zero_mode(self) -> None:
         default = self.formulas.zero_mode(self.tensor)
         if self.zero_mode is None:
+            # The default is filled in, so that equal adapters have equal shapes.
             object.__setattr__(self, "zero_mode", default)
             return
         choices = tuple(self.tensor.dims) if self.formulas.chooses_zero_mode else (default,)
@@ -102,7 +103,7 @@ class AdapterShape:
 
     @property
     def rank_bounds(self) -> dict[str, int]:
-        """Largest rank of each name that can add expressiveness, whatever the others are."""
+        """Largest rank of each name that can add expressiveness, whatever the other ranks are."""
         bounds = self.formulas.bounds(self.tensor)
         return {name: bounds[name] for name in self.rank_names}
 
@@ -171,7 +172,7 @@ class AdapterShape:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdapterSpec:
-    """Everything that decides an adapter's fresh values, picklable and cheap to send."""
+    """Everything but ranks and seed that determines a new adapter; picklable and small."""
 
     shape: AdapterShape
     config: AdapterConfig

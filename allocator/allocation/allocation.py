@@ -1,4 +1,4 @@
-"""One complete choice that the search makes."""
+"""One complete choice of what a search varies."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Allocation:
-    """Where a budget goes: ranks and learning rates on a given adapter shape.
+    """Ranks and learning rates on a given adapter shape.
 
     Attributes:
         ranks: Rank by name, as in `AdapterShape.rank_names`.
         learning_rate: Base learning rate of the adapter.
-        core_lr_multiplier: Lambda: learning rate of the zero-initialised part over the base rate.
-        lr_multipliers: Learning rate of single factors over the base rate, by mode.
+        core_lr_multiplier: Lambda: learning rate of the zero-initialised part divided by the base
+            learning rate.
+        lr_multipliers: Learning rate of a mode's factor divided by the base learning rate, by mode;
+            1 for modes without an entry.
         head_learning_rate: Learning rate of the task head; None for that of the training
             configuration.
         dropout: Fraction of an adapter's inputs that are dropped while it trains; None for that of

@@ -1,4 +1,4 @@
-"""A budget in parameters, from the number or from the rank of a LoRA of the same size."""
+"""The parameters that a budget allows, given as their number or as the rank of a LoRA."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from allocator.config import Budget, LoraBudget
 
 
 def count_budget_parameters(budget: Budget, backbone: BackboneShape) -> int:
-    """Count the parameters that a budget allows on a backbone's sites."""
+    """Count the parameters that a budget allows on a backbone's sites.
+
+    A `LoraBudget` allows as many as LoRA of its rank has on the same sites.
+    """
     if not isinstance(budget, LoraBudget):
         return budget
     lora = AdapterShape(construction="matrix", factorization="matrix", backbone=backbone)

@@ -20,7 +20,8 @@ Construction = Literal[
     "matrix",
 ]
 
-# Marmoret et al. 2025 (arXiv 2509.19391), `sites` as in LoTR and FacT, `att_sites` as in CaRA.
+# The first seven are from Marmoret et al. 2025 (arXiv 2509.19391), `sites` is from LoTR and FacT,
+# `att_sites` from CaRA. Modes are in the canonical order; tensor trains follow it.
 MODES: Mapping[Construction, tuple[Mode, ...]] = {
     "att": ("input", "head_dim", "heads"),
     "qkv": ("input", "output", "qkv"),
@@ -61,7 +62,7 @@ class BackboneShape:
     """The numbers of a backbone that adapters depend on.
 
     Attributes:
-        d_in: Input width of every adapted projection.
+        d_in: Input width of the adapted projections, which all have the same.
         heads: Attention heads; a projection is `heads * head_size` wide at its output.
         head_size: Width of one head.
         layers: Adapted layers.
@@ -82,15 +83,15 @@ class BackboneShape:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TensorShape:
-    """One construction on one backbone: `copies` tensors of the same modes.
+    """The tensors of one construction on one backbone, which all have the same modes.
 
-    The copies form a grid: one per layer where depth is not a mode, times one per target where
-    the targets are not a mode.
+    They form a grid: one for each layer, unless a mode runs over the layers, times one for each
+    target, unless a mode runs over the targets.
 
     Attributes:
         dims: Length of every mode, in the canonical order of modes.
-        layer_copies: Layers with a tensor of their own, or 1 where the layers share one.
-        target_copies: Targets with a tensor of their own, or 1 where the targets share one.
+        layer_copies: Tensors along the layers: their number, or 1 where all layers share one.
+        target_copies: Tensors along the targets: their number, or 1 where all targets share one.
     """
 
     dims: Mapping[Mode, int]
@@ -105,6 +106,7 @@ class TensorShape:
 
 def make_tensor_shape(construction: Construction, backbone: BackboneShape) -> TensorShape:
     """Compute the tensors that a construction makes of a backbone's sites."""
+    # `site` runs over layers and targets together, targets fastest.
     lengths: Mapping[Mode, int] = {
         "input": backbone.d_in,
         "output": backbone.d_out,

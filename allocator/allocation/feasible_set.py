@@ -1,4 +1,4 @@
-"""The feasible set: every choice of ranks that fits a budget and wastes nothing."""
+"""The feasible set: all usable choices of ranks that fit a budget."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from allocator.allocation.factorizations import Counts, Flags
 from allocator.errors import BudgetError
 
 ENUMERATION_LIMIT = 1_000_000
-_CHUNK = 2_000_000  # grid points looked at together; bounds memory, not the set
+_CHUNK = 2_000_000  # grid points that are tested at once: 16 MB for each array of 64-bit counts
 
 
 class FeasibleSet:
     """The usable ranks of one adapter shape whose adapter has at most `budget` parameters.
 
-    The grid of choices is walked row by row: a row fixes all ranks but the one with most choices.
-    Up to a million feasible points are kept; of a larger set only each row's count is, which is
-    enough to sample it exactly.
+    The grid of all choices is tested row by row. A row fixes all ranks but one, the rank with the
+    most choices, which varies along it. Up to a million feasible points are kept. Of a larger set
+    only the number of feasible points in each row is kept, which is enough to sample uniformly.
 
     Args:
         shape: The adapter shape.
@@ -43,66 +43,74 @@ class FeasibleSet:
         }
         self._require_one_that_fits()
         self._drop_choices_beyond_budget()
-        self._last = max(self.names, key=lambda name: len(self._choices[name]))
-        self._row_names = [name for name in self.names if name != self._last]
-        row_lengths = [len(self._choices[name]) for name in self._row_names]
+        self._varying = max(self.names, key=lambda name: len(self._choices[name]))
+        self._fixed = [name for name in self.names if name != self._varying]
+        row_lengths = [len(self._choices[name]) for name in self._fixed]
         self._rows = np.indices(row_lengths).reshape(len(row_lengths), math.prod(row_lengths))
-        self._row_counts = np.concatenate([flags.sum(axis=1) for _, flags in self._walk()])
+        self._row_counts = np.concatenate([flags.sum(axis=1) for _, flags in self._test_all_rows()])
         self.size = int(self._row_counts.sum())
         if self.size == 0:
             raise BudgetError(f"no usable ranks of {shape.construction} fit a budget of {budget:,}")
 
     @property
     def choices(self) -> Mapping[str, Counts]:
-        """Allowed ranks per name, ascending, less those that no budget-keeping choice has."""
+        """Allowed ranks per name, ascending, without those that exceed the budget in any choice."""
         return self._choices
 
     @cached_property
     def points(self) -> Counts | None:
-        """All feasible ranks, shape (size, names), or None where there are over a million."""
+        """All feasible points, shape (size, names), or None where there are over a million."""
         if self.size > ENUMERATION_LIMIT:
             return None
-        found = []
-        for start, flags in self._walk():
+        chunks = []
+        for start, flags in self._test_all_rows():
             row, column = np.nonzero(flags)
-            found.append(self._to_points(row + start, column))
-        return np.concatenate(found)
+            chunks.append(self._to_points(row + start, column))
+        return np.concatenate(chunks)
 
     def is_feasible(self, points: Counts) -> Flags:
-        """Tell which points of shape (n, names) are feasible, shape (n,)."""
+        """Whether each point of shape (n, names) is feasible, shape (n,)."""
         within = [np.isin(points[:, i], self._choices[name]) for i, name in enumerate(self.names)]
         return np.asarray(np.all([*within, self._fits(self.points_to_ranks(points))], axis=0))
 
     def contains(self, ranks: Mapping[str, int]) -> bool:
-        """Tell whether one choice of ranks is feasible."""
+        """Whether one choice of ranks is feasible."""
         return bool(self.is_feasible(np.array([[ranks[name] for name in self.names]]))[0])
 
     def sample(self, n: int, rng: np.random.Generator) -> Counts:
         """Draw `n` points uniformly and independently, shape (n, names)."""
         if self.points is not None:
             return self.points[rng.integers(self.size, size=n)]
+        # A number below `size` is the index of a point among all feasible ones in the order of the
+        # rows: the cumulative counts give its row, and what is left its place among the row's
+        # feasible points. Only the rows that were drawn are tested again.
         ends = np.cumsum(self._row_counts)
         drawn = rng.integers(self.size, size=n)
         rows = np.searchsorted(ends, drawn, side="right")
-        nth = drawn - (ends[rows] - self._row_counts[rows])  # which feasible point of its row
-        flags = self._row_flags(rows)
+        nth = drawn - (ends[rows] - self._row_counts[rows])  # index among its row's feasible points
+        flags = self._test_rows(rows)
+        # The first column with more than `nth` feasible points up to it is the nth feasible one.
         return self._to_points(rows, np.argmax(np.cumsum(flags, axis=1) > nth[:, None], axis=1))
 
     def count_parameters(self, points: Counts) -> Counts:
-        """Trainable parameters of points of shape (n, names), shape (n,)."""
+        """Count the trainable parameters of points of shape (n, names), shape (n,)."""
         return self.shape.count_parameters(self.points_to_ranks(points))
 
     def find_smallest(self) -> dict[str, int]:
-        """Give the feasible ranks of fewest parameters."""
-        return self._extreme(largest=False)
+        """Find the feasible ranks with the fewest parameters."""
+        return self._find_extreme(largest=False)
 
     def find_largest(self) -> dict[str, int]:
-        """Give feasible ranks of most parameters."""
-        return self._extreme(largest=True)
+        """Find feasible ranks with the most parameters."""
+        return self._find_extreme(largest=True)
 
     def find_uniform(self) -> dict[str, int]:
-        """Give the largest uniform rank that fits, each capped at what its mode can use."""
+        """Find the largest rank that fits where all modes have it, capped at their largest choices.
+
+        Where no such ranks are feasible, the feasible ranks with the most parameters.
+        """
         for rank in range(max(int(c[-1]) for c in self._choices.values()), 0, -1):
+            # A mode that lacks this choice has its next smaller one, or its smallest.
             capped = {
                 name: int(choices[max(int(np.searchsorted(choices, rank, side="right")) - 1, 0)])
                 for name, choices in self._choices.items()
@@ -112,11 +120,11 @@ class FeasibleSet:
         return self.find_largest()
 
     def points_to_ranks(self, points: Counts) -> dict[str, Counts]:
-        """Turn points of shape (..., names) into one array per rank name."""
+        """Split points of shape (..., names) into one array per rank name."""
         return {name: points[..., i] for i, name in enumerate(self.names)}
 
     def point_to_ranks(self, point: Counts) -> dict[str, int]:
-        """Turn one point of shape (names,) into ranks by name."""
+        """Convert one point of shape (names,) to ranks by name."""
         return {name: int(value) for name, value in zip(self.names, point, strict=True)}
 
     def _require_one_that_fits(self) -> None:
@@ -131,6 +139,7 @@ class FeasibleSet:
             )
 
     def _drop_choices_beyond_budget(self) -> None:
+        """Drop the ranks that exceed the budget even where all other ranks are smallest."""
         least: dict[str, int | Counts] = {
             name: int(choices[0]) for name, choices in self._choices.items()
         }
@@ -143,39 +152,42 @@ class FeasibleSet:
             (self.shape.count_parameters(ranks) <= self.budget) & self.shape.is_usable(ranks)
         )
 
-    def _row_flags(self, rows: Counts) -> Flags:
-        """Feasibility of the whole rows, shape (len(rows), choices of the last rank)."""
+    def _test_rows(self, rows: Counts) -> Flags:
+        """Test whole rows, shape (len(rows), choices of the rank that varies along a row)."""
+        # The fixed ranks have shape (rows, 1), the varying one (1, choices): counts broadcast.
         ranks = {
             name: self._choices[name][self._rows[i, rows]][:, None]
-            for i, name in enumerate(self._row_names)
+            for i, name in enumerate(self._fixed)
         }
         return np.broadcast_to(
-            self._fits({**ranks, self._last: self._choices[self._last][None, :]}),
-            (len(rows), len(self._choices[self._last])),
+            self._fits({**ranks, self._varying: self._choices[self._varying][None, :]}),
+            (len(rows), len(self._choices[self._varying])),
         )
 
-    def _walk(self) -> Iterator[tuple[int, Flags]]:
-        step = max(1, _CHUNK // len(self._choices[self._last]))
+    def _test_all_rows(self) -> Iterator[tuple[int, Flags]]:
+        """Test all rows in chunks: index of the first row, and the flags of `_test_rows`."""
+        step = max(1, _CHUNK // len(self._choices[self._varying]))
         for start in range(0, self._rows.shape[1], step):
-            yield start, self._row_flags(np.arange(start, min(start + step, self._rows.shape[1])))
+            stop = min(start + step, self._rows.shape[1])
+            yield start, self._test_rows(np.arange(start, stop))
 
     def _to_points(self, rows: Counts, columns: Counts) -> Counts:
         by_name = {
-            name: self._choices[name][self._rows[i, rows]] for i, name in enumerate(self._row_names)
+            name: self._choices[name][self._rows[i, rows]] for i, name in enumerate(self._fixed)
         }
-        by_name[self._last] = self._choices[self._last][columns]
+        by_name[self._varying] = self._choices[self._varying][columns]
         return np.stack([by_name[name] for name in self.names], axis=1)
 
-    def _extreme(self, *, largest: bool) -> dict[str, int]:
+    def _find_extreme(self, *, largest: bool) -> dict[str, int]:
         best: tuple[int, Counts] | None = None
-        for start, flags in self._walk():
+        for start, flags in self._test_all_rows():
             row, column = np.nonzero(flags)
             if not len(row):
                 continue
             points = self._to_points(row + start, column)
             counts = self.count_parameters(points)
-            at = int(np.argmax(counts) if largest else np.argmin(counts))
-            if best is None or (counts[at] > best[0]) == largest:
-                best = int(counts[at]), points[at]
+            index = int(np.argmax(counts) if largest else np.argmin(counts))
+            if best is None or (counts[index] > best[0]) == largest:
+                best = int(counts[index]), points[index]
         assert best is not None  # the set is not empty
         return self.point_to_ranks(best[1])

@@ -1,4 +1,4 @@
-"""The feasible sets of several adapter shapes as one, where a space searches over shapes too."""
+"""The union of the feasible sets of several adapter shapes, for a space that varies the shape."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ VARIANT = "variant"
 
 
 class FeasibleUnion:
-    """Points of several feasible sets, told apart by their first column.
+    """The points of several feasible sets, distinguished by their first column.
 
     A point's first column is the number of its set, from 1; the others are the parameters of all
-    sets. A parameter that a point's own set does not have stands at 1, which adds nothing to any
-    logarithm.
+    sets. A parameter that the point's set does not have is 1, whose logarithm is 0.
 
     Args:
         sets: The feasible sets; all have one budget.
@@ -30,7 +29,7 @@ class FeasibleUnion:
         self.columns = (VARIANT, *dict.fromkeys(p for by_rank in names for p in by_rank.values()))
         self.size = sum(feasible.size for feasible in sets)
         self._sets = sets
-        self._at = [
+        self._rank_columns = [
             np.array([self.columns.index(by_rank[name]) for name in feasible.names])
             for feasible, by_rank in zip(sets, names, strict=True)
         ]
@@ -41,37 +40,43 @@ class FeasibleUnion:
         listed = [feasible.points for feasible in self._sets]
         if self.size > ENUMERATION_LIMIT or any(points is None for points in listed):
             return None
-        return np.concatenate([self._place(i, p) for i, p in enumerate(listed) if p is not None])
+        return np.concatenate(
+            [self._to_points(i, p) for i, p in enumerate(listed) if p is not None]
+        )
 
     def is_feasible(self, points: Counts) -> Flags:
-        """Tell which points of shape (n, columns) are feasible, shape (n,)."""
+        """Whether each point of shape (n, columns) is feasible, shape (n,)."""
         flags = np.zeros(len(points), dtype=np.bool_)
         for i, feasible in enumerate(self._sets):
             own = np.flatnonzero(points[:, 0] == i + 1)
-            others = np.setdiff1d(np.arange(1, len(self.columns)), self._at[i])
-            flags[own] = feasible.is_feasible(points[own][:, self._at[i]])
+            others = np.setdiff1d(np.arange(1, len(self.columns)), self._rank_columns[i])
+            flags[own] = feasible.is_feasible(points[own][:, self._rank_columns[i]])
             flags[own] &= (points[own][:, others] == 1).all(axis=1)
         return flags
 
     def sample(self, n: int, rng: np.random.Generator) -> Counts:
-        """Draw `n` points, shape (n, columns): a set at random, and a point of it at random."""
+        """Draw `n` points, shape (n, columns).
+
+        Each is from a set drawn uniformly, so that a small set has as many as a large one.
+        """
         drawn = rng.integers(len(self._sets), size=n)
         points = np.empty((n, len(self.columns)), dtype=np.int64)
         for i, feasible in enumerate(self._sets):
             rows = np.flatnonzero(drawn == i)
-            points[rows] = self._place(i, feasible.sample(len(rows), rng))
+            points[rows] = self._to_points(i, feasible.sample(len(rows), rng))
         return points
 
     def count_parameters(self, points: Counts) -> Counts:
-        """Trainable parameters of points of shape (n, columns), shape (n,)."""
+        """Count the trainable parameters of points of shape (n, columns), shape (n,)."""
         counts = np.zeros(len(points), dtype=np.int64)
         for i, feasible in enumerate(self._sets):
             own = np.flatnonzero(points[:, 0] == i + 1)
-            counts[own] = feasible.count_parameters(points[own][:, self._at[i]])
+            counts[own] = feasible.count_parameters(points[own][:, self._rank_columns[i]])
         return counts
 
-    def _place(self, i: int, ranks: Counts) -> Counts:
+    def _to_points(self, i: int, ranks: Counts) -> Counts:
+        """Convert ranks of set `i`, shape (n, its names), to points of the union, (n, columns)."""
         points = np.ones((len(ranks), len(self.columns)), dtype=np.int64)
         points[:, 0] = i + 1
-        points[:, self._at[i]] = ranks
+        points[:, self._rank_columns[i]] = ranks
         return points
