@@ -37,7 +37,8 @@ from allocator.config import AdapterConfig, TrainingConfig
 from allocator.data.corpus import Example, generate
 from allocator.data.sources import TaskData, load_task
 from allocator.files.adapter_section import AdapterSection
-from allocator.files.recipe import ModelSection, Recipe, TaskSection, training_section
+from allocator.files.recipe import ModelSection, Recipe, TaskSection, TrainingSection
+from allocator.files.study_folder import ADAPTER_FILE, CONFIG_FILE, RECIPE_FILE
 from allocator.files.yaml_files import write_yaml
 from allocator.inputs.tokens import tokenize_examples
 from allocator.models.attached import attach
@@ -258,7 +259,7 @@ def tiny_recipe(tiny_source: ModelSource, small_task: TaskData) -> Recipe:
             scaling=4.0,
             initialization="orthogonal",
         ),
-        training=training_section(
+        training=TrainingSection.join(
             allocation,
             TrainingConfig(epochs=2, max_length=64),
             precision="float32",
@@ -274,10 +275,10 @@ def tiny_study(tiny_recipe: Recipe, tmp_path: Path) -> Path:
     """A study's folder as far as using its result needs one; its adapter's updates are random."""
     folder = tmp_path / "studies" / "small"
     folder.mkdir(parents=True)
-    (folder / "config.yaml").touch()
-    write_yaml(folder / "best.yaml", tiny_recipe, "A recipe.")
+    (folder / CONFIG_FILE).touch()
+    write_yaml(folder / RECIPE_FILE, tiny_recipe, "A recipe.")
     torch.manual_seed(0)
     attached = attach(load_model(tiny_recipe), tiny_recipe)
     torch.nn.init.normal_(attached.adapter.zero_part, std=0.2)
-    attached.save(folder / "adapter.safetensors")
+    attached.save(folder / ADAPTER_FILE)
     return folder

@@ -45,7 +45,7 @@ class Trials:
             save_to=Path(),
         )
 
-    def note(self, report: Report) -> None:
+    def add_report(self, report: Report) -> None:
         """Keep nothing."""
 
     def should_stop(self, number: int) -> bool:
@@ -55,17 +55,17 @@ class Trials:
     def tell(self, report: Report) -> None:
         self.ended.append(report.trial)
 
-    def attempts(self, number: int) -> int:
+    def count_attempts(self, number: int) -> int:
         return self._attempts[number]
 
-    def fail(self, number: int, reason: str, *, retry: bool) -> None:
+    def tell_failure(self, number: int, reason: str, *, retry: bool) -> None:
         del reason
         if retry:
             self._waiting = sorted([number, *self._waiting])
         else:
             self.given_up.append(number)
 
-    def interrupt(self) -> None:
+    def interrupt_running(self) -> None:
         """Leave none behind."""
 
 

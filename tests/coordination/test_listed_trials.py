@@ -7,9 +7,10 @@ from pathlib import Path
 from allocator.allocation import AdapterShape, Allocation, BackboneShape
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.config import AdapterConfig, TrainingConfig
-from allocator.coordination.list_config import ListConfig, make_listed_allocation
+from allocator.coordination.list_config import ListConfig
 from allocator.coordination.listed_trials import ListedTrials
 from allocator.coordination.records import Records
+from allocator.files.adapter_section import ListedAllocation
 from allocator.training.messages import Ending, Report
 
 BACKBONE = BackboneShape(d_in=16, heads=2, head_size=8, layers=2)
@@ -39,7 +40,9 @@ def list_of_three(folder: Path) -> ListedTrials:
     config = ListConfig.model_construct(
         training=TrainingConfig(epochs=2, boundaries_per_epoch=2),
         backbone=BACKBONE,
-        allocations={name: make_listed_allocation(spec, allocation) for name in ("a", "b", "c")},
+        allocations={
+            name: ListedAllocation.from_allocation(spec, allocation) for name in ("a", "b", "c")
+        },
     )
     return ListedTrials(config, Records(folder), seed=0)
 
@@ -47,8 +50,8 @@ def list_of_three(folder: Path) -> ListedTrials:
 def test_a_training_that_diverged_keeps_the_boundaries_it_had(tmp_path: Path) -> None:
     trials = list_of_three(tmp_path)
     number = trials.start_next_trial().trial
-    trials.note(report(number, 1))
-    trials.note(report(number, 2))
+    trials.add_report(report(number, 1))
+    trials.add_report(report(number, 2))
     trials.tell(report(number, 2, "diverged"))
     recorded = trials.records.read_reports("a", 0)
     assert [(r.step, r.ending) for r in recorded] == [(1, None), (2, None), (2, "diverged")]
@@ -58,11 +61,11 @@ def test_running_trainings_count_by_their_boundaries(tmp_path: Path) -> None:
     trials = list_of_three(tmp_path)
     assert trials.progress == 0
     first, second = trials.start_next_trial().trial, trials.start_next_trial().trial
-    trials.note(report(first, 1))
-    trials.note(report(second, 1))
+    trials.add_report(report(first, 1))
+    trials.add_report(report(second, 1))
     assert trials.progress == 2 / 4
-    trials.note(report(second, 2))
+    trials.add_report(report(second, 2))
     trials.tell(report(first, 2, "collapsed"))  # the two boundaries it never had are done too
     assert trials.progress == 1 + 2 / 4
-    trials.fail(second, "its worker died", retry=True)
+    trials.tell_failure(second, "its worker died", retry=True)
     assert trials.progress == 1

@@ -10,6 +10,7 @@ import pytest
 
 from allocator.coordination.records import Records
 from allocator.errors import StudyError
+from allocator.files.study_folder import table_path
 from allocator.training.measures import Measures, TruncatedLoss
 from allocator.training.messages import Report
 
@@ -40,9 +41,9 @@ def test_what_was_recorded_is_given_back(tmp_path: Path) -> None:
     reports = curve(0.6, 0.4, 0.5)
     Records(tmp_path / "new").add("uniform", 1, reports)
     expected = [dataclasses.replace(report, trial=0) for report in reports]
-    assert Records(tmp_path / "new").reports("uniform", 1) == expected
-    assert Records(tmp_path / "new").reports("uniform", 0) == []
-    assert Records(tmp_path / "none").reports("uniform", 0) == []
+    assert Records(tmp_path / "new").read_reports("uniform", 1) == expected
+    assert Records(tmp_path / "new").read_reports("uniform", 0) == []
+    assert Records(tmp_path / "none").read_reports("uniform", 0) == []
 
 
 def test_names_are_known_by_their_seeds(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_an_adapter_is_kept_beside_the_tables(tmp_path: Path) -> None:
 def test_a_table_of_another_version_is_refused(tmp_path: Path) -> None:
     records = Records(tmp_path)
     records.add("uniform", 0, curve(0.6))
-    path = tmp_path / "training.csv"
+    path = table_path(tmp_path, "training")
     pd.read_csv(path).drop(columns="calibrated_loss").to_csv(path, index=False)
     with pytest.raises(StudyError, match="must have a column calibrated_loss"):
         records.read_names(0)

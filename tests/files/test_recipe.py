@@ -1,3 +1,8 @@
+"""Recipes: written for people, read with every slip worded."""
+
+from __future__ import annotations
+
+import dataclasses
 import re
 from pathlib import Path
 
@@ -9,7 +14,8 @@ from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.config import AdapterConfig, TrainingConfig
 from allocator.errors import CheckpointError
 from allocator.files.adapter_section import AdapterSection
-from allocator.files.recipe import ModelSection, Recipe, TaskSection, read_recipe, training_section
+from allocator.files.recipe import ModelSection, Recipe, TaskSection, TrainingSection, read_recipe
+from allocator.files.study_folder import RECIPE_FILE
 from allocator.files.yaml_files import write_yaml
 
 BACKBONE = BackboneShape(d_in=32, heads=4, head_size=8, layers=2, targets=("query", "value"))
@@ -43,7 +49,7 @@ RECIPE = Recipe(
         scaling=2.0,
         initialization="normal",
     ),
-    training=training_section(ALLOCATION, CONFIG, "bfloat16", trains_pooler=False),
+    training=TrainingSection.join(ALLOCATION, CONFIG, "bfloat16", trains_pooler=False),
     scores={"held_out": 0.5, "trials": 3, "winner": "größer"},
 )
 
@@ -51,7 +57,7 @@ RECIPE = Recipe(
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Where an intact recipe lies."""
-    path = tmp_path / "best.yaml"
+    path = tmp_path / RECIPE_FILE
     write_yaml(path, RECIPE, "Two lines\nof comment.")
     return path
 
@@ -66,13 +72,22 @@ def test_a_recipe_comes_back_as_it_was_written(path: Path) -> None:
     assert read_recipe(path) == RECIPE
 
 
-def test_a_recipe_gives_back_the_allocation_and_the_configuration_it_was_made_of(
-    path: Path,
-) -> None:
+def test_a_recipe_holds_the_allocation_and_the_configuration_it_was_made_of(path: Path) -> None:
     recipe = read_recipe(path)
-    assert recipe.allocation() == ALLOCATION
-    assert recipe.training.config() == CONFIG
+    assert recipe.allocation() == dataclasses.replace(
+        ALLOCATION, head_learning_rate=CONFIG.head_learning_rate, dropout=CONFIG.dropout
+    )
+    assert recipe.training.config == CONFIG
     assert recipe.training.precision == "bfloat16"
+
+
+def test_what_an_allocation_chose_itself_stands_in_place_of_the_shared_configuration() -> None:
+    chosen = dataclasses.replace(ALLOCATION, head_learning_rate=3e-4, dropout=0.25)
+    section = TrainingSection.join(chosen, CONFIG, "float32", trains_pooler=True)
+    recipe = RECIPE.model_copy(update={"training": section})
+    assert recipe.allocation() == chosen
+    own = {"head_learning_rate": 3e-4, "dropout": 0.25}
+    assert section.config == CONFIG.model_copy(update=own)
 
 
 def test_a_recipes_adapter_is_placed_on_a_backbone(path: Path) -> None:
@@ -83,7 +98,7 @@ def test_a_recipes_adapter_is_placed_on_a_backbone(path: Path) -> None:
         full_modes=frozenset({"site"}),
     )
     config = AdapterConfig(scaling=2.0, initialization="normal")
-    assert read_recipe(path).adapter.spec(BACKBONE) == AdapterSpec(shape=shape, config=config)
+    assert read_recipe(path).adapter.to_spec(BACKBONE) == AdapterSpec(shape=shape, config=config)
 
 
 def test_a_recipe_is_for_people_comment_first_and_in_order(path: Path) -> None:
@@ -94,7 +109,7 @@ def test_a_recipe_is_for_people_comment_first_and_in_order(path: Path) -> None:
 
 def test_nothing_but_the_recipe_is_left_in_its_folder(path: Path) -> None:
     write_yaml(path, RECIPE, "Again.")
-    assert [child.name for child in path.parent.iterdir()] == ["best.yaml"]
+    assert [child.name for child in path.parent.iterdir()] == [RECIPE_FILE]
 
 
 def test_a_missing_recipe_is_refused(tmp_path: Path) -> None:
