@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import optuna
@@ -12,8 +13,9 @@ import pytest
 from allocator.allocation import BackboneShape
 from allocator.allocation.feasible_union import FeasibleUnion
 from allocator.errors import BudgetError, SpaceError
+from allocator.tuning.names import SamplerName
 from allocator.tuning.samplers.feasible_sampler import ask_trial
-from allocator.tuning.samplers.make_sampler import SAMPLERS, make_sampler
+from allocator.tuning.samplers.make_sampler import make_sampler
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.points import Domain
 from allocator.tuning.space.space import Params, Space, make_baseline_params
@@ -91,8 +93,8 @@ def test_a_sample_has_all_variants_alike_however_many_points_they_have(space: Sp
     assert all(800 < drawn[number] < 1_200 for number in range(1, 6))
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_a_trial_has_the_parameters_of_its_variant_alone(name: str, space: Space) -> None:
+@pytest.mark.parametrize("name", get_args(SamplerName))
+def test_a_trial_has_the_parameters_of_its_variant_alone(name: SamplerName, space: Space) -> None:
     sampler = make_sampler(name, space, seed=0, final_step=1)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     for number in range(14):
@@ -102,8 +104,10 @@ def test_a_trial_has_the_parameters_of_its_variant_alone(name: str, space: Space
         study.tell(trial, 0.1 * (number % 3))
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_a_choice_that_was_enqueued_is_kept_and_the_rest_fits_it(name: str, space: Space) -> None:
+@pytest.mark.parametrize("name", get_args(SamplerName))
+def test_a_choice_that_was_enqueued_is_kept_and_the_rest_fits_it(
+    name: SamplerName, space: Space
+) -> None:
     sampler = make_sampler(name, space, seed=0, final_step=1)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     for _ in range(12):

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import optuna
@@ -25,8 +26,10 @@ from scipy.stats import sem
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from allocator.allocation import BackboneShape
+from allocator.files.study_folder import baseline_folder
+from allocator.tuning.names import PriorName
 from allocator.tuning.priors.baseline_evidence import read_baseline
-from allocator.tuning.priors.make_prior import PRIORS, make_prior
+from allocator.tuning.priors.make_prior import make_prior
 from allocator.tuning.priors.prior import Prior
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import make_baseline_params
@@ -68,11 +71,13 @@ class Setting:
 def priors(table: Table, folder: Path) -> Mapping[str, Prior | None]:
     """Make every prior from the table's baseline, and one from its worst points."""
     base = make_baseline_params(table.space)
-    baseline = read_baseline(folder / "baseline", table.space.ranks(base))
-    found = {name: make_prior(name, table.space, base, baseline=baseline) for name in PRIORS}
+    baseline = read_baseline(baseline_folder(folder), table.space.ranks(base))
+    priors = {
+        name: make_prior(name, table.space, base, baseline=baseline) for name in get_args(PriorName)
+    }
     worst = np.argsort(-table.truth(), kind="stable")[:WORST]
     proposals = tuple(table.params[i] for i in worst)
-    return {**found, "adversarial": Prior(name="worst", space=table.space, proposals=proposals)}
+    return {**priors, "adversarial": Prior(name="worst", space=table.space, proposals=proposals)}
 
 
 def settings(table: Table, folder: Path, default: str) -> list[Setting]:

@@ -25,14 +25,15 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from trained_table import read_points
 
 from allocator.allocation.factorizations import Flags
+from allocator.training.messages import Report
 from allocator.tuning.priors.prior import Prior
 from allocator.tuning.runs.confirm import CANDIDATES
 from allocator.tuning.samplers.feasible_sampler import FeasibleSampler, ask_trial
 from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
 from allocator.tuning.space.points import Domain, Points
 from allocator.tuning.space.space import Params, Space
+from allocator.tuning.storage.trial_memory import append_loss, baseline_attributes, write_ending
 from allocator.tuning.study.proposal_queue import PROPOSALS
-from allocator.tuning.study.pruning import LOSSES, PROTECTED
 from allocator.tuning.surrogate.encoder import Encoder
 from allocator.tuning.surrogate.expected_scores import compute_expectations
 
@@ -207,7 +208,7 @@ def replay(
     """
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
     trained = seed % table.losses.shape[1]
-    study.enqueue_trial(dict(table.params[0]), user_attrs={PROTECTED: True})
+    study.enqueue_trial(dict(table.params[0]), user_attrs=baseline_attributes())
     found: list[Progress] = []
     epochs = 0.0
     for start in range(0, trials, PACK):
@@ -249,19 +250,37 @@ def _train(study: Study, table: Table, pack: list[Trial], seed: int) -> float:
         for trial in running:
             if step == lengths[trial.number] < boundaries:
                 continue  # a collapse is told, not reported
-            losses = curves[trial.number][:step].tolist()
-            trial.report(-losses[-1], step)
-            trial.set_user_attr(LOSSES, losses)
+            loss = float(curves[trial.number][step - 1])
+            trial.report(-loss, step)
+            append_loss(trial, loss)
         for trial in list(running):
             loss = float(curves[trial.number][step - 1])
             if step == lengths[trial.number]:
-                trial.set_user_attr("ending", "completed" if step == boundaries else "collapsed")
+                write_ending(trial, _make_report(trial, loss, step, boundaries))
                 study.tell(trial, -loss)
                 running.remove(trial)
             elif trial.should_prune():
                 study.tell(trial, state=TrialState.PRUNED)
                 running.remove(trial)
     return float(spent / boundaries)
+
+
+def _make_report(trial: Trial, loss: float, step: int, boundaries: int) -> Report:
+    """Make the last report of a training; of a table's, no more than its loss is known."""
+    return Report(
+        trial=trial.number,
+        ending="completed" if step == boundaries else "collapsed",
+        score=-loss,
+        loss=loss,
+        calibrated_loss=loss,
+        components={},
+        best_score=-loss,
+        step=step,
+        train_loss=loss,
+        num_parameters=0,
+        head_parameters=0,
+        seconds=0.0,
+    )
 
 
 def _progress(study: Study, table: Table, seed: int, *, trials: int, epochs: float) -> Progress:

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import optuna
 import torch
-from allocator.tuning.plan.prepare import PreparedSearch, prepare
 from datasets import Dataset
 from peft import LoraConfig, TaskType, get_peft_model
 from rich.console import Console
@@ -33,29 +32,33 @@ from transformers import (
 )
 from transformers.trainer_utils import BestRun
 
+from allocator.command_line.options import read_config
 from allocator.data.metrics import compute_score
 from allocator.data.tasks import Examples
 from allocator.models.preprocessors import load_tokenizer
-from allocator.search import build_parser, to_config
+from allocator.search import build_parser
+from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_plan import Plan, plan_search
 from allocator.tuning.runs.run_search import run_search
+from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.study.open_study import load_study
 
 RANKS = (1, 2, 4, 8, 16)
 
 
-def search_ours(prepared: PreparedSearch, trials: int) -> tuple[float, float]:
-    """Search for real; give seconds and the best held-out score."""
+def search_ours(config: SearchConfig, plan: Plan[StudyConfig]) -> tuple[float, float]:
+    """Search for real; return seconds and the best held-out score."""
     start = time.perf_counter()
-    run_search(prepared, Console(file=io.StringIO()), trials=trials, slots=None, timeout=None)
+    run_search(config, plan, Console(file=io.StringIO()))
     seconds = time.perf_counter() - start
-    with load_study(prepared.folder, None) as study:
+    with load_study(plan.folder, None) as study:
         return seconds, study.study.best_value
 
 
-def search_peer(prepared: PreparedSearch, trials: int, *, bf16: bool) -> tuple[float, float]:
+def search_peer(plan: Plan[StudyConfig], trials: int, *, bf16: bool) -> tuple[float, float]:
     """Search rank and learning rate of LoRA with transformers' own search."""
-    worker, training = prepared.worker, prepared.worker.training
-    tokenizer = load_tokenizer(worker.model)
+    setup, training = plan.setup, plan.setup.training
+    tokenizer = load_tokenizer(setup.model)
 
     def rows(examples: Examples) -> Dataset:
         encoded = tokenizer([text[0] for text in examples.inputs], truncation=True)
@@ -65,11 +68,9 @@ def search_peer(prepared: PreparedSearch, trials: int, *, bf16: bool) -> tuple[f
         return {"learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True)}
 
     def model(trial: optuna.Trial | None) -> nn.Module:
-        plain = AutoModelForSequenceClassification.from_pretrained(
-            worker.model.folder, num_labels=2
-        )
+        plain = AutoModelForSequenceClassification.from_pretrained(setup.model.folder, num_labels=2)
         rank = 8 if trial is None else int(trial.suggest_categorical("lora_rank", RANKS))
-        targets = list(worker.spec.shape.backbone.targets)
+        targets = list(setup.spec.shape.backbone.targets)
         config = LoraConfig(
             task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=2 * rank, target_modules=targets
         )
@@ -79,7 +80,7 @@ def search_peer(prepared: PreparedSearch, trials: int, *, bf16: bool) -> tuple[f
         answers = np.asarray(predicted.predictions).argmax(axis=1)
         return {
             "score": compute_score(
-                worker.task.metric, answers, np.asarray(predicted.label_ids).tolist()
+                setup.task.metric, answers, np.asarray(predicted.label_ids).tolist()
             ).value
         }
 
@@ -99,8 +100,8 @@ def search_peer(prepared: PreparedSearch, trials: int, *, bf16: bool) -> tuple[f
         trainer = Trainer(
             model_init=model,  # type: ignore[arg-type]  # PEFT's models train like any other
             args=arguments,
-            train_dataset=rows(worker.train),
-            eval_dataset=rows(worker.scoring),
+            train_dataset=rows(setup.train),
+            eval_dataset=rows(setup.scoring),
             data_collator=DataCollatorWithPadding(tokenizer),
             compute_metrics=metrics,
         )
@@ -132,17 +133,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     argv = ["--budget", "40000", "--task", "cola", "--epochs", str(arguments.epochs)]
+    argv += ["--trials", str(arguments.trials), "--confirm-seeds", "0"]
     argv += ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else []
     with tempfile.TemporaryDirectory() as folder:
-        prepared = plan_search(
-            to_config(build_parser().parse_args([*argv, "--studies-dir", folder]))
-        )
-        precision = arguments.peer_precision or prepared.worker.precision
-        peer, peer_best = search_peer(prepared, arguments.peer_trials, bf16=precision == "bfloat16")
+        given = build_parser().parse_args([*argv, "--studies-dir", folder])
+        config = read_config(SearchConfig, given)
+        plan = plan_search(config)
+        precision = arguments.peer_precision or plan.setup.precision
+        peer, peer_best = search_peer(plan, arguments.peer_trials, bf16=precision == "bfloat16")
         print(
             f"peer: {arguments.peer_trials} trials {peer:.0f} s, best {peer_best:.4f}", flush=True
         )
-        ours, ours_best = search_ours(prepared, arguments.trials)
+        ours, ours_best = search_ours(config, plan)
     print(f"ours: {arguments.trials} trials {ours:.0f} s, best {ours_best:.4f}")
     scaled = peer * arguments.trials / arguments.peer_trials
     print(f"peer scaled to {arguments.trials} trials: {scaled:.0f} s, {scaled / ours:.1f} x ours")

@@ -17,6 +17,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import optuna
 import pandas as pd
@@ -34,8 +35,9 @@ from allocator.models.model_source import locate_model
 from allocator.models.preprocessors import load_tokenizer
 from allocator.training.loop import Splits, train_trials
 from allocator.training.messages import Boundary, Job, Orders, Report
+from allocator.tuning.names import PriorName
 from allocator.tuning.priors.baseline_evidence import Baseline, read_baseline
-from allocator.tuning.priors.make_prior import PRIORS, make_prior
+from allocator.tuning.priors.make_prior import make_prior
 from allocator.tuning.samplers.feasible_sampler import ask_trial
 from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
 from allocator.tuning.space.build_space import build_space, make_adapter_spec
@@ -56,7 +58,7 @@ def points(space: Space, baseline: Baseline, n: int) -> list[Params]:
     """List what is trained: the baseline at several lambdas, proposals, then the space filled."""
     base = make_baseline_params(space)
     wanted = [{**base, "core_lr_multiplier": multiplier} for multiplier in LAMBDAS]
-    for name in PRIORS:
+    for name in get_args(PriorName):
         prior = make_prior(name, space, base, baseline=baseline)
         wanted += [dict(p) for p in prior.proposals[:PROPOSALS]] if prior else []
     sampler = FeasibleGPSampler(space, seed=0, n_startup_trials=n + 1)

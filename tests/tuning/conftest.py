@@ -8,58 +8,52 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from allocator.command_line.options import RunOptions
 from allocator.config import TrainingConfig
 from allocator.tuning.plan.run_config import SearchConfig
 from allocator.tuning.priors.baseline_evidence import Baseline
 from allocator.tuning.space.space import Space
 
+RunFields = Mapping[str, object]
 MakeConfig = Callable[..., SearchConfig]
 MakeBaseline = Callable[..., Baseline]
 
 
 @pytest.fixture
-def run_options(tiny_bert: Path, small_glue: Path, tmp_path: Path) -> RunOptions:
+def run_fields(tiny_bert: Path, small_glue: Path, tmp_path: Path) -> RunFields:
     """What every command that trains is asked, on a tiny model and a few sentences."""
-    return RunOptions(
-        task="cola",
-        model=str(tiny_bert),
-        targets=None,
-        slots=2,
-        training=TrainingConfig(epochs=2),
-        study="tiny",
-        studies_dir=tmp_path / "studies",
-        data_dir=small_glue,
-        fallback_data_dir=None,
-        data_source="auto",
-        select_on="held_out",
-        precision="float32",
-        devices=("cpu",),
-        ray=None,
-        model_cache=tmp_path / "cache",
-    )
+    return {
+        "task": "cola",
+        "model": str(tiny_bert),
+        "slots": 2,
+        "training": TrainingConfig(epochs=2),
+        "study": "tiny",
+        "studies_dir": tmp_path / "studies",
+        "data_dir": small_glue,
+        "precision": "float32",
+        "devices": ("cpu",),
+        "model_cache": tmp_path / "cache",
+    }
 
 
 @pytest.fixture
-def make_config(run_options: RunOptions) -> MakeConfig:
+def study_folder(tmp_path: Path) -> Path:
+    """The folder of the study that `run_fields` name."""
+    return tmp_path / "studies" / "tiny"
+
+
+@pytest.fixture
+def make_config(run_fields: RunFields) -> MakeConfig:
     """A search on a tiny model and a few sentences, any part of which can be replaced."""
 
     def make(**changes: object) -> SearchConfig:
-        given: dict[str, object] = {
+        asked = {
             "budget": 600,
-            "space": "tenslora_plus",
             "trials": 4,
             "confirm_seeds": 0,
-            "timeout": None,
-            "storage": None,
-            "sampler": "gp",
-            "pruner": "halving",
             "prior": "truncation",
             "prior_strength": 10.0,
-            "start": (),
-            **run_options,
         }
-        return SearchConfig(**{**given, **changes})  # type: ignore[arg-type]  # checked by use
+        return SearchConfig.model_validate({**run_fields, **asked, **changes})
 
     return make
 

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
-from allocator.tuning.plan.prepare import PreparedSearch, prepare
 
 from allocator.allocation import AdapterShape
+from allocator.files.study_folder import FIGURES_FOLDER, TableName, baseline_folder, table_path
 from allocator.training.messages import Report
 from allocator.tuning.figures.study_figures import draw_study, make_study_figures
 from allocator.tuning.plan.run_config import SearchConfig
-from allocator.tuning.study.open_study import open_study
+from allocator.tuning.plan.search_plan import Plan, plan_search
+from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.surrogate.expected_scores import Selection, select_best
+from tests.tuning.studies import opened
 
 MakeConfig = Callable[..., SearchConfig]
 TRUNCATION = "name,seed,mode,rank,loss\nuniform,0,input,1,0.7\nuniform,0,input,2,0.6\n"
@@ -24,7 +26,7 @@ MODES = (
     "name,seed,step,layer,target,mode,normalized_entropy,top1_energy\n"
     "uniform,0,1,0,0,input,0.5,0.75\n"
 )
-OF_ANOTHER = "name,seed,step,layer,target,mode,index,singular_value\ntt,0,1,0,0,input,1,0.5\n"
+OTHER = "name,seed,step,layer,target,mode,index,singular_value\ntt,0,1,0,0,input,1,0.5\n"
 
 
 def tell(study: SearchStudy, score: float) -> int:
@@ -52,8 +54,8 @@ def chosen(study: SearchStudy) -> Selection:
     return select_best(study.space, study.trials, final_step=study.final_step)
 
 
-def searched(prepared: PreparedSearch) -> SearchStudy:
-    with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
+def searched(plan: Plan[StudyConfig]) -> SearchStudy:
+    with opened(plan) as study:
         tell(study, 0.1)
         tell(study, 0.5)
         return study
@@ -68,10 +70,10 @@ def bars(figure: go.Figure) -> dict[str, int]:
 
 
 def write_tables(folder: Path) -> None:
-    (folder / "baseline").mkdir()
-    (folder / "baseline" / "truncation.csv").write_text(TRUNCATION)
-    (folder / "baseline" / "modes.csv").write_text(MODES)
-    (folder / "baseline" / "spectra.csv").write_text(OF_ANOTHER)
+    baseline_folder(folder).mkdir()
+    tables: dict[TableName, str] = {"truncation": TRUNCATION, "modes": MODES, "spectra": OTHER}
+    for name, text in tables.items():
+        table_path(baseline_folder(folder), name).write_text(text)
 
 
 def test_a_study_is_drawn_from_the_tables_that_it_has(make_config: MakeConfig) -> None:
@@ -89,7 +91,8 @@ def test_the_budget_split_compares_baseline_proposal_and_best(make_config: MakeC
     if chosen(study).best.trial.number == 0:
         names = ["best, uniform baseline (trial 0)", "proposed by uniform (trial 1)"]
     assert counts == {
-        name: study.trials[number].user_attrs["num_parameters"] for number, name in enumerate(names)
+        name: study.space.num_parameters(study.trials[number].params)
+        for number, name in enumerate(names)
     }
 
 
@@ -124,6 +127,6 @@ def test_a_study_gets_its_pictures(make_config: MakeConfig) -> None:
     study = searched(plan_search(make_config()))
     warnings: list[str] = []
     paths = draw_study(study, chosen(study), warn=warnings.append)
-    folder = study.folder / "figures"
+    folder = study.folder / FIGURES_FOLDER
     assert paths == [folder / "budget-split.html", folder / "budget-split.png"]
     assert not warnings

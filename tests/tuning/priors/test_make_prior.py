@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from allocator.allocation import BackboneShape
-from allocator.errors import AllocatorError
+from allocator.tuning.names import PriorName
 from allocator.tuning.priors.baseline_evidence import Baseline
-from allocator.tuning.priors.make_prior import PRIORS, make_prior
+from allocator.tuning.priors.make_prior import make_prior, needs_baseline
 from allocator.tuning.priors.prior import Prior
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Params, Space, make_baseline_params
@@ -135,10 +136,14 @@ def test_a_users_own_guesses_come_first(space: Space, make_baseline: MakeBaselin
     assert own not in prior.proposals[1:]
 
 
-@pytest.mark.parametrize("name", ["truncaton", "study:"])
-def test_an_unknown_prior_gets_the_nearest_name(name: str, space: Space) -> None:
-    with pytest.raises(AllocatorError, match=f"unknown prior '{name}': did you mean '"):
-        make_prior(name, space, make_baseline_params(space))
+@pytest.mark.parametrize("name", get_args(PriorName))
+def test_every_name_makes_a_prior_of_its_own(
+    name: PriorName, space: Space, make_baseline: MakeBaseline
+) -> None:
+    base = make_baseline_params(space)
+    prior = make_prior(name, space, base, baseline=make_baseline(space))
+    assert (None if prior is None else prior.name) == (None if name == "none" else name)
+    assert needs_baseline(name) == (name not in ("none", "uniform"))
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
@@ -146,7 +151,7 @@ def test_an_unknown_prior_gets_the_nearest_name(name: str, space: Space) -> None
 def test_no_prior_ever_proposes_what_the_space_does_not_have(
     data: st.DataObject, make_baseline: MakeBaseline
 ) -> None:
-    name = data.draw(st.sampled_from([n for n in PRIORS if n != "none"]))
+    name = data.draw(st.sampled_from([n for n in get_args(PriorName) if n != "none"]))
     preset = data.draw(st.sampled_from(TUCKER))
     backbone = data.draw(st.sampled_from([MINILM, ROBERTA]))
     file = read_space(preset)
@@ -193,7 +198,7 @@ def drawn_baseline(data: st.DataObject, space: Space, make_baseline: MakeBaselin
     )
 
 
-@pytest.mark.parametrize("name", [n for n in PRIORS if n != "none"])
+@pytest.mark.parametrize("name", [n for n in get_args(PriorName) if n != "none"])
 def test_the_same_evidence_gives_the_same_proposals(
     name: str, space: Space, make_baseline: MakeBaseline
 ) -> None:

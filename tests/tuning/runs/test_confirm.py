@@ -13,6 +13,7 @@ from rich.console import Console
 from scipy import stats
 
 from allocator.files.recipe import read_recipe
+from allocator.files.study_folder import CONFIRMATION_FOLDER, RECIPE_FILE
 from allocator.tuning.plan.run_config import SearchConfig
 from allocator.tuning.plan.search_plan import plan_search
 from allocator.tuning.runs.run_search import run_search
@@ -22,17 +23,10 @@ MakeConfig = Callable[..., SearchConfig]
 
 
 def search(config: SearchConfig) -> tuple[str, Path]:
-    prepared = plan_search(config)
+    plan = plan_search(config)
     printed = io.StringIO()
-    run_search(
-        prepared,
-        Console(file=printed, width=160),
-        trials=config.trials,
-        slots=config.slots,
-        timeout=None,
-        confirm_seeds=config.confirm_seeds,
-    )
-    return printed.getvalue(), prepared.folder
+    run_search(config, plan, Console(file=printed, width=160))
+    return printed.getvalue(), plan.folder
 
 
 def confirmation(
@@ -66,7 +60,7 @@ def test_other_seeds_choose_and_dev_is_scored_for_the_choice_and_the_baseline(
     assert means[found.best] == means.max()
     scored = found.scores.dropna(subset="dev")
     assert set(scored.trial) == {0, found.best}
-    recipe = read_recipe(folder / "best.yaml")
+    recipe = read_recipe(folder / RECIPE_FILE)
     assert recipe.study["trial"] == found.best
     assert recipe.scores["held_out_mean"] == pytest.approx(means[found.best])
     assert recipe.scores["dev_mean"] == pytest.approx(scored[scored.trial == found.best].dev.mean())
@@ -102,7 +96,7 @@ def test_nothing_is_compared_where_the_baseline_wins_or_one_seed_was_trained() -
 
 
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
-    (tmp_path / "confirmation").mkdir()
+    (tmp_path / CONFIRMATION_FOLDER).mkdir()
     written = confirmation({0: [0.4, 0.3], 4: [0.5, 0.5]}, {4: [0.2, 0.1]})
     write_confirmation(tmp_path, written)
     read = read_confirmation(tmp_path)

@@ -14,6 +14,7 @@ from transformers import AutoModelForImageClassification
 from allocator import export, predict, search, train
 from allocator.command_line.parser import run_command
 from allocator.files.recipe import read_recipe
+from allocator.files.study_folder import RECIPE_FILE, RESULT_FILE, TRAINED_FOLDER
 from allocator.trained.trained_adapter import load_trained
 
 
@@ -30,11 +31,11 @@ def test_a_search_on_a_task_file_of_images_ends_in_a_recipe_that_trains_answers_
     precision = ["--precision", "float32", "--batch-size", "8", "--study", "small", "--quiet"]
     given = ["--task", str(image_task), *options, *places, *precision]
     assert run_command(search.main, given) == 0
-    best = tmp_path / "small" / "best.yaml"
+    best = tmp_path / "small" / RECIPE_FILE
     recipe = read_recipe(best)
     assert (recipe.task.name, recipe.task.source) == ("colors", f"file:{image_task.resolve()}")
     assert run_command(train.main, ["--config", str(best)]) == 0
-    scores = read_recipe(best.parent / "trained" / "result.yaml").scores
+    scores = read_recipe(best.parent / TRAINED_FOLDER / RESULT_FILE).scores
     assert float(scores["accuracy"]) > 0.5  # of three classes that differ in their colour
 
     capsys.readouterr()

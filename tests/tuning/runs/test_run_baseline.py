@@ -2,78 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import StringIO
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 from rich.console import Console
 
 from allocator.adapters.saved import load_adapter
-from allocator.command_line.options import RunOptions
 from allocator.config import TrainingConfig
 from allocator.errors import BudgetError, StudyError
+from allocator.files.study_folder import (
+    UNIFORM,
+    TableName,
+    baseline_folder,
+    named_adapter_path,
+    table_path,
+)
 from allocator.tuning.plan.run_config import BaselineConfig, SearchConfig
 from allocator.tuning.plan.search_plan import plan_search
 from allocator.tuning.runs.run_baseline import run_baseline
 from allocator.tuning.runs.run_search import run_search
-from allocator.tuning.study.open_study import load_study, open_study
+from allocator.tuning.storage.trial_memory import is_baseline, read_ending, read_losses
+from allocator.tuning.study.open_study import load_study
+from tests.tuning.studies import opened
 
+RunFields = Mapping[str, object]
 MakeConfig = Callable[..., SearchConfig]
 
 
-def baseline(options: RunOptions, **changes: object) -> tuple[str, BaselineConfig]:
-    given: dict[str, object] = {
-        "budget": 600,
-        "space": "tenslora_plus",
-        "also": (),
-        "rank": None,
-        "is_capped": True,
-        **options,
-    }
-    config = BaselineConfig(**{**given, **changes})  # type: ignore[arg-type]  # checked by use
+def baseline(run_fields: RunFields, **changes: object) -> str:
+    config = BaselineConfig.model_validate({**run_fields, "budget": 600, **changes})
     printed = StringIO()
     run_baseline(config, Console(file=printed, width=200))
-    return printed.getvalue(), config
+    return printed.getvalue()
+
+
+def search(config: SearchConfig) -> None:
+    run_search(config, plan_search(config), Console(quiet=True))
 
 
 def test_a_search_takes_the_baseline_that_was_trained_before_it(
-    run_options: RunOptions, make_config: MakeConfig
+    run_fields: RunFields, make_config: MakeConfig, study_folder: Path
 ) -> None:
-    baseline(run_options)
-    folder = run_options["studies_dir"] / "tiny"
-    config = make_config(trials=2)
-    run_search(plan_search(config), Console(quiet=True), trials=2, slots=2, timeout=None)
-    with load_study(folder, None) as study:
+    baseline(run_fields)
+    search(make_config(trials=2))
+    with load_study(study_folder, None) as study:
         first = study.trials[0]
-        assert first.user_attrs["baseline"]
-        assert first.user_attrs["ending"] == "completed"
-        training = study.baseline.table("training")
+        assert is_baseline(first)
+        assert read_ending(first) == "completed"
+        training = study.baseline.read("training")
         assert list(first.intermediate_values.values()) == pytest.approx(training.score.tolist())
-        assert first.user_attrs["losses"] == pytest.approx(training.calibrated_loss.tolist())
-        seconds = training.seconds.iloc[-1]
-        assert first.user_attrs["seconds"] == pytest.approx(seconds, abs=0.01)  # not again
+        assert read_losses(first) == pytest.approx(training.calibrated_loss.tolist())
+        seconds = round(training.seconds.iloc[-1], 2)
+        assert first.user_attrs["seconds"] == pytest.approx(seconds)  # not trained again
         adapter = load_adapter(study.adapter_path(0)).adapter
-    kept = load_adapter(folder / "baseline" / "uniform-seed-0.safetensors").adapter
+    kept = load_adapter(named_adapter_path(baseline_folder(study_folder), UNIFORM, 0)).adapter
     for mine, theirs in zip(adapter.parameters(), kept.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 
 
 def test_a_baseline_that_is_there_is_not_trained_again_and_others_join_it(
-    run_options: RunOptions, make_config: MakeConfig
+    run_fields: RunFields, make_config: MakeConfig, study_folder: Path
 ) -> None:
-    config = make_config(trials=1)
-    run_search(plan_search(config), Console(quiet=True), trials=1, slots=2, timeout=None)
-    folder = run_options["studies_dir"] / "tiny" / "baseline"
-    before = (folder / "uniform-seed-0.safetensors").stat().st_mtime_ns
-    printed, _ = baseline(run_options, also=("cp", "lora"))
+    search(make_config(trials=1))
+    folder = baseline_folder(study_folder)
+    before = named_adapter_path(folder, UNIFORM, 0).stat().st_mtime_ns
+    printed = baseline(run_fields, also=("cp", "lora"))
     assert "cp, seed 0: completed" in printed
     assert "uniform, seed 0" not in printed
-    assert (folder / "uniform-seed-0.safetensors").stat().st_mtime_ns == before
+    assert named_adapter_path(folder, UNIFORM, 0).stat().st_mtime_ns == before
     starts = {}
     for name in ("uniform", "cp", "lora"):
-        saved = load_adapter(folder / f"{name}-seed-0.safetensors")
+        saved = load_adapter(named_adapter_path(folder, name, 0))
         assert saved.adapter.num_parameters <= 600
         starts[name] = (
             saved.description.adapter.zero_mode,
@@ -86,43 +89,41 @@ def test_a_baseline_that_is_there_is_not_trained_again_and_others_join_it(
     }
 
 
-def test_a_baseline_is_measured(run_options: RunOptions) -> None:
-    printed, _ = baseline(run_options)
-    folder = run_options["studies_dir"] / "tiny" / "baseline"
-    for table in ("training", "gradients", "spectra", "modes", "truncation"):
-        assert (folder / f"{table}.csv").stat().st_size > 0
+def test_a_baseline_is_measured(run_fields: RunFields, study_folder: Path) -> None:
+    printed = baseline(run_fields)
+    for table in get_args(TableName):
+        assert table_path(baseline_folder(study_folder), table).stat().st_size > 0
     for mode in ("input", "head_dim", "heads", "qkv", "depth"):
         assert f"│ {mode} " in printed
 
 
 def test_a_published_rank_has_a_folder_of_its_own_and_a_search_may_follow(
-    run_options: RunOptions, make_config: MakeConfig
+    run_fields: RunFields, make_config: MakeConfig, study_folder: Path
 ) -> None:
-    baseline(run_options, rank=4, is_capped=False)
-    folder = run_options["studies_dir"] / "tiny"
-    assert [path.name for path in folder.iterdir() if path.is_dir()] == ["baseline-rank-4-uncapped"]
-    saved = load_adapter(folder / "baseline-rank-4-uncapped" / "uniform-seed-0.safetensors")
+    baseline(run_fields, rank=4, uncapped=True)
+    folder = baseline_folder(study_folder, 4, is_capped=False)
+    assert [path for path in study_folder.iterdir() if path.is_dir()] == [folder]
+    saved = load_adapter(named_adapter_path(folder, UNIFORM, 0))
     assert set(saved.adapter.ranks.values()) == {4}
-    prepared = plan_search(make_config())
-    with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
-        assert study.ask().user_attrs["baseline"]
+    plan = plan_search(make_config())
+    with opened(plan) as study:
+        assert is_baseline(study.ask())
 
 
-def test_a_baseline_of_another_recipe_is_refused(
-    run_options: RunOptions, make_config: MakeConfig
+def test_a_baseline_of_another_configuration_is_refused(
+    run_fields: RunFields, make_config: MakeConfig
 ) -> None:
-    baseline(run_options)
-    config = make_config(training=TrainingConfig(epochs=1))
+    baseline(run_fields)
     with pytest.raises(StudyError, match=r"made with training\.epochs 2, got 1"):
-        run_search(plan_search(config), Console(quiet=True), trials=1, slots=2, timeout=None)
+        search(make_config(training=TrainingConfig(epochs=1)))
 
 
-def test_a_kind_that_does_not_fit_the_budget_is_refused(run_options: RunOptions) -> None:
+def test_a_kind_that_does_not_fit_the_budget_is_refused(run_fields: RunFields) -> None:
     with pytest.raises(BudgetError, match="the smallest matrix"):
-        baseline(run_options, also=("lora",), budget=100)
+        baseline(run_fields, also=("lora",), budget=100)
 
 
-def test_nothing_is_left_behind_by_a_mistake(run_options: RunOptions, tmp_path: Path) -> None:
+def test_nothing_is_left_behind_by_a_mistake(run_fields: RunFields, tmp_path: Path) -> None:
     with pytest.raises(BudgetError):
-        baseline(run_options, also=("lora",), budget=100)
+        baseline(run_fields, also=("lora",), budget=100)
     assert not (tmp_path / "studies").exists()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from collections.abc import Callable, Iterator
 
 import pytest
 import ray
-from allocator.tuning.plan.prepare import PreparedSearch, prepare
 from optuna.trial import FrozenTrial, TrialState
 from ray.cluster_utils import Cluster
 from rich.console import Console
@@ -16,9 +14,12 @@ from rich.console import Console
 from allocator.coordination.coordinator import Coordinator
 from allocator.training.messages import Report
 from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_plan import Plan, plan_search
 from allocator.tuning.runs.run_search import run_search
 from allocator.tuning.screen.watchers import QuietWatcher
-from allocator.tuning.study.open_study import load_study, open_study
+from allocator.tuning.storage.study_config import StudyConfig
+from allocator.tuning.study.open_study import load_study
+from tests.tuning.studies import opened
 
 MakeConfig = Callable[..., SearchConfig]
 
@@ -32,21 +33,14 @@ def cluster() -> Iterator[Cluster]:
     cluster.shutdown()
 
 
-def search(config: SearchConfig) -> PreparedSearch:
-    prepared = plan_search(config)
-    run_search(
-        prepared,
-        Console(file=io.StringIO(), width=160),
-        trials=config.trials,
-        slots=config.slots,
-        timeout=None,
-        confirm_seeds=config.confirm_seeds,
-    )
-    return prepared
+def search(config: SearchConfig) -> Plan[StudyConfig]:
+    plan = plan_search(config)
+    run_search(config, plan, Console(file=io.StringIO(), width=160))
+    return plan
 
 
-def trials_of(prepared: PreparedSearch) -> list[FrozenTrial]:
-    with load_study(prepared.folder, None) as study:
+def trials_of(plan: Plan[StudyConfig]) -> list[FrozenTrial]:
+    with load_study(plan.folder, None) as study:
         return study.trials
 
 
@@ -54,7 +48,7 @@ def test_a_search_there_is_the_search_here_on_as_many_devices(
     cluster: Cluster, make_config: MakeConfig
 ) -> None:
     here = make_config(study="here", devices=("cpu", "cpu"), confirm_seeds=1)
-    there = dataclasses.replace(here, study="there", devices=None, ray=cluster.address)
+    there = here.model_copy(update={"study": "there", "devices": None, "ray": cluster.address})
     found = [
         [(t.state, t.params, t.value, t.intermediate_values) for t in trials_of(search(config))]
         for config in (here, there)
@@ -72,7 +66,7 @@ class UnplugsAMachine(QuietWatcher):
         self._cluster = cluster
         self.is_done = False
 
-    def reached(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         del report
         if not self.is_done:
             self.is_done = True
@@ -82,13 +76,13 @@ class UnplugsAMachine(QuietWatcher):
 def test_a_machine_that_leaves_costs_what_it_trained_and_no_trial(
     cluster: Cluster, make_config: MakeConfig
 ) -> None:
-    prepared = plan_search(make_config(devices=None, ray=cluster.address))
+    plan = plan_search(make_config(devices=None, ray=cluster.address))
     watcher = UnplugsAMachine(cluster)
-    with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
+    with opened(plan) as study:
         Coordinator(
             study,
-            lambda device, slots: prepared.devices.launch(prepared.worker, device, slots),
-            prepared.devices.names,
+            lambda device, slots: plan.devices.launch(plan.setup, device, slots),
+            plan.devices.names,
             watcher,
             slots=2,
         ).run(trials=6)

@@ -14,35 +14,46 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
-from allocator.tuning.plan.prepare import PreparedSearch, prepare
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from allocator.adapters.saved import load_adapter
 from allocator.coordination.coordinator import Coordinator
 from allocator.files.recipe import read_recipe
+from allocator.files.study_folder import (
+    ADAPTER_FILE,
+    FIGURES_FOLDER,
+    RECIPE_FILE,
+    SPECTRA_FILE,
+    TRIALS_FILE,
+    TRIALS_FOLDER,
+)
 from allocator.training.messages import Report
 from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_plan import Plan, plan_search
 from allocator.tuning.runs.run_search import run_search
 from allocator.tuning.screen.watchers import QuietWatcher
-from allocator.tuning.study.open_study import load_study, open_study
+from allocator.tuning.storage.study_config import StudyConfig
+from allocator.tuning.storage.trial_memory import read_failure, read_retried_trial
+from allocator.tuning.study.open_study import load_study
 from allocator.tuning.study.write_best import write_best
 from allocator.workers.process_worker import ProcessWorker
+from tests.tuning.studies import opened
 
 MakeConfig = Callable[..., SearchConfig]
 Seen = list[tuple[int, TrialState, dict[str, float], float | None, dict[int, float]]]
 
 
-def search(config: SearchConfig) -> tuple[str, PreparedSearch]:
-    prepared = plan_search(config)
+def search(config: SearchConfig) -> tuple[str, Plan[StudyConfig]]:
+    plan = plan_search(config)
     console = Console(file=io.StringIO(), width=160)
-    run_search(prepared, console, trials=config.trials, slots=config.slots, timeout=config.timeout)
+    run_search(config, plan, console)
     assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue(), prepared
+    return console.file.getvalue(), plan
 
 
-def trials_of(prepared: PreparedSearch) -> list[FrozenTrial]:
-    with load_study(prepared.folder, None) as study:
+def trials_of(plan: Plan[StudyConfig]) -> list[FrozenTrial]:
+    with load_study(plan.folder, None) as study:
         return study.trials
 
 
@@ -51,41 +62,41 @@ def seen(trials: list[FrozenTrial]) -> Seen:
 
 
 def test_a_search_ends_with_a_best_allocation_within_the_budget(make_config: MakeConfig) -> None:
-    text, prepared = search(make_config(trials=6))
-    trials = trials_of(prepared)
-    recipe = read_recipe(prepared.folder / "best.yaml")
+    text, plan = search(make_config(trials=6))
+    trials = trials_of(plan)
+    recipe = read_recipe(plan.folder / RECIPE_FILE)
     assert len(trials) == 6
-    assert all(trial.user_attrs["num_parameters"] <= 600 for trial in trials)
+    assert all(plan.space.num_parameters(trial.params) <= 600 for trial in trials)
     assert recipe.num_parameters <= recipe.budget == 600
-    saved = load_adapter(prepared.folder / "adapter.safetensors")
+    saved = load_adapter(plan.folder / ADAPTER_FILE)
     assert saved.adapter.num_parameters == recipe.num_parameters
     assert saved.description.adapter.ranks == recipe.adapter.ranks
-    assert len(pd.read_csv(prepared.folder / "trials.csv")) == 6
-    assert set(pd.read_csv(prepared.folder / "spectra.csv")["mode"]) == set(recipe.adapter.ranks)
-    drawn = {path.stem for path in (prepared.folder / "figures").glob("*.html")}
+    assert len(pd.read_csv(plan.folder / TRIALS_FILE)) == 6
+    assert set(pd.read_csv(plan.folder / SPECTRA_FILE)["mode"]) == set(recipe.adapter.ranks)
+    drawn = {path.stem for path in (plan.folder / FIGURES_FOLDER).glob("*.html")}
     assert drawn == {"budget-split", "singular-values", "spectra-over-training", "truncation"}
-    assert f"look at {prepared.folder / 'figures'}" in text
+    assert f"look at {plan.folder / 'figures'}" in text
     for words in ("uniform baseline (trial 0)", "6/6 done", "optuna-dashboard sqlite:///"):
         assert words in text
 
 
 def test_figures_that_cannot_be_drawn_leave_the_result_and_a_line(make_config: MakeConfig) -> None:
     config = make_config(trials=1)
-    prepared = plan_search(config)
-    with open_study(prepared.study, prepared.space, prepared.folder, prepared.url):
-        (prepared.folder / "figures").write_text("in the way", encoding="utf-8")
+    plan = plan_search(config)
+    with opened(plan):
+        (plan.folder / FIGURES_FOLDER).write_text("in the way", encoding="utf-8")
     text, _ = search(config)
     assert "figures: not drawn: FileExistsError" in text
-    assert (prepared.folder / "best.yaml").is_file()
+    assert (plan.folder / RECIPE_FILE).is_file()
 
 
 def test_a_decoder_with_grouped_keys_and_values_is_searched(
     make_config: MakeConfig, tiny_llama: Path
 ) -> None:
     config = make_config(model=str(tiny_llama), targets=("key", "value"), trials=2)
-    text, prepared = search(config)
-    assert {trial.state for trial in trials_of(prepared)} == {TrialState.COMPLETE}
-    assert read_recipe(prepared.folder / "best.yaml").adapter.targets == ("key", "value")
+    text, plan = search(config)
+    assert {trial.state for trial in trials_of(plan)} == {TrialState.COMPLETE}
+    assert read_recipe(plan.folder / RECIPE_FILE).adapter.targets == ("key", "value")
     assert "targets key, value" in " ".join(text.split())
 
 
@@ -119,14 +130,14 @@ def test_two_workers_search_together_and_repeat_themselves(
 
 
 def test_a_number_of_slots_that_was_given_is_recorded(make_config: MakeConfig) -> None:
-    _, prepared = search(make_config(trials=1, slots=3))
-    with load_study(prepared.folder, None) as study:
+    _, plan = search(make_config(trials=1, slots=3))
+    with load_study(plan.folder, None) as study:
         assert study.slots == 3
 
 
 def test_the_number_of_slots_is_measured_once_and_recorded(make_config: MakeConfig) -> None:
-    text, prepared = search(make_config(trials=3, slots=None))
-    with load_study(prepared.folder, None) as study:
+    text, plan = search(make_config(trials=3, slots=None))
+    with load_study(plan.folder, None) as study:
         slots = study.slots
     assert slots is not None
     assert 1 <= slots <= 16
@@ -141,7 +152,7 @@ class KillsTheWorker(QuietWatcher):
     def __init__(self) -> None:
         self.killed = 0
 
-    def reached(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         if report.trial == 1 and not self.killed:
             self.killed = _kill_a_worker()
 
@@ -155,19 +166,19 @@ def _kill_a_worker() -> int:
 
 
 def test_a_worker_that_dies_does_not_take_the_search_with_it(make_config: MakeConfig) -> None:
-    prepared = plan_search(make_config())
+    plan = plan_search(make_config())
     watcher = KillsTheWorker()
-    with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
-        launch = partial(ProcessWorker, prepared.worker)
+    with opened(plan) as study:
+        launch = partial(ProcessWorker, plan.setup)
         Coordinator(study, launch, ("cpu",), watcher, slots=2).run(trials=3)
         write_best(study)
         trials = study.trials
     assert watcher.killed
     for number in (0, 1):
         assert trials[number].state == TrialState.FAIL
-        assert "worker on cpu died, exit code -9" in trials[number].user_attrs["reason"]
+        assert "worker on cpu died, exit code -9" in str(read_failure(trials[number]))
         assert trials[number + 2].params == trials[number].params
-        assert trials[number + 2].user_attrs["retry_of"] == number
+        assert read_retried_trial(trials[number + 2]) == number
     assert study.num_finished == 3
     assert study.slots == 1  # what kills without a word is a machine without memory left
 
@@ -177,21 +188,21 @@ def test_an_interrupt_keeps_what_was_told_and_the_next_run_goes_on(
     make_config: MakeConfig, kind: signal.Signals
 ) -> None:
     config = make_config(trials=40)
-    database = config.studies_dir / "tiny" / "trials"
+    adapters = config.studies_dir / "tiny" / TRIALS_FOLDER
 
     def interrupt_in_the_second_pack() -> None:
-        while len(list(database.glob("*.safetensors"))) < 3:
+        while len(list(adapters.glob("*.safetensors"))) < 3:
             time.sleep(0.05)
         os.kill(os.getpid(), kind)
 
     threading.Thread(target=interrupt_in_the_second_pack, daemon=True).start()
-    text, prepared = search(config)
-    trials = trials_of(prepared)
+    text, plan = search(config)
+    trials = trials_of(plan)
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     assert "interrupted:" in text
     assert 1 <= len(finished) < 40
     assert not [trial for trial in trials if trial.state == TrialState.RUNNING]
-    assert (prepared.folder / "best.yaml").is_file()
-    text, prepared = search(make_config(trials=len(finished) + 1))
-    kept = [trials_of(prepared)[trial.number] for trial in finished]
+    assert (plan.folder / RECIPE_FILE).is_file()
+    text, plan = search(make_config(trials=len(finished) + 1))
+    kept = [trials_of(plan)[trial.number] for trial in finished]
     assert seen(kept) == seen(finished)

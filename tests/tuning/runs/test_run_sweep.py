@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,10 +13,11 @@ from rich.console import Console
 
 from allocator.adapters.build import build_adapter
 from allocator.allocation import BackboneShape
-from allocator.command_line.options import RunOptions
 from allocator.config import TrainingConfig
+from allocator.files.study_folder import SUMMARY_FILE
 from allocator.tuning.plan.run_config import SweepConfig
-from allocator.tuning.runs.run_sweep import print_summary, run_sweep, summarize_sweep
+from allocator.tuning.runs.run_sweep import run_sweep, summarize_sweep
+from allocator.tuning.screen.sweep_table import print_sweep
 from allocator.tuning.space.build_space import list_adapter_shapes, make_adapter_spec
 from allocator.tuning.space.published_sweep import list_tenslora_plus
 from allocator.tuning.space.space_file import read_space
@@ -22,9 +25,10 @@ from allocator.tuning.space.space_file import read_space
 ROBERTA_BASE = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
 
 
-def sweep(options: RunOptions, seeds: int) -> str:
-    options = {**options, "slots": 8, "training": TrainingConfig(epochs=1)}
-    config = SweepConfig(sweep="tenslora-plus", seeds=seeds, learning_rate=1e-3, **options)
+def sweep(run_fields: Mapping[str, object], seeds: int) -> str:
+    asked = {"sweep": "tenslora-plus", "seeds": seeds}
+    training = {"slots": 8, "training": TrainingConfig(epochs=1)}
+    config = SweepConfig.model_validate({**run_fields, **training, **asked})
     printed = StringIO()
     assert run_sweep(config, Console(file=printed, width=80)) is not None
     return printed.getvalue()
@@ -61,14 +65,16 @@ def test_what_starts_at_zero_and_how_large_the_rest_starts_is_as_published() -> 
     )  # uniform within 1 / sqrt(768)
 
 
-def test_more_seeds_are_added_to_those_that_are_there(run_options: RunOptions) -> None:
-    first = sweep(run_options, 1)
+def test_more_seeds_are_added_to_those_that_are_there(
+    run_fields: Mapping[str, object], study_folder: Path
+) -> None:
+    first = sweep(run_fields, 1)
     assert first.count(", seed 0: ") == 14
     assert "nan" not in first  # one seed has no error
-    second = sweep(run_options, 2)
+    second = sweep(run_fields, 2)
     assert second.count(", seed 0: ") == 0
     assert second.count(", seed 1: ") == 14
-    table = pd.read_csv(run_options["studies_dir"] / "tiny" / "summary.csv")
+    table = pd.read_csv(study_folder / SUMMARY_FILE)
     assert (table.seeds == 2).all()
     assert all(name in second for name in table.name)
 
@@ -87,7 +93,7 @@ def test_the_widest_rows_fit_on_80_columns() -> None:
         "seeds": 12,
     }
     printed = StringIO()
-    print_summary(Console(file=printed, width=80), pd.DataFrame([row]), "matthews_correlation")
+    print_sweep(Console(file=printed, width=80), pd.DataFrame([row]), "matthews_correlation")
     assert "…" not in printed.getvalue()
     assert "442,368  -0.1105 ± 0.1105  -0.1096 ± 0.1114  0.6549      10/12" in printed.getvalue()
 

@@ -1,3 +1,9 @@
+"""Samplers: all that each suggests is feasible, new, and the same from the same seed."""
+
+from __future__ import annotations
+
+from typing import get_args
+
 import numpy as np
 import optuna
 import pytest
@@ -6,10 +12,10 @@ from hypothesis import strategies as st
 from optuna.trial import Trial, TrialState
 
 from allocator.allocation import BackboneShape
-from allocator.errors import AllocatorError
+from allocator.tuning.names import SamplerName
 from allocator.tuning.samplers.feasible_sampler import ask_trial
 from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
-from allocator.tuning.samplers.make_sampler import SAMPLERS, make_sampler
+from allocator.tuning.samplers.make_sampler import make_sampler
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Space
 from allocator.tuning.space.space_file import Range, SpaceFile, read_space
@@ -58,10 +64,10 @@ def is_feasible(space: Space, params: dict[str, float]) -> bool:
     return bool(space.feasible.is_feasible(np.array([space.params_to_row(params)]))[0])
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", get_args(SamplerName))
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_every_suggestion_is_feasible(name: str, data: st.DataObject) -> None:
+def test_every_suggestion_is_feasible(name: SamplerName, data: st.DataObject) -> None:
     preset = data.draw(st.sampled_from(sorted(BUDGETS)))
     budget = data.draw(st.integers(*BUDGETS[preset]))
     seed = data.draw(st.integers(0, 2**32))
@@ -72,15 +78,17 @@ def test_every_suggestion_is_feasible(name: str, data: st.DataObject) -> None:
         assert space.num_parameters(params) <= budget
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_distributions_are_those_of_the_space_from_the_first_trial(name: str, space: Space) -> None:
+@pytest.mark.parametrize("name", get_args(SamplerName))
+def test_distributions_are_those_of_the_space_from_the_first_trial(
+    name: SamplerName, space: Space
+) -> None:
     study = new_study(make_sampler(name, space, seed=0, final_step=1))
     proceed(study, space, 12)
     assert all(trial.distributions == space.distributions for trial in study.trials)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_a_resumed_study_goes_on_as_if_it_had_not_stopped(name: str, space: Space) -> None:
+@pytest.mark.parametrize("name", get_args(SamplerName))
+def test_a_resumed_study_goes_on_as_if_it_had_not_stopped(name: SamplerName, space: Space) -> None:
     whole = new_study(make_sampler(name, space, seed=3, final_step=1))
     expected = proceed(whole, space, 13)
     resumed = new_study(make_sampler(name, space, seed=3, final_step=1))
@@ -89,8 +97,8 @@ def test_a_resumed_study_goes_on_as_if_it_had_not_stopped(name: str, space: Spac
     assert begun + proceed(resumed, space, 3) == expected
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_another_seed_gives_other_suggestions(name: str, space: Space) -> None:
+@pytest.mark.parametrize("name", get_args(SamplerName))
+def test_another_seed_gives_other_suggestions(name: SamplerName, space: Space) -> None:
     first, second = (
         proceed(new_study(make_sampler(name, space, seed=s, final_step=1)), space, 2)
         for s in (0, 1)
@@ -98,8 +106,8 @@ def test_another_seed_gives_other_suggestions(name: str, space: Space) -> None:
     assert first != second
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_sampling_leaves_the_global_random_state_alone(name: str, space: Space) -> None:
+@pytest.mark.parametrize("name", get_args(SamplerName))
+def test_sampling_leaves_the_global_random_state_alone(name: SamplerName, space: Space) -> None:
     before = np.random.get_state(legacy=False)
     proceed(new_study(make_sampler(name, space, seed=0, final_step=1)), space, 11)
     after = np.random.get_state(legacy=False)
@@ -146,9 +154,11 @@ def test_a_failed_trial_is_not_suggested_again() -> None:
     assert ask_trial(study, space).params != first.params
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", get_args(SamplerName))
 @pytest.mark.parametrize("preset", ["lora", "lora_plus"])
-def test_a_budget_with_one_choice_of_ranks_still_searches_the_rates(name: str, preset: str) -> None:
+def test_a_budget_with_one_choice_of_ranks_still_searches_the_rates(
+    name: SamplerName, preset: str
+) -> None:
     space = build_space(read_space(preset), BACKBONE, 60_000)
     assert space.feasible.size == 1
     asked = proceed(new_study(make_sampler(name, space, seed=0, final_step=1)), space, 12)
@@ -156,8 +166,8 @@ def test_a_budget_with_one_choice_of_ranks_still_searches_the_rates(name: str, p
     assert len({params["learning_rate"] for params in asked}) == 12
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_a_feasible_set_too_large_to_list_is_searched(name: str) -> None:
+@pytest.mark.parametrize("name", get_args(SamplerName))
+def test_a_feasible_set_too_large_to_list_is_searched(name: SamplerName) -> None:
     ranks = {f"bond_{i}": Range(low=1, high=100) for i in range(1, 5)}
     file = SpaceFile(construction="att_qkv_depth", factorization="tt", parameters=dict(ranks))
     space = build_space(file, BACKBONE, 600_000)
@@ -166,8 +176,10 @@ def test_a_feasible_set_too_large_to_list_is_searched(name: str) -> None:
     assert all(is_feasible(space, params) for params in asked)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_enqueued_values_are_kept_and_the_rest_stays_feasible(name: str, space: Space) -> None:
+@pytest.mark.parametrize("name", get_args(SamplerName))
+def test_enqueued_values_are_kept_and_the_rest_stays_feasible(
+    name: SamplerName, space: Space
+) -> None:
     study = new_study(make_sampler(name, space, seed=0, final_step=1))
     proceed(study, space, 11)
     whole = study.trials[0].params | {"learning_rate": 2e-3}
@@ -225,8 +237,3 @@ def test_a_parameter_that_the_space_lacks_is_refused(space: Space) -> None:
     trial = new_study(make_sampler("gp", space, seed=0, final_step=1)).ask()
     with pytest.raises(ValueError, match=r"dropout .* must be one of the space's: rank_input"):
         trial.suggest_float("dropout", 0.0, 0.5)
-
-
-def test_an_unknown_sampler_gets_the_nearest_name(space: Space) -> None:
-    with pytest.raises(AllocatorError, match="unknown sampler 'tpee': did you mean 'tpe'"):
-        make_sampler("tpee", space, seed=0, final_step=1)

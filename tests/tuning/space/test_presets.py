@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
-from allocator.tuning.plan.prepare import PreparedSearch, prepare
 
 from allocator.adapters.build import build_adapter
 from allocator.adapters.saved import load_adapter
 from allocator.adapters.spectra import compute_mode_spectra, tabulate_spectra
 from allocator.allocation import BackboneShape
-from allocator.search import build_parser, to_config
+from allocator.command_line.options import read_config
+from allocator.files.study_folder import UNIFORM, TableName, baseline_folder, named_adapter_path
+from allocator.search import build_parser
 from allocator.training.loop import train_trials
 from allocator.training.messages import Boundary, Orders
+from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_plan import Plan, plan_search
 from allocator.tuning.space.build_space import build_space, list_adapter_shapes, make_adapter_spec
 from allocator.tuning.space.space_file import list_preset_names, read_space
-from allocator.tuning.study.open_study import open_study
+from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.study.write_best import write_best
 from allocator.workers.setup import load_frozen_backbone, load_training_splits, save_trained
+from tests.tuning.studies import opened
 
 D, H, HEAD, L, T = (
     768,
@@ -107,16 +112,16 @@ def test_lotr_of_rank_32_has_its_published_number_of_parameters() -> None:
     assert shape.num_parameters({"input": 32, "output": 32}) == 73_728
 
 
-def search_here(prepared: PreparedSearch, trials: int) -> Path:
+def search_here(plan: Plan[StudyConfig], trials: int) -> Path:
     """Search as a worker and its coordinator do, in this process."""
-    worker = prepared.worker
-    backbone = load_frozen_backbone(worker, torch.device("cpu"))
-    with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
-        jobs = tuple(study.job(study.ask()) for _ in range(trials))
+    setup = plan.setup
+    backbone = load_frozen_backbone(setup, torch.device("cpu"))
+    with opened(plan) as study:
+        jobs = tuple(study.make_job(study.ask()) for _ in range(trials))
 
         def on_boundary(boundary: Boundary) -> Orders | None:
             for report in boundary.reports:
-                study.note(report)
+                study.add_report(report)
                 if report.ending is not None:
                     study.tell(report)
             if not boundary.reports:
@@ -125,15 +130,15 @@ def search_here(prepared: PreparedSearch, trials: int) -> Path:
 
         train_trials(
             backbone,
-            load_training_splits(worker, backbone.device),
-            worker.training,
+            load_training_splits(setup, backbone.device),
+            setup.training,
             slots=trials,
             on_boundary=on_boundary,
-            on_completed=lambda job, slot: save_trained(worker, job, slot),
+            on_completed=lambda job, slot: save_trained(setup, job, slot),
         )
         for trial in study.trials:
             ranks = study.space.ranks(trial.params)
-            built = trial.user_attrs["num_parameters"]
+            built = load_adapter(study.adapter_path(trial.number)).adapter.num_parameters
             assert built == study.space.variant(trial.params).shape.num_parameters(ranks) <= 2_000
         return write_best(study).path
 
@@ -145,7 +150,7 @@ def test_every_preset_is_searched(
     argv = ["--budget", "2000", "--task", "cola", "--data-dir", str(small_glue), "--epochs", "1"]
     argv += ["--model", str(tiny_bert), "--space", preset, "--studies-dir", str(tmp_path)]
     argv += ["--precision", "float32", "--devices", "cpu"]
-    best = search_here(plan_search(to_config(build_parser().parse_args(argv))), 2)
+    best = search_here(plan_search(read_config(SearchConfig, build_parser().parse_args(argv))), 2)
     content = yaml.safe_load(best.read_text(encoding="utf-8"))
     assert content["num_parameters"] <= 2_000
     assert tuple(content["adapter"]["targets"]) == read_space(preset).targets
@@ -157,16 +162,18 @@ def test_the_baseline_of_a_search_leaves_tables_of_every_boundary(
     argv = ["--budget", "2000", "--task", "cola", "--data-dir", str(small_glue), "--epochs", "2"]
     argv += ["--model", str(tiny_bert), "--studies-dir", str(tmp_path)]
     argv += ["--precision", "float32", "--devices", "cpu"]
-    folder = search_here(plan_search(to_config(build_parser().parse_args(argv))), 2).parent
-    found = {path.stem: pd.read_csv(path) for path in (folder / "baseline").glob("*.csv")}
-    assert set(found) == {"training", "gradients", "spectra", "modes", "truncation"}
+    folder = search_here(
+        plan_search(read_config(SearchConfig, build_parser().parse_args(argv))), 2
+    ).parent
+    found = {path.stem: pd.read_csv(path) for path in baseline_folder(folder).glob("*.csv")}
+    assert set(found) == set(get_args(TableName))
     assert found["training"]["step"].tolist() == [1, 2]
     assert found["training"].drop(columns="ending").notna().all(axis=None)
     modes = ["input", "head_dim", "heads", "qkv", "depth"]
     assert found["modes"]["mode"].tolist() == modes * 2
     assert found["gradients"]["part"].tolist() == ["core", *modes] * 2
     assert (found["gradients"]["max"] >= found["gradients"]["mean"]).all()
-    adapter = load_adapter(folder / "baseline" / "uniform-seed-0.safetensors").adapter
+    adapter = load_adapter(named_adapter_path(baseline_folder(folder), UNIFORM, 0)).adapter
     at_the_end = found["spectra"].query("step == 2")["singular_value"]
     np.testing.assert_allclose(
         at_the_end, tabulate_spectra(compute_mode_spectra(adapter))["singular_value"]

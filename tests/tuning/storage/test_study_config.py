@@ -10,16 +10,16 @@ import pytest
 import yaml
 
 from allocator.coordination.list_config import (
-    SharedConfig,
-    make_list_config,
-    make_listed_allocation,
-    read_list_config,
+    ListConfig,
+    read_shared_config,
 )
 from allocator.errors import StudyError
+from allocator.files.adapter_section import ListedAllocation
+from allocator.files.study_folder import CONFIG_FILE
 from allocator.files.yaml_files import write_yaml
 from allocator.tuning.plan.run_config import SearchConfig
 from allocator.tuning.plan.search_plan import plan_search
-from allocator.tuning.storage.study_config import read_study_config
+from allocator.tuning.storage.study_config import StudyConfig
 
 MakeConfig = Callable[..., SearchConfig]
 SHARED = ("training.weight_decay", "training.warmup", "training.epochs", "backbone.d_in")
@@ -28,7 +28,7 @@ SHARED = ("training.weight_decay", "training.warmup", "training.epochs", "backbo
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Where a configuration goes."""
-    return tmp_path / "config.yaml"
+    return tmp_path / CONFIG_FILE
 
 
 def change(path: Path, key: str, value: float) -> str:
@@ -50,12 +50,12 @@ def change(path: Path, key: str, value: float) -> str:
 def test_a_study_is_not_read_with_a_number_that_is_not_finite(
     key: str, value: str, make_config: MakeConfig, path: Path
 ) -> None:
-    study = plan_search(make_config()).study
+    study = plan_search(make_config()).recorded
     start = ({"learning_rate": 1e-3},)
     write_yaml(path, study.model_copy(update={"start": start}), "A study.")
     message = change(path, key, float(value))
     with pytest.raises(StudyError, match=message):
-        read_shared_config(path)
+        read_shared_config(path, StudyConfig)
 
 
 @pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
@@ -65,16 +65,15 @@ def test_a_study_is_not_read_with_a_number_that_is_not_finite(
 def test_a_list_is_not_read_with_a_number_that_is_not_finite(
     key: str, value: str, make_config: MakeConfig, path: Path
 ) -> None:
-    prepared = plan_search(make_config())
-    shared: SharedConfig = prepared.shared
-    one = make_listed_allocation(prepared.worker.spec, prepared.worker.typical)
-    write_yaml(path, make_list_config(shared, {"one": one}), "A list.")
+    plan = plan_search(make_config())
+    one = ListedAllocation.from_allocation(plan.setup.spec, plan.setup.typical)
+    write_yaml(path, ListConfig.of(plan.recorded, {"one": one}), "A list.")
     message = change(path, key, float(value))
     with pytest.raises(StudyError, match=message):
-        read_list_config(path)
+        read_shared_config(path, ListConfig)
 
 
 def test_a_configuration_that_is_not_utf8_is_refused(path: Path) -> None:
     path.write_bytes("study: caf\u00e9".encode("latin-1"))
     with pytest.raises(StudyError, match=r"config\.yaml is not text in UTF-8$"):
-        read_shared_config(path)
+        read_shared_config(path, StudyConfig)

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
+import pandas as pd
 import pytest
-from allocator.tuning.plan.prepare import PreparedSearch, prepare
 from optuna.trial import FrozenTrial, TrialState
 
-from allocator.errors import AllocatorError, StudyError
+from allocator.errors import StudyError, UnknownNameError
 from allocator.files.recipe import Recipe, read_recipe
+from allocator.files.study_folder import UNIFORM, TableName, baseline_folder, table_path
+from allocator.files.tables import write_table
 from allocator.files.yaml_files import write_yaml
 from allocator.training.messages import Ending, Report
 from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_plan import Plan, plan_search
 from allocator.tuning.priors.baseline_evidence import Baseline
 from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
-from allocator.tuning.study.open_study import open_study
-from allocator.tuning.study.proposal_queue import PROPOSALS, PROPOSED_BY
+from allocator.tuning.storage.study_config import StudyConfig
+from allocator.tuning.storage.trial_memory import read_proposer, read_retried_trial
+from allocator.tuning.study.proposal_queue import PROPOSALS
 from allocator.tuning.study.study import SearchStudy
+from tests.tuning.studies import opened
 
 MakeConfig = Callable[..., SearchConfig]
 MODES = ("input", "head_dim", "heads", "qkv", "depth")
@@ -43,27 +48,24 @@ def report(number: int, score: float, ending: Ending = "completed") -> Report:
     )
 
 
-@contextmanager
-def opened(prepared: PreparedSearch) -> Iterator[SearchStudy]:
-    with open_study(prepared.study, prepared.space, prepared.folder, prepared.url) as study:
-        yield study
-
-
 def measure(study: SearchStudy, baseline: Baseline) -> None:
     """Leave what a trained baseline leaves."""
-    folder = study.folder / "baseline"
-    folder.mkdir()
-    for kind in ("modes", "gradients", "truncation"):
-        table = getattr(baseline, kind).assign(name="uniform", seed=0)
-        table.to_csv(folder / f"{kind}.csv", index=False)
+    folder = baseline_folder(study.folder)
+    tables: dict[TableName, pd.DataFrame] = {
+        "modes": baseline.modes,
+        "gradients": baseline.gradients,
+        "truncation": baseline.truncation,
+    }
+    for name, table in tables.items():
+        write_table(table_path(folder, name), table.assign(name=UNIFORM, seed=0))
 
 
 def proposers(trials: list[FrozenTrial]) -> list[str | None]:
-    return [trial.user_attrs.get(PROPOSED_BY) for trial in trials]
+    return [read_proposer(trial) for trial in trials]
 
 
 def search(
-    prepared: PreparedSearch,
+    plan: Plan[StudyConfig],
     make_baseline: Callable[..., Baseline],
     trials: int,
     *,
@@ -74,16 +76,16 @@ def search(
     def proceed(study: SearchStudy) -> None:
         trial = study.ask()
         if trial.number == 0:
-            measure(study, make_baseline(prepared.space, losses={"input": [0.9, 0.7, 0.5, 0.5]}))
+            measure(study, make_baseline(plan.space, losses={"input": [0.9, 0.7, 0.5, 0.5]}))
         study.tell(report(trial.number, 0.1 + 0.01 * trial.number))
 
     if reopened:
         for _ in range(trials):
-            with opened(prepared) as study:
+            with opened(plan) as study:
                 proceed(study)
                 last = study.trials
         return last
-    with opened(prepared) as study:
+    with opened(plan) as study:
         for _ in range(trials):
             proceed(study)
         return study.trials
@@ -92,8 +94,8 @@ def search(
 def test_after_the_baseline_come_the_priors_proposals(
     make_config: MakeConfig, make_baseline: Callable[..., Baseline]
 ) -> None:
-    prepared = plan_search(make_config())
-    trials = search(prepared, make_baseline, PROPOSALS + 3, reopened=False)
+    plan = plan_search(make_config())
+    trials = search(plan, make_baseline, PROPOSALS + 3, reopened=False)
     assert proposers(trials) == [None, *["truncation"] * PROPOSALS, None, None]
     assert len({tuple(t.params.values()) for t in trials}) == len(trials)
 
@@ -115,8 +117,8 @@ def test_a_study_opened_anew_for_every_trial_is_the_same_study(
 
 
 def test_beside_the_baseline_train_its_ranks_at_other_lambdas(make_config: MakeConfig) -> None:
-    prepared = plan_search(make_config())
-    with opened(prepared) as study:
+    plan = plan_search(make_config())
+    with opened(plan) as study:
         baseline, *others = [study.ask() for _ in range(7)]
     assert proposers(others) == [*["uniform"] * 4, None, None]
     for trial in others[:4]:
@@ -131,7 +133,7 @@ def test_without_a_prior_only_the_baseline_is_queued(make_config: MakeConfig) ->
         assert proposers(trials) == [None] * 3
         assert not [t for t in study.trials if t.state == TrialState.WAITING]
         study.tell(report(0, 0.5))
-        assert PROPOSED_BY not in study.ask().user_attrs
+        assert read_proposer(study.ask()) is None
 
 
 def test_a_kill_between_two_proposals_loses_and_doubles_none(
@@ -139,7 +141,7 @@ def test_a_kill_between_two_proposals_loses_and_doubles_none(
     make_baseline: Callable[..., Baseline],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    prepared = plan_search(make_config())
+    plan = plan_search(make_config())
     enqueue = optuna.Study.enqueue_trial
     queued: list[dict[str, float]] = []
 
@@ -149,15 +151,15 @@ def test_a_kill_between_two_proposals_loses_and_doubles_none(
         queued.append(params)
         enqueue(study, params, **given)  # type: ignore[arg-type]  # passed on as it came
 
-    with opened(prepared) as study:
+    with opened(plan) as study:
         number = study.ask().number
-        measure(study, make_baseline(prepared.space))
+        measure(study, make_baseline(plan.space))
         study.tell(report(number, 0.5))
         monkeypatch.setattr(optuna.Study, "enqueue_trial", dies_after_two)
         with pytest.raises(KeyboardInterrupt):
             [study.ask() for _ in range(PROPOSALS)]
         monkeypatch.undo()
-    with opened(prepared) as again:
+    with opened(plan) as again:
         asked = [again.ask() for _ in range(PROPOSALS + 1)]
     assert proposers(asked) == [*["truncation"] * PROPOSALS, None]
     assert len({tuple(t.params.values()) for t in asked}) == PROPOSALS + 1
@@ -166,15 +168,15 @@ def test_a_kill_between_two_proposals_loses_and_doubles_none(
 def test_a_proposal_that_was_broken_off_is_tried_again_under_its_name(
     make_config: MakeConfig, make_baseline: Callable[..., Baseline]
 ) -> None:
-    prepared = plan_search(make_config())
-    with opened(prepared) as study:
+    plan = plan_search(make_config())
+    with opened(plan) as study:
         study.ask()
-        measure(study, make_baseline(prepared.space))
+        measure(study, make_baseline(plan.space))
         study.tell(report(0, 0.5))
         lost = study.ask()
-    with opened(prepared) as again:
+    with opened(plan) as again:
         asked = [again.ask() for _ in range(PROPOSALS + 1)]
-    retried = next(t for t in asked if t.user_attrs.get("retry_of") == lost.number)
+    retried = next(t for t in asked if read_retried_trial(t) == lost.number)
     assert retried.params == lost.params
     assert proposers(asked) == [*["truncation"] * PROPOSALS, None]
 
@@ -189,13 +191,13 @@ def test_no_proposal_is_left_waiting_when_trials_end(
 def test_the_sampler_of_a_resumed_study_has_the_same_prior(
     make_config: MakeConfig, make_baseline: Callable[..., Baseline]
 ) -> None:
-    prepared = plan_search(make_config(prior="entropy", prior_strength=7.0))
+    plan = plan_search(make_config(prior="entropy", prior_strength=7.0))
     priors = []
     for _ in range(2):
-        with opened(prepared) as study:
+        with opened(plan) as study:
             number = study.ask().number
             if number == 0:
-                measure(study, make_baseline(prepared.space, effective_rank={"input": 3.0}))
+                measure(study, make_baseline(plan.space, effective_rank={"input": 3.0}))
                 study.tell(report(number, 0.5))
                 study.ask()
             sampler = study.study.sampler
@@ -211,14 +213,14 @@ def test_a_baseline_without_tables_leaves_the_uniform_prior_and_says_so(
 ) -> None:
     with opened(plan_search(make_config())) as study:
         study.tell(report(study.ask().number, 0.0, "diverged"))
-        assert study.ask().user_attrs[PROPOSED_BY] == "uniform"
+        assert read_proposer(study.ask()) == "uniform"
         recorded = study.study.user_attrs["prior"]
     assert (recorded["asked"], recorded["used"]) == ("truncation", "uniform")
 
 
-def recipe_of(prepared: PreparedSearch, path: Path, **ranks: int) -> Path:
+def recipe_of(plan: Plan[StudyConfig], path: Path, **ranks: int) -> Path:
     """Write a recipe of the study's own space."""
-    study = prepared.study
+    study = plan.recorded
     given = {**dict.fromkeys(MODES, 2), **ranks}
     recipe = Recipe.model_validate(
         {
@@ -230,7 +232,7 @@ def recipe_of(prepared: PreparedSearch, path: Path, **ranks: int) -> Path:
                 "construction": "att_qkv_depth",
                 "factorization": "tucker",
                 "ranks": given,
-                "targets": prepared.space.shape.backbone.targets,
+                "targets": plan.space.shape.backbone.targets,
                 "scaling": 4.0,
                 "initialization": "orthogonal",
             },
@@ -259,12 +261,16 @@ def test_a_users_recipe_is_tried_right_after_the_baseline(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     path = recipe_of(plan_search(make_config()), tmp_path / "mine.yaml")
-    prepared = plan_search(make_config(start=(path,)))
-    with opened(prepared) as study:
+    plan = plan_search(make_config(start=(path,)))
+    with opened(plan) as study:
         _, own, other = (study.ask() for _ in range(3))
-    assert own.user_attrs[PROPOSED_BY] == "start"
-    assert study.space.allocation(own.params) == read_recipe(path).allocation()
-    assert other.user_attrs[PROPOSED_BY] == "uniform"
+    assert read_proposer(own) == "start"
+    # The space leaves these two to the training configuration.
+    given = dataclasses.replace(
+        read_recipe(path).allocation(), head_learning_rate=None, dropout=None
+    )
+    assert study.space.allocation(own.params) == given
+    assert read_proposer(other) == "uniform"
 
 
 @pytest.mark.parametrize(
@@ -309,13 +315,13 @@ def test_another_study_proposes_what_it_found_best(
 def test_a_study_that_cannot_be_a_prior_says_why(
     make_config: MakeConfig, make_baseline: Callable[..., Baseline]
 ) -> None:
-    with pytest.raises(StudyError, match="unknown study 'frist'"):
+    with pytest.raises(UnknownNameError, match="unknown study 'frist'"):
         plan_search(make_config(prior="study:frist"))
     first = plan_search(make_config(study="first"))
     search(first, make_baseline, 2, reopened=False)
     with pytest.raises(StudyError, match="no completed trial of it lies in this space; of the"):
         plan_search(make_config(study="second", prior="study:first", space="lora", budget=10_000))
-    with pytest.raises(AllocatorError, match="unknown prior 'entropi': did you mean 'entropy'"):
+    with pytest.raises(UnknownNameError, match="unknown prior 'entropi': did you mean 'entropy'"):
         plan_search(make_config(prior="entropi"))
 
 

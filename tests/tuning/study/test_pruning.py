@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
 from optuna.pruners import BasePruner
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial
 
-from allocator.errors import StudyError
+from allocator.tuning.names import PrunerName
+from allocator.tuning.storage.trial_memory import append_loss, baseline_attributes
 from allocator.tuning.study.pruning import (
-    LOSSES,
-    PROTECTED,
     MedianPruner,
     SuccessiveHalvingPruner,
     make_pruner,
@@ -22,23 +21,18 @@ from allocator.tuning.study.pruning import (
 
 def study_of(*losses: list[float]) -> optuna.Study:
     study = optuna.create_study(direction="maximize")
-    study.add_trials([trial_of(values) for values in losses])
+    for values in losses:
+        newest(study, values)
     return study
 
 
-def trial_of(losses: list[float], *, protected: bool = False) -> FrozenTrial:
-    return create_trial(
-        params={"x": 0.5},
-        distributions={"x": FloatDistribution(0, 1)},
-        value=0.0,
-        state=TrialState.COMPLETE,
-        user_attrs={LOSSES: losses, PROTECTED: protected},
-    )
-
-
 def newest(study: optuna.Study, losses: list[float], *, protected: bool = False) -> FrozenTrial:
-    study.add_trial(trial_of(losses, protected=protected))
-    return study.trials[-1]
+    """Add a completed trial that had these losses at its boundaries."""
+    study.enqueue_trial({}, user_attrs=baseline_attributes() if protected else None)
+    trial = study.ask()
+    for loss in losses:
+        append_loss(trial, loss)
+    return study.tell(trial, 0.0)
 
 
 def test_halving_stops_the_worse_half_at_a_boundary() -> None:
@@ -88,7 +82,7 @@ def test_a_loss_that_is_not_a_number_is_stopped_by_no_comparison_with_itself() -
 
 
 @pytest.mark.parametrize("name", ["halving", "median"])
-def test_the_baseline_is_never_stopped(name: str) -> None:
+def test_the_baseline_is_never_stopped(name: PrunerName) -> None:
     pruner = make_pruner(name, warmup=0.1, final_step=3)
     study = study_of(*[[0.1, 0.1]] * 8)
     assert not pruner.prune(study, newest(study, [9.0, 9.0], protected=True))
@@ -115,6 +109,6 @@ def test_no_pruner_stops_nothing() -> None:
     assert not pruner.prune(study, newest(study, [9.0]))
 
 
-def test_an_unknown_pruner_suggests_the_nearest() -> None:
-    with pytest.raises(StudyError, match="unknown pruner 'halvin': did you mean 'halving'"):
-        make_pruner("halvin", warmup=0.1, final_step=3)
+@pytest.mark.parametrize("name", get_args(PrunerName))
+def test_every_name_makes_a_pruner(name: PrunerName) -> None:
+    assert isinstance(make_pruner(name, warmup=0.1, final_step=3), BasePruner)

@@ -13,8 +13,9 @@ from optuna.trial import TrialState
 from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
 
 from allocator import PruningCallback
-from allocator.errors import StudyError
-from allocator.tuning.study.pruning import LOSSES, SuccessiveHalvingPruner
+from allocator.errors import UnknownNameError
+from allocator.tuning.storage.trial_memory import read_losses
+from allocator.tuning.study.pruning import SuccessiveHalvingPruner
 
 Objective = Callable[[optuna.Trial], float]
 
@@ -74,9 +75,9 @@ def test_a_searchs_own_pruners_decide_by_the_loss(objective: Objective) -> None:
     study.optimize(objective, n_trials=3)
     assert study.trials[2].state == TrialState.PRUNED
     assert list(study.trials[2].intermediate_values) == [1, 2]
-    losses = study.trials[0].user_attrs[LOSSES]
+    losses = read_losses(study.trials[0])
     assert len(losses) == 4
-    assert losses[-1] < study.trials[2].user_attrs[LOSSES][-1]
+    assert losses[-1] < read_losses(study.trials[2])[-1]
 
 
 def test_a_metric_that_an_evaluation_lacks_is_named() -> None:
@@ -87,6 +88,6 @@ def test_a_metric_that_an_evaluation_lacks_is_named() -> None:
 
     study = optuna.create_study()
     with pytest.raises(
-        StudyError, match=r"^unknown metric 'eval_acuracy': did you mean 'eval_accuracy'\?"
+        UnknownNameError, match=r"^unknown metric 'eval_acuracy': did you mean 'eval_accuracy'\?"
     ):
         study.optimize(misnamed, n_trials=1)

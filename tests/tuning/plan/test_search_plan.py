@@ -17,7 +17,7 @@ MakeConfig = Callable[..., SearchConfig]
 def test_a_budget_of_a_lora_is_the_number_of_its_parameters(
     targets: tuple[str, ...] | None, make_config: MakeConfig
 ) -> None:
-    prepared = plan_search(make_config(budget=LoraBudget(2), targets=targets, study=None))
+    plan = plan_search(make_config(budget=LoraBudget(2), targets=targets, study=None))
     parameters = 2 * len(targets or ("query", "key", "value")) * 2 * (32 + 32)
-    assert prepared.study.budget == prepared.space.feasible.budget == parameters
-    assert prepared.study.study == f"cola-bert-{parameters}"
+    assert plan.recorded.budget == plan.space.feasible.budget == parameters
+    assert plan.recorded.study == f"cola-bert-{parameters}"
