@@ -17,7 +17,7 @@ from allocator.files.study_folder import CONFIG_FILE, DATABASE_FILE, RECIPE_FILE
 from allocator.training.messages import Ending, Report
 from allocator.tuning.plan.run_config import SearchConfig
 from allocator.tuning.plan.search_plan import plan_search
-from allocator.tuning.screen.result_table import next_commands
+from allocator.tuning.screen.result_table import list_next_commands
 from allocator.tuning.storage.storage_url import choose_storage_url
 from allocator.tuning.storage.trial_memory import is_baseline, read_losses, read_retried_trial
 from allocator.tuning.study.open_study import load_study
@@ -223,7 +223,7 @@ def test_a_real_postgresql_server_keeps_a_study(make_config: MakeConfig, postgre
         study.tell(report(study.ask().number, 0.5))
     with load_study(plan.folder, postgresql) as again:
         assert again.trials[0].value == 0.5
-        dashboard, _, export = next_commands(again, plan.folder / RECIPE_FILE, postgresql)
+        dashboard, _, export = list_next_commands(again, plan.folder / RECIPE_FILE, postgresql)
     assert not (plan.folder / DATABASE_FILE).exists()
     name, url = dashboard.split()
     assert name == "optuna-dashboard"
@@ -242,7 +242,7 @@ def test_a_study_in_a_folder_of_any_name_is_found_again(
     with opened(plan) as again:
         assert again.trials[0].value == 0.5
     with load_study(plan.folder, None) as again:
-        commands = next_commands(
+        commands = list_next_commands(
             again, plan.folder / RECIPE_FILE, choose_storage_url(None, plan.folder)
         )
     dashboard, train, export = map(shlex.split, commands)
@@ -255,6 +255,6 @@ def test_follow_up_commands_show_no_password(make_config: MakeConfig) -> None:
     plan = plan_search(make_config())
     with opened(plan) as study:
         url = "postgresql+psycopg2://me:s3cr3t@host/db?sslpassword=s3cr3t"
-        dashboard, _, export = next_commands(study, plan.folder / RECIPE_FILE, url)
+        dashboard, _, export = list_next_commands(study, plan.folder / RECIPE_FILE, url)
     assert dashboard == "optuna-dashboard postgresql+psycopg2://me@host/db"
     assert export.endswith(" --storage postgresql+psycopg2://me@host/db")
