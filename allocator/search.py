@@ -38,7 +38,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from rich.console import Console
 
     from allocator.tuning.plan.search_plan import plan_search
-    from allocator.tuning.runs.dry_run import print_dry_run
     from allocator.tuning.runs.run_search import run_search
     from allocator.tuning.screen.header import print_banner
 
@@ -47,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.quiet:
         print_banner(Console(stderr=True), plan.data)
     if arguments.dry_run:
+        from allocator.tuning.runs.dry_run import print_dry_run
+
         print_dry_run(console, config, plan)
         return 0
     best = run_search(config, plan, console)
