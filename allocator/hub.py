@@ -9,26 +9,31 @@ import huggingface_hub
 from huggingface_hub import constants
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # httpx's or httpx2's
 
-# Beside the network's own, what a mistaken proxy or endpoint setting raises.
+# ValueError and ImportError are what a wrong proxy or endpoint setting raises.
 NETWORK_ERRORS = (HTTPError, OSError, ValueError, ImportError)
 
 
 def find_hub_problem(patience: float) -> str | None:
-    """Say why the hub cannot be reached, or None where it answers within `patience` seconds.
+    """Find out why the hub cannot be reached.
 
-    The request runs in a thread of its own, since no timeout of the HTTP client covers a name
-    server that does not answer.
+    Args:
+        patience: Seconds to wait for an answer.
+
+    Returns:
+        The reason in one line, or None where the hub answers.
     """
     if constants.HF_HUB_OFFLINE or datasets.config.HF_HUB_OFFLINE:
         return "offline mode is set (HF_HUB_OFFLINE)"
+    # In a thread of its own: no timeout of the HTTP client covers a name server that does not
+    # answer.
     answers: list[str | None] = []
-    probe = threading.Thread(target=lambda: answers.append(_ask(patience)), daemon=True)
+    probe = threading.Thread(target=lambda: answers.append(_ask_hub(patience)), daemon=True)
     probe.start()
     probe.join(patience)
     return answers[0] if answers else f"no answer from {constants.ENDPOINT} in {patience:g} s"
 
 
-def _ask(timeout: float) -> str | None:
+def _ask_hub(timeout: float) -> str | None:
     try:
         response = huggingface_hub.get_session().head(constants.ENDPOINT, timeout=timeout)
     except NETWORK_ERRORS as error:
@@ -40,4 +45,5 @@ def _ask(timeout: float) -> str | None:
 
 
 def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the error's type where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""One split from a delimited text file, GLUE's TSV or a user's CSV."""
+"""Reads one split from a delimited text file: GLUE's TSV, or a user's TSV or CSV."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def read_delimited_split(path: Path, *, task: Task, layout: FileLayout) -> Examp
     """Read a file's texts and labels.
 
     Args:
-        path: The file: UTF-8, with or without a byte-order mark, LF or CRLF. Empty lines count
-            for nothing.
-        task: Which columns and labels to expect.
-        layout: How the file is written.
+        path: The file: UTF-8, with or without a byte-order mark, lines ending in LF or CRLF. Empty
+            lines are skipped.
+        task: The columns and labels that the file must have.
+        layout: The file's delimiter, quotes and header.
 
     Raises:
-        DataError: The file cannot be read, lacks a column, holds no example, or has a line that
-            breaks the format; the message names file and line.
+        DataError: The file cannot be read, lacks a column, has no examples, or has a malformed
+            line; the message names file and line.
     """
-    rows = _rows(path, layout)
+    rows = _read_rows(path, layout)
     line, header = (1, layout.header) if layout.header else next(rows, (1, ()))
-    text_at = [_position(column, header, f"{path}:{line}") for column in task.text_columns]
-    label_at = _position(task.label_column, header, f"{path}:{line}")
+    text_at = [_find_column(column, header, f"{path}:{line}") for column in task.text_columns]
+    label_at = _find_column(task.label_column, header, f"{path}:{line}")
     texts: list[tuple[str, ...]] = []
     labels: list[float] = []
     for line, row in rows:
@@ -40,45 +40,45 @@ def read_delimited_split(path: Path, *, task: Task, layout: FileLayout) -> Examp
             raise DataError(
                 f"{path}:{line}: a row must have {len(header)} fields ({columns}), got {len(row)}"
             )
-        texts.append(_texts([row[i] for i in text_at], task, f"{path}:{line}"))
-        labels.append(_label(row[label_at], task, f"{path}:{line}"))
+        texts.append(_check_texts([row[i] for i in text_at], task, f"{path}:{line}"))
+        labels.append(_parse_label(row[label_at], task, f"{path}:{line}"))
     if not texts:
         raise DataError(f"{path}: no examples; a split needs at least one")
     return Examples(inputs=tuple(texts), labels=tuple(labels))
 
 
 def read_classes(path: Path, *, column: str, layout: FileLayout) -> tuple[str, ...]:
-    """List the different values of a file's column, sorted.
+    """List the distinct values of a column, sorted.
 
     Raises:
         DataError: The file cannot be read, lacks the column, or has an empty value in it.
     """
-    rows = _rows(path, layout)
+    rows = _read_rows(path, layout)
     line, header = next(rows, (1, []))
-    position = _position(column, header, f"{path}:{line}")
+    position = _find_column(column, header, f"{path}:{line}")
     classes: set[str] = set()
     for line, row in rows:
-        if len(row) == len(header):  # `read_delimited_split` says what is wrong with the others
+        if len(row) == len(header):  # `read_delimited_split` reports the others
             if not row[position]:
                 raise DataError(f"{path}:{line}: no class in {column!r}; fill it in")
             classes.add(row[position])
     return tuple(sorted(classes))
 
 
-def _rows(path: Path, layout: FileLayout) -> Iterator[Row]:
-    lines = _lines(path, layout)
+def _read_rows(path: Path, layout: FileLayout) -> Iterator[Row]:
+    lines = _decode_lines(path, layout)
     if layout.quoted:
-        yield from _quoted_rows(path, lines, layout.delimiter)
+        yield from _read_quoted_rows(path, lines, layout.delimiter)
         return
     for number, line in enumerate(lines, start=1):
-        # Not `rstrip`, which would eat empty fields and spaces, nor `splitlines`, which breaks
-        # at characters that may stand in a text.
+        # `rstrip` would remove empty fields and spaces at the end, and `splitlines` would split at
+        # characters such as U+2028, which texts may contain.
         text = line.removesuffix("\n").removesuffix("\r")
         if text:
             yield number, text.split(layout.delimiter)
 
 
-def _quoted_rows(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[Row]:
+def _read_quoted_rows(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[Row]:
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         first_line = reader.line_num + 1
@@ -94,8 +94,8 @@ def _quoted_rows(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[R
             yield first_line, row
 
 
-def _lines(path: Path, layout: FileLayout) -> Iterator[str]:
-    """Decode line by line, so that a wrong byte is reported with its line."""
+def _decode_lines(path: Path, layout: FileLayout) -> Iterator[str]:
+    """Decode a file line by line, so that an invalid byte can be reported with its line."""
     try:
         file = path.open("rb")
     except OSError as error:
@@ -114,22 +114,22 @@ def _lines(path: Path, layout: FileLayout) -> Iterator[str]:
             yield text.removeprefix("\ufeff") if number == 1 else text
 
 
-def _position(column: str, header: Sequence[str], where: str) -> int:
+def _find_column(column: str, header: Sequence[str], where: str) -> int:
     if column not in header:
         present = ", ".join(repr(name) for name in header) or "none"
         raise DataError(f"{where}: no column {column!r}; columns are {present}")
     return header.index(column)
 
 
-def _texts(texts: list[str], task: Task, where: str) -> tuple[str, ...]:
-    # One side of a pair may be empty: QQP has such questions.
+def _check_texts(texts: list[str], task: Task, where: str) -> tuple[str, ...]:
+    # One text of a pair may be empty: QQP has such questions.
     if not any(text.strip() for text in texts):
         columns = " and ".join(repr(column) for column in task.text_columns)
         raise DataError(f"{where}: no text in {columns}; remove the row or fill it in")
     return tuple(texts)
 
 
-def _label(text: str, task: Task, where: str) -> float:
+def _parse_label(text: str, task: Task, where: str) -> float:
     column = repr(task.label_column)
     if not task.is_regression:
         if text not in task.labels:

@@ -11,7 +11,7 @@ from allocator.errors import UnknownNameError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownTask:
-    """A task with the two places its data can come from."""
+    """A task, and the names of its files and columns in a folder and on the hub."""
 
     task: Task
     files: FileLayout
@@ -27,7 +27,7 @@ _PAIR = ("sentence1", "sentence2")
 _QUESTIONS = ("question1", "question2")
 
 
-def _glue(
+def _make_task(
     name: str,
     texts: tuple[str, ...],
     label: str,
@@ -47,8 +47,8 @@ def _glue(
 
 _COLA = FileLayout(folder="CoLA", header=("source", "label", "mark", "sentence"))
 
-# A few questions of the original QQP hold line breaks, which tear their lines apart; the hub's
-# copy lacks these rows too.
+# A few questions of the original QQP contain line breaks, which split their rows into malformed
+# lines; the hub's copy lacks these rows too.
 _QQP = FileLayout(folder="QQP", skip_malformed=True)
 
 _MNLI = FileLayout(folder="MNLI", dev="dev_matched.tsv")
@@ -57,19 +57,20 @@ _MNLI_LABELS = ("entailment", "neutral", "contradiction")
 
 # fmt: off
 _TABLE = (
-    _glue("cola", ("sentence",), "label", _BINARY, "matthews_correlation", files=_COLA),
-    _glue("sst2", ("sentence",), "label", _BINARY, "accuracy", files=FileLayout(folder="SST-2")),
-    _glue("mrpc", ("#1 String", "#2 String"), "Quality", _BINARY, "accuracy_and_f1",
-          files=FileLayout(folder="MRPC"), hub_texts=_PAIR),
-    _glue("rte", _PAIR, "label", _ENTAILMENT, "accuracy", files=FileLayout(folder="RTE")),
-    _glue("wnli", _PAIR, "label", _BINARY, "accuracy", files=FileLayout(folder="WNLI")),
-    _glue("qnli", ("question", "sentence"), "label", _ENTAILMENT, "accuracy",
-          files=FileLayout(folder="QNLI")),
-    _glue("qqp", _QUESTIONS, "is_duplicate", _BINARY, "accuracy_and_f1", files=_QQP),
-    _glue("mnli", _PAIR, "gold_label", _MNLI_LABELS, "accuracy",
-          files=_MNLI, hub_texts=("premise", "hypothesis"), hub_dev="validation_matched"),
-    _glue("stsb", _PAIR, "score", (), "pearson_and_spearman",
-          files=FileLayout(folder="STS-B")),
+    _make_task("cola", ("sentence",), "label", _BINARY, "matthews_correlation", files=_COLA),
+    _make_task("sst2", ("sentence",), "label", _BINARY, "accuracy",
+               files=FileLayout(folder="SST-2")),
+    _make_task("mrpc", ("#1 String", "#2 String"), "Quality", _BINARY, "accuracy_and_f1",
+               files=FileLayout(folder="MRPC"), hub_texts=_PAIR),
+    _make_task("rte", _PAIR, "label", _ENTAILMENT, "accuracy", files=FileLayout(folder="RTE")),
+    _make_task("wnli", _PAIR, "label", _BINARY, "accuracy", files=FileLayout(folder="WNLI")),
+    _make_task("qnli", ("question", "sentence"), "label", _ENTAILMENT, "accuracy",
+               files=FileLayout(folder="QNLI")),
+    _make_task("qqp", _QUESTIONS, "is_duplicate", _BINARY, "accuracy_and_f1", files=_QQP),
+    _make_task("mnli", _PAIR, "gold_label", _MNLI_LABELS, "accuracy",
+               files=_MNLI, hub_texts=("premise", "hypothesis"), hub_dev="validation_matched"),
+    _make_task("stsb", _PAIR, "score", (), "pearson_and_spearman",
+               files=FileLayout(folder="STS-B")),
 )
 # fmt: on
 
@@ -77,7 +78,7 @@ GLUE: Mapping[str, KnownTask] = {known.task.name: known for known in _TABLE}
 
 
 def find_glue_task(name: str) -> KnownTask:
-    """Look a task of GLUE up by its name.
+    """Find a task of GLUE by its name.
 
     Raises:
         TaskError: The name is not known.

@@ -1,4 +1,4 @@
-"""The part of train that trials are scored on, so that the search never sees the dev set."""
+"""Splits off the portion of train that trials are scored on, so that dev stays unseen."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ Indices = NDArray[np.intp]
 def split_held_out(
     train: Examples, *, task: Task, seed: int, fraction: float = 0.1, minimum: int = 500
 ) -> tuple[Examples, Examples]:
-    """Hold out a stratified part of train.
+    """Hold out a stratified portion of train.
 
-    The part has `fraction` of the examples, but at least `minimum`, unless that were more than a
-    quarter of train: then a quarter. So CoLA holds out 855 of 8551, RTE 500 of 2490, WNLI 158 of
-    635. Classes keep their shares; for regression, one score is drawn from each of as many
-    quantile bins as examples are held out. Both parts keep the order of train.
+    Its size is `fraction` of the examples, but at least the smaller of `minimum` and a quarter of
+    train: 855 of 8551 for CoLA, 500 of 2490 for RTE, 158 of 635 for WNLI. Classes keep their
+    shares. For regression the sorted scores are divided into as many quantile bins as examples
+    are held out, and one is drawn from each. Both portions keep the order of train.
 
     Args:
         train: The training split.
         task: Whether labels are classes, and their names.
-        seed: Fixes which examples are held out.
-        fraction: The share to hold out, between 0 and 1.
-        minimum: The least number to hold out.
+        seed: Seed of the choice of examples.
+        fraction: Fraction of train to hold out, between 0 and 1.
+        minimum: Smallest number to hold out where a quarter of train is more.
 
     Returns:
         The examples to train on, and those held out.
 
     Raises:
-        DataError: A part would be empty or lack room for every class, or a class has one example.
+        DataError: A portion would be empty or too small for all classes, or a class has only one
+            example.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction must be between 0 and 1, got {fraction}")
@@ -48,7 +49,8 @@ def split_held_out(
     else:
         _check_classes(train, task)
         _check_room(train, size, len(set(train.labels)), "one of each class")
-        held_out = _by_class(train, size, seed)
+        held_out = _draw_by_class(train, size, seed)
+    # `train_test_split` shuffles; both portions are put back into the order of train.
     kept = np.setdiff1d(np.arange(len(train)), held_out)
     return train.select(kept.tolist()), train.select(np.sort(held_out).tolist())
 
@@ -70,7 +72,7 @@ def _check_classes(train: Examples, task: Task) -> None:
             )
 
 
-def _by_class(train: Examples, size: int, seed: int) -> Indices:
+def _draw_by_class(train: Examples, size: int, seed: int) -> Indices:
     everything = np.arange(len(train))
     _, held_out = train_test_split(
         everything, test_size=size, random_state=seed, stratify=train.labels
@@ -81,6 +83,6 @@ def _by_class(train: Examples, size: int, seed: int) -> Indices:
 def draw_one_per_bin(scores: NDArray[np.float64], size: int, seed: int) -> Indices:
     """Draw one index from each of `size` quantile bins of the scores, in the order of the bins."""
     rng = np.random.default_rng(seed)
-    # Equal scores lie in random order, so that file order does not decide who is held out.
+    # Ties are ordered at random, so that the order of the file does not decide what is drawn.
     order = np.lexsort((rng.permutation(len(scores)), scores))
     return np.array([rng.choice(bin_) for bin_ in np.array_split(order, size)], dtype=np.intp)

@@ -1,4 +1,4 @@
-"""A task's splits from the Hugging Face hub or its cache, with no long wait for a dead network."""
+"""Reads a task's splits from the Hugging Face hub or its cache, without long waits offline."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def load_hub_splits(
     """Load train and dev of a dataset repository with `datasets.load_dataset`.
 
     Args:
-        hub: Configuration, splits and columns in the repository.
-        task: Which labels to expect.
+        hub: Names of configuration, splits and columns in the repository.
+        task: The labels that the data must have.
         repository: The repository's id on the hub, or a folder in the same layout.
-        cache_dir: Where `datasets` keeps its files; None for its default.
-        patience: Seconds to wait for the hub's first answer. Without one, only the cache is read.
+        cache_dir: Cache folder of `datasets`; None for its default.
+        patience: Seconds to wait for the hub's first answer. If none comes, only the cache is read.
 
     Raises:
         TaskError: Neither the hub nor its cache has the data.
@@ -39,7 +39,7 @@ def load_hub_splits(
     """
     reason = None if Path(repository).is_dir() else find_hub_problem(patience)
     try:
-        with _offline() if reason else contextlib.nullcontext():
+        with _stay_offline() if reason else contextlib.nullcontext():
             train, dev = datasets.load_dataset(
                 repository,
                 hub.config,
@@ -53,14 +53,14 @@ def load_hub_splits(
         raise TaskError(f"{place}: {first_line(error)}") from error
     where = f"{repository} ({hub.config})"
     return (
-        _examples(train, hub, task, f"{where}, split {hub.train}"),
-        _examples(dev, hub, task, f"{where}, split {hub.dev}"),
+        _convert_examples(train, hub, task, f"{where}, split {hub.train}"),
+        _convert_examples(dev, hub, task, f"{where}, split {hub.dev}"),
     )
 
 
 @contextlib.contextmanager
-def _offline() -> Iterator[None]:
-    """Keep `datasets` to its cache: asked online, it retries a dead network for minutes."""
+def _stay_offline() -> Iterator[None]:
+    """Restrict `datasets` to its cache: without a network it would retry for minutes."""
     before = datasets.config.HF_HUB_OFFLINE
     datasets.config.HF_HUB_OFFLINE = True
     try:
@@ -69,7 +69,7 @@ def _offline() -> Iterator[None]:
         datasets.config.HF_HUB_OFFLINE = before
 
 
-def _examples(split: datasets.Dataset, hub: HubLayout, task: Task, where: str) -> Examples:
+def _convert_examples(split: datasets.Dataset, hub: HubLayout, task: Task, where: str) -> Examples:
     for column in (*hub.text_columns, hub.label_column):
         if column not in split.column_names:
             present = ", ".join(repr(name) for name in split.column_names)
@@ -82,17 +82,17 @@ def _examples(split: datasets.Dataset, hub: HubLayout, task: Task, where: str) -
         if not all(isinstance(text, str) for text in strings):
             raise DataError(f"{where}, row {row}: a text must be a string, got {strings!r}")
     labels = tuple(
-        _label(value, task, f"{where}, row {row}")
+        _convert_label(value, task, f"{where}, row {row}")
         for row, value in enumerate(split[hub.label_column])
     )
     return Examples(inputs=texts, labels=labels)
 
 
-def _label(value: object, task: Task, where: str) -> float:
+def _convert_label(value: object, task: Task, where: str) -> float:
     if task.is_regression:
         if not isinstance(value, int | float) or not is_valid_score(value):
             raise DataError(f"{where}: a score must be a finite number of float32, got {value!r}")
-        # The hub stores float32; seven digits give back the number in GLUE's files.
+        # The hub stores float32. Rounded to seven digits, its values equal those in GLUE's files.
         return float(f"{value:.7g}")
     if not isinstance(value, int) or not 0 <= value < task.num_labels:
         raise DataError(f"{where}: a class must be 0 to {task.num_labels - 1}, got {value!r}")

@@ -1,4 +1,4 @@
-"""A task of images from a folder: a folder a split, in it a folder a class."""
+"""Reads a task of images from a folder that holds a folder for each split and class."""
 
 from __future__ import annotations
 
@@ -20,46 +20,46 @@ def read_image_folder(root: Path) -> tuple[tuple[str, ...], Examples, Examples]:
     """Find the images of a task and check that every one can be read.
 
     Args:
-        root: Holds `train/<class>/` (or `training`) and `validation/<class>/` (or `dev`, `valid`,
-            `val`, `test`: the first that is there). Files without an image's suffix, and names
-            that begin with a dot, count for nothing.
+        root: Holds `train/<class>/` (or `training`) and `dev/<class>/` (or `validation`, `valid`,
+            `val`, `test`: the first that exists). Files without an image's suffix, and names that
+            begin with a dot, are ignored.
 
     Returns:
         The classes, sorted; the paths of train and of dev, sorted within each class.
 
     Raises:
         DataError: A folder is missing or empty, dev has a class that train lacks, or a file is
-            no image; the message names it.
+            not a readable image; the message names it.
     """
-    train, dev = _split_folder(root, TRAIN_FOLDERS), _split_folder(root, DEV_FOLDERS)
-    classes = _class_names(train)
+    train, dev = _find_split_folder(root, TRAIN_FOLDERS), _find_split_folder(root, DEV_FOLDERS)
+    classes = _list_classes(train)
     if len(classes) < 2:
         raise DataError(
             f"{train}: a task needs two classes or more, each a folder, "
             f"got {', '.join(classes) or 'none'}"
         )
-    return classes, _examples(train, classes), _examples(dev, classes)
+    return classes, _list_examples(train, classes), _list_examples(dev, classes)
 
 
-def _split_folder(root: Path, names: Sequence[str]) -> Path:
+def _find_split_folder(root: Path, names: Sequence[str]) -> Path:
     for name in names:
         if (root / name).is_dir():
             return root / name
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; it must hold train/<class>/ and dev/<class>/")
-    present = ", ".join(_class_names(root)) or "none"
+    present = ", ".join(_list_classes(root)) or "none"
     raise DataError(f"{root}: no folder {' or '.join(names)}; its folders are {present}")
 
 
-def _class_names(folder: Path) -> tuple[str, ...]:
+def _list_classes(folder: Path) -> tuple[str, ...]:
     found = (child.name for child in folder.iterdir() if child.is_dir())
     return tuple(sorted(name for name in found if not name.startswith(".")))
 
 
-def _examples(folder: Path, classes: Sequence[str]) -> Examples:
+def _list_examples(folder: Path, classes: Sequence[str]) -> Examples:
     paths: list[str] = []
     labels: list[int] = []
-    present = _class_names(folder)
+    present = _list_classes(folder)
     for name in present:
         if name not in classes:
             raise DataError(
@@ -83,14 +83,16 @@ def _is_image(path: Path) -> bool:
 
 def _require_readable(paths: Iterable[str]) -> None:
     with ThreadPoolExecutor() as threads:
-        for _ in threads.map(_read, paths):
+        for _ in threads.map(_read_image, paths):
             pass
 
 
-def _read(path: str) -> None:
+def _read_image(path: str) -> None:
     try:
         with Image.open(path) as image:
-            image.draft("RGB", (64, 64))  # a JPEG is read to its end, but at an eighth of its size
+            image.draft(
+                "RGB", (64, 64)
+            )  # a JPEG is decoded to its end, but at an eighth of its size
             image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
         reason = str(problem).splitlines()[0]

@@ -95,7 +95,7 @@ def load_metric(name: str) -> LoadedMetric:
         raise TaskError(f"metric script {name} does not exist")
     reason = None if is_path else find_hub_problem(_PATIENCE)
     try:
-        with _offline() if reason else contextlib.nullcontext():
+        with _stay_offline() if reason else contextlib.nullcontext():
             metric = evaluate.load(name, module_type="metric", keep_in_memory=True)
     except Exception as error:  # a script of someone else's may raise anything
         if is_path:
@@ -140,8 +140,8 @@ def _mean(components: Components) -> float:
 
 
 @contextlib.contextmanager
-def _offline() -> Iterator[None]:
-    """Keep evaluate to its cache: asked online, it waits 100 s for each of several addresses."""
+def _stay_offline() -> Iterator[None]:
+    """Restrict evaluate to its cache: without a network it may wait 100 s for each address."""
     before = evaluate.config.HF_EVALUATE_OFFLINE
     evaluate.config.HF_EVALUATE_OFFLINE = True
     try:

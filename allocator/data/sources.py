@@ -1,4 +1,4 @@
-"""Where a task's data come from: a folder, the hub or its cache, the bundled corpus."""
+"""Loads a task's data from a folder, the hub or its cache, or the bundled corpus."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ __all__ = ["Examples", "TaskData", "load_task", "load_task_files"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskData:
-    """A task's two labelled splits and where they came from.
+    """A task's two labelled splits, and where they were loaded from.
 
     Attributes:
-        task: What the data are for; `cola-synthetic` where they are the bundled corpus.
+        task: The task; `cola-synthetic` where the data are the bundled corpus.
         source: `dir:<folder>`, `file:<task file>`, `hub:<repository>/<configuration>` or `bundled`.
         fingerprint: First 16 hexadecimal digits of the sha256 over all texts, or images, and
             labels.
-        train: The training split, of which a part is held out for selection.
+        train: The training split, of which a portion is held out to score trials on.
         dev: The official dev split, for the report only.
-        passed_over: Why the places asked before `source` had no data, for the user to read.
+        passed_over: For each place that was tried before `source`, why it had no data, in words for
+            the user.
     """
 
     task: Task
@@ -55,13 +56,13 @@ def load_task(
 ) -> TaskData:
     """Load a task from the first place that has it.
 
-    Asked in this order: `data_dir` alone where it is given; `fallback_dir`; the hub or its cache;
-    for `cola`, the bundled corpus. The name `cola-synthetic` always means the bundled corpus, and
-    a task file says itself where its data are.
+    A given `data_dir` is the only place. Otherwise these are tried in order: `fallback_dir`; the
+    hub or its cache; for `cola`, the bundled corpus. The name `cola-synthetic` always means the
+    bundled corpus, and a task file names its own data.
 
     Args:
         name: A task of GLUE, `cola-synthetic`, or the path of a task file.
-        source: One place to ask, or `auto` for the order above.
+        source: The only place to try, or `auto` for the order above.
         data_dir: A folder in GLUE's layout that must have the task.
         fallback_dir: A folder in GLUE's layout that may have the task.
         repository: The dataset repository on the hub, or a folder in its layout.

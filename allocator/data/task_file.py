@@ -1,4 +1,4 @@
-"""A user's own task: a YAML file that says where the data are and what they mean."""
+"""A user's own task: a YAML file that names the data files, their columns and the metric."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _as_tuple(value: object) -> object:
 
 
 def _require_as_written(value: object) -> object:
-    """Refuse what YAML reads as something that its text cannot be had back from."""
+    """Refuse values whose text YAML does not keep, such as a bare yes or .inf."""
     if isinstance(value, bool):
         raise ValueError(
             "YAML takes a bare yes, no, on, off, true or false for a truth value; quote it"
@@ -65,13 +65,13 @@ class TextTaskFile(_TaskFile):
 
     Attributes:
         train: File of the training split.
-        dev: File of the split that is scored once, at the end.
+        dev: File of the split that the final model is scored on.
         text: One column, or two for pairs.
         label: Column of the class or the score.
-        classes: Class names in id order; by default those in train, sorted.
+        classes: Class names in the order of their ids; by default those in train, sorted.
         regression: Whether labels are scores.
-        delimiter: Between fields; by default a comma in `.csv`, a tab in `.tsv`. Double quotes
-            enclose fields unless it is a tab.
+        delimiter: Character between fields; by default a comma in `.csv`, a tab in `.tsv`. Double
+            quotes enclose fields unless it is a tab.
     """
 
     train: Name
@@ -84,13 +84,13 @@ class TextTaskFile(_TaskFile):
 
 
 class ImageTaskFile(_TaskFile):
-    """A task of images: a folder that `read_image_folder` reads."""
+    """A task of images: a folder in the layout of `read_image_folder`."""
 
     images: Name
 
 
 def is_task_file(name: str) -> bool:
-    """Tell a task file from a task's name."""
+    """Whether a task is given as the path of a task file, and not by its name."""
     return name.endswith(SUFFIXES)
 
 
@@ -104,15 +104,15 @@ def read_task_file(path: Path) -> tuple[Task, Examples, Examples]:
         The task, named after the file unless the file names it, and its train and dev splits.
 
     Raises:
-        TaskError: The file is missing or says something impossible.
-        DataError: A file that it names breaks its format.
+        TaskError: The file is missing or invalid.
+        DataError: A data file that it names is malformed.
     """
     content = read_yaml_mapping(path, error=TaskError, what="task file ")
     origin = str(path)
     if "images" in content:
         images = validate_mapping(content, ImageTaskFile, origin=origin, error=TaskError)
         classes, train, dev = read_image_folder(path.resolve().parent / images.images)
-        return _task(path, images, classes), train, dev
+        return _make_task(path, images, classes), train, dev
     return _read_texts(
         path, validate_mapping(content, TextTaskFile, origin=origin, error=TaskError)
     )
@@ -121,7 +121,7 @@ def read_task_file(path: Path) -> tuple[Task, Examples, Examples]:
 def _read_texts(path: Path, file: TextTaskFile) -> tuple[Task, Examples, Examples]:
     root = path.resolve().parent
     train, dev = root / file.train, root / file.dev
-    layouts = {split: _layout(path, file, split) for split in (train, dev)}
+    layouts = {split: _choose_layout(path, file, split) for split in (train, dev)}
     if file.regression and file.classes is not None:
         raise TaskError(f"{path}: a task has classes or regression: true, got both; drop one")
     classes = file.classes or ()
@@ -132,7 +132,7 @@ def _read_texts(path: Path, file: TextTaskFile) -> tuple[Task, Examples, Example
                 f"{path}: a task needs two classes or more, got {', '.join(classes)} in "
                 f"column {file.label!r} of {train}"
             )
-    task = _task(path, file, classes, text_columns=file.text, label_column=file.label)
+    task = _make_task(path, file, classes, text_columns=file.text, label_column=file.label)
     return (
         task,
         read_delimited_split(train, task=task, layout=layouts[train]),
@@ -140,7 +140,7 @@ def _read_texts(path: Path, file: TextTaskFile) -> tuple[Task, Examples, Example
     )
 
 
-def _layout(path: Path, file: TextTaskFile, split: Path) -> FileLayout:
+def _choose_layout(path: Path, file: TextTaskFile, split: Path) -> FileLayout:
     delimiter = file.delimiter or _DELIMITERS.get(split.suffix.lower())
     if delimiter is None:
         raise TaskError(
@@ -155,7 +155,7 @@ def _layout(path: Path, file: TextTaskFile, split: Path) -> FileLayout:
     )
 
 
-def _task(
+def _make_task(
     path: Path,
     file: _TaskFile,
     classes: tuple[str, ...],

@@ -1,4 +1,4 @@
-"""What a task is, and GLUE's nine as a table."""
+"""A task, its examples, and where its files and columns are."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ _LARGEST_FLOAT32 = float.fromhex("0x1.fffffep+127")
 
 
 def is_valid_score(value: float) -> bool:
-    """Whether a number can be a score: finite, in the float32 that heads are trained in, too."""
+    """Whether a number can be a score: finite, also in float32, in which heads are trained."""
     return abs(value) <= _LARGEST_FLOAT32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """What is predicted from what, in the words of the task's own files.
+    """What is predicted from which columns, in the names of the task's own files.
 
     Attributes:
-        name: The task's name in the table, on the command line and in reports.
-        text_columns: One column for sentences, two for pairs, none for images.
+        name: The task's name on the command line and in reports.
+        text_columns: One column of texts, or two for pairs; empty for images.
         label_column: The column with the class or the score; empty for images.
-        labels: Class names in id order as they stand in the files; empty for regression.
+        labels: Class names as they are in the files, in the order of their ids; empty for
+            regression.
         metric: A metric's name, as `load_metric` takes it.
     """
 
@@ -36,31 +37,31 @@ class Task:
 
     @property
     def num_labels(self) -> int:
-        """Outputs of the head: one per class, or one for regression."""
+        """Number of outputs of the head: one for each class, or one for regression."""
         return len(self.labels) or 1
 
     @property
     def is_regression(self) -> bool:
-        """Whether labels are scores, not classes."""
+        """Whether the labels are scores, not classes."""
         return not self.labels
 
     @property
     def is_of_images(self) -> bool:
-        """Whether images are classified, not texts."""
+        """Whether the inputs are images, not texts."""
         return not self.text_columns
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileLayout:
-    """How a task's two splits lie in a folder of delimited text files.
+    """Where a task's two splits are in a folder of delimited text files, and their format.
 
     Attributes:
         folder: The task's folder under the data folder.
         train: File name of the training split.
         dev: File name of the official dev split.
-        header: The columns of files that lack a header line; None where the first line names them.
-        delimiter: What separates the fields of a line.
-        quoted: Whether double quotes enclose fields (CSV) or are text (GLUE).
+        header: Column names of files without a header line; None where the first line names them.
+        delimiter: Character between the fields of a line.
+        quoted: Whether double quotes enclose fields, as in CSV, or are text, as in GLUE.
         skip_malformed: Whether a line with the wrong number of fields is skipped, not an error.
     """
 
@@ -75,7 +76,7 @@ class FileLayout:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HubLayout:
-    """How a task's two splits lie in a dataset repository on the Hugging Face hub."""
+    """Names of a task's configuration, splits and columns in a dataset repository on the hub."""
 
     config: str
     text_columns: tuple[str, ...]
@@ -89,7 +90,7 @@ class Examples:
     """One split in memory.
 
     Attributes:
-        inputs: One or two texts per example; of an image task, the path of the image.
+        inputs: For each example one or two texts, or the path of one image.
         labels: Class ids (`int`) for classification, scores (`float`) for regression.
     """
 
@@ -104,7 +105,7 @@ class Examples:
         return len(self.labels)
 
     def select(self, indices: Iterable[int]) -> Examples:
-        """Take the examples at `indices`, in their order."""
+        """Select the examples at `indices`, in the order of `indices`."""
         chosen = tuple(indices)
         return Examples(
             inputs=tuple(self.inputs[i] for i in chosen),
