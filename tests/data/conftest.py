@@ -24,11 +24,12 @@ class Metric(evaluate.Metric):
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def evaluate_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keeps evaluate's copies of scripts out of the user's cache.
 
-    One folder for all tests: `evaluate_modules` is a package that Python imports once.
+    One folder for all tests, from the first on: `evaluate_modules` is a package that Python imports
+    once, and a name that is not known makes evaluate look into its cache.
     """
     cache = tmp_path_factory.mktemp("evaluate")
     with pytest.MonkeyPatch.context() as patch:

@@ -17,8 +17,6 @@ from allocator.errors import TaskError
 from allocator.training.messages import Report
 from tests.data.conftest import write_script
 
-pytestmark = pytest.mark.usefixtures("evaluate_cache")
-
 NO_NETWORK = "no answer from https://huggingface.co in 4 s"
 SHARE = "return {'share': sum(p == r for p, r in pairs) / len(pairs)}"
 PRECISION_AND_RECALL = """
