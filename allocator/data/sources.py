@@ -70,7 +70,8 @@ def load_task(
             None keeps all. The fingerprint is that of what is kept.
 
     Raises:
-        TaskError: The name is not known, no place has the data, or the limit is too small.
+        UnknownNameError: There is no such task.
+        TaskError: No place has the data, or the limit is too small.
         DataError: A place has the task, but a file breaks its format.
     """
     if is_task_file(name):

@@ -5,7 +5,7 @@ import pytest
 from allocator.data.glue import GLUE, find_glue_task
 from allocator.data.glue_metrics import METRICS
 from allocator.data.tasks import Examples
-from allocator.errors import TaskError
+from allocator.errors import UnknownNameError
 
 
 def test_the_table_has_the_nine_tasks_of_glue() -> None:
@@ -26,7 +26,7 @@ def test_the_head_has_one_output_per_class_and_one_for_regression() -> None:
 
 
 def test_an_unknown_task_suggests_the_nearest() -> None:
-    with pytest.raises(TaskError, match=r"unknown task 'sst': did you mean 'sst2'\?"):
+    with pytest.raises(UnknownNameError, match=r"unknown task 'sst': did you mean 'sst2'\?"):
         find_glue_task("sst")
 
 

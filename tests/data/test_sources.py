@@ -8,7 +8,7 @@ import pytest
 from allocator.config import DataSource
 from allocator.data.sources import load_task, load_task_files
 from allocator.data.tasks import FileLayout, Task
-from allocator.errors import DataError, TaskError
+from allocator.errors import DataError, TaskError, UnknownNameError
 
 
 class Sample(NamedTuple):
@@ -180,7 +180,7 @@ def test_a_source_that_cannot_have_the_task_is_an_error(glue: Path) -> None:
 
 def test_an_unknown_task_is_an_error_whatever_the_source() -> None:
     for source in ("auto", "dir", "hub", "bundled"):
-        with pytest.raises(TaskError, match=r"unknown task 'kola': did you mean 'cola'\?"):
+        with pytest.raises(UnknownNameError, match=r"unknown task 'kola': did you mean 'cola'\?"):
             load_task("kola", source=source)
 
 
