@@ -1,4 +1,4 @@
-"""Images in memory as bytes, and batches of them that are normalised when they are used."""
+"""Images kept in memory as bytes, and batches of them that are normalised when they are read."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from allocator.models.preprocessors import prepare_image
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageSplit:
-    """One split of a task of images, all of one size, a byte a number.
+    """One split of a task of images, all of the same size, with one byte for each value.
 
     Attributes:
         pixels_NCHW: The images, on the device that trains: 150 KB each at 224 x 224.
-        scale_C11: What a byte is multiplied by to normalise it.
-        offset_C11: What is added then.
+        scale_C11: Factor that normalises a byte, by channel.
+        offset_C11: What is added after that, by channel.
         labels: Shape (examples,): class ids.
     """
 
@@ -41,11 +41,11 @@ class ImageSplit:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """All images cost the same."""
+        """One for every image: all cost the same."""
         return np.ones(len(self), dtype=np.int64)
 
     def make_batch(self, indices: Sequence[int], device: torch.device) -> ImageBatch:
-        """Point at some images."""
+        """Make a batch that refers to the images at `indices`; it copies none of them."""
         rows = torch.tensor(indices)
         return ImageBatch(
             split=self,
@@ -60,8 +60,8 @@ class ImageBatch:
 
     Attributes:
         split: The split.
-        rows: Shape (batch,): which they are.
-        labels: Shape (batch,): their class ids.
+        rows: Shape (batch,): indices of the images in the split.
+        labels: Shape (batch,): class ids of the images.
     """
 
     split: ImageSplit
@@ -70,7 +70,11 @@ class ImageBatch:
 
     @property
     def inputs(self) -> Mapping[str, Tensor]:
-        """Copy and normalise the images, now: a whole epoch would take five times the memory."""
+        """The images, copied and normalised at each access.
+
+        The batches of an epoch exist at once. If they held normalised images, an epoch would take
+        five times the memory: 4 bytes a value beside the split's one.
+        """
         pixels_BCHW = self.split.pixels_NCHW[self.rows].float()
         return {"pixel_values": pixels_BCHW * self.split.scale_C11 + self.split.offset_C11}
 
@@ -78,17 +82,17 @@ class ImageBatch:
 def decode_images(
     examples: Examples, processor: BaseImageProcessor, device: torch.device
 ) -> ImageSplit:
-    """Read the images of a split, on all processors of the machine.
+    """Read and resize the images of a split, in a thread for each processor of the machine.
 
     Args:
-        examples: The split; the path of a readable image an example.
+        examples: The split; each input is the path of a readable image.
         processor: The model's image processor.
         device: Where the images are kept.
     """
     paths = [path for (path,) in examples.inputs]
     with ThreadPoolExecutor() as threads:
-        images = list(threads.map(partial(_read, processor=processor), paths))
-    scale_C11, offset_C11 = _normalization(processor)
+        images = list(threads.map(partial(_read_image, processor=processor), paths))
+    scale_C11, offset_C11 = _measure_normalization(processor)
     return ImageSplit(
         pixels_NCHW=torch.from_numpy(np.stack(images)).to(device),
         scale_C11=scale_C11.to(device),
@@ -97,21 +101,28 @@ def decode_images(
     )
 
 
-def _normalization(processor: BaseImageProcessor) -> tuple[Tensor, Tensor]:
-    """Find out what a processor makes of bytes: a multiple and an offset, each (C, 1, 1)."""
+def _measure_normalization(processor: BaseImageProcessor) -> tuple[Tensor, Tensor]:
+    """Measure how a processor normalises bytes.
+
+    A black and a white image show it, whatever names its configuration has for mean and deviation.
+
+    Returns:
+        Scale and offset, each of shape (C, 1, 1).
+    """
     black_C11, white_C11 = (
-        _center(processor(Image.new("RGB", (64, 64), color), return_tensors="pt"))
+        _select_center(processor(Image.new("RGB", (64, 64), color), return_tensors="pt"))
         for color in ("black", "white")
     )
     return (white_C11 - black_C11) / 255, black_C11
 
 
-def _center(found: Mapping[str, Tensor]) -> Tensor:
-    image_CHW = found["pixel_values"][0]
+def _select_center(processed: Mapping[str, Tensor]) -> Tensor:
+    """Select the pixel in the middle, (C, 1, 1): borders may be padded."""
+    image_CHW = processed["pixel_values"][0]
     height, width = image_CHW.shape[1:]
     return image_CHW[:, height // 2, width // 2].view(-1, 1, 1)
 
 
-def _read(path: str, processor: BaseImageProcessor) -> npt.NDArray[np.uint8]:
+def _read_image(path: str, processor: BaseImageProcessor) -> npt.NDArray[np.uint8]:
     with Image.open(path) as image:
         return prepare_image(ImageOps.exif_transpose(image).convert("RGB"), processor)

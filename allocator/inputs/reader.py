@@ -1,4 +1,4 @@
-"""From the examples of a task to what a model reads: tokens, or pixels."""
+"""Converts the examples of a task to what a model reads: tokens, or pixels."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from allocator.models.model_config import read_config, reads_images
 from allocator.models.model_source import ModelSource
 from allocator.models.preprocessors import load_image_processor, load_tokenizer
 
-_CHUNK = 1_000  # texts that are made into tokens at once
+_CHUNK = 1_000  # texts that are tokenized at once
 Reader = Callable[[Examples], Split]
 
 
 def load_reader(
     source: ModelSource, task: Task, *, max_length: int, device: torch.device
 ) -> Reader:
-    """Load what turns the examples of a task into a model's inputs.
+    """Load the function that converts the examples of a task to a model's inputs.
 
     Args:
         source: The model.
         task: The task.
         max_length: Tokens after which a text is cut.
-        device: Where images are kept.
+        device: Device on which images are kept.
 
     Raises:
-        ModelError: If the model reads no such examples, or lacks its tokenizer or image processor.
+        ModelError: If the model reads images and the task has texts, or the other way round, or if
+            it lacks its tokenizer or image processor.
     """
     if task.is_of_images != reads_images(source):
         model, examples = ("texts", "images") if task.is_of_images else ("images", "texts")
@@ -50,7 +51,7 @@ def load_reader(
 
 
 def require_tokens(source: ModelSource, data: TaskData, *, max_length: int) -> None:
-    """Refuse texts with tokens that the model has no embedding of, and texts without tokens.
+    """Refuse texts that have tokens without an embedding, or no tokens at all.
 
     Args:
         source: A model that reads texts.
@@ -58,21 +59,21 @@ def require_tokens(source: ModelSource, data: TaskData, *, max_length: int) -> N
         max_length: Tokens after which a text is cut.
 
     Raises:
-        ModelError: If the tokenizer makes tokens that the model has no embedding of.
-        DataError: Naming the first text without tokens.
+        ModelError: If the tokenizer produces ids beyond the rows of the model's embedding.
+        DataError: If a text has no tokens; the message names the first.
     """
     tokenizer = load_tokenizer(source)
     splits = {"train": data.train.inputs, "dev": data.dev.inputs}
     rows: int | None = getattr(read_config(source).get_text_config(), "vocab_size", None)
     all_texts = (text for inputs in splits.values() for columns in inputs for text in columns)
-    if rows is not None and (strange := _token_beyond(rows, tokenizer, all_texts)) is not None:
-        token, token_id = strange
+    if rows is not None and (outside := _find_token_beyond(rows, tokenizer, all_texts)) is not None:
+        token, token_id = outside
         raise ModelError(
             f"the tokenizer of model {source.name!r} must have ids below {rows:,}, the rows of "
             f"its embedding, got {token_id:,} for token {token!r}; use its own tokenizer"
         )
     if tokenizer("")["input_ids"]:
-        return  # it marks where a text begins or ends: no text is without tokens
+        return  # it adds tokens where a text begins or ends, so every text has some
     for split, inputs in splits.items():
         for start in range(0, len(inputs), _CHUNK):
             columns = [list(column) for column in zip(*inputs[start : start + _CHUNK], strict=True)]
@@ -85,20 +86,20 @@ def require_tokens(source: ModelSource, data: TaskData, *, max_length: int) -> N
                     )
 
 
-def _token_beyond(
+def _find_token_beyond(
     rows: int, tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]
 ) -> tuple[str, int] | None:
-    """Find a token that is made and has no row in an embedding.
+    """Find a token that the tokenizer produces, but that has no row in the embedding.
 
-    A tokenizer may have more tokens than its model, such as one for images, as long as no text
-    holds them.
+    A tokenizer may have tokens that its model lacks, such as one for images, as long as no text
+    contains them.
     """
     beyond = {token: i for token, i in tokenizer.get_vocab().items() if i >= rows}
     if not beyond:
         return None
     added = tokenizer.get_added_vocab()
-    makes = (tokenizer.pad_token, tokenizer.bos_token, tokenizer.eos_token)
-    always = {*makes, tokenizer.cls_token, tokenizer.sep_token}
-    made = [token for token in beyond if token not in added or token in always]
-    made += [token for text in texts for token in beyond if token in text]
-    return (made[0], beyond[made[0]]) if made else None
+    special = (tokenizer.pad_token, tokenizer.bos_token, tokenizer.eos_token)
+    always = {*special, tokenizer.cls_token, tokenizer.sep_token}
+    produced = [token for token in beyond if token not in added or token in always]
+    produced += [token for text in texts for token in beyond if token in text]
+    return (produced[0], beyond[produced[0]]) if produced else None

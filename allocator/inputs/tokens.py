@@ -1,4 +1,4 @@
-"""Splits of texts as tokens, and batches of them."""
+"""Splits of texts as tokens, and padded batches of them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from allocator.data.tasks import Examples
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenBatch:
-    """Some texts, padded to the longest.
+    """Some texts, padded to the length of the longest.
 
     Attributes:
-        inputs: Keyword arguments of the backbone, each of shape (batch, tokens); no mask where
-            nothing is padded.
+        inputs: Keyword arguments of the backbone, each of shape (batch, tokens); without
+            `attention_mask` where nothing is padded.
         labels: Shape (batch,): class ids, or scores for regression.
     """
 
@@ -34,9 +34,9 @@ class TokenizedSplit:
 
     Attributes:
         input_ids: Token ids of every example.
-        token_type_ids: Segment of every token, where the tokenizer marks segments.
+        token_type_ids: Segment of every token; None where all are 0.
         labels: Shape (examples,): class ids (int64), or scores (float32) for regression.
-        pad: Token id and segment that fill up a batch.
+        pad: Token id and segment of padding.
     """
 
     input_ids: Sequence[Sequence[int]]
@@ -49,15 +49,18 @@ class TokenizedSplit:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Tokens of every example."""
+        """Number of tokens of every example."""
         return np.array([len(ids) for ids in self.input_ids])
 
     def make_batch(self, indices: Sequence[int], device: torch.device) -> TokenBatch:
-        """Pad some examples to the longest of them."""
+        """Make a batch of the examples at `indices`, padded to the longest of them."""
         length = max(len(self.input_ids[i]) for i in indices)
-        inputs = {"input_ids": self._pad(self.input_ids, indices, length, self.pad[0])}
+        inputs = {"input_ids": self._pad_rows(self.input_ids, indices, length, self.pad[0])}
         if self.token_type_ids is not None:
-            inputs["token_type_ids"] = self._pad(self.token_type_ids, indices, length, self.pad[1])
+            inputs["token_type_ids"] = self._pad_rows(
+                self.token_type_ids, indices, length, self.pad[1]
+            )
+        # Without a mask attention has no masking step; most batches are of one length.
         if any(len(self.input_ids[i]) < length for i in indices):
             lengths = torch.tensor([len(self.input_ids[i]) for i in indices])
             inputs["attention_mask"] = (torch.arange(length) < lengths[:, None]).long()
@@ -67,7 +70,7 @@ class TokenizedSplit:
         )
 
     @staticmethod
-    def _pad(
+    def _pad_rows(
         rows: Sequence[Sequence[int]], indices: Sequence[int], length: int, fill: int
     ) -> Tensor:
         return torch.tensor([[*rows[i], *[fill] * (length - len(rows[i]))] for i in indices])
@@ -76,10 +79,10 @@ class TokenizedSplit:
 def tokenize_examples(
     examples: Examples, tokenizer: PreTrainedTokenizerBase, *, max_length: int
 ) -> TokenizedSplit:
-    """Turn the texts of a split into tokens.
+    """Tokenize the texts of a split.
 
     Args:
-        examples: The split; one or two texts an example.
+        examples: The split, with one or two texts for each example.
         tokenizer: The backbone's tokenizer.
         max_length: Tokens after which an example is cut.
     """
@@ -87,17 +90,20 @@ def tokenize_examples(
     encoded = tokenizer(*columns, truncation=True, max_length=max_length)
     segments = encoded.get("token_type_ids")
     if segments is not None and not any(map(any, segments)):
-        segments = None  # 0 everywhere, as models take them to be by themselves
+        segments = None  # all 0, which models assume where none are given
     is_regression = isinstance(examples.labels[0], float)
     return TokenizedSplit(
         input_ids=encoded["input_ids"],
         token_type_ids=segments,
         labels=torch.tensor(examples.labels, dtype=torch.float32 if is_regression else torch.int64),
-        pad=(_pad_token_id(tokenizer), tokenizer.pad_token_type_id),
+        pad=(_choose_pad_id(tokenizer), tokenizer.pad_token_type_id),
     )
 
 
-def _pad_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Give a token to fill up batches with; where it is a word's or the end's, the mask tells."""
+def _choose_pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Choose the token id of padding.
+
+    A tokenizer without one pads with the token that ends a text, or with id 0: the mask hides it.
+    """
     ids: tuple[int | None, ...] = (tokenizer.pad_token_id, tokenizer.eos_token_id)
     return next((i for i in ids if i is not None), 0)
