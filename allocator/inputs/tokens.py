@@ -60,7 +60,7 @@ class TokenizedSplit:
             inputs["token_type_ids"] = self._pad_rows(
                 self.token_type_ids, indices, length, self.pad[1]
             )
-        # Without a mask attention has no masking step; most batches are of one length.
+        # Without a mask attention has no masking step.
         if any(len(self.input_ids[i]) < length for i in indices):
             lengths = torch.tensor([len(self.input_ids[i]) for i in indices])
             inputs["attention_mask"] = (torch.arange(length) < lengths[:, None]).long()

@@ -1,4 +1,4 @@
-"""Forward hooks that add an adapter's updates to what a model's own projections give."""
+"""Forward hooks that add an adapter's updates to the outputs of a model's projections."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from allocator.adapters.adapter import Adapter, Pairs
 
 
 class SiteUpdates:
-    """The updates of all sites, computed once a forward pass.
+    """The updates of all sites, computed once for each forward pass.
 
     Args:
-        adapter: Where they come from.
-        dropout: Share of a site's inputs that its update does not see while the model trains.
+        adapter: The adapter that computes them.
+        dropout: Fraction of a site's inputs that is dropped before its update, while the model
+            trains.
     """
 
     def __init__(self, adapter: Adapter, dropout: float) -> None:
@@ -25,7 +26,7 @@ class SiteUpdates:
         self.pairs: Pairs | None = None
 
     def refresh(self, *_: object) -> None:
-        """Compute the updates anew: a forward pre-hook of the backbone.
+        """Compute the updates again; a forward pre-hook of the backbone.
 
         They are kept until the next forward pass, because a backward pass that recomputes layers
         (gradient checkpointing) needs them again.
@@ -33,20 +34,20 @@ class SiteUpdates:
         self.pairs = self.adapter.compute_pairs()
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave out what belongs to one forward pass, so that a model can be copied."""
+        """Leave out the pairs: a deep copy of a model cannot hold tensors of an autograd graph."""
         return {**self.__dict__, "pairs": None}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SiteUpdate:
-    """Adds its update to what one projection gives: a forward hook."""
+    """A forward hook that adds one site's update to its projection's output."""
 
     updates: SiteUpdates
     layer: int
     target: int
 
     def __call__(self, projection: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-        """Give `x W^T + b + (x A) B`."""
+        """Compute `x W^T + b + (x A) B`, whose first two terms are `output`."""
         assert self.updates.pairs is not None  # set when the backbone's forward pass began
         a_IR, b_RO = self.updates.pairs.select_site(self.layer, self.target)
         x = F.dropout(inputs[0], self.updates.dropout, projection.training)

@@ -1,4 +1,4 @@
-"""Attaches an adapter to a model in memory, which then trains in any loop, Trainer included."""
+"""Attaches an adapter to a model in memory, to train it in any loop or in transformers' Trainer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from allocator.models.weight_hashes import hash_model
 
 
 class Attached:
-    """An adapter on a model: what trains, how it is saved, and how it is taken off again.
+    """A model with an adapter on it, which can be trained, saved, merged and detached.
 
     The model keeps its modules, its weights, their precision and their device. Its backbone is
     frozen; the adapter, a submodule of the model, and the head train. The adapter is in float32.
@@ -36,7 +36,8 @@ class Attached:
         spec: Shape, scaling and initialisation of the adapter.
         trains_pooler: As for `find_head_parameters`.
         trains_lm_head: As for `find_head_parameters`.
-        dropout: Share of a site's inputs that its update does not see while the model trains.
+        dropout: Fraction of a site's inputs that is dropped before its update, while the model
+            trains.
 
     Attributes:
         model: The model.
@@ -67,6 +68,7 @@ class Attached:
         )
         for parameter in self._head_parameters():
             parameter.requires_grad_(True)
+        # The head trains in place; `detach` restores these values.
         self._head_before = {name: value.clone() for name, value in self.head_state_dict().items()}
         self.adapter: Adapter = adapter.to(model.device)
         model.add_module(ADAPTER, self.adapter)
@@ -84,17 +86,17 @@ class Attached:
         return self.adapter.num_parameters
 
     def head_state_dict(self) -> dict[str, Tensor]:
-        """Give the head's parameters by their names in the model."""
+        """Return the values of the head's parameters by their names in the model."""
         head = zip(self._head, self._head_parameters(), strict=True)
         return {name: parameter.detach() for name, parameter in head}
 
     def parameter_groups(
         self, recipe: Recipe, *, learning_rate: float | None = None
     ) -> list[ParameterGroup]:
-        """Group all that trains by learning rate, for a torch optimizer.
+        """Group all trained parameters by learning rate, for a torch optimizer.
 
         Args:
-            recipe: Lambda, the multipliers of the modes, and the head's learning rate.
+            recipe: Its lambda, the multipliers of its modes, and its learning rate of the head.
             learning_rate: Base learning rate of the adapter, in place of the recipe's.
 
         Returns:
@@ -106,7 +108,7 @@ class Attached:
         return [*groups, {"params": head, "lr": rate}] if head else groups
 
     def save(self, path: Path | str) -> None:
-        """Write the adapter and the head as a safetensors file that says what it is."""
+        """Write the adapter and the head to a safetensors file with a description of both."""
         sha256 = hash_model(self.model)
         description = describe_adapter(
             self.spec, self.adapter.ranks, sha256, trains_pooler=self._trains_pooler
@@ -114,10 +116,10 @@ class Attached:
         save_adapter(Path(path), self.adapter, self.head_state_dict(), description)
 
     def detach(self) -> None:
-        """Take the adapter off: the model, its head included, is what it was before.
+        """Remove the adapter and restore the model, its head included.
 
         Raises:
-            ModelError: If the adapter is off already.
+            ModelError: If the adapter has been removed already.
         """
         self._require_attached()
         state = self.head_state_dict()
@@ -127,10 +129,10 @@ class Attached:
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Add the updates to the model's weights, keep the trained head, take the adapter off.
+        """Add the updates to the model's weights, keep the trained head, and remove the adapter.
 
         Raises:
-            ModelError: If the adapter is off already.
+            ModelError: If the adapter has been removed already.
         """
         self._require_attached()
         pairs = self.adapter.compute_pairs()
@@ -138,6 +140,7 @@ class Attached:
             for target, (_, projection) in enumerate(projections):
                 a_IR, b_RO = pairs.select_site(layer, target)
                 weight_OI = projection.weight
+                # Added in float32 and rounded once, whatever the precision of the weights.
                 weight_OI.copy_(weight_OI.float() + (a_IR @ b_RO).T.to(weight_OI.device))
         self._unhook()
 
@@ -157,14 +160,15 @@ class Attached:
 
 
 def attach(model: PreTrainedModel, recipe: Recipe, *, trains_lm_head: bool = False) -> Attached:
-    """Attach a fresh adapter of a recipe's allocation, which changes nothing until it trains.
+    """Attach a new adapter of a recipe's allocation.
 
-    The classification head trains beside it, and the pooler where it did so in the recipe's search.
+    Until it trains, it does not change the model's outputs. The classification head trains with it,
+    and the pooler where it trained in the recipe's search.
 
     Args:
         model: Any supported model; it need not be the recipe's.
-        recipe: As `read_recipe` gives it.
-        trains_lm_head: Whether a head that predicts words trains, where the model has one.
+        recipe: The recipe, as `read_recipe` returns it.
+        trains_lm_head: Whether a language-modelling head trains, where the model has one.
 
     Raises:
         ModelError: If the model lacks the recipe's targets, or has an adapter already.
@@ -185,13 +189,13 @@ def attach(model: PreTrainedModel, recipe: Recipe, *, trains_lm_head: bool = Fal
 def attach_saved(
     model: PreTrainedModel, path: Path | str, *, fresh: Collection[str] = ()
 ) -> Attached:
-    """Attach a trained adapter with its head.
+    """Attach a trained adapter and load its head into the model.
 
     Args:
-        model: The model that it was trained on.
+        model: The model that the adapter was trained on.
         path: A file that a search or `Attached.save` wrote.
-        fresh: Names of the parameters of the model's head that its checkpoint lacked: where there
-            are any, the file must have the pooler too.
+        fresh: Names of the parameters of the model's head that its checkpoint lacked. If there are
+            any, the pooler was trained too, and the file must have it.
 
     Raises:
         CheckpointError: If the file is damaged, lacks some of the head, or belongs to another
@@ -200,10 +204,11 @@ def attach_saved(
     """
     path = Path(path)
     saved = load_adapter(path)
-    found, made_for = hash_model(model), saved.description.model_sha256
-    if found and made_for and found != made_for:
+    # Either hash is empty where the model's files are not known; then nothing can be compared.
+    sha256, trained_on = hash_model(model), saved.description.model_sha256
+    if sha256 and trained_on and sha256 != trained_on:
         raise CheckpointError(
-            f"{path} was trained on weights with sha256 {made_for}, got a model with {found}; "
+            f"{path} was trained on weights with sha256 {trained_on}, got a model with {sha256}; "
             "load the model that it was trained on"
         )
     spec = saved.description.spec

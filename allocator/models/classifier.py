@@ -1,4 +1,4 @@
-"""Loads a pretrained model with a classification head for the task that is asked for."""
+"""Loads a pretrained model with a classification head for a task."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ def choose_auto_class(
 
 
 def read_backbone_shape(source: ModelSource, targets: Sequence[str]) -> BackboneShape:
-    """Read the numbers of a model that adapters depend on, without loading its weights.
+    """Read the shape of a model's backbone, without loading its weights.
 
     Raises:
-        ModelError: If transformers has no classification model of its kind, or it lacks targets.
+        ModelError: If transformers has no classification model of this kind, or the model lacks
+            targets.
     """
     try:
         with torch.device("meta"):
@@ -56,27 +57,27 @@ def load_classifier(
     attention: str | None = None,
     has_dropout: bool = True,
 ) -> tuple[PreTrainedModel, frozenset[str]]:
-    """Load a model with a head for a task, whatever task its checkpoint was made for.
+    """Load a model with a head for a task, whatever task its checkpoint was trained for.
 
-    The task decides the number of outputs and what kind of problem it is; the tokenizer decides
-    which token is padding.
+    The number of outputs and the kind of problem are the task's, and the padding token is the
+    tokenizer's, whatever the checkpoint's configuration says.
 
     Args:
         source: The pretrained model.
-        num_labels: Classes; 1 for regression.
-        labels: Names of the classes, where they are to be kept with the model.
+        num_labels: Number of classes; 1 for regression.
+        labels: Names of the classes, to be saved with the model; empty to leave them out.
         attention: Name of an attention function; None for the model's own.
-        has_dropout: Whether it keeps its dropout, for whoever puts it into training mode.
+        has_dropout: Whether the model keeps its dropout, which acts in training mode.
 
     Returns:
-        The model, in float32 on the CPU, for evaluation; and the names of those parameters of its
-        head that the checkpoint lacks or has in another shape, which are drawn anew.
+        The model, in float32 on the CPU and in evaluation mode; and the names of the parameters of
+        its head that the checkpoint lacks or has in another shape, which have new random values.
 
     Raises:
         ModelError: If the model cannot be loaded, or its checkpoint lacks weights of the backbone.
     """
     silence_loading()
-    config = _config_for(source, num_labels)
+    config = _make_config(source, num_labels)
     if labels or num_labels == 1:
         config.id2label = dict(enumerate(labels or ("score",)))
         config.label2id = {label: number for number, label in config.id2label.items()}
@@ -114,8 +115,8 @@ def load_classifier(
     return model.eval(), missing & of_head.keys()
 
 
-def _config_for(source: ModelSource, num_labels: int) -> PretrainedConfig:
-    """Put what the task and the tokenizer decide in place of what the checkpoint says."""
+def _make_config(source: ModelSource, num_labels: int) -> PretrainedConfig:
+    """Read a model's configuration and set what the task and the tokenizer decide."""
     config = read_config(source)
     config.num_labels = num_labels
     config.problem_type = "regression" if num_labels == 1 else "single_label_classification"
@@ -127,15 +128,15 @@ def _config_for(source: ModelSource, num_labels: int) -> PretrainedConfig:
 
 
 def _remove_dropout(config: PretrainedConfig) -> None:
-    """Set all kinds of dropout to 0, whole layers' and paths' too, whatever a model calls them."""
+    """Set every kind of dropout to 0, also that of layers and paths, by whatever name."""
     for name, value in vars(config).items():
         if isinstance(value, PretrainedConfig):
             _remove_dropout(value)
         elif "drop" in name and isinstance(value, int | float) and not isinstance(value, bool):
-            setattr(config, name, type(value)(0))  # some configurations insist on the type
+            setattr(config, name, type(value)(0))  # some configurations check the type
 
 
 def describe_error(problem: Exception) -> str:
-    """Word what another library raised in one line, with its kind."""
+    """Describe an error of another library in one line: its type and its first line."""
     text = str(problem).strip()
     return f"{type(problem).__name__}: {text.splitlines()[0]}" if text else type(problem).__name__

@@ -1,4 +1,4 @@
-"""What of a model trains beside an adapter: its task head."""
+"""Finds the parameters that train beside an adapter: those of the task head."""
 
 from __future__ import annotations
 
@@ -10,27 +10,31 @@ from transformers import PreTrainedModel
 from allocator.errors import ModelError
 
 ADAPTER = "allocator"
-"""Name of the submodule that an attached adapter is."""
+"""Name under which an attached adapter is a submodule of its model."""
 
 
 def find_head_parameters(
     model: PreTrainedModel, *, trains_pooler: bool, trains_lm_head: bool = False
 ) -> dict[str, nn.Parameter]:
-    """Find the parameters of a model's head that train, by their names in the model.
+    """Find the trained parameters of a model's head, by their names in the model.
 
-    That is all that lies outside of the backbone. The pooler, which belongs to the backbone but is
-    read by the head alone, trains where the head starts anew: a checkpoint that lacks some of the
-    head has a pooler that was made for something else. A head that is complete goes on with the
-    pooler that it was trained with.
+    They are all parameters outside of the backbone. The pooler is part of the backbone, but only
+    the head reads it. It should train where a checkpoint lacks some of the head, since its pooler
+    was then trained for another purpose. A complete head keeps the pooler it was trained with.
 
     Args:
-        model: A model with a head, or a bare backbone, which has none.
-        trains_pooler: Whether the pooler trains.
-        trains_lm_head: Whether the whole head of a model that predicts words trains.
+        model: A model with a head, or a backbone without one.
+        trains_pooler: Whether the pooler trains, if there is one.
+        trains_lm_head: Whether a language-modelling head trains.
+
+    Returns:
+        Empty for a backbone without a head, and for a language-modelling head that does not train.
 
     Raises:
-        ModelError: If such a head is to train, but shares its weights with the embeddings.
+        ModelError: If a language-modelling head should train, but shares its weights with the
+            embeddings.
     """
+    # Only a language-modelling head has output embeddings: one output for each word.
     words = model.get_output_embeddings()
     if model.base_model is model or (words is not None and not trains_lm_head):
         return {}
@@ -50,5 +54,5 @@ def find_head_parameters(
 
 
 def list_parent_modules(names: Iterable[str]) -> list[str]:
-    """Name the modules that hold some parameters directly, each once."""
+    """List the modules that own the named parameters, without repetition."""
     return sorted({name.rpartition(".")[0] for name in names})

@@ -1,4 +1,4 @@
-"""What a model's configuration says of it."""
+"""Reads a model's configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def read_config(source: ModelSource) -> PretrainedConfig:
     """Read a model's configuration.
 
     Raises:
-        ModelError: If it is missing or of a kind that transformers does not know.
+        ModelError: If it is missing, or of a kind that transformers does not know.
     """
     try:
         config = AutoConfig.from_pretrained(source.folder)
@@ -25,15 +25,15 @@ def read_config(source: ModelSource) -> PretrainedConfig:
 
 
 def silence_loading() -> None:
-    """Keep transformers from drawing bars and tables while it loads models."""
+    """Turn off the progress bars and tables that transformers prints while it loads models."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
 
 
 def reads_images(source: ModelSource) -> bool:
-    """Tell whether a model reads images, not texts.
+    """Whether a model reads images, not texts.
 
     Raises:
-        ModelError: If it has no usable configuration.
+        ModelError: If the model has no usable configuration.
     """
     return type(read_config(source)) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING

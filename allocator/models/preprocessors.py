@@ -1,4 +1,4 @@
-"""What turns texts into a model's inputs: its tokenizer."""
+"""Loads what makes a model's inputs: its tokenizer, or its image processor."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: If it is missing or cannot be read.
     """
-    # Without its files transformers makes up a tokenizer that knows no words.
+    # Without these files transformers returns a tokenizer with an empty vocabulary, not an error.
     if not any(any(source.folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
         raise ModelError(
             f"model {source.name!r} has no tokenizer: {source.folder} holds none of "
@@ -44,10 +44,10 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
 
 
 def load_image_processor(source: ModelSource) -> BaseImageProcessor:
-    """Load what makes a model's inputs of images.
+    """Load a model's image processor.
 
     Raises:
-        ModelError: If it is missing, cannot be read, or leaves images of different sizes.
+        ModelError: If it is missing, cannot be read, or does not bring all images to one size.
     """
     if not (source.folder / _PROCESSOR_FILE).is_file():
         raise ModelError(
@@ -55,7 +55,7 @@ def load_image_processor(source: ModelSource) -> BaseImageProcessor:
             f"{source.folder} holds no {_PROCESSOR_FILE}"
         )
     try:
-        # The one that needs no torchvision.
+        # The other backend needs torchvision.
         processor = AutoImageProcessor.from_pretrained(source.folder, backend="pil")
     except (OSError, ValueError) as problem:
         reason = str(problem).splitlines()[0]
@@ -73,7 +73,7 @@ def load_image_processor(source: ModelSource) -> BaseImageProcessor:
 
 
 def prepare_image(image: Image.Image, processor: BaseImageProcessor) -> npt.NDArray[np.uint8]:
-    """Resize and crop an image; numbers stay bytes, shape (C, H, W)."""
-    found = processor(image, do_rescale=False, do_normalize=False, return_tensors="np")
-    pixels: npt.NDArray[np.uint8] = found["pixel_values"][0].astype(np.uint8)
+    """Resize and crop an image without normalising it: bytes of shape (C, H, W)."""
+    processed = processor(image, do_rescale=False, do_normalize=False, return_tensors="np")
+    pixels: npt.NDArray[np.uint8] = processed["pixel_values"][0].astype(np.uint8)
     return pixels

@@ -1,4 +1,4 @@
-"""Finds the projections of a transformer that adapters update."""
+"""Finds the linear layers of a transformer that adapters update."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from allocator.allocation import BackboneShape
 from allocator.errors import ModelError
 
 ATTENTION_INPUTS = ("query", "key", "value")
-"""The targets that read one input, known to be one tensor."""
+"""The targets that read the same input tensor in all models."""
 
-# What transformers calls the projections of attention, by the ends of their names.
+# Ends of the names that the models of transformers give to the projections of attention.
 PROJECTION_NAMES = {
     "query": ("query", "q", "q_lin", "q_proj", "query_proj"),
     "key": ("key", "k", "k_lin", "k_proj", "key_proj"),
@@ -28,28 +28,29 @@ def find_projections(model: nn.Module, targets: Sequence[str]) -> list[list[tupl
     """Find the adapted projections, by layer and target.
 
     Args:
-        model: A transformer whose layers are numbered in its module names.
+        model: A transformer whose module names contain the numbers of its layers.
         targets: `query`, `key`, `value`, `output`, or the end of a linear layer's name in the
             model, such as `intermediate.dense`.
 
     Returns:
-        Name and module of every projection: one list a layer, in the order of the targets.
+        Name and module of every projection: one list for each layer, in the order of the targets.
 
     Raises:
-        ModelError: If a target names no projection in some layer, more than one, or one that
-            another target names too.
+        ModelError: If a target matches no linear layer in some layer of the model, more than one,
+            or one that another target matches too.
     """
     linears = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
-    if linears and len(targets) > len(linears):  # a stranger's file may name a million
+    if linears and len(targets) > len(linears):  # a file from elsewhere may have a million
         raise ModelError(
             f"targets must name different linear layers of {type(model).__name__}, which has "
             f"{len(linears)}, got {len(targets):,} targets"
         )
     layers: dict[int, dict[str, tuple[str, nn.Linear]]] = defaultdict(dict)
     for name, module in linears.items():
+        # The first number between dots: in `encoder.layer.3.attention.self.query` the layer.
         number = re.search(r"\.(\d+)\.", name)
         for target in targets:
-            if number and _is_named(name, target):
+            if number and _is_match(name, target):
                 layer = layers[int(number[1])]
                 if target in layer:
                     raise ModelError(
@@ -58,8 +59,8 @@ def find_projections(model: nn.Module, targets: Sequence[str]) -> list[list[tupl
                         "give more of its name with --targets"
                     )
                 layer[target] = (name, module)
-    found = [layers[number] for number in sorted(layers)]
-    missing = [t for t in targets if not found or any(t not in layer for layer in found)]
+    ordered = [layers[number] for number in sorted(layers)]
+    missing = [t for t in targets if not ordered or any(t not in layer for layer in ordered)]
     if missing:
         kinds = sorted({re.sub(r"\.\d+\.", ".*.", name) for name in linears})
         raise ModelError(
@@ -67,11 +68,12 @@ def find_projections(model: nn.Module, targets: Sequence[str]) -> list[list[tupl
             f"{type(model).__name__}; its linear layers are {', '.join(kinds) or 'none'}; "
             "choose among the ends of their names with --targets"
         )
-    _require_distinct(targets, found[0])
-    return [[layer[target] for target in targets] for layer in found]
+    _require_distinct(targets, ordered[0])
+    return [[layer[target] for target in targets] for layer in ordered]
 
 
-def _is_named(name: str, target: str) -> bool:
+def _is_match(name: str, target: str) -> bool:
+    # With a dot in front, so that target `o` matches `attn.o`, but not `attn.foo`.
     return any(f".{name}".endswith(f".{end}") for end in PROJECTION_NAMES.get(target, (target,)))
 
 
@@ -88,10 +90,11 @@ def _require_distinct(targets: Sequence[str], layer: Mapping[str, tuple[str, nn.
 
 
 def find_backbone_shape(model: PreTrainedModel, targets: Sequence[str]) -> BackboneShape:
-    """Read the numbers of a model that adapters depend on.
+    """Read the shape of a model's backbone.
 
     Raises:
-        ModelError: If projections are missing, or are not all of one shape.
+        ModelError: If projections are missing, have different shapes, or are not a whole number of
+            heads wide.
     """
     projections = find_projections(model, targets)
     by_shape: dict[tuple[int, int], dict[str, None]] = defaultdict(dict)  # targets in their order
@@ -106,7 +109,7 @@ def find_backbone_shape(model: PreTrainedModel, targets: Sequence[str]) -> Backb
             f"adapt those of one shape alone: {' or '.join(choices)}"
         )
     ((d_in, d_out),) = by_shape
-    head_size = _head_size(model.config)
+    head_size = _find_head_size(model.config)
     if d_out % head_size:
         raise ModelError(
             f"an adapted projection must be a whole number of heads wide, got {d_out} for heads "
@@ -121,8 +124,8 @@ def find_backbone_shape(model: PreTrainedModel, targets: Sequence[str]) -> Backb
     )
 
 
-def _head_size(config: PretrainedConfig) -> int:
-    # A model of several kinds of input has a configuration for each.
+def _find_head_size(config: PretrainedConfig) -> int:
+    # A model of texts and images has a configuration for each inside its own.
     parts = (config, config.get_text_config(), getattr(config, "vision_config", None))
     for part in parts:
         if given := getattr(part, "head_dim", None):

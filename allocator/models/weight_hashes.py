@@ -1,4 +1,4 @@
-"""Hashes of pretrained weights, which say what model an adapter belongs to."""
+"""Hashes of pretrained weights, which identify the model that an adapter belongs to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from allocator.files.whole_files import hash_file
 
 
 def hash_folder(folder: Path) -> str:
-    """Hash the weights of a model's folder; empty where it holds no safetensors."""
+    """Hash the weights in a model's folder.
+
+    Returns:
+        The sha256 of the one safetensors file, or that of the hashes of several; empty where there
+        is none.
+    """
     files = sorted(folder.glob("*.safetensors"))
     if len(files) < 2:
         return hash_file(files[0]) if files else ""
@@ -21,7 +26,11 @@ def hash_folder(folder: Path) -> str:
 
 
 def hash_model(model: PreTrainedModel) -> str:
-    """Hash the files that a model was loaded from; empty where they cannot be found."""
+    """Hash the files that a model was loaded from.
+
+    Returns:
+        As for `hash_folder`; empty also where the files are not found.
+    """
     name = model.name_or_path
     if not name:
         return ""  # made in memory

