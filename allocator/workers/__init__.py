@@ -1,1 +1,1 @@
-"""Processes, Ray actors and devices that train."""
+"""Processes and Ray actors that train, and the devices that they run on."""

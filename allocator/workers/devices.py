@@ -1,4 +1,4 @@
-"""What devices this machine has, and how a process takes one."""
+"""Devices of this machine, and how a process claims one."""
 
 from __future__ import annotations
 
@@ -10,39 +10,43 @@ import torch
 from allocator.errors import UnknownNameError
 
 
-def visible_devices() -> list[str]:
-    """List the devices that get a worker: every visible GPU, or the CPU."""
+def list_visible_devices() -> list[str]:
+    """List the devices that get a worker by default: every visible GPU, or else the CPU."""
     return [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cpu"]
 
 
 def require_devices(names: Sequence[str]) -> None:
-    """Refuse devices that are not there.
+    """Refuse devices that this machine does not have.
 
     Raises:
-        DeviceError: Naming the device and those that there are.
+        UnknownNameError: Naming the device and those that the machine has.
     """
-    there = {"cpu", *visible_devices()}
+    present = {"cpu", *list_visible_devices()}
     for name in names:
-        if name not in there:
-            raise UnknownNameError("device", name, there)
+        if name not in present:
+            raise UnknownNameError("device", name, present)
 
 
-def available_threads() -> int:
+def count_available_threads() -> int:
     """Count the processors that this process may use."""
+    # A container or a scheduler may allow fewer than the machine has; macOS cannot tell.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def claim_device(device: str, threads: int) -> torch.device:
-    """Give a worker process its own device, and hide all others from it.
+    """Claim a device for this process and hide all other GPUs from it.
 
     Args:
         device: `cpu`, or `cuda:<index>` among the visible devices.
-        threads: Threads to use on the CPU.
+        threads: Number of threads to use on the CPU.
+
+    Returns:
+        The device as this process sees it.
     """
     if device == "cpu":
         torch.set_num_threads(threads)
         return torch.device("cpu")
-    # CUDA has not started yet in this process, so it will see this device as its only one.
+    # This works because CUDA has not started in this process yet: it will see one device only.
     index = int(device.removeprefix("cuda:"))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[index] if visible else str(index)

@@ -1,4 +1,4 @@
-"""Devices of this machine, each with a worker in a process of its own."""
+"""Devices of this machine; each has a worker in a process of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from allocator.config import Precision
-from allocator.workers.devices import available_threads, require_devices, visible_devices
+from allocator.workers.devices import count_available_threads, list_visible_devices, require_devices
 from allocator.workers.precision import choose_precision
 from allocator.workers.process_worker import ProcessWorker
 from allocator.workers.setup import TrainingSetup
@@ -17,23 +17,23 @@ class LocalDevices:
     """Devices of this machine.
 
     Args:
-        names: Such as `cuda:0` or `cpu`; None for every visible GPU, or the CPU.
+        names: Names such as `cuda:0` or `cpu`; None for every visible GPU, or else the CPU.
 
     Raises:
-        DeviceError: If one of them is not there.
+        DeviceError: If this machine does not have one of them.
     """
 
     def __init__(self, names: Sequence[str] | None) -> None:
         require_devices(names or ())
-        self.names = tuple(names or visible_devices())
+        self.names = tuple(names or list_visible_devices())
         self.here = self.names[0]
         self.kind = torch.device(self.here).type
-        self.threads = max(1, available_threads() // len(self.names))
+        self.threads = max(1, count_available_threads() // len(self.names))
 
     def launch(self, setup: TrainingSetup, device: str, slots: int | None) -> ProcessWorker:
         """Start a worker; arguments as for `ProcessWorker`."""
         return ProcessWorker(setup, device, slots)
 
     def choose_precision(self, width: int) -> Precision:
-        """Choose by what is faster on the first of them; arguments as for `choose_precision`."""
+        """Choose the faster precision on the first device; arguments as for `choose_precision`."""
         return choose_precision(torch.device(self.here), width)

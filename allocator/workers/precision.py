@@ -1,4 +1,4 @@
-"""Chooses the precision of frozen weights by what is faster on the device."""
+"""Choice of the precision of frozen weights: the faster one on a device."""
 
 from __future__ import annotations
 
@@ -8,30 +8,32 @@ import torch
 
 from allocator.config import Precision
 
-_TOKENS, _PAIRS, _GAIN = 512, 30, 1.2
+_TOKENS = 512  # rows of the product that is timed
+_ROUNDS = 30
+_GAIN = 1.2  # bfloat16 must be this many times as fast, so that noise cannot choose it
 
 
 def choose_precision(device: torch.device, width: int) -> Precision:
-    """Time the product of one feed-forward layer in both precisions, in turn, and take the faster.
-
-    bfloat16 must be at least a fifth faster, so that noise cannot choose it.
+    """Choose the precision in which the product of a feed-forward layer is faster.
 
     Args:
-        device: Where the backbone will run.
-        width: The backbone's hidden width.
+        device: Device that the backbone will run on.
+        width: Hidden width of the backbone.
     """
     seconds: dict[Precision, float] = {"float32": float("inf"), "bfloat16": float("inf")}
-    for _ in range(_PAIRS):
+    # In turn, and the fastest of each, because other work on the machine slows some products.
+    for _ in range(_ROUNDS):
         for precision, fastest in seconds.items():
-            seconds[precision] = min(fastest, _one_product(device, width, precision))
+            seconds[precision] = min(fastest, _time_product(device, width, precision))
     return "bfloat16" if seconds["bfloat16"] * _GAIN < seconds["float32"] else "float32"
 
 
-def _one_product(device: torch.device, width: int, precision: Precision) -> float:
+def _time_product(device: torch.device, width: int, precision: Precision) -> float:
+    """Time one product, in seconds."""
     dtype: torch.dtype = getattr(torch, precision)
     x = torch.ones(_TOKENS, width, device=device, dtype=dtype)
     weight = torch.ones(4 * width, width, device=device, dtype=dtype)
-    x[0, 0].item()  # waits for the device
+    x[0, 0].item()  # host-device sync, so that only the product is timed
     start = time.perf_counter()
-    torch.nn.functional.linear(x, weight)[0, 0].item()  # waits for the device
+    torch.nn.functional.linear(x, weight)[0, 0].item()  # host-device sync
     return time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""A worker in a process of its own, as its coordinator sees it."""
+"""The coordinator's side of a worker in a process of its own."""
 
 from __future__ import annotations
 
@@ -8,64 +8,65 @@ from allocator.training.messages import Boundary, Orders, WorkerDied
 from allocator.workers.setup import TrainingSetup
 from allocator.workers.worker import run_worker
 
-_PATIENCE = 10.0  # seconds for a process to end by itself
+_EXIT_TIMEOUT = 10.0  # seconds for a process to end by itself before it is killed
 
 
 class ProcessWorker:
     """A worker in a process of its own on this machine.
 
     Args:
-        setup: What the worker must know.
+        setup: The setup of the study's workers.
         device: `cpu`, or `cuda:<index>` among the visible devices.
-        slots: Trials to train together at most; None lets it measure.
+        slots: Largest number of trials to train together; None to measure how many are best.
     """
 
     def __init__(self, setup: TrainingSetup, device: str, slots: int | None) -> None:
         self.device = device
-        self._is_training = True  # until it says that it waits
+        self._is_training = True  # until its next boundary arrives
+        # A forked process could not start CUDA once this one has.
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
             target=run_worker, args=(theirs, setup, device, slots), daemon=True
         )
         self._process.start()
-        theirs.close()
+        theirs.close()  # or this end would never see that the process has closed its own
 
     def order(self, orders: Orders) -> None:
-        """Answer a `Boundary`.
+        """Send orders in answer to a `Boundary`.
 
         Raises:
-            WorkerDied: If the process is gone.
+            WorkerDied: If the process has ended.
         """
         self._is_training = True
         try:
             self._connection.send(orders)
         except (BrokenPipeError, ConnectionResetError):
-            raise self._death() from None
+            raise self._describe_death() from None
 
     def receive(self) -> Boundary:
-        """Wait for the next boundary, the first one when the worker is ready.
+        """Wait for the next boundary; the first one comes when the worker is ready.
 
         Raises:
-            WorkerDied: If the process is gone.
+            WorkerDied: If the process has ended.
         """
         try:
             boundary: Boundary = self._connection.recv()
         except (EOFError, ConnectionResetError):
-            raise self._death() from None
+            raise self._describe_death() from None
         self._is_training = False
         return boundary
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
-        self._connection.close()
+        """End the process, also in the middle of a training."""
+        self._connection.close()  # a worker that waits for orders ends by itself
         if self._is_training:
             self._process.terminate()
-        self._process.join(_PATIENCE)
+        self._process.join(_EXIT_TIMEOUT)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
 
-    def _death(self) -> WorkerDied:
+    def _describe_death(self) -> WorkerDied:
         self._process.join()
         return WorkerDied(self.device, self._process.exitcode)

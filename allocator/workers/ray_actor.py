@@ -1,4 +1,4 @@
-"""The far side of a worker on a Ray cluster: a loop in a thread, and a call for each boundary."""
+"""The cluster's side of a Ray worker: it trains in a thread and answers calls from the outside."""
 
 from __future__ import annotations
 
@@ -20,48 +20,55 @@ from allocator.workers.worker import serve_orders
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Received:
-    """A boundary, and the adapters of the trials that were completed, by where they belong."""
+class BoundaryWithFiles:
+    """A boundary, with the adapters of the trials that were completed at it.
+
+    Attributes:
+        boundary: The boundary.
+        files: Content of the adapters' files by their paths on the coordinator's machine.
+    """
 
     boundary: Boundary
     files: Mapping[Path, bytes]
 
 
 class RayActor:
-    """Trains on the machine that Ray chose, which may hold nothing but this package.
+    """Trains on a machine of the cluster, which needs nothing but this package.
 
     Args:
-        setup: What all workers know.
-        device: As for `see_only`, among those that Ray lets this process see.
-        slots: Trials to train together at most; None measures how many are best.
+        setup: The setup of the study's workers.
+        device: As for `claim_device`, among those that Ray makes visible to this process.
+        slots: Largest number of trials to train together; None to measure how many are best.
     """
 
     def __init__(self, setup: TrainingSetup, device: str, slots: int | None) -> None:
-        self._received: SimpleQueue[Received | BaseException] = SimpleQueue()
+        self._boundaries: SimpleQueue[BoundaryWithFiles | BaseException] = SimpleQueue()
         self._orders: SimpleQueue[Orders] = SimpleQueue()
         self._files: dict[Path, bytes] = {}
+        # Training blocks until it gets orders, and an actor answers one call at a time: in a thread
+        # it leaves the actor free for the call that brings them.
         Thread(target=self._serve, args=(setup, device, slots), daemon=True).start()
 
     @ray.method
     def is_there(self) -> None:
-        """Answer, to show that Ray found a place."""
+        """Return at once, which shows that Ray found a place for the actor."""
 
     @ray.method
     def order(self, orders: Orders) -> None:
-        """Answer a boundary."""
+        """Send orders in answer to a boundary."""
         self._orders.put(orders)
 
     @ray.method
-    def receive(self) -> Received:
-        """Wait for the next boundary."""
-        received = self._received.get()
+    def receive(self) -> BoundaryWithFiles:
+        """Wait for the next boundary; raises what ended the training, if anything did."""
+        received = self._boundaries.get()
         if isinstance(received, BaseException):
             raise received
         return received
 
     def _serve(self, setup: TrainingSetup, device: str, slots: int | None) -> None:
         try:
-            setup = _with_model(setup)
+            setup = _locate_model(setup)
             serve_orders(
                 setup,
                 device,
@@ -71,17 +78,17 @@ class RayActor:
                     {job.save_to: serialize_trained(setup, job, slot)}
                 ),
             )
-        except BaseException as failure:  # noqa: BLE001  # raised where the coordinator waits
-            self._received.put(failure)
+        except BaseException as failure:  # noqa: BLE001  # `receive` raises it
+            self._boundaries.put(failure)
 
     def _exchange(self, boundary: Boundary) -> Orders:
-        self._received.put(Received(boundary=boundary, files=self._files))
+        self._boundaries.put(BoundaryWithFiles(boundary=boundary, files=self._files))
         self._files = {}
         return self._orders.get()
 
 
-def _with_model(setup: TrainingSetup) -> TrainingSetup:
-    """Find the model on this machine, which may keep it elsewhere than the coordinator's does."""
+def _locate_model(setup: TrainingSetup) -> TrainingSetup:
+    """Locate the model on this machine, where its folder may be another than the coordinator's."""
     model = setup.model
     if model.folder.is_dir():
         return setup

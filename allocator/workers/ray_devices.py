@@ -1,4 +1,4 @@
-"""Devices of a Ray cluster, each with a worker that is an actor there."""
+"""Devices of a Ray cluster; each has a worker that is an actor there."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ray import ObjectRef
 
 from allocator.config import Precision
 from allocator.errors import DeviceError
-from allocator.workers.devices import visible_devices
+from allocator.workers.devices import list_visible_devices
 from allocator.workers.precision import choose_precision
 from allocator.workers.ray_worker import RayPlace, RayWorker, wait_for_first_answer
 from allocator.workers.setup import TrainingSetup
 
-_PATIENCE = 4.0  # seconds for a cluster to answer at all
+_CONNECTION_TIMEOUT = 4.0  # seconds for a cluster to accept a connection
 
 
 class RayDevices:
-    """Devices of a Ray cluster: every GPU, or where there is none every machine's processors.
+    """Devices of a Ray cluster: every GPU, or where it has none the processors of every machine.
 
-    All its machines have this package. They need no folder in common, but a model or images that
-    are given as a folder must lie at the same place everywhere.
+    All machines of the cluster need this package. They need no shared folder, but a model or images
+    that are given as a folder must lie at the same path on all of them.
 
     Args:
-        address: The cluster's, as for `ray.init`: `auto` for the one this machine belongs to,
-            `local` to start one on this machine.
+        address: Address of the cluster, as for `ray.init`: `auto` for the cluster that this machine
+            belongs to, `local` to start one on this machine.
 
     Raises:
         DeviceError: If the cluster does not answer, or has no devices.
@@ -37,11 +37,11 @@ class RayDevices:
 
     def __init__(self, address: str) -> None:
         _connect(address)
-        self._places = dict(_places())
+        self._places = dict(_list_places())
         if not self._places:
             raise DeviceError(f"the Ray cluster at {address!r} has no GPU and no CPU to train on")
         self.names = tuple(self._places)
-        self.here = visible_devices()[0]
+        self.here = list_visible_devices()[0]
         self.kind = torch.device(self._places[self.names[0]].device).type
         self.threads = min(max(1, place.cpus) for place in self._places.values())
 
@@ -49,14 +49,14 @@ class RayDevices:
         """Start a worker.
 
         Args:
-            setup: What the worker must know.
+            setup: The setup of the study's workers.
             device: One of `names`.
-            slots: Trials to train together at most; None lets it measure.
+            slots: Largest number of trials to train together; None to measure how many are best.
         """
         return RayWorker(setup, device, slots, self._places[device])
 
     def choose_precision(self, width: int) -> Precision:
-        """Choose by what is faster on the first of them; arguments as for `choose_precision`."""
+        """Choose the faster precision on the first device; arguments as for `choose_precision`."""
         place = self._places[self.names[0]]
         probe = ray.remote(choose_precision).options(**place.options)
         answer: ObjectRef[Precision] = probe.remote(torch.device(place.device), width)
@@ -67,7 +67,7 @@ def _connect(address: str) -> None:
     if ray.is_initialized():
         return
     try:
-        _knock(address)
+        _require_listener(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as problem:
         reason = str(problem).splitlines()[0]
@@ -76,18 +76,18 @@ def _connect(address: str) -> None:
         ) from None
 
 
-def _knock(address: str) -> None:
-    """Find out in seconds whether anybody listens; Ray itself would try for minutes.
+def _require_listener(address: str) -> None:
+    """Connect to an address once, which fails in seconds; Ray itself would retry for minutes.
 
     Raises:
-        OSError: If nobody does.
+        OSError: If nothing listens at the address.
     """
-    if found := re.fullmatch(r"(?:ray://)?(.+):(\d+)", address):
-        socket.create_connection((found[1], int(found[2])), timeout=_PATIENCE).close()
+    if match := re.fullmatch(r"(?:ray://)?(.+):(\d+)", address):
+        socket.create_connection((match[1], int(match[2])), timeout=_CONNECTION_TIMEOUT).close()
 
 
-def _places() -> Iterator[tuple[str, RayPlace]]:
-    """Name the places of the cluster, its machines in the order of their addresses."""
+def _list_places() -> Iterator[tuple[str, RayPlace]]:
+    """List the places of the cluster by name, machines in the order of their addresses."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
     nodes.sort(key=lambda node: (node["NodeManagerAddress"], node["NodeID"]))
     has_gpus = any(node["Resources"].get("GPU") for node in nodes)

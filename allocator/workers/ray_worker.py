@@ -1,4 +1,4 @@
-"""A worker that is an actor of a Ray cluster, as its coordinator sees it."""
+"""The coordinator's side of a worker on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from allocator.workers.setup import TrainingSetup
 
 Answer = TypeVar("Answer")
 
-_PATIENCE = 60.0  # seconds for Ray to find a place for an actor
-_HEARSAY = 5.0  # seconds between the end of a machine's processes and Ray's word that it left
+_PLACEMENT_TIMEOUT = 60.0  # seconds for Ray to find a place for an actor
+_NODE_LOSS_DELAY = 5.0  # seconds that Ray may take to mark a machine dead once its processes end
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RayPlace:
-    """What one worker has of a machine.
+    """The share of a machine that one worker reserves.
 
     Attributes:
         node: Ray's id of the machine.
-        gpus: GPUs reserved there.
-        cpus: Processors reserved there.
+        gpus: Number of GPUs reserved.
+        cpus: Number of processors reserved.
     """
 
     node: str
@@ -42,26 +42,30 @@ class RayPlace:
 
     @property
     def device(self) -> str:
-        """The device of who runs here: no other is visible there."""
+        """The device as a process in this place sees it; Ray makes no other GPU visible there."""
         return "cuda:0" if self.gpus else "cpu"
 
     @property
     def options(self) -> dict[str, int | NodeAffinitySchedulingStrategy]:
-        """What makes Ray run something here."""
+        """Options that make Ray run a task or an actor in this place."""
         here = NodeAffinitySchedulingStrategy(node_id=self.node, soft=False)
         return {"num_gpus": self.gpus, "num_cpus": self.cpus, "scheduling_strategy": here}
 
 
 def wait_for_first_answer(answer: ObjectRef[Answer], device: str) -> Answer:
-    """Wait for the first answer from a place, which Ray gives when nobody else has reserved it.
+    """Wait for the first answer from a place, which comes once Ray has reserved the place.
+
+    Args:
+        answer: Ray's reference of the answer.
+        device: Name of the device, for the error.
 
     Raises:
-        DeviceError: If none comes.
+        DeviceError: If there is no answer within a minute, because others have reserved the place.
     """
-    ready, _ = ray.wait([answer], timeout=_PATIENCE)
+    ready, _ = ray.wait([answer], timeout=_PLACEMENT_TIMEOUT)
     if not ready:
         raise DeviceError(
-            f"{device} has no place free after {_PATIENCE:.0f} s; "
+            f"{device} has no place free after {_PLACEMENT_TIMEOUT:.0f} s; "
             "`ray status` shows what is reserved"
         )
     return ray.get(answer)
@@ -71,10 +75,10 @@ class RayWorker:
     """A worker on a machine of a Ray cluster.
 
     Args:
-        setup: What the worker must know.
-        device: What it is called.
-        slots: Trials to train together at most; None lets it measure.
-        place: Where it runs.
+        setup: The setup of the study's workers.
+        device: Name of the device among those of the cluster.
+        slots: Largest number of trials to train together; None to measure how many are best.
+        place: The place that it reserves.
     """
 
     def __init__(
@@ -85,18 +89,18 @@ class RayWorker:
         self._actor = actor.remote(setup, place.device, slots)
 
     def order(self, orders: Orders) -> None:
-        """Answer a `Boundary`; a worker that is gone is noticed at the next."""
+        """Send orders in answer to a `Boundary`; `receive` notices a worker that has ended."""
         self._actor.order.remote(orders)
 
     def receive(self) -> Boundary:
-        """Wait for the next boundary, the first one when the worker is ready.
+        """Wait for the next boundary; the first one comes when the worker is ready.
 
-        The adapters of trials that were completed come with it, and are written.
+        The adapters of completed trials come with the boundary and are written here.
 
         Raises:
             WorkerDied: If the actor or its machine is gone, or its training failed.
-            ModelError: If the machine lacks the model.
-            DeviceError: If others keep the device busy.
+            ModelError: If the machine does not have the model.
+            DeviceError: If others have reserved the device.
         """
         try:
             self._wait_for_place()
@@ -113,7 +117,8 @@ class RayWorker:
         return received.boundary
 
     def close(self) -> None:
-        """End the actor, whatever it is doing."""
+        """End the actor, also in the middle of a training."""
+        # The annotations of `remote` and of `kill` differ in the type of an actor's handle.
         ray.kill(cast("ActorHandle[RayActor]", self._actor))
 
     def _wait_for_place(self) -> None:
@@ -122,10 +127,13 @@ class RayWorker:
             self._is_placed = True
 
     def _exit_code(self) -> int | None:
-        """Tell a machine that left, of which Ray may hear later, from a process that ended."""
-        deadline = time.monotonic() + _HEARSAY
+        """Return the exit code of the ended process; None if its machine has left the cluster.
+
+        Ray may notice that a machine has left only some seconds after its processes ended.
+        """
+        deadline = time.monotonic() + _NODE_LOSS_DELAY
         while time.monotonic() < deadline:
             if not any(n["Alive"] for n in ray.nodes() if n["NodeID"] == self._place.node):
                 return None
             time.sleep(0.2)
-        return -signal.SIGKILL  # Ray does not say how it ended; most often memory ran out
+        return -signal.SIGKILL  # Ray does not tell the exit code; most often memory ran out

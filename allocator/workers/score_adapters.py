@@ -1,4 +1,4 @@
-"""Scores trained adapters on a split that they were not trained on."""
+"""Scores of saved adapters on examples that they were not trained on."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ from allocator.workers.setup import TrainingSetup, load_frozen_backbone, load_tr
 def score_adapters(
     setup: TrainingSetup, paths: Sequence[Path], examples: Examples, device: str
 ) -> list[float]:
-    """Score saved adapters with their heads by the task's metric, in the order of their files.
+    """Score saved adapters, with their heads, by the task's metric.
 
     Args:
         setup: The setup of the workers that trained them.
         paths: Files of the adapters.
-        examples: What they answer.
+        examples: The examples to answer.
         device: The device to use.
+
+    Returns:
+        One score for each file, in the order of `paths`.
 
     Raises:
         CheckpointError: If a file is missing or damaged, or its head is not that of `setup`.

@@ -1,4 +1,4 @@
-"""What every worker must know, and what it makes of that."""
+"""The setup of a study's workers, and what a worker loads and saves by it."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ from allocator.training.slot import Slot
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingSetup:
-    """Everything a worker must know before its first trial; the same for all workers of a study.
+    """Everything that a worker needs before its first trial; the same for all workers of a study.
 
     Attributes:
         model: The pretrained model.
-        spec: Adapters like the typical one; all are on its backbone shape.
+        spec: Shape, scaling and initialisation of the typical adapter; the adapters of all trials
+            have its backbone shape.
         task: The task.
-        train: What trials train on.
-        scoring: What trials are scored on.
-        training: The recipe.
-        precision: Of the frozen weights.
-        threads: Threads for a CPU worker.
-        typical: An allocation to measure with how many trials a device trains together best.
+        train: Examples that trials train on.
+        scoring: Examples that trials are scored on.
+        training: The training configuration of all trials.
+        precision: Precision of the frozen weights.
+        threads: Number of threads of a worker on a CPU.
+        typical: A typical allocation, to measure how many trials a device trains together best.
         path: How the backbone is run.
-        trains_pooler: Whether the pooler trains; None where the checkpoint decides.
+        trains_pooler: As for `Head`.
     """
 
     model: ModelSource
@@ -53,7 +54,7 @@ class TrainingSetup:
 
 
 def load_training_splits(setup: TrainingSetup, device: torch.device) -> Splits:
-    """Turn the data of a study into what its model reads, for training on a device."""
+    """Load the data of a study as inputs of its model, for training on `device`."""
     length = setup.training.max_length
     read = load_reader(setup.model, setup.task, max_length=length, device=device)
     return Splits(
@@ -64,7 +65,7 @@ def load_training_splits(setup: TrainingSetup, device: torch.device) -> Splits:
 
 
 def load_frozen_backbone(setup: TrainingSetup, device: torch.device) -> Backbone:
-    """Load the backbone of a study onto a device."""
+    """Load the backbone of a study onto `device`."""
     return load_backbone(
         setup.model,
         setup.spec.shape.backbone.targets,
@@ -77,7 +78,7 @@ def load_frozen_backbone(setup: TrainingSetup, device: torch.device) -> Backbone
 
 
 def serialize_trained(setup: TrainingSetup, job: Job, slot: Slot) -> bytes:
-    """Turn the adapter and the head of a trial that was completed into the content of a file."""
+    """Serialize the adapter and the head of a completed trial to the content of a file."""
     description = describe_adapter(
         job.spec,
         job.allocation.ranks,
@@ -88,5 +89,5 @@ def serialize_trained(setup: TrainingSetup, job: Job, slot: Slot) -> bytes:
 
 
 def save_trained(setup: TrainingSetup, job: Job, slot: Slot) -> None:
-    """Save the adapter and the head of a trial that was completed."""
+    """Save the adapter and the head of a completed trial to the file that its job names."""
     write_whole(job.save_to, serialize_trained(setup, job, slot))

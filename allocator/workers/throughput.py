@@ -1,4 +1,4 @@
-"""How many trials a device trains together best, measured in a few seconds."""
+"""Measurement of how many trials a device trains together best."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from allocator.inputs.batches import Batch, Split, order_epoch
 from allocator.training.pack import TrainingPack
 from allocator.training.training_slot import TrainingSlot
 
-_SIZES = 5  # packs of 1, 2, 4, 8 and 16
+_PACK_SIZES = 5  # packs of 1, 2, 4, 8 and 16 trials
 _BATCHES, _ROUNDS = 5, 3
-_PATIENCE = 60.0  # seconds after which no more packs are measured
-_WORTHWHILE = 1.1  # a larger pack must train this many times as many examples a second
+_TIME_LIMIT = 60.0  # seconds after which no further pack is measured
+_WORTHWHILE_GAIN = 1.1  # a larger pack must train this many times as many examples a second
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Throughput:
-    """What packs of one size train.
+    """How fast packs of one size train.
 
     Attributes:
-        slots: Trials that train together.
+        slots: Number of trials that train together.
         examples: Examples a second, over all slots; 0 where they do not fit into memory.
-        memory_gib: Peak memory so far: on a GPU of its tensors, on a CPU of the process.
+        memory_gib: Peak memory up to and including this measurement, in GiB: on a GPU that of its
+            tensors, on a CPU that of the process.
     """
 
     slots: int
@@ -48,10 +49,20 @@ def measure_throughput(
     split: Split,
     config: TrainingConfig,
 ) -> Throughput:
-    """Train a pack of one allocation on a few batches of all lengths, the longest first."""
+    """Measure how fast a pack of one allocation trains, on a few batches.
+
+    Args:
+        slots: Number of trials in the pack.
+        allocation: Allocation of all of them.
+        spec: Shape, scaling and initialisation of their adapters.
+        backbone: The frozen backbone.
+        split: The examples to train on.
+        config: The training configuration.
+    """
     order = order_epoch(split, config.batch_size, seed=config.seed)
     lengths = split.lengths
     order.sort(key=lambda indices: -lengths[indices].max())
+    # Batches of all lengths, the longest first: the step that is not timed claims all memory.
     picked = np.linspace(0, len(order) - 1, min(_BATCHES, len(order))).round().astype(int)
     batches = [split.make_batch(order[i], backbone.device) for i in picked]
     pack = TrainingPack(
@@ -59,12 +70,12 @@ def measure_throughput(
         [TrainingSlot(allocation, spec, backbone, config, total_steps=1000) for _ in range(slots)],
         width=slots,
     )
-    pack.step(batches[0])  # not timed: memory is claimed, kernels are chosen
-    rate = slots * sum(len(batch.labels) for batch in batches) / _seconds(pack, batches)
+    pack.step(batches[0])  # not timed: memory is claimed and kernels are chosen
+    rate = slots * sum(len(batch.labels) for batch in batches) / _time_steps(pack, batches)
     return Throughput(
         slots=slots,
-        examples=rate if pack.width == slots else 0.0,
-        memory_gib=peak_memory_gib(backbone.device),
+        examples=rate if pack.width == slots else 0.0,  # a pack that ran out of memory is narrower
+        memory_gib=measure_peak_memory_gib(backbone.device),
     )
 
 
@@ -75,62 +86,71 @@ def measure_packs(
     split: Split,
     config: TrainingConfig,
 ) -> list[Throughput]:
-    """Measure packs of 1, 2, 4, ... trials, until two doublings together gain nothing.
+    """Measure packs of 1, 2, 4, 8 and 16 trials, for a minute at most.
 
-    A model that takes minutes for all sizes and rounds is measured for a minute.
+    Larger packs are left out once two doublings together gain less than 10%, or memory ran out.
+
+    Args:
+        allocation: As for `measure_throughput`.
+        spec: As for `measure_throughput`.
+        backbone: As for `measure_throughput`; one that runs a single trial is measured with that.
+        split: As for `measure_throughput`.
+        config: As for `measure_throughput`.
 
     Returns:
-        The best of some measurements of every size.
+        The best of up to three measurements of every size, by size.
     """
 
     def measure(slots: int) -> Throughput:
         return measure_throughput(slots, allocation, spec, backbone, split, config)
 
     start = time.perf_counter()
-    found: list[Throughput] = []
-    sizes = _SIZES if backbone.packs else 1
-    while len(found) < sizes:
-        found.append(measure(2 ** len(found)))
-        if not found[-1].examples:
-            return found
-        if len(found) > 2 and found[-1].examples < _WORTHWHILE * found[-3].examples:
+    measured: list[Throughput] = []
+    sizes = _PACK_SIZES if backbone.packs else 1
+    while len(measured) < sizes:
+        measured.append(measure(2 ** len(measured)))
+        if not measured[-1].examples:
+            return measured
+        if len(measured) > 2 and measured[-1].examples < _WORTHWHILE_GAIN * measured[-3].examples:
             break
-        if time.perf_counter() - start > _PATIENCE:
+        if time.perf_counter() - start > _TIME_LIMIT:
             break
     # Other work on the machine slows some measurements and speeds up none.
     for _ in range(_ROUNDS - 1):
-        if time.perf_counter() - start > _PATIENCE:
+        if time.perf_counter() - start > _TIME_LIMIT:
             break
-        again = [measure(throughput.slots) for throughput in found]
+        again = [measure(throughput.slots) for throughput in measured]
         # Peak memory is that of the first round: later ones have seen larger packs.
-        found = [
+        measured = [
             replace(first, examples=max(first.examples, second.examples))
-            for first, second in zip(found, again, strict=True)
+            for first, second in zip(measured, again, strict=True)
         ]
-    return found
+    return measured
 
 
-def choose_slots(found: Sequence[Throughput]) -> Throughput:
+def choose_slots(measured: Sequence[Throughput]) -> Throughput:
     """Choose the smallest pack that is nearly as fast as the fastest.
 
-    A search learns more from few trials at a time, so a larger pack must be worth it.
+    The more trials start at a time, the less a search has learnt when it proposes them, so a larger
+    pack must be at least 10% faster.
     """
-    fastest = max(throughput.examples for throughput in found)
-    return next(t for t in found if _WORTHWHILE * t.examples >= fastest)
+    fastest = max(throughput.examples for throughput in measured)
+    return next(t for t in measured if _WORTHWHILE_GAIN * t.examples >= fastest)
 
 
-def peak_memory_gib(device: torch.device) -> float:
-    """Read the peak memory of a GPU's tensors, or of this process."""
+def measure_peak_memory_gib(device: torch.device) -> float:
+    """Return the peak memory in GiB: of a GPU's tensors, or of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-def _seconds(pack: TrainingPack, batches: list[Batch]) -> float:
-    pack.list_diverged()  # waits for the device
+def _time_steps(pack: TrainingPack, batches: list[Batch]) -> float:
+    """Time one step on each batch, in seconds."""
+    pack.list_diverged()  # host-device sync, as the first step may still be running
     start = time.perf_counter()
     for batch in batches:
         pack.step(batch)
-    pack.list_diverged()
+    pack.list_diverged()  # host-device sync
     return time.perf_counter() - start

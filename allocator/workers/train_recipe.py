@@ -1,4 +1,4 @@
-"""Trains a recipe on all of train, and scores it on the official dev split, once."""
+"""Training of a recipe on all of train, scored once on the official dev split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import ModelSource, locate_model_of
 from allocator.training.loop import train_trials
 from allocator.training.messages import Boundary, Job, Orders, Report
-from allocator.workers.devices import available_threads, claim_device, visible_devices
+from allocator.workers.devices import claim_device, count_available_threads, list_visible_devices
 from allocator.workers.setup import (
     TrainingSetup,
     load_frozen_backbone,
@@ -36,38 +36,63 @@ def train_recipe(
     model_cache: Path,
     say: Callable[[str], None],
 ) -> Report:
-    """Train a recipe and write its adapter and scores into a folder.
+    """Train a recipe and write its adapter and its scores into a folder.
 
     Args:
-        recipe: What to train.
-        output: Folder of `adapter.safetensors` and `result.yaml`.
+        recipe: The recipe to train.
+        output: Folder that `adapter.safetensors` and `result.yaml` are written to.
         data_source: Where the data may come from.
         data_dir: As for `load_task`.
         fallback_dir: As for `load_task`.
         model_cache: Folder of fetched models.
-        say: Told one line at every boundary and at the end.
+        say: Called with one line of text at every boundary and at the end.
+
+    Returns:
+        The report of the last boundary.
 
     Raises:
-        ModelError: If the model is not the recipe's.
-        TaskError: If the data are not the recipe's.
+        ModelError: If the model is not the one that the recipe was made with.
+        TaskError: If the data are not those that the recipe was made with.
         StudyError: If the training diverged or collapsed.
     """
     model = locate_model_of(recipe.model, model_cache)
     data = load_task(
         recipe.task.reference, source=data_source, data_dir=data_dir, fallback_dir=fallback_dir
     )
-    _require_same(recipe, data)
-    device = claim_device(visible_devices()[0], available_threads())
+    _require_same_data(recipe, data)
+    device = claim_device(list_visible_devices()[0], count_available_threads())
     setup = _prepare_setup(recipe, model, data, device)
     if setup.path.reason:
         say(setup.path.description)
-    backbone = load_frozen_backbone(setup, device)
     job = Job(
         trial=0,
         spec=setup.spec,
         allocation=recipe.allocation(),
         save_to=output / "adapter.safetensors",
     )
+    last = _train_one(setup, job, device, say)
+    if last.ending != "completed":
+        raise StudyError(
+            f"the training {last.ending}: nothing was written; "
+            "lower learning_rate or core_lr_multiplier in the recipe"
+        )
+    scores: dict[str, float | int | str] = {
+        "scored_on": "dev",
+        "score": last.score,
+        "loss": last.loss,
+        **last.components,
+    }
+    result = recipe.model_copy(update={"scores": scores})
+    write_yaml(output / "result.yaml", result, "Trained on all of train, scored on dev once.")
+    say(f"{last.ending}: dev {recipe.task.metric} {last.score:.4f}; wrote {output}")
+    return last
+
+
+def _train_one(
+    setup: TrainingSetup, job: Job, device: torch.device, say: Callable[[str], None]
+) -> Report:
+    """Train one trial by itself and return its last report."""
+    backbone = load_frozen_backbone(setup, device)
     reports: list[Report] = []
 
     def on_boundary(boundary: Boundary) -> Orders | None:
@@ -86,25 +111,10 @@ def train_recipe(
         on_boundary=on_boundary,
         on_completed=lambda job, slot: save_trained(setup, job, slot),
     )
-    last = reports[-1]
-    if last.ending != "completed":
-        raise StudyError(
-            f"the training {last.ending}: nothing was written; "
-            "lower learning_rate or core_lr_multiplier in the recipe"
-        )
-    scores: dict[str, float | int | str] = {
-        "scored_on": "dev",
-        "score": last.score,
-        "loss": last.loss,
-        **last.components,
-    }
-    result = recipe.model_copy(update={"scores": scores})
-    write_yaml(output / "result.yaml", result, "Trained on all of train, scored on dev once.")
-    say(f"{last.ending}: dev {recipe.task.metric} {last.score:.4f}; wrote {output}")
-    return last
+    return reports[-1]
 
 
-def _require_same(recipe: Recipe, data: TaskData) -> None:
+def _require_same_data(recipe: Recipe, data: TaskData) -> None:
     if data.fingerprint != recipe.task.fingerprint:
         raise TaskError(
             f"task {recipe.task.name!r} must have fingerprint {recipe.task.fingerprint}, "
@@ -130,7 +140,7 @@ def _prepare_setup(
         scoring=data.dev,
         training=recipe.training.config,
         precision=recipe.training.precision,
-        threads=available_threads(),
+        threads=count_available_threads(),
         typical=recipe.allocation(),
         trains_pooler=recipe.training.trains_pooler,
         path=choose_forward_path(

@@ -1,4 +1,4 @@
-"""What a worker does: one device, one frozen backbone, one pack of trials."""
+"""A worker: one device, one frozen backbone and one pack of trials."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def serve_orders(
     on_boundary: OnBoundary,
     on_completed: OnCompleted,
 ) -> None:
-    """Train what is ordered, on one device that this process has for itself.
+    """Train the trials that are ordered, on a device that this process has for itself.
 
     Args:
-        setup: What all workers know.
+        setup: The setup of the study's workers.
         device: As for `claim_device`.
-        slots: Trials to train together at most; None measures how many are best.
-        on_boundary: Told when it is ready and at every boundary; gives the orders.
+        slots: Largest number of trials to train together; None to measure how many are best.
+        on_boundary: As for `train_trials`; called first when the worker is ready.
         on_completed: As for `train_trials`.
     """
     backbone = load_frozen_backbone(setup, claim_device(device, setup.threads))
@@ -55,16 +55,18 @@ def run_worker(
 ) -> None:
     """Train the jobs that come over a connection until it closes.
 
-    It sends a `Boundary` when it is ready and at every boundary, and waits for `Orders` each time.
+    The worker sends a `Boundary` when it is ready and at every boundary, and each time waits for
+    `Orders`.
 
     Args:
-        connection: To the coordinator.
-        setup: What all workers know.
-        device: The device to use.
-        slots: Trials to train together at most; None measures how many are best.
+        connection: Connection to the coordinator.
+        setup: The setup of the study's workers.
+        device: As for `claim_device`.
+        slots: Largest number of trials to train together; None to measure how many are best.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # leaves as at its end, cleaning up
+    # A terminal sends Ctrl-C to the workers too, but the coordinator decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the usual exit, which cleans up
 
     def on_boundary(boundary: Boundary) -> Orders:
         connection.send(boundary)
@@ -80,5 +82,5 @@ def run_worker(
             on_completed=lambda job, slot: save_trained(setup, job, slot),
         )
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending already
-        return  # the coordinator has closed the connection, or is gone
+        # The coordinator has closed the connection, or has ended.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the exit that has begun is not broken off

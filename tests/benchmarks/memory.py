@@ -26,7 +26,7 @@ from allocator.models.preprocessors import load_tokenizer
 from allocator.training.loop import Splits, train_trials
 from allocator.training.messages import Boundary, Job, Orders
 from allocator.workers.precision import choose_precision
-from allocator.workers.throughput import peak_memory_gib
+from allocator.workers.throughput import measure_peak_memory_gib
 
 TARGETS = ("query", "key", "value")
 SENTENCES = 128
@@ -65,7 +65,7 @@ def run(model_name: str, slots: int, trials: int, precision: Precision | None) -
             now = psutil.Process().memory_info().rss / 2**30
             print(
                 f"{precision}, {slots} slots, {ended} trials: now {now:.2f} GiB, "
-                f"peak {peak_memory_gib(device):.2f} GiB",
+                f"peak {measure_peak_memory_gib(device):.2f} GiB",
                 flush=True,
             )
         jobs = tuple(waiting[: boundary.slots])  # each trial is one epoch, so all places are free

@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, seconds: dict[Precision, float]) -> None:
-    monkeypatch.setattr(precision, "_one_product", lambda _, __, kind: seconds[kind])
+    monkeypatch.setattr(precision, "_time_product", lambda _, __, kind: seconds[kind])
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_bfloat16_is_chosen_where_it_is_a_fifth_faster(
 
 def test_one_slow_product_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {"float32": chain([9.0], repeat(1.0)), "bfloat16": repeat(2.0)}
-    monkeypatch.setattr(precision, "_one_product", lambda _, __, kind: next(seconds[kind]))
+    monkeypatch.setattr(precision, "_time_product", lambda _, __, kind: next(seconds[kind]))
     assert choose_precision(CPU, 384) == "float32"
 
 

@@ -126,7 +126,7 @@ def test_a_device_that_others_keep_busy_is_an_error(
     second = devices.launch(training_setup, devices.names[0], 2)
     try:
         first.receive()
-        monkeypatch.setattr("allocator.workers.ray_worker._PATIENCE", 2.0)
+        monkeypatch.setattr("allocator.workers.ray_worker._PLACEMENT_TIMEOUT", 2.0)
         with pytest.raises(DeviceError, match=r"no place free after 2 s; `ray status` shows"):
             second.receive()
     finally:

@@ -74,7 +74,7 @@ def test_a_slow_model_is_not_measured_for_long(
         return Throughput(slots=slots, examples=100.0 * slots, memory_gib=1.0)
 
     monkeypatch.setattr(throughput, "measure_throughput", slow)
-    monkeypatch.setattr(throughput, "_PATIENCE", -1.0)
+    monkeypatch.setattr(throughput, "_TIME_LIMIT", -1.0)
     measure_packs(ALLOCATION, tiny_spec, tiny_backbone, tiny_splits.train, CONFIG)
     assert measured == [1]
 

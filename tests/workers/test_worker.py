@@ -17,7 +17,7 @@ from allocator.config import AdapterConfig, TrainingConfig
 from allocator.errors import DeviceError
 from allocator.training.loop import Splits, train_trials
 from allocator.training.messages import Boundary, Job, Orders, Report, WorkerDied
-from allocator.workers.devices import available_threads, require_devices
+from allocator.workers.devices import count_available_threads, require_devices
 from allocator.workers.process_worker import ProcessWorker
 from allocator.workers.setup import TrainingSetup, load_training_splits
 
@@ -196,4 +196,4 @@ def test_a_device_that_is_not_there_is_refused_by_name() -> None:
 
 
 def test_a_process_may_use_at_least_one_thread() -> None:
-    assert 1 <= available_threads() <= (os.cpu_count() or 1)
+    assert 1 <= count_available_threads() <= (os.cpu_count() or 1)
