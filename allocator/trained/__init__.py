@@ -1,1 +1,1 @@
-"""What is done with a trained adapter: answers, exports, model cards."""
+"""Predictions, exports and model cards of a trained adapter."""

@@ -1,4 +1,4 @@
-"""Writes a trained adapter as a folder that needs nothing of this package to be used."""
+"""Export of a trained adapter as a folder that can be used without this package."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ ExportFormat = Literal["peft", "merged"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrittenExport:
-    """What was written, and how large it is.
+    """Sizes of an export.
 
     Attributes:
-        adapter_parameters: Of the adapter that was exported.
-        exported_parameters: Of the LoRA that stands for it, or 0 where it was merged.
+        adapter_parameters: Number of parameters of the trained adapter.
+        exported_parameters: Number of parameters of the LoRA that was written; 0 for a merged
+            model.
     """
 
     adapter_parameters: int
@@ -34,19 +35,21 @@ class WrittenExport:
 
 
 def write_export(trained: TrainedAdapter, how: ExportFormat, output: Path) -> WrittenExport:
-    """Write a folder with a model card: a LoRA of PEFT, or a plain model.
+    """Write a trained adapter into a folder, as a LoRA for PEFT or as a plain model.
+
+    The folder also gets the tokenizer or image processor, and a model card.
 
     Args:
-        trained: The adapter on its model; merging leaves it on the model for good.
-        how: `peft` writes a LoRA of the smallest ranks that are exact; `merged` the whole model.
-        output: A folder that does not exist, or is empty. It appears whole or not at all.
+        trained: The adapter on its model; `merged` changes the weights of that model for good.
+        how: `peft` writes a LoRA of the smallest ranks that are exact, `merged` the whole model.
+        output: A folder that does not exist or is empty. It appears whole or not at all.
 
     Raises:
-        StudyError: If the folder has content, or cannot be written.
+        StudyError: If the folder has content or cannot be written.
     """
     adapter_parameters = trained.attached.num_parameters
     base = base_model_name(trained)
-    with _new_folder(output) as folder:
+    with _create_folder(output) as folder:
         exported = 0
         if how == "peft":
             exported = export_peft(trained.attached, folder, base_model=base)
@@ -55,33 +58,37 @@ def write_export(trained: TrainedAdapter, how: ExportFormat, output: Path) -> Wr
             trained.attached.model.save_pretrained(folder)
         trained.preprocessor.save_pretrained(folder)
         card = write_model_card(
-            trained.recipe, base, is_lora=how == "peft", options=_loading_options(trained)
+            trained.recipe, base, is_lora=how == "peft", options=_list_loading_options(trained)
         )
         (folder / "README.md").write_text(card, encoding="utf-8")
     return WrittenExport(adapter_parameters=adapter_parameters, exported_parameters=exported)
 
 
 def base_model_name(trained: TrainedAdapter) -> str:
-    """Name the pretrained model as others find it: its id on the hub, or its folder."""
+    """Return the id of the pretrained model on the hub, or its folder where it has no id."""
     name = trained.source.name
     return PACKAGED_MODELS[name].hub_id if name in PACKAGED_MODELS else name
 
 
-def _loading_options(trained: TrainedAdapter) -> dict[str, object]:
-    """What of the model's configuration its checkpoint does not say, or says otherwise."""
-    used, own = trained.attached.model.config, read_config(trained.source)
-    options: dict[str, object] = {"id2label": used.id2label, "label2id": used.label2id}
-    if own.num_labels != used.num_labels:
-        options["ignore_mismatched_sizes"] = True  # of a classifier for other classes
-    padding = getattr(used, "pad_token_id", None)
+def _list_loading_options(trained: TrainedAdapter) -> dict[str, object]:
+    """List the options of `from_pretrained` by which the trained model differs from its base."""
+    trained_config, own = trained.attached.model.config, read_config(trained.source)
+    options: dict[str, object] = {
+        "id2label": trained_config.id2label,
+        "label2id": trained_config.label2id,
+    }
+    if own.num_labels != trained_config.num_labels:
+        # The checkpoint's classifier is for other classes; the export replaces it.
+        options["ignore_mismatched_sizes"] = True
+    padding = getattr(trained_config, "pad_token_id", None)
     if padding != getattr(own, "pad_token_id", None):
         options["pad_token_id"] = padding
     return options
 
 
 @contextlib.contextmanager
-def _new_folder(output: Path) -> Iterator[Path]:
-    """Make a folder beside its place, and move it there when all is written."""
+def _create_folder(output: Path) -> Iterator[Path]:
+    """Create a folder under a temporary name and rename it to `output` when it is complete."""
     unfinished = output.with_name(f"{output.name}.unfinished")
     try:
         if output.exists() and (not output.is_dir() or any(output.iterdir())):

@@ -1,4 +1,4 @@
-"""The model card of what is handed on, for people who find it on its own."""
+"""The model card of an export, for people who find the folder without its study."""
 
 from __future__ import annotations
 
@@ -27,13 +27,17 @@ classify = pipeline("{pipeline}", "path/to/this/folder")"""
 def write_model_card(
     recipe: Recipe, base_model: str, *, is_lora: bool, options: Mapping[str, object]
 ) -> str:
-    """Write a card in the hub's format: a YAML header, and what a reader wants to know first.
+    """Write a model card in the hub's format: a YAML header, a table and how to load the model.
 
     Args:
-        recipe: How the adapter was trained, and how it scored.
+        recipe: The recipe of the adapter, with its scores.
         base_model: Id or folder of the pretrained model.
-        is_lora: Whether the folder holds a LoRA, or a whole model.
-        options: What the pretrained model must be loaded with for a LoRA to be put on it.
+        is_lora: Whether the folder holds a LoRA; otherwise it holds a whole model.
+        options: Keyword arguments with which the pretrained model must be loaded before the LoRA is
+            put on it.
+
+    Returns:
+        The text of the card.
     """
     adapter, task = recipe.adapter, recipe.task
     of_images = not task.text_columns
@@ -65,7 +69,7 @@ def write_model_card(
 |---|---|
 | base model | {base_model}, sha256 of its weights {recipe.model.sha256} |
 | task | {task.name}, data from {task.source.split(":", 1)[0]} |
-| {task.metric} | {_score(recipe)} |
+| {task.metric} | {_describe_score(recipe)} |
 | adapter | {adapter.construction}, {adapter.factorization}, on {", ".join(adapter.targets)} |
 | ranks | {ranks} |
 | parameters | {recipe.num_parameters:,} of a budget of {recipe.budget:,}, the head not counted |
@@ -76,7 +80,7 @@ def write_model_card(
 """
 
 
-def _score(recipe: Recipe) -> str:
+def _describe_score(recipe: Recipe) -> str:
     score, split = recipe.scores.get("score"), recipe.scores.get("scored_on", "unknown data")
     is_number = isinstance(score, float)
     return f"{score:.4f} on {str(split).replace('_', ' ')}" if is_number else "not recorded"

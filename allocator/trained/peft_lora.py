@@ -1,4 +1,4 @@
-"""Writes a trained adapter as a standard LoRA that PEFT loads, exact to rounding."""
+"""Export of a trained adapter as a standard LoRA that PEFT loads, exact to rounding."""
 
 from __future__ import annotations
 
@@ -16,38 +16,47 @@ from transformers import PreTrainedModel
 from allocator.models.attached import Attached
 from allocator.models.head_parameters import list_parent_modules
 
-# Shapes: I input width, R bottleneck rank, r rank of the product, O output width
+# Shapes: I input width, R bottleneck rank of the adapter, r rank of the product, O output width
 
+# Singular values below this fraction of the largest one are left out: a LoRA in float32 could not
+# hold them.
 _ROUNDING = torch.finfo(torch.float32).eps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lora:
-    """One site's update as PEFT keeps it: `delta_W = b_Or @ a_rI`, at a scaling of 1."""
+    """One site's update as PEFT keeps it: `delta_W = b_Or @ a_rI`, with a scaling of 1.
+
+    Attributes:
+        a_rI: Weight of PEFT's `lora_A`.
+        b_Or: Weight of PEFT's `lora_B`.
+    """
 
     a_rI: Tensor
     b_Or: Tensor
 
     @property
     def rank(self) -> int:
-        """The bottleneck."""
+        """Rank of the LoRA."""
         return self.a_rI.shape[0]
 
 
 def factorize_lora(a_IR: Tensor, b_RO: Tensor) -> Lora:
     """Factorize an update at the smallest rank that is exact to float32's rounding.
 
-    The singular values of A B are those of the product of the two triangles that QR leaves, so no
-    d x d matrix is built. PEFT knows no rank 0: an update of zero gets rank 1.
+    PEFT has no rank 0, so an update of zero gets rank 1.
 
     Args:
-        a_IR: Shape (I, R), in float64.
-        b_RO: Shape (R, O), in float64.
+        a_IR: A of the update, in float64.
+        b_RO: B of the update, in float64.
     """
+    # With A = Q_in T_in and B^T = Q_out T_out, A B = Q_in (T_in T_out^T) Q_out^T has the singular
+    # values of the small matrix in the middle, so no d x d matrix is built.
     q_in, triangle_in = torch.linalg.qr(a_IR)
     q_out, triangle_out = torch.linalg.qr(b_RO.T)
     u, values, v = torch.linalg.svd(triangle_in @ triangle_out.T, full_matrices=False)
     rank = max(1, int((values > _ROUNDING * values[0]).sum()))
+    # A square root of every singular value for each side, so that A and B have one size.
     roots = values[:rank].sqrt()
     a_rI = (q_in @ u[:, :rank] * roots).T
     b_Or = q_out @ v[:rank].T * roots
@@ -56,7 +65,7 @@ def factorize_lora(a_IR: Tensor, b_RO: Tensor) -> Lora:
 
 @torch.no_grad()
 def compute_site_loras(attached: Attached) -> dict[str, Lora]:
-    """Give every site's update as a LoRA, by the name of its projection in the model."""
+    """Factorize the update of every site; keys are the names of projections in the model."""
     pairs = copy.deepcopy(attached.adapter).cpu().double().compute_pairs()
     return {
         name: factorize_lora(*pairs.select_site(layer, target))
@@ -66,53 +75,57 @@ def compute_site_loras(attached: Attached) -> dict[str, Lora]:
 
 
 def export_peft(attached: Attached, folder: Path, *, base_model: str) -> int:
-    """Write `adapter_config.json` and `adapter_model.safetensors`, the head included.
+    """Write `adapter_config.json` and `adapter_model.safetensors`, with the head.
 
     Args:
-        attached: A trained adapter on its model, which stays as it is.
-        folder: Where the files go.
-        base_model: Name of the model for people who load the LoRA: an id on the hub, or a folder.
+        attached: A trained adapter on its model, which is not changed.
+        folder: Folder that the files are written to.
+        base_model: Id on the hub or folder of the pretrained model, for those who load the LoRA.
 
     Returns:
-        Parameters of the LoRA, the head's not counted.
+        Number of parameters of the LoRA, without the head.
     """
     loras, model, head = compute_site_loras(attached), attached.model, attached.head_state_dict()
     modules = list_parent_modules(head)
-    config = _config(loras, model, modules)
-    with torch.device("meta"):  # names and shapes are all that is needed of the model's own weights
+    config = _build_config(loras, model, modules)
+    # Without values, on the meta device: PEFT needs only names and shapes of the model's weights.
+    with torch.device("meta"):
         skeleton = type(model)(copy.deepcopy(model.config))
         skeleton.name_or_path = base_model
-        with warnings.catch_warnings():  # PEFT asks a model for what transformers has renamed
+        with warnings.catch_warnings():  # PEFT reads an attribute that transformers has renamed
             warnings.simplefilter("ignore", FutureWarning)
             lora_model = get_peft_model(skeleton, config)
-    state = _state(loras, head)
-    found = lora_model.load_state_dict(state, strict=False, assign=True)
-    assert not found.unexpected_keys
-    config.modules_to_save = modules or None  # to which PEFT has appended
+    state = _build_state_dict(loras, head)
+    result = lora_model.load_state_dict(state, strict=False, assign=True)
+    assert not result.unexpected_keys
+    config.modules_to_save = modules or None  # PEFT has added names of its own to the list
     lora_model.save_pretrained(str(folder), save_embedding_layers=False)
     return sum(lora.a_rI.numel() + lora.b_Or.numel() for lora in loras.values())
 
 
-def _config(loras: Mapping[str, Lora], model: PreTrainedModel, modules: list[str]) -> LoraConfig:
+def _build_config(
+    loras: Mapping[str, Lora], model: PreTrainedModel, modules: list[str]
+) -> LoraConfig:
     rank = max(lora.rank for lora in loras.values())
-    others = {name: lora.rank for name, lora in loras.items() if lora.rank != rank}
+    other_ranks = {name: lora.rank for name, lora in loras.items() if lora.rank != rank}
     return LoraConfig(
-        task_type=_task_type(model, modules),
-        target_modules=_target_modules(loras, model),
+        task_type=_choose_task_type(model, modules),
+        target_modules=_name_target_modules(loras, model),
         modules_to_save=list(modules) or None,
         r=rank,
-        lora_alpha=rank,  # a scaling of alpha / r = 1: B holds the adapter's own
-        rank_pattern=others,
-        alpha_pattern=dict(others),
+        lora_alpha=rank,  # PEFT scales by alpha / r, here 1: B includes the adapter's scaling
+        rank_pattern=other_ranks,
+        alpha_pattern=dict(other_ranks),
     )
 
 
-def _task_type(model: PreTrainedModel, modules: list[str]) -> str | None:
-    """Choose how PEFT wraps a model.
+def _choose_task_type(model: PreTrainedModel, modules: list[str]) -> str | None:
+    """Choose the task type by which PEFT wraps a model; None for its general wrapper.
 
-    It has no kind of its own for images. Of a model for sequences it copies the whole child
-    `classifier` or `score` for every adapter; where that is not one linear layer, its parts are
-    copied instead, which can answer batches of several adapters (`adapter_names`).
+    PEFT has no task type for images. For sequence classification it copies the whole child
+    `classifier` or `score` for every adapter. Where that child is not a single linear layer, the
+    general wrapper copies its layers one by one instead, which also works for batches of several
+    adapters (`adapter_names`).
     """
     if model.main_input_name != "input_ids":
         return None
@@ -122,15 +135,15 @@ def _task_type(model: PreTrainedModel, modules: list[str]) -> str | None:
     return "SEQ_CLS" if children <= set(modules) else None
 
 
-def _target_modules(loras: Mapping[str, Lora], model: PreTrainedModel) -> list[str]:
-    """Name the sites by the last parts of their names where these name no other module."""
+def _name_target_modules(loras: Mapping[str, Lora], model: PreTrainedModel) -> list[str]:
+    """Name the sites by the ends of their names, or in full where other modules share the ends."""
     last = {name.rsplit(".", 1)[-1] for name in loras}
     named = {name for name, _ in model.named_modules() if name.rsplit(".", 1)[-1] in last}
     return sorted(last if named == set(loras) else loras)
 
 
-def _state(loras: Mapping[str, Lora], head: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Name all that is saved as a PEFT model names it."""
+def _build_state_dict(loras: Mapping[str, Lora], head: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Collect the LoRA and the head under the names that a PEFT model gives them."""
     prefix, state = "base_model.model.", dict[str, Tensor]()
     for name, lora in loras.items():
         state[f"{prefix}{name}.lora_A.default.weight"] = lora.a_rI

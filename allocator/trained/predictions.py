@@ -1,4 +1,4 @@
-"""Answers texts, or images, with a trained adapter."""
+"""Predictions of a trained adapter for lines of text or paths of images."""
 
 from __future__ import annotations
 
@@ -13,46 +13,51 @@ from transformers import BaseImageProcessor, BatchEncoding, BatchFeature
 from allocator.errors import DataError
 from allocator.trained.trained_adapter import TrainedAdapter
 
-_BATCH = 64
-Lines = Sequence[tuple[str, str]]
-"""Lines, each with where it came from, for messages."""
+_BATCH_SIZE = 64
+LocatedLines = Sequence[tuple[str, str]]
+"""Lines, each with its origin and line number for error messages."""
 
 
 @torch.no_grad()
 def predict_lines(
     trained: TrainedAdapter, lines: Iterable[str], *, origin: str
 ) -> Iterator[tuple[str, ...]]:
-    """Answer one line after the other.
+    """Predict the class or the score of every line, in the order of the lines.
 
     Args:
         trained: An adapter on its model.
-        lines: One text each, the texts of a pair with a TAB between them, or the path of an image.
-        origin: Where the lines come from, for messages.
+        lines: Lines of one text each, of two texts with a TAB between them for a task on pairs, or
+            of the path of an image.
+        origin: Where the lines come from, for error messages.
 
     Yields:
-        The name of the likeliest class and its probability; the score alone for regression.
+        For every line the name of the likeliest class and its probability; for regression only the
+        score.
 
     Raises:
-        DataError: If a line does not hold the task's texts or image; batches of lines before it
-            have been answered.
+        DataError: If a line does not have the task's texts or image. The batches before that line
+            have been answered by then.
     """
     labels, model = trained.recipe.task.labels, trained.attached.model
-    numbered = enumerate(_decoded(lines, origin), start=1)
-    read, size = _reader(trained)
+    numbered = enumerate(_iterate_decoded(lines, origin), start=1)
+    read, size = _choose_reader(trained)
     while rows := list(islice(numbered, size)):
         inputs = read([(line, f"{origin}:{number}") for number, line in rows])
-        yield from _answers(model(**inputs.to(model.device)).logits.float(), labels)
+        yield from _format_answers(model(**inputs.to(model.device)).logits.float(), labels)
 
 
-def _reader(trained: TrainedAdapter) -> tuple[Callable[[Lines], BatchFeature | BatchEncoding], int]:
-    """Give what turns some lines into a model's inputs, and how many lines it takes at once."""
+def _choose_reader(
+    trained: TrainedAdapter,
+) -> tuple[Callable[[LocatedLines], BatchFeature | BatchEncoding], int]:
+    """Return a function that makes inputs of the model from lines, and how many lines it takes."""
     task, preprocessor = trained.recipe.task, trained.preprocessor
     if isinstance(preprocessor, BaseImageProcessor):
-        return lambda rows: _pixels(rows, preprocessor), _BATCH
-    size = 1 if preprocessor.pad_token_id is None else _BATCH
+        return lambda rows: _read_pixels(rows, preprocessor), _BATCH_SIZE
+    # Texts of different lengths make one batch only if they can be padded.
+    size = 1 if preprocessor.pad_token_id is None else _BATCH_SIZE
 
-    def tokens(rows: Lines) -> BatchEncoding:
-        texts = [_texts(line, task.text_columns, where) for line, where in rows]
+    def read_tokens(rows: LocatedLines) -> BatchEncoding:
+        texts = [_split_texts(line, task.text_columns, where) for line, where in rows]
         encoded: BatchEncoding = preprocessor(
             *[list(column) for column in zip(*texts, strict=True)],
             padding=size > 1,
@@ -62,10 +67,10 @@ def _reader(trained: TrainedAdapter) -> tuple[Callable[[Lines], BatchFeature | B
         )
         return encoded
 
-    return tokens, size
+    return read_tokens, size
 
 
-def _pixels(rows: Lines, processor: BaseImageProcessor) -> BatchFeature:
+def _read_pixels(rows: LocatedLines, processor: BaseImageProcessor) -> BatchFeature:
     images = []
     for line, where in rows:
         path = line.removesuffix("\n").removesuffix("\r")
@@ -77,7 +82,7 @@ def _pixels(rows: Lines, processor: BaseImageProcessor) -> BatchFeature:
     return processor(images, return_tensors="pt")
 
 
-def _answers(logits: Tensor, labels: Sequence[str]) -> Iterator[tuple[str, ...]]:
+def _format_answers(logits: Tensor, labels: Sequence[str]) -> Iterator[tuple[str, ...]]:
     if not labels:
         yield from ((f"{score:.4f}",) for score in logits.squeeze(1).tolist())
         return
@@ -86,7 +91,7 @@ def _answers(logits: Tensor, labels: Sequence[str]) -> Iterator[tuple[str, ...]]
         yield labels[label], f"{probability:.4f}"
 
 
-def _decoded(lines: Iterable[str], origin: str) -> Iterator[str]:
+def _iterate_decoded(lines: Iterable[str], origin: str) -> Iterator[str]:
     try:
         yield from lines
     except UnicodeDecodeError as error:
@@ -96,7 +101,7 @@ def _decoded(lines: Iterable[str], origin: str) -> Iterator[str]:
         ) from None
 
 
-def _texts(line: str, columns: Sequence[str], where: str) -> list[str]:
+def _split_texts(line: str, columns: Sequence[str], where: str) -> list[str]:
     texts = line.removesuffix("\n").removesuffix("\r").split("\t")
     if len(texts) != len(columns):
         raise DataError(

@@ -1,4 +1,4 @@
-"""A trained adapter on its own pretrained model, ready to answer or to be handed on."""
+"""The trained adapter of a study on its pretrained model, for predictions and exports."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from allocator.models.preprocessors import load_image_processor, load_tokenizer
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainedAdapter:
-    """What a study found, in memory.
+    """The best adapter of a study, in memory.
 
     Attributes:
-        recipe: How it was trained, and how it scored.
+        recipe: The recipe that it was trained by, with its scores.
         source: The pretrained model.
         attached: The trained adapter and head, on the model.
-        preprocessor: What makes the model's inputs: its tokenizer, or its image processor.
+        preprocessor: The model's tokenizer or image processor.
     """
 
     recipe: Recipe
@@ -38,20 +38,20 @@ class TrainedAdapter:
 
 
 def load_model(recipe: Recipe, cache: Path | None = None) -> PreTrainedModel:
-    """Load the pretrained model of a recipe with a fresh head, as its trials began.
+    """Load the pretrained model of a recipe, with the head that its training started from.
 
     Dropout is off, as it is in a search: a frozen model does not overfit. The model is in float32
     on the CPU.
 
     Args:
-        recipe: As `read_recipe` gives it.
-        cache: Folder of models that `allocator fetch` brought; None for where it brings them.
+        recipe: A recipe, as `read_recipe` returns it.
+        cache: Folder of fetched models; None for the folder that `allocator fetch` uses by default.
 
     Raises:
-        ModelError: If the model is nowhere, or has other weights now.
+        ModelError: If the model is not found, or its weights have changed.
     """
     source = locate_model_of(recipe.model, cache or default_model_cache())
-    model, _ = _load(source, recipe, has_dropout=False)
+    model, _ = _load_classifier(source, recipe, has_dropout=False)
     return model
 
 
@@ -59,19 +59,20 @@ def load_trained(folder: Path, cache: Path) -> TrainedAdapter:
     """Load the best adapter of a study onto its model.
 
     Args:
-        folder: The study's folder.
+        folder: Folder of the study.
         cache: Folder of fetched models.
 
     Raises:
-        StudyError: If there is no such study.
-        CheckpointError: If the recipe or the adapter is missing, damaged, or not the other's.
-        ModelError: If the model is nowhere, or has other weights now.
+        UnknownNameError: If there is no such study.
+        CheckpointError: If the recipe or the adapter is missing or damaged, or if they do not
+            belong together.
+        ModelError: If the model is not found, or its weights have changed.
     """
     require_study(folder)
     silence_loading()
     recipe = read_recipe(folder / RECIPE_FILE)
     source = locate_model_of(recipe.model, cache)
-    model, fresh = _load(source, recipe)
+    model, fresh = _load_classifier(source, recipe)
     preprocessor = (load_image_processor if reads_images(source) else load_tokenizer)(source)
     attached = attach_saved(model, folder / ADAPTER_FILE, fresh=fresh)
     expected = recipe.spec(attached.spec.shape.backbone), recipe.adapter.ranks
@@ -86,11 +87,12 @@ def load_trained(folder: Path, cache: Path) -> TrainedAdapter:
     )
 
 
-def _load(
+def _load_classifier(
     source: ModelSource, recipe: Recipe, *, has_dropout: bool = True
 ) -> tuple[PreTrainedModel, frozenset[str]]:
-    """Load a model, and name its parameters that the checkpoint lacked."""
+    """Load a model; also returns the names of the parameters that its checkpoint lacked."""
     labels = recipe.task.labels
+    # The head starts from torch's global generator, whose state is kept for others.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         return load_classifier(source, len(labels) or 1, labels=labels, has_dropout=has_dropout)

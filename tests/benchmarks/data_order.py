@@ -70,7 +70,7 @@ def ends(backbone: Backbone, splits: loop.Splits, seed: int, *, is_one_order: bo
     """Train all jobs together and give their last reports."""
     config = dataclasses.replace(RECIPE, seed=seed)
     if not is_one_order:
-        config = dataclasses.replace(config, epochs=1, boundaries_per_epoch=RECIPE.epochs)
+        config = config.model_copy(update={"epochs": 1, "boundaries_per_epoch": RECIPE.epochs})
     keeper = Keeper()
     listed = jobs(backbone)
     with patch.object(loop, "epoch_order", order_epoch if is_one_order else new_order_every_epoch):

@@ -11,7 +11,7 @@ import torch
 
 from allocator.adapters.saved import load_adapter
 from allocator.backbone.backbone import Backbone
-from allocator.errors import CheckpointError, DataError, ModelError, StudyError
+from allocator.errors import CheckpointError, DataError, ModelError, UnknownNameError
 from allocator.files.recipe import Recipe
 from allocator.files.yaml_files import write_yaml
 from allocator.models.model_source import ModelSource
@@ -105,7 +105,7 @@ def test_a_number_of_parameters_that_the_ranks_do_not_make_is_not_believed(
 
 def test_a_study_that_is_not_there_is_named_with_those_that_are(tiny_study: Path) -> None:
     message = f"unknown study 'smal': did you mean 'small'? known are small in {tiny_study.parent}"
-    with pytest.raises(StudyError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(UnknownNameError, match=f"^{re.escape(message)}$"):
         load_trained(tiny_study.with_name("smal"), tiny_study)
 
 

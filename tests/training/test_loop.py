@@ -192,7 +192,7 @@ def test_one_seed_gives_one_trial_whoever_trained_before(run: Loop) -> None:
 
 def test_another_seed_gives_another_trial(run: Loop) -> None:
     first = run.last()
-    assert run.last(config=dataclasses.replace(CONFIG, seed=1)).loss != first.loss
+    assert run.last(config=CONFIG.model_copy(update={"seed": 1})).loss != first.loss
 
 
 def test_a_trial_does_not_know_its_neighbours_or_when_it_came(run: Loop) -> None:
@@ -222,7 +222,7 @@ def test_training_loss_is_the_mean_over_all_steps(run: Loop) -> None:
     config = TrainingConfig(epochs=1, head_learning_rate=1e-12)
     still = Allocation(ranks=RANKS, learning_rate=1e-12)
     first = run.last(still, config)
-    second = run.last(still, dataclasses.replace(config, epochs=2))
+    second = run.last(still, config.model_copy(update={"epochs": 2}))
     on_train = run.evaluate(run.completed[0], on_train=True)
     # Nothing moves, so both are the loss of the fresh adapter on train.
     assert first.train_loss == pytest.approx(on_train.loss, rel=1e-4)

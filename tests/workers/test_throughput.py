@@ -56,7 +56,7 @@ def test_packs_grow_while_doubling_pays_and_the_smallest_of_the_fast_is_chosen(
 def test_an_epoch_of_one_batch_is_enough_to_measure(
     tiny_backbone: Backbone, tiny_spec: AdapterSpec, tiny_splits: Splits
 ) -> None:
-    large = dataclasses.replace(CONFIG, batch_size=1000)
+    large = CONFIG.model_copy(update={"batch_size": 1000})
     found = measure_throughput(1, ALLOCATION, tiny_spec, tiny_backbone, tiny_splits.train, large)
     assert found.examples > 0
 
