@@ -1,4 +1,4 @@
-"""Trains two trials as a worker does, and compares them with what is exported of them."""
+"""Training of two trials as in a worker, and their comparison with the exported models."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def train_two(setup: TrainingSetup, folder: Path) -> list[Report]:
 
 @torch.no_grad()
 def one_by_one(model: nn.Module, split: Split) -> Tensor:
-    """Logits of all examples, each read alone."""
+    """Compute the logits of all examples, each alone."""
     answers = [model(**split.make_batch([i], CPU).inputs).logits for i in range(len(split))]
     return torch.cat(answers)
 
@@ -98,7 +98,7 @@ def load(setup: TrainingSetup) -> PreTrainedModel:
 
 
 def assert_exact(setup: TrainingSetup, report: Report, folder: Path) -> None:
-    """What was trained, what is attached, what is merged and what PEFT loads are one function."""
+    """Assert that the trained, the attached, the merged and the PEFT model compute the same."""
     assert report.ending == "completed"
     split = load_training_splits(setup, CPU).scoring
     attached = attach_saved(load(setup), folder / f"{report.trial}.safetensors")

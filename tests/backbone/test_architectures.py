@@ -49,14 +49,14 @@ ARCHITECTURES = {
 }
 pytestmark = [
     pytest.mark.slow,
-    # PEFT asks a model for what transformers has renamed.
+    # PEFT reads an attribute that transformers has renamed.
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
 ]
 
 
 @cache
 def listed() -> dict[tuple[str, bool], str]:
-    """What `allocator/MODELS.md` says of every architecture."""
+    """Read the outcome of every architecture from `allocator/MODELS.md`."""
     text = (Path(allocator.__file__).parent / "MODELS.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([\w-]+)` \| (texts|images) \| (.+?) \|$", text, re.MULTILINE)
     return {(name, reads == "images"): outcome.split(": ")[0] for name, reads, outcome in rows}
@@ -79,7 +79,7 @@ def save(config: type[PretrainedConfig], of_images: bool, folder: Path, tokenize
         tokens.save_pretrained(folder)
 
 
-def plan_search(source: ModelSource, data: TaskData) -> TrainingSetup:
+def prepare_setup(source: ModelSource, data: TaskData) -> TrainingSetup:
     """Prepare the setup of a worker as a search does, with the first targets that the model has."""
     error: ModelError | None = None
     for targets in (("query", "key", "value"), *OTHER_TARGETS):
@@ -93,7 +93,7 @@ def plan_search(source: ModelSource, data: TaskData) -> TrainingSetup:
     raise error
 
 
-def become(setup: TrainingSetup) -> str:
+def describe_path(setup: TrainingSetup) -> str:
     together = "together" if setup.path.packs else "one at a time"
     return together + (", own attention" if setup.path.own_layers else "")
 
@@ -113,21 +113,21 @@ def test_an_architecture_is_exact_from_search_to_export_or_refused_in_one_line(
 ) -> None:
     config = ARCHITECTURES[name, of_images]
     if name in NOT_BUILT:
-        found = "not tried"
+        result = "not tried"
     else:
         save(config, of_images, tmp_path / "model", tiny_roberta)
         source = locate_model(str(tmp_path / "model"), tmp_path / "cache")
         try:
-            setup = plan_search(source, data[of_images])
+            setup = prepare_setup(source, data[of_images])
         except ModelError as refusal:
-            found = "refused" if "\n" not in str(refusal) else "refused in several lines"
+            result = "refused" if "\n" not in str(refusal) else "refused in several lines"
         else:
             for report in train_two(setup, tmp_path):
                 assert_exact(setup, report, tmp_path)
             targets = ", ".join(setup.spec.shape.backbone.targets)
-            found = f"{become(setup)}; {targets}"
-    row = f"| `{config.model_type}` | {'images' if of_images else 'texts'} | {found} |"
-    assert listed().get((config.model_type, of_images)) == found, row
+            result = f"{describe_path(setup)}; {targets}"
+    row = f"| `{config.model_type}` | {'images' if of_images else 'texts'} | {result} |"
+    assert listed().get((config.model_type, of_images)) == result, row
 
 
 def names() -> Iterator[tuple[str, bool]]:

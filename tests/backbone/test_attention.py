@@ -31,9 +31,11 @@ def test_short_attention_is_scaled_dot_product_attention(tokens: int, masked: bo
     weights = torch.randn(3, tokens, 2, 4, dtype=torch.float64)
     expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
     gradients = torch.autograd.grad((expected * weights).sum(), (q, k, v))
-    found, _ = short_attention(nn.Identity(), q, k, v, mask)
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(torch.autograd.grad((found * weights).sum(), (q, k, v)), gradients)
+    attended, _ = short_attention(nn.Identity(), q, k, v, mask)
+    torch.testing.assert_close(attended, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad((attended * weights).sum(), (q, k, v)), gradients
+    )
 
 
 def test_heads_of_keys_and_values_serve_neighbouring_heads_of_the_query() -> None:
@@ -44,10 +46,10 @@ def test_heads_of_keys_and_values_serve_neighbouring_heads_of_the_query() -> Non
         for _ in range(2)
     )
     expected = F.scaled_dot_product_attention(q, k, v, enable_gqa=True).transpose(1, 2)
-    found, _ = short_attention(nn.Identity(), q, k, v, None)
-    torch.testing.assert_close(found, expected)
+    attended, _ = short_attention(nn.Identity(), q, k, v, None)
+    torch.testing.assert_close(attended, expected)
     gradients = torch.autograd.grad(expected.pow(3).sum(), (q, k, v))
-    torch.testing.assert_close(torch.autograd.grad(found.pow(3).sum(), (q, k, v)), gradients)
+    torch.testing.assert_close(torch.autograd.grad(attended.pow(3).sum(), (q, k, v)), gradients)
 
 
 def test_another_scaling_is_used() -> None:
@@ -73,16 +75,16 @@ def test_scores_of_any_size_give_the_shares_of_a_softmax(size: float, tokens: in
     large = torch.full_like(q[..., :1], abs(size) ** 0.5)
     q, k = torch.cat([q, large], -1), torch.cat([k, large.copysign(torch.tensor(size))], -1)
     expected = F.scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2)
-    found, _ = short_attention(nn.Identity(), q.float(), k.float(), v.float(), None, 1.0)
-    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-4)
+    attended, _ = short_attention(nn.Identity(), q.float(), k.float(), v.float(), None, 1.0)
+    torch.testing.assert_close(attended.double(), expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_scores_beyond_every_exponential_give_finite_shares(dtype: torch.dtype) -> None:
     q, k, v = (t.detach().to(dtype) * 1e4 for t in tensors(tokens=6))
-    found, _ = short_attention(nn.Identity(), q, k, v, None)
+    attended, _ = short_attention(nn.Identity(), q, k, v, None)
     expected = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(attended, expected)
 
 
 def test_what_a_mask_hides_has_no_share_at_all() -> None:
@@ -98,8 +100,8 @@ def test_a_row_without_anything_to_see_sees_all_alike_as_with_transformers_own()
     q, k, v = (t.detach().float() for t in tensors(tokens=4))
     mask = torch.zeros(3, 1, 4, 4)
     mask[:, :, 3] = torch.finfo(torch.float32).min
-    found, _ = short_attention(nn.Identity(), q, k, v, mask)
-    torch.testing.assert_close(found[:, 3], v.mean(2))
+    attended, _ = short_attention(nn.Identity(), q, k, v, mask)
+    torch.testing.assert_close(attended[:, 3], v.mean(2))
 
 
 @pytest.mark.parametrize(

@@ -56,8 +56,8 @@ def test_a_backbone_computes_what_transformers_does(
     inputs = {"input_ids": some_ids(7), "attention_mask": torch.ones(2, 7, dtype=torch.int64)}
     inputs["attention_mask"][1, 4:] = 0
     expected = reference(**inputs).last_hidden_state
-    found = load(tiny_models[kind])(inputs)
-    torch.testing.assert_close(found, expected[:, :1])
+    states = load(tiny_models[kind])(inputs)
+    torch.testing.assert_close(states, expected[:, :1])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -53,7 +53,7 @@ def classifier(folder: Path) -> PreTrainedModel:
 
 
 class NoLooks(TorchDispatchMode):
-    """Fails where Python reads a value out of a tensor, for which a GPU would have to finish."""
+    """Fails where Python reads a value of a tensor, for which it would wait for a GPU."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -148,12 +148,12 @@ def test_slots_compute_what_transformers_does_with_their_updates_merged(
     states = backbone(inputs, slots=2).unflatten(0, (2, -1))
     plain = model(**inputs).logits
     for hidden, adapter in zip(states, adapters, strict=True):
-        found = backbone.head(hidden, inputs)
+        logits = backbone.head(hidden, inputs)
         expected = merged_logits(model, adapter.compute_pairs(), targets, inputs)
         assert (expected - plain).abs().max() > 1e-3
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
         pairs = zip(
-            gradients(found.pow(3).sum(), adapter),
+            gradients(logits.pow(3).sum(), adapter),
             gradients(expected.pow(3).sum(), adapter),
             strict=True,
         )

@@ -126,8 +126,8 @@ def test_a_decoders_score_is_that_of_its_sentences_one_by_one(
     backbone = load(source)
     slots = make_slots(backbone)
     pack = train(backbone, slots, split)
-    found = evaluate_pack(pack, split, "matthews_correlation")
-    for slot, evaluation in zip(slots, found, strict=True):
+    evaluations = evaluate_pack(pack, split, "matthews_correlation")
+    for slot, evaluation in zip(slots, evaluations, strict=True):
         backbone.sites.set_updates([slot.compute_pairs()])
         with torch.no_grad():
             logits = [

@@ -1,4 +1,4 @@
-"""What trains is what is exported, or a line says before anything trains that it cannot be."""
+"""What trains is what is exported; where that cannot be, one line says so before training."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.backbone.tiny_architectures import tiny_model
 ALL, QUERY, FUSED = ("query", "key", "value"), ("query",), ("Wqkv",)
 Make = Callable[..., ModelSource]
 
-# PEFT asks a model for what transformers has renamed.
+# PEFT reads an attribute that transformers has renamed.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"
 )
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture
 def make(tiny_roberta: Path, tmp_path: Path) -> Make:
-    """Make a tiny model, changed as is asked, with a tokenizer."""
+    """A function that saves a tiny model, changed on request, with a tokenizer."""
 
     def make(
         config: type[PretrainedConfig], change: Callable[[PreTrainedModel], None] = lambda _: None
@@ -74,13 +74,13 @@ def train_exactly(
 
 
 def configure(source: ModelSource, **changes: object) -> None:
-    """Change what a checkpoint says of itself."""
+    """Change entries of a checkpoint's configuration."""
     file = source.folder / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
 def with_large_scores(model: PreTrainedModel) -> None:
-    """Give query and key two large biases a head, as the real Qwen2 has them."""
+    """Set two large biases in every head of query and key, as the real Qwen2 has them."""
     for name, parameter in model.named_parameters():
         if name.endswith(("q_proj.bias", "k_proj.bias")):
             parameter.view(-1, 8)[:, 2:4] = 16.0

@@ -18,10 +18,10 @@ def test_a_frozen_layer_multiplies_and_passes_gradients_as_a_linear_layer(
     weights = torch.randn(3, 5, 40, dtype=dtype)
     (linear(x) * weights).sum().backward()
     expected, x.grad = x.grad, None
-    found = frozen(x)
-    (found * weights).sum().backward()
+    product = frozen(x)
+    (product * weights).sum().backward()
     tolerance = 1e-5 if dtype == torch.float32 else 0.1
-    torch.testing.assert_close(found, linear(x), rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(product, linear(x), rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(x.grad, expected, rtol=tolerance, atol=tolerance)
 
 

@@ -160,9 +160,9 @@ def test_a_fresh_copy_does_not_depend_on_the_heads_state_nor_on_the_global_gener
         torch.nn.init.ones_(parameter)
     torch.manual_seed(9)
     before = torch.get_rng_state()
-    found = trained(changed.copy_with_fresh_parameters(1))
+    redrawn = trained(changed.copy_with_fresh_parameters(1))
     assert torch.equal(torch.get_rng_state(), before)
-    assert all(torch.equal(values, expected[name]) for name, values in found.items())
+    assert all(torch.equal(values, expected[name]) for name, values in redrawn.items())
 
 
 def test_training_a_copy_leaves_the_original_as_it_was(tiny_bert: Path) -> None:

@@ -204,10 +204,10 @@ def test_updates_take_the_precision_of_the_frozen_weights(bert: BertModel, ids: 
     sites.set_updates([adapter.compute_pairs()])
     expected = hidden(bert, ids)
     adapt_projections(half, TARGETS).set_updates([adapter.compute_pairs()])
-    found = hidden(half, ids)
-    assert found.dtype == torch.bfloat16
-    assert (found.float() - expected).abs().mean() < 0.05
-    found.float().pow(3).sum().backward()
+    half_states = hidden(half, ids)
+    assert half_states.dtype == torch.bfloat16
+    assert (half_states.float() - expected).abs().mean() < 0.05
+    half_states.float().pow(3).sum().backward()
     assert adapter.zero_part.grad is not None
     assert adapter.zero_part.grad.dtype == torch.float32
 

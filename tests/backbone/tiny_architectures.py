@@ -187,7 +187,7 @@ def _tiny_config(
 
 
 def _draw_weights(model: nn.Module) -> None:
-    """Let each layer keep the size of what it reads, and let what starts as zero count too."""
+    """Draw weights that keep the size of a layer's input, and values for what starts as zero."""
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
             nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)

@@ -67,7 +67,7 @@ def new_order_every_epoch(split: Split, batch_size: int, *, seed: int) -> list[l
 
 
 def ends(backbone: Backbone, splits: loop.Splits, seed: int, *, is_one_order: bool) -> list[Report]:
-    """Train all jobs together and give their last reports."""
+    """Train all jobs together and return their last reports."""
     config = dataclasses.replace(RECIPE, seed=seed)
     if not is_one_order:
         config = config.model_copy(update={"epochs": 1, "boundaries_per_epoch": RECIPE.epochs})
@@ -99,7 +99,7 @@ def compare(found: pd.DataFrame) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train in both ways and print what they reach."""
+    """Train in both ways and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

@@ -33,7 +33,7 @@ SENTENCES = 128
 
 
 def run(model_name: str, slots: int, trials: int, precision: Precision | None) -> None:
-    """Train so many trials of one short epoch, and print memory as they end."""
+    """Train trials of one short epoch, and print the memory in use as each ends."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = locate_model(model_name, default_model_cache())
     precision = precision or choose_precision(device, 384)

@@ -70,7 +70,7 @@ class Stopwatch(TrainerCallback):
 
 
 def lora_model(model: ModelSource) -> nn.Module:
-    """Put PEFT's LoRA, rank 8, on query, key and value of a classification model."""
+    """Load a classification model with PEFT's LoRA, rank 8, on query, key and value."""
     plain = AutoModelForSequenceClassification.from_pretrained(model.folder, num_labels=2)
     names = [name for layer in find_projections(plain, TARGETS) for name, _ in layer]
     last_names = sorted({name.rsplit(".", 1)[-1] for name in names})
@@ -138,8 +138,8 @@ class Ours:
 
     Args:
         model: The pretrained model.
-        examples: What to train on.
-        precision: Of the frozen weights.
+        examples: Examples to train on.
+        precision: Precision of the frozen weights.
     """
 
     def __init__(self, model: ModelSource, examples: Examples, precision: Precision) -> None:
@@ -208,13 +208,13 @@ def widths(layers: Sequence[FrozenLinear]) -> set[int]:
 
 
 def full_batches(split: TokenizedSplit) -> list[Batch]:
-    """Put a split into length-bucketed batches, all of one size."""
+    """Cut a split into length-bucketed batches of one size."""
     order = order_epoch(split, BATCH, seed=0)
     return [split.make_batch(indices, DEVICE) for indices in order if len(indices) == BATCH]
 
 
 def timed(step: Callable[[Batch], None], batches: Sequence[Batch], *, slots: int) -> float:
-    """Give sentences a second, over all slots, after a warm-up."""
+    """Measure sentences a second, over all slots, after a warm-up."""
     for batch in batches[:WARM_UP]:
         step(batch)
     wait()

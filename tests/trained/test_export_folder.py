@@ -1,4 +1,4 @@
-"""Folders that are used without this package."""
+"""Exported folders, used without this package."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def trained(tiny_study: Path) -> TrainedAdapter:
     return load_trained(tiny_study, tiny_study)
 
 
-def logits(model: nn.Module, folder: Path) -> Tensor:
+def compute_logits(model: nn.Module, folder: Path) -> Tensor:
     tokens = AutoTokenizer.from_pretrained(folder)(SENTENCE, return_tensors="pt")
     with torch.no_grad():
-        found = model(**tokens).logits
-    assert isinstance(found, Tensor)
-    return found
+        logits = model(**tokens).logits
+    assert isinstance(logits, Tensor)
+    return logits
 
 
 def test_peft_and_transformers_load_the_lora_with_the_same_logits(
@@ -48,8 +48,8 @@ def test_peft_and_transformers_load_the_lora_with_the_same_logits(
     delivered = write_export(trained, "peft", tmp_path / "lora")
     base = AutoModelForSequenceClassification.from_pretrained(tiny_recipe.model.name)
     lora = PeftModel.from_pretrained(base, str(tmp_path / "lora"))
-    expected = logits(trained.attached.model, tmp_path / "lora")
-    torch.testing.assert_close(logits(lora, tmp_path / "lora"), expected, rtol=0, atol=1e-5)
+    expected = compute_logits(trained.attached.model, tmp_path / "lora")
+    torch.testing.assert_close(compute_logits(lora, tmp_path / "lora"), expected, rtol=0, atol=1e-5)
     assert delivered.adapter_parameters == tiny_recipe.num_parameters
     assert delivered.exported_parameters == 6 * 4 * (32 + 32)  # rank 4 at 6 sites
 
@@ -87,8 +87,8 @@ def test_the_snippet_of_the_card_loads_the_lora_with_the_names_of_the_classes(
     exec(snippet.replace("path/to/this/folder", str(tmp_path / "lora")), loaded)
     assert loaded["model"].config.id2label == {0: "0", 1: "1"}
     torch.testing.assert_close(
-        logits(loaded["model"].eval(), tmp_path / "lora"),
-        logits(trained.attached.model, tmp_path / "lora"),
+        compute_logits(loaded["model"].eval(), tmp_path / "lora"),
+        compute_logits(trained.attached.model, tmp_path / "lora"),
         rtol=0,
         atol=1e-5,
     )
@@ -109,8 +109,8 @@ def test_the_snippet_loads_a_base_that_was_made_for_other_classes(
     loaded: dict[str, Any] = {}
     exec(snippet.replace("path/to/this/folder", str(tmp_path / "lora")), loaded)
     torch.testing.assert_close(
-        logits(loaded["model"].eval(), tmp_path / "lora"),
-        logits(trained.attached.model, tmp_path / "lora"),
+        compute_logits(loaded["model"].eval(), tmp_path / "lora"),
+        compute_logits(trained.attached.model, tmp_path / "lora"),
         rtol=0,
         atol=1e-5,
     )

@@ -1,4 +1,4 @@
-"""What PEFT needs of an update: the smallest rank that is exact, site by site."""
+"""LoRAs of the smallest exact rank for every site, and what PEFT makes of them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def lora_adapter(folder: Path, targets: tuple[str, ...], seed: int = 1) -> Attac
 
 
 def reload(attached: Attached, base: Path, folder: Path) -> tuple[Tensor, Tensor]:
-    """Export, load with PEFT onto the base model anew, and give both models' logits."""
+    """Export, load with PEFT onto the base model anew, and return the logits of both models."""
     export_peft(attached, folder, base_model=str(base))
     plain = AutoModelForSequenceClassification.from_pretrained(base)
     lora = PeftModel.from_pretrained(plain, str(folder)).eval()
@@ -90,7 +90,7 @@ def test_sites_of_other_ranks_have_patterns_that_keep_the_scaling_at_one(
         attached.adapter.zero_part[0, 0] = 0  # layer 0, query
         attached.adapter.zero_part[1, 2, 1:] = 0  # layer 1, value
         attached.adapter.zero_part[1, 1, 2:] = 0  # layer 1, key
-    found, expected = reload(attached, tiny_bert, tmp_path)
+    logits, expected = reload(attached, tiny_bert, tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     layer = "bert.encoder.layer.{}.attention.self.{}"
     others = {
@@ -100,17 +100,17 @@ def test_sites_of_other_ranks_have_patterns_that_keep_the_scaling_at_one(
     }
     assert (config["r"], config["lora_alpha"]) == (3, 3)
     assert config["rank_pattern"] == config["alpha_pattern"] == others
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("targets", [("query", "value"), ("key",)])
 def test_targets_are_named_by_their_last_parts(
     targets: tuple[str, ...], tiny_bert: Path, tmp_path: Path
 ) -> None:
-    found, expected = reload(lora_adapter(tiny_bert, targets), tiny_bert, tmp_path)
+    logits, expected = reload(lora_adapter(tiny_bert, targets), tiny_bert, tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert sorted(config["target_modules"]) == sorted(targets)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert"])
@@ -128,10 +128,10 @@ def test_a_batch_may_mix_several_exports(
     lora = PeftModel.from_pretrained(plain, str(tmp_path / "one"), adapter_name="one")
     lora.load_adapter(str(tmp_path / "two"), adapter_name="two")
     with torch.no_grad():
-        found = lora.eval()(input_ids=IDS, adapter_names=["one", "two", "one"]).logits
+        logits = lora.eval()(input_ids=IDS, adapter_names=["one", "two", "one"]).logits
     one, two = expected
     assert (one - two).abs().max() > 1e-2
-    torch.testing.assert_close(found, torch.stack([one[0], two[1], one[2]]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits, torch.stack([one[0], two[1], one[2]]), rtol=0, atol=1e-5)
 
 
 def test_what_trains_of_the_head_is_saved_each_module_once(tiny_bert: Path, tmp_path: Path) -> None:

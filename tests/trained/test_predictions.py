@@ -1,4 +1,4 @@
-"""Answers of a trained adapter, line by line."""
+"""Predictions of a trained adapter, line by line."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def test_every_line_is_answered_as_the_searchs_own_model_answers_it_alone(
     head.model.load_state_dict(dict(saved.head), strict=False)
     tiny_backbone.sites.set_updates([saved.adapter.compute_pairs()])
     tokenizer = load_tokenizer(tiny_source)
-    found = answers(trained, [f"{sentence}\n" for sentence in SENTENCES])
-    for sentence, (label, probability) in zip(SENTENCES, found, strict=True):
+    predictions = answers(trained, [f"{sentence}\n" for sentence in SENTENCES])
+    for sentence, (label, probability) in zip(SENTENCES, predictions, strict=True):
         ids = torch.tensor([tokenizer(sentence)["input_ids"]])
         with torch.no_grad():
             expected = head(tiny_backbone({"input_ids": ids}), {"input_ids": ids}).softmax(1)[0]

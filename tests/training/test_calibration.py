@@ -27,9 +27,9 @@ def test_two_classes_are_calibrated_as_by_logistic_regression() -> None:
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
 def test_how_sure_answers_are_changes_nothing(classes: int) -> None:
-    found = [compute_calibrated_loss(*answers(classes, sureness)) for sureness in (0.1, 1.0, 50.0)]
-    assert found == pytest.approx([found[0]] * 3, rel=1e-4)
-    assert found[0] < math.log(classes) - 0.2
+    losses = [compute_calibrated_loss(*answers(classes, sureness)) for sureness in (0.1, 1.0, 50.0)]
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-4)
+    assert losses[0] < math.log(classes) - 0.2
 
 
 def test_answers_that_know_nothing_lose_as_much_as_the_class_shares() -> None:

@@ -49,7 +49,7 @@ def labelled(labels: list[int] | list[float]) -> TokenizedSplit:
 
 @torch.no_grad()
 def one_by_one(backbone: Backbone, slot: TrainingSlot, split: Split) -> torch.Tensor:
-    """Logits of every example of a split, each computed alone."""
+    """Compute the logits of every example of a split, each alone."""
     backbone.sites.set_updates([slot.compute_pairs()])
     batches = [split.make_batch([i], torch.device("cpu")) for i in range(len(split))]
     return torch.cat([slot.head(backbone(batch.inputs), batch.inputs) for batch in batches])
@@ -67,17 +67,17 @@ def test_score_and_loss_are_those_of_the_examples_one_by_one(
     monkeypatch.setattr(evaluation, "_SMALLEST_BATCH", 1)
     slot, split = random_slot(tiny_backbone, tiny_spec), tiny_splits.scoring
     logits = one_by_one(tiny_backbone, slot, split)
-    found = evaluate_slot(tiny_backbone, slot, split, MCC)
+    result = evaluate_slot(tiny_backbone, slot, split, MCC)
     expected = matthews_corrcoef(split.labels, logits.argmax(dim=1))
-    assert found.score.value == pytest.approx(expected)
+    assert result.score.value == pytest.approx(expected)
     log_shares = logits.double().log_softmax(dim=1)
     loss = -log_shares[range(len(split)), split.labels].mean().item()
-    assert found.loss == pytest.approx(loss, rel=1e-5)
+    assert result.loss == pytest.approx(loss, rel=1e-5)
     best = compute_calibrated_loss(logits.double().numpy(), split.labels.numpy())
-    assert found.calibrated_loss == pytest.approx(best, rel=1e-5)
-    assert found.calibrated_loss < found.loss
+    assert result.calibrated_loss == pytest.approx(best, rel=1e-5)
+    assert result.calibrated_loss < result.loss
     margins = (logits[:, 1] - logits[:, 0]).double().numpy()
-    assert found.spread == pytest.approx(margins.std() / 2, rel=1e-4)
+    assert result.spread == pytest.approx(margins.std() / 2, rel=1e-4)
 
 
 def test_a_head_that_answers_the_same_to_all_has_no_spread(
@@ -87,9 +87,9 @@ def test_a_head_that_answers_the_same_to_all_has_no_spread(
     with torch.no_grad():
         slot.head.get_parameter("model.classifier.weight").zero_()
         slot.head.get_parameter("model.classifier.bias").copy_(torch.tensor([0.0, 3.0]))
-    found = evaluate_slot(tiny_backbone, slot, tiny_splits.scoring, MCC)
-    assert found.spread == 0.0
-    assert found.score.value == 0.0
+    result = evaluate_slot(tiny_backbone, slot, tiny_splits.scoring, MCC)
+    assert result.spread == 0.0
+    assert result.score.value == 0.0
 
 
 def test_evaluation_leaves_no_gradient_and_no_dropout(
@@ -117,34 +117,34 @@ def test_scores_are_compared_as_they_are_predicted(
     split = dataclasses.replace(tiny_splits.scoring, labels=targets)
     slot = random_slot(backbone, tiny_spec)
     predicted = one_by_one(backbone, slot, split).squeeze(1).double().numpy()
-    found = evaluate_slot(backbone, slot, split, "pearson_and_spearman")
+    result = evaluate_slot(backbone, slot, split, "pearson_and_spearman")
     expected = np.corrcoef(predicted, targets.numpy())[0, 1]
-    assert found.score.components["pearson"] == pytest.approx(expected, abs=1e-5)
-    assert found.loss == pytest.approx(np.mean((predicted - targets.numpy()) ** 2), rel=1e-5)
+    assert result.score.components["pearson"] == pytest.approx(expected, abs=1e-5)
+    assert result.loss == pytest.approx(np.mean((predicted - targets.numpy()) ** 2), rel=1e-5)
     best = compute_calibrated_loss(predicted[:, None], targets.numpy())
-    assert found.calibrated_loss == pytest.approx(best, rel=1e-5)
+    assert result.calibrated_loss == pytest.approx(best, rel=1e-5)
     spread = predicted.std() / targets.numpy().std()  # whatever the labels' unit
-    assert found.spread == pytest.approx(spread, rel=1e-4)
+    assert result.spread == pytest.approx(spread, rel=1e-4)
 
 
 def test_the_majority_predictor_has_the_loss_of_trains_class_shares() -> None:
-    found = evaluate_majority(labelled([0, 1, 1, 1]), labelled([1, 0, 1, 1, 0]), "accuracy")
-    assert found.score.value == pytest.approx(3 / 5)
+    result = evaluate_majority(labelled([0, 1, 1, 1]), labelled([1, 0, 1, 1, 0]), "accuracy")
+    assert result.score.value == pytest.approx(3 / 5)
     expected = -(3 * math.log(0.75) + 2 * math.log(0.25)) / 5
-    assert found.loss == pytest.approx(expected, rel=1e-6)
-    assert found.spread == 0.0
+    assert result.loss == pytest.approx(expected, rel=1e-6)
+    assert result.spread == 0.0
 
 
 @pytest.mark.parametrize("absent", [0, 2])
 def test_a_class_that_train_lacks_has_a_finite_loss(absent: int) -> None:
-    found = evaluate_majority(labelled([1, 1, 1, 1]), labelled([1, absent]), "accuracy")
-    assert found.loss == pytest.approx(-math.log(1 / 4) / 2)
+    result = evaluate_majority(labelled([1, 1, 1, 1]), labelled([1, absent]), "accuracy")
+    assert result.loss == pytest.approx(-math.log(1 / 4) / 2)
 
 
 def test_the_majority_predictor_of_scores_answers_their_mean() -> None:
-    found = evaluate_majority(labelled([1.0, 3.0]), labelled([2.0, 5.0]), "pearson_and_spearman")
-    assert found.loss == pytest.approx((0 + 9) / 2)
-    assert found.score.value == 0.0
+    result = evaluate_majority(labelled([1.0, 3.0]), labelled([2.0, 5.0]), "pearson_and_spearman")
+    assert result.loss == pytest.approx((0 + 9) / 2)
+    assert result.score.value == 0.0
 
 
 def test_trials_are_scored_together_as_each_is_alone(
@@ -155,10 +155,12 @@ def test_trials_are_scored_together_as_each_is_alone(
     with torch.no_grad():
         pack.slots[1].adapter.zero_part.mul_(-2)
         pack.slots[2].adapter.zero_part.fill_(torch.inf)
-    found = evaluate_pack(pack, tiny_splits.scoring, MCC)
+    results = evaluate_pack(pack, tiny_splits.scoring, MCC)
     alone = [evaluate_slot(tiny_backbone, slot, tiny_splits.scoring, MCC) for slot in pack.slots]
-    assert [f.score for f in found] == [a.score for a in alone]
-    assert [f.loss for f in found[:2]] == pytest.approx([a.loss for a in alone[:2]], rel=1e-5)
-    assert found[0].loss != found[1].loss
-    assert not math.isfinite(found[2].loss)
-    assert found[2].calibrated_loss == math.inf
+    assert [result.score for result in results] == [a.score for a in alone]
+    assert [result.loss for result in results[:2]] == pytest.approx(
+        [a.loss for a in alone[:2]], rel=1e-5
+    )
+    assert results[0].loss != results[1].loss
+    assert not math.isfinite(results[2].loss)
+    assert results[2].calibrated_loss == math.inf

@@ -25,7 +25,7 @@ CONFIG = TrainingConfig(epochs=2, boundaries_per_epoch=2)  # of 10 steps an epoc
 
 
 class Loop:
-    """Runs the loop on the tiny backbone, gives scripted orders and remembers what it was told."""
+    """Runs the loop on the tiny backbone with scripted orders, and records its boundaries."""
 
     def __init__(self, spec: AdapterSpec, backbone: Backbone, splits: Splits) -> None:
         self.spec, self.backbone, self.splits = spec, backbone, splits
@@ -40,14 +40,14 @@ class Loop:
         stop: Sequence[tuple[int, int]] = (),
         is_measured: bool = False,
     ) -> dict[int, list[Report]]:
-        """Train allocations, in their order, as places become free.
+        """Train allocations in their order, as slots become free.
 
         Args:
             waiting: The trials, numbered from 0.
-            config: The recipe.
-            slots: Trials at once.
-            stop: Trials to stop, each with the boundary that is its last.
-            is_measured: Whether they are measured.
+            config: The training configuration.
+            slots: Largest number of trials that train together.
+            stop: Trials to stop, each with its last boundary.
+            is_measured: Whether the trials are measured.
 
         Returns:
             Reports by trial.
@@ -91,7 +91,7 @@ class Loop:
         return reports
 
     def last(self, allocation: Allocation = ALLOCATION, config: TrainingConfig = CONFIG) -> Report:
-        """Train one trial and give its last report."""
+        """Train one trial and return its last report."""
         return self(allocation, config=config)[0][-1]
 
     def evaluate(self, slot: TrainingSlot, *, on_train: bool = False) -> Evaluation:
@@ -117,8 +117,8 @@ def losses(reports: Sequence[Report]) -> list[float]:
 def scripted(
     monkeypatch: pytest.MonkeyPatch, losses: Sequence[float], blind: Sequence[bool]
 ) -> None:
-    """Let evaluations find these losses, and whether all inputs get the same answer."""
-    found = iter(
+    """Script the losses of the evaluations, and whether all inputs get the same answer."""
+    evaluations = iter(
         Evaluation(
             score=Score(value=0.1, components={}),
             loss=loss,
@@ -127,7 +127,7 @@ def scripted(
         )
         for loss, same in zip(losses, blind, strict=True)
     )
-    monkeypatch.setattr(loop, "evaluate_pack", lambda *_: [next(found)])
+    monkeypatch.setattr(loop, "evaluate_pack", lambda *_: [next(evaluations)])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Measures of a trial, against the same computed by hand."""
+"""Measures of a training against the same values computed by hand."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def test_gradients_are_summarised_over_the_steps_since_they_were_last_asked_for(
         for number, part in enumerate([adapter.zero_part, *adapter.factors.values()], start=1):
             part.grad = torch.full_like(part, scale * number)
         observer.observe()
-    found = observer.measure().gradients
-    assert list(found) == ["core", *RANKS]
+    norms = observer.measure().gradients
+    assert list(norms) == ["core", *RANKS]
     for number, part in enumerate([adapter.zero_part, *adapter.factors.values()], start=1):
-        mean, largest = list(found.values())[number - 1]
+        mean, largest = list(norms.values())[number - 1]
         root = part.numel() ** 0.5
         assert (mean, largest) == pytest.approx((2 * number * root, 3 * number * root))
     for part in adapter.parameters():

@@ -30,7 +30,7 @@ def batches(tiny_splits: Splits) -> list[Batch]:
 
 
 def make_slots(backbone: Backbone, spec: AdapterSpec) -> list[TrainingSlot]:
-    """Slots that differ in all that may differ: ranks, rates, seed, length, kind of adapter."""
+    """Build slots of different ranks, rates, seeds, lengths and kinds of adapter."""
     lora = AdapterSpec(
         shape=AdapterShape(
             construction="matrix", factorization="matrix", backbone=spec.shape.backbone
@@ -152,7 +152,7 @@ def test_slots_that_take_turns_train_as_they_do_together(
 
 
 class NarrowMemory(TrainingPack):
-    """A device that holds so many slots and no more."""
+    """A pack on a device whose memory holds `fits` slots."""
 
     fits = 1
 

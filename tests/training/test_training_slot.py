@@ -39,7 +39,7 @@ def make(
 
 
 def step(backbone: Backbone, slot: TrainingSlot, batch: Batch) -> None:
-    """One step of a pack that holds one slot."""
+    """Take one step in a pack of one slot."""
     pack = TrainingPack(backbone, width=1)
     pack.slots = [slot]
     pack.step(batch)
@@ -73,10 +73,10 @@ def test_the_schedule_is_transformers_cosine_with_a_warm_up_that_does_not_start_
         reference.append(scheduler.get_last_lr()[0])
         optimizer.step()
         scheduler.step()
-    found = [learning_rate_fraction(step, total, warmup) for step in range(total)]
+    fractions = [learning_rate_fraction(step, total, warmup) for step in range(total)]
     # While rising, a step has the rate that transformers gives the next one.
-    assert found[:rising] == pytest.approx(reference[1 : rising + 1])
-    assert found[rising:] == pytest.approx(reference[rising:total])
+    assert fractions[:rising] == pytest.approx(reference[1 : rising + 1])
+    assert fractions[rising:] == pytest.approx(reference[rising:total])
 
 
 def test_without_warm_up_the_first_step_has_the_full_rate() -> None:

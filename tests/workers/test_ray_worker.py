@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster of two machines, which are real but for being this one."""
+"""Workers on a real Ray cluster, whose two machines are both this one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from allocator.workers.setup import TrainingSetup
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A head without processors, as on many clusters, and two machines of one each."""
+    """A head node without processors, as on many clusters, and two machines of one processor."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     for _ in range(2):
         cluster.add_node(num_cpus=1)

@@ -1,4 +1,4 @@
-"""Saved trainings, scored with the head that was saved with them."""
+"""Scores of saved adapters with their saved heads."""
 
 from __future__ import annotations
 

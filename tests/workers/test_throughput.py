@@ -19,10 +19,10 @@ CONFIG = TrainingConfig(epochs=1)
 def test_throughput_is_measured_on_real_steps(
     tiny_backbone: Backbone, tiny_spec: AdapterSpec, tiny_splits: Splits
 ) -> None:
-    found = measure_throughput(3, ALLOCATION, tiny_spec, tiny_backbone, tiny_splits.train, CONFIG)
-    assert found.slots == 3
-    assert found.examples > 0
-    assert 0.1 < found.memory_gib < 24
+    result = measure_throughput(3, ALLOCATION, tiny_spec, tiny_backbone, tiny_splits.train, CONFIG)
+    assert result.slots == 3
+    assert result.examples > 0
+    assert 0.1 < result.memory_gib < 24
 
 
 @pytest.mark.parametrize(
@@ -48,17 +48,17 @@ def test_packs_grow_while_doubling_pays_and_the_smallest_of_the_fast_is_chosen(
         return Throughput(slots=slots, examples=rates[slots], memory_gib=1.0)
 
     monkeypatch.setattr(throughput, "measure_throughput", scripted)
-    found = measure_packs(ALLOCATION, tiny_spec, tiny_backbone, tiny_splits.train, CONFIG)
-    assert len(found) == measured
-    assert choose_slots(found).slots == chosen
+    results = measure_packs(ALLOCATION, tiny_spec, tiny_backbone, tiny_splits.train, CONFIG)
+    assert len(results) == measured
+    assert choose_slots(results).slots == chosen
 
 
 def test_an_epoch_of_one_batch_is_enough_to_measure(
     tiny_backbone: Backbone, tiny_spec: AdapterSpec, tiny_splits: Splits
 ) -> None:
     large = CONFIG.model_copy(update={"batch_size": 1000})
-    found = measure_throughput(1, ALLOCATION, tiny_spec, tiny_backbone, tiny_splits.train, large)
-    assert found.examples > 0
+    result = measure_throughput(1, ALLOCATION, tiny_spec, tiny_backbone, tiny_splits.train, large)
+    assert result.examples > 0
 
 
 def test_a_slow_model_is_not_measured_for_long(
@@ -84,6 +84,6 @@ def test_a_backbone_that_takes_one_trial_at_a_time_is_measured_with_one(
 ) -> None:
     backbone = dataclasses.replace(tiny_backbone, packs=False)
     assert TrainingPack(backbone, width=8).width == 1
-    (found,) = measure_packs(ALLOCATION, tiny_spec, backbone, tiny_splits.train, CONFIG)
-    assert found.slots == 1
-    assert found.examples > 0
+    (result,) = measure_packs(ALLOCATION, tiny_spec, backbone, tiny_splits.train, CONFIG)
+    assert result.slots == 1
+    assert result.examples > 0

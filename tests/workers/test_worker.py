@@ -14,7 +14,7 @@ from allocator.allocation import AdapterShape, Allocation, BackboneShape
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.backbone.backbone import Backbone
 from allocator.config import AdapterConfig, TrainingConfig
-from allocator.errors import DeviceError
+from allocator.errors import UnknownNameError
 from allocator.training.loop import Splits, train_trials
 from allocator.training.messages import Boundary, Job, Orders, Report, WorkerDied
 from allocator.workers.devices import count_available_threads, require_devices
@@ -37,7 +37,7 @@ Pair = tuple[ProcessWorker, ProcessWorker]
 
 @pytest.fixture(scope="module")
 def workers(training_setup: TrainingSetup) -> Iterator[Pair]:
-    """Two processes that start side by side, each with place for two trials."""
+    """Two worker processes, each for up to two trials."""
     pair = ProcessWorker(training_setup, "cpu", 2), ProcessWorker(training_setup, "cpu", 2)
     for worker in pair:
         worker.receive()
@@ -191,7 +191,7 @@ def test_a_closed_worker_is_gone_whatever_it_was_doing(
 
 def test_a_device_that_is_not_there_is_refused_by_name() -> None:
     require_devices(["cpu"])
-    with pytest.raises(DeviceError, match=r"^unknown device 'cuda:99': .*known are cpu"):
+    with pytest.raises(UnknownNameError, match=r"^unknown device 'cuda:99': .*known are cpu"):
         require_devices(["cpu", "cuda:99"])
 
 
