@@ -126,20 +126,21 @@ def compare_forward_paths(
             f"model {source.name!r} cannot be trained: transformers' own model, with merged "
             f"weights and one example, fails with {describe_error(problem)}"
         ) from None
+    load = partial(
+        load_backbone,
+        source,
+        targets,
+        num_labels=num_labels,
+        precision="float32",
+        device=device,
+        attention_of=attention_of,
+    )
     reason = mismatch = ""
     for path in _PATHS:
         try:
-            backbone = load_backbone(
-                source,
-                targets,
-                num_labels=num_labels,
-                precision="float32",
-                device=device,
-                path=path,
-                attention_of=attention_of,
-            )
-            mismatch = describe_mismatch(answer_packed(backbone, trials, split, rows), expected)
-            del backbone  # memory may hold only one
+            # No name keeps the backbone: memory may hold only one.
+            answers = answer_packed(load(path=path), trials, split, rows)
+            mismatch = describe_mismatch(answers, expected)
         except (AllocatorError, torch.OutOfMemoryError):
             raise
         except Exception as problem:  # noqa: BLE001  # as above

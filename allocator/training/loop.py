@@ -72,6 +72,13 @@ def train_trials(
     portions = split_epoch(splits.train, config, backbone)
     total_steps = config.epochs * sum(map(len, portions))
     pack = TrainingPack(backbone, width=slots)
+
+    def start_run(job: Job) -> TrialRun:
+        slot = TrainingSlot(
+            job.allocation, job.spec, backbone, config, total_steps, is_measured=job.is_measured
+        )
+        return TrialRun(job, slot, majority, config.num_boundaries)
+
     runs: list[TrialRun] = []
     for number, batches in cycle(enumerate(portions)):
         # A trial that ended has its last report at this boundary, and then leaves.
@@ -83,16 +90,7 @@ def train_trials(
             if orders is None:
                 return
             runs = [run for run in runs if run.job.trial not in orders.stop]
-            for job in orders.jobs:
-                slot = TrainingSlot(
-                    job.allocation,
-                    job.spec,
-                    backbone,
-                    config,
-                    total_steps,
-                    is_measured=job.is_measured,
-                )
-                runs.append(TrialRun(job, slot, majority, config.num_boundaries))
+            runs += [start_run(job) for job in orders.jobs]
         if runs:
             _train_to_boundary(pack, runs, batches, splits)
             for run in runs:
