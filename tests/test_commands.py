@@ -6,47 +6,23 @@ import io
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from allocator import __main__ as program
 from allocator import search
 from allocator.command_line.parser import run_command
+from tests.command_line.mistakes import read_mistake
 
 SEARCH = ["search", "--task", "cola"]
-
-
-def mistake(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str:
-    """Run a command that must fail with status 2 and one line, and give the line."""
-    try:
-        status = run_command(program.dispatch, arguments)
-    except SystemExit as ended:
-        status = int(ended.code or 0)
-    captured = capsys.readouterr()
-    assert status == 2
-    assert captured.err.count("\n") == 1
-    return captured.err
-
-
-@pytest.mark.parametrize(
-    "budget",
-    ["0", "-5", "many", "1e4", "inf", "40.000", "lora:", "lora:0", "lora:-1", "lora:x", "foo:3"],
-)
-def test_a_budget_must_be_a_positive_integer_or_the_rank_of_a_lora(
-    budget: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    line = mistake(capsys, [*SEARCH, f"--budget={budget}"])
-    rule = "must be a positive integer, or lora:R for as many parameters as LoRA of rank R has"
-    assert f"argument --budget: {rule}, got '{budget}'" in line
 
 
 def test_a_budget_below_the_smallest_adapter_says_the_smallest(
     capsys: pytest.CaptureFixture[str], small_glue: Path, tmp_path: Path
 ) -> None:
-    line = mistake(
+    line = read_mistake(
         capsys,
         [*SEARCH, "--budget", "100", "--data-dir", str(small_glue), "--studies-dir", str(tmp_path)],
     )
@@ -80,7 +56,7 @@ def test_a_budget_below_the_smallest_adapter_says_the_smallest(
         (["--ray", "127.0.0.1:1"], "no Ray cluster answers at '127.0.0.1:1' ("),
         (
             ["--data-dir", "nowhere"],
-            "argument --data-dir: must be a folder that is there, got 'now",
+            "argument --data-dir: must be a folder that exists, got 'now",
         ),
         (["--trials", "0"], "argument --trials: must be a positive integer, got '0'"),
         (["--seed", "-1"], "argument --seed: must be an integer of 0 or more, got '-1'"),
@@ -101,14 +77,14 @@ def test_a_mistake_is_one_line_with_the_way_out(
         *[*SEARCH, "--budget", "40000", "--data-dir", str(small_glue)],
         *["--studies-dir", str(tmp_path), *arguments],
     ]
-    assert message in mistake(capsys, given)
+    assert message in read_mistake(capsys, given)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_data_folder_without_the_task_says_what_it_holds(
     capsys: pytest.CaptureFixture[str], small_glue: Path
 ) -> None:
-    line = mistake(
+    line = read_mistake(
         capsys, ["search", "--budget", "40000", "--task", "mrpc", "--data-dir", str(small_glue)]
     )
     assert "has no folder MRPC; its folders: CoLA" in line
@@ -123,7 +99,7 @@ def test_a_label_outside_the_classes_is_named_with_file_and_line(
     lines[4] = "bc\t7\t\tA sentence."
     (folder / "train.tsv").write_text("\n".join(lines), encoding="utf-8")
     (folder / "dev.tsv").write_text("", encoding="utf-8")
-    line = mistake(capsys, [*SEARCH, "--budget", "40000", "--data-dir", str(tmp_path)])
+    line = read_mistake(capsys, [*SEARCH, "--budget", "40000", "--data-dir", str(tmp_path)])
     assert "train.tsv:5: 'label' must be one of 0, 1, got '7'" in line
 
 
@@ -132,7 +108,7 @@ def test_a_model_that_is_nowhere_says_where_it_was_looked_for(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("allocator.models.model_source.find_hub_problem", lambda _: "no network")
-    line = mistake(capsys, [*SEARCH, "--budget", "40000", "--model", "mpnet-base"])
+    line = read_mistake(capsys, [*SEARCH, "--budget", "40000", "--model", "mpnet-base"])
     assert f"model 'mpnet-base' is not in {tmp_path / 'allocator'}" in line
     assert "run: allocator fetch mpnet-base" in line
 
@@ -152,17 +128,7 @@ def test_a_model_that_is_nowhere_says_where_it_was_looked_for(
 def test_other_commands_word_mistakes_alike(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert message in mistake(capsys, arguments)
-
-
-@pytest.mark.parametrize("command", ["train", "baseline", "predict"])
-def test_a_command_that_has_no_storage_does_not_print_its_password(
-    command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = [command, "--study", "a", "--config", "a", "--budget", "1", "--task", "cola"]
-    line = mistake(capsys, [*arguments, "--storage=postgresql://me:s3cr3t@host/db"])
-    assert "s3cr3t" not in line
-    assert "--storage=postgresql://... (see " in line
+    assert message in read_mistake(capsys, arguments)
 
 
 def test_a_dry_run_says_what_would_run_and_starts_nothing(
@@ -185,23 +151,6 @@ def test_a_dry_run_says_what_would_run_and_starts_nothing(
 def test_commands_load_torch_only_when_they_need_it() -> None:
     code = "import sys, allocator.__main__; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_help_groups_options_and_gives_defaults() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "allocator.search", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for words in ("search:", "data:", "training:", "study:", "(default: minilm)", "exit status"):
-        assert words in done.stdout
-    flags = (
-        "--budget --task --model --space --targets --trials --confirm-seeds --timeout --epochs "
-        "--batch-size --seed --study --studies-dir --storage --data-dir --data-source --select-on "
-        "--precision --sampler --pruner --prior --prior-strength --start --dry-run --quiet"
-    )
-    assert all(flag in done.stdout for flag in flags.split())
 
 
 def test_predict_prints_a_class_and_its_probability_for_every_line(
@@ -239,24 +188,10 @@ def test_predict_refuses_bytes_that_are_not_utf8_whatever_the_locale(
 ) -> None:
     given = io.BytesIO("café\n".encode("latin-1"))
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(given, "ascii", errors="surrogateescape"))
-    line = mistake(capsys, ["predict", "--study", "small", "--studies-dir", str(tiny_study.parent)])
+    line = read_mistake(
+        capsys, ["predict", "--study", "small", "--studies-dir", str(tiny_study.parent)]
+    )
     assert "standard input must be UTF-8, got byte 0xe9; save it as UTF-8" in line
-
-
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_a_name_that_the_output_cannot_hold_is_escaped(
-    encoding: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def main(_: Sequence[str] | None) -> int:
-        print("studies/猫/best.yaml")
-        Console().print("studies/猫/best.yaml ± 0.1")
-        return 0
-
-    written = io.BytesIO()
-    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding=encoding))
-    assert run_command(main) == 0
-    sys.stdout.flush()
-    assert written.getvalue().count(b"studies/\\u732b/best.yaml") == 2
 
 
 @pytest.mark.parametrize(
@@ -279,5 +214,5 @@ def test_export_says_where_and_how_large(
     assert str(tiny_study / how) in said
     assert size in said
     assert (tiny_study / how / weights).is_file()
-    line = mistake(capsys, [*arguments, "--format", how])
+    line = read_mistake(capsys, [*arguments, "--format", how])
     assert "is not an empty folder; give another --output" in line
