@@ -12,6 +12,7 @@ from allocator.config import DataSource
 from allocator.data.sources import TaskData, load_task
 from allocator.errors import StudyError, TaskError
 from allocator.files.recipe import Recipe
+from allocator.files.study_folder import ADAPTER_FILE, RESULT_FILE
 from allocator.files.yaml_files import write_yaml
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import ModelSource, locate_model_of
@@ -57,7 +58,11 @@ def train_recipe(
     """
     model = locate_model_of(recipe.model, model_cache)
     data = load_task(
-        recipe.task.reference, source=data_source, data_dir=data_dir, fallback_dir=fallback_dir
+        recipe.task.reference,
+        source=data_source,
+        data_dir=data_dir,
+        fallback_dir=fallback_dir,
+        limit=recipe.task.limit,
     )
     _require_same_data(recipe, data)
     device = claim_device(list_visible_devices()[0], count_available_threads())
@@ -68,7 +73,7 @@ def train_recipe(
         trial=0,
         spec=setup.spec,
         allocation=recipe.allocation(),
-        save_to=output / "adapter.safetensors",
+        save_to=output / ADAPTER_FILE,
     )
     last = _train_one(setup, job, device, say)
     if last.ending != "completed":
@@ -83,7 +88,7 @@ def train_recipe(
         **last.components,
     }
     result = recipe.model_copy(update={"scores": scores})
-    write_yaml(output / "result.yaml", result, "Trained on all of train, scored on dev once.")
+    write_yaml(output / RESULT_FILE, result, "Trained on all of train, scored on dev once.")
     say(f"{last.ending}: dev {recipe.task.metric} {last.score:.4f}; wrote {output}")
     return last
 

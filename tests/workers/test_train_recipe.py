@@ -9,8 +9,10 @@ from sklearn.metrics import matthews_corrcoef
 
 from allocator.adapters.saved import load_adapter
 from allocator.backbone.backbone import Backbone
+from allocator.data.sources import load_task
 from allocator.errors import CheckpointError, ModelError, SpaceError, TaskError
 from allocator.files.recipe import Recipe, read_recipe
+from allocator.files.study_folder import ADAPTER_FILE, RESULT_FILE
 from allocator.training.loop import Splits
 from allocator.training.messages import Report
 from allocator.workers.train_recipe import train_recipe
@@ -52,10 +54,10 @@ def test_a_recipe_is_trained_and_leaves_its_adapter_and_its_result(
     recipe: Recipe, train: Train, output: Path
 ) -> None:
     report = train(recipe)
-    assert sorted(path.name for path in output.iterdir()) == ["adapter.safetensors", "result.yaml"]
+    assert sorted(path.name for path in output.iterdir()) == [ADAPTER_FILE, RESULT_FILE]
     assert report.ending == "completed"
     assert math.isfinite(report.loss)
-    result = read_recipe(output / "result.yaml")
+    result = read_recipe(output / RESULT_FILE)
     assert result.scores == {
         "scored_on": "dev",
         "score": report.score,
@@ -73,7 +75,7 @@ def test_the_saved_adapter_and_head_have_the_score_on_dev_that_was_told(
     tiny_splits: Splits,
 ) -> None:
     report = train(recipe)
-    saved = load_adapter(output / "adapter.safetensors")
+    saved = load_adapter(output / ADAPTER_FILE)
     assert saved.description.model_sha256 == recipe.model.sha256
     head = tiny_backbone.head.copy_with_fresh_parameters(3)
     head.model.load_state_dict(dict(saved.head), strict=False)
@@ -122,6 +124,18 @@ def test_other_data_than_the_recipes_are_refused(
     with pytest.raises(TaskError, match=f"^{re.escape(message)}$"):
         train(recipe.model_copy(update={"task": other}))
     assert not output.exists()
+
+
+def test_a_recipe_made_on_a_limit_is_trained_on_the_same_examples(
+    recipe: Recipe, train: Train, small_glue: Path, output: Path
+) -> None:
+    limited = load_task("cola", source="dir", data_dir=small_glue, limit=40)
+    task = recipe.task.model_copy(update={"limit": 40, "fingerprint": limited.fingerprint})
+    assert train(recipe.model_copy(update={"task": task})).ending == "completed"
+    assert read_recipe(output / RESULT_FILE).task.limit == 40
+    whole = task.model_copy(update={"limit": None})
+    with pytest.raises(TaskError, match=f"must have fingerprint {limited.fingerprint}"):
+        train(recipe.model_copy(update={"task": whole}))
 
 
 def test_a_number_of_parameters_that_the_ranks_do_not_make_is_refused(
