@@ -41,7 +41,7 @@ def test_an_unknown_prior_gets_the_nearest_name(name: str, make_config: MakeConf
 def test_an_unknown_kind_or_sweep_makes_no_configuration(run_fields: RunFields) -> None:
     with pytest.raises(ValidationError, match=r"(?s)also\.0.*'cpp'"):
         BaselineConfig.model_validate({**run_fields, "budget": 600, "also": ("cpp",)})
-    with pytest.raises(ValidationError, match="(?s)sweep.*'tenslora'"):
+    with pytest.raises(ValidationError, match=r"(?s)sweep.*'tenslora'"):
         SweepConfig.model_validate({**run_fields, "sweep": "tenslora"})
 
 
