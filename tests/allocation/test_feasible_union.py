@@ -125,11 +125,11 @@ def test_the_surrogate_learns_which_factorization_is_better(space: Space) -> Non
         rate = np.log(float(params["learning_rate"]) / 1e-3)
         return float(0.3 * (params["factorization"] == "cp") - 0.02 * rate**2)
 
-    seen = [domain.params(point) for point in domain.sample(30, rng)]
+    seen = [domain.point_to_params(point) for point in domain.sample_points(30, rng)]
     surrogate = Surrogate.fit(
         space, [Observation(params=p, fidelity=1.0, score=true(p)) for p in seen]
     )
-    new = [domain.params(point) for point in domain.sample(200, rng)]
+    new = [domain.point_to_params(point) for point in domain.sample_points(200, rng)]
     mean, _ = surrogate.predict(new)
     assert np.corrcoef(mean, [true(params) for params in new])[0, 1] > 0.9
 
@@ -187,7 +187,7 @@ def test_a_list_with_a_construction_that_is_not_known_is_refused(tmp_path: Path)
 
 def test_neighbours_of_a_point_stay_feasible(space: Space) -> None:
     domain = Domain(space)
-    ranks = domain.ranks(domain.sample(40, np.random.default_rng(0)))
+    ranks = domain.read_ranks(domain.sample_points(40, np.random.default_rng(0)))
     moves, start = domain.list_rank_moves(ranks)
     assert space.feasible.is_feasible(moves).all()
     assert len(set(start.tolist())) > 20

@@ -68,7 +68,7 @@ class Table:
     @property
     def points(self) -> Points:
         """The points of the space's domain, shape (points, columns)."""
-        return Domain(self.space).points(self.params)
+        return Domain(self.space).params_to_points(self.params)
 
     def index(self, params: Params) -> int:
         """Find a point by its parameters."""
@@ -102,13 +102,13 @@ class TableDomain(Domain):
         super().__init__(table.space)
         self.table = table.points
 
-    def sample(self, n: int, rng: np.random.Generator) -> Points:
+    def sample_points(self, n: int, rng: np.random.Generator) -> Points:
         """Draw `n` points of the table."""
         return np.asarray(self.table[rng.integers(len(self.table), size=n)])
 
-    def is_feasible(self, points: Points) -> Flags:
+    def are_feasible(self, points: Points) -> Flags:
         """Tell which points the table has."""
-        return ~self.is_new(points, self.table)
+        return ~self.are_new(points, self.table)
 
 
 class TableGPSampler(FeasibleGPSampler):
@@ -131,15 +131,15 @@ class TableGPSampler(FeasibleGPSampler):
         if self.space.has_all_params(trial.system_attrs.get("fixed_params", {})):
             return {}
         domain = TableDomain(self.table)
-        return domain.params(self.suggest(study, trial, domain)[0])
+        return domain.point_to_params(self.suggest(study, trial, domain)[0])
 
     def _fill_space(
         self, trial: FrozenTrial, domain: Domain, used: Points, rng: np.random.Generator
     ) -> Points:
         """Take, of some points, the one that is farthest from those that were tried."""
         del trial
-        points = domain.sample(STARTUP_CANDIDATES, rng)
-        points = points[domain.is_new(points, used)]
+        points = domain.sample_points(STARTUP_CANDIDATES, rng)
+        points = points[domain.are_new(points, used)]
         encoder = Encoder(self.table.space)
         inputs, tried = encoder.encode(points), encoder.encode(used)
         distance = np.abs(inputs[:, None] - tried[None]).sum(axis=2).min(axis=1, initial=np.inf)
@@ -153,8 +153,8 @@ class TableRandomSampler(TableGPSampler):
     def suggest(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
         """Draw a new point."""
         used = self.used_points(study.get_trials(deepcopy=False), domain)
-        points = domain.sample(256, self.rng(trial))
-        return points[domain.is_new(points, used)][:1]
+        points = domain.sample_points(256, self.rng(trial))
+        return points[domain.are_new(points, used)][:1]
 
 
 def ask_nearest(study: Study, table: Table) -> Trial:
@@ -164,10 +164,10 @@ def ask_nearest(study: Study, table: Table) -> Trial:
     domain, encoder = Domain(table.space), Encoder(table.space)
     trials = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.FAIL]
     points = table.points
-    new = points[domain.is_new(points, domain.points([t.params for t in trials]))]
-    steps = encoder.encode(new) - encoder.encode(domain.points([wanted.params]))
+    new = points[domain.are_new(points, domain.params_to_points([t.params for t in trials]))]
+    steps = encoder.encode(new) - encoder.encode(domain.params_to_points([wanted.params]))
     nearest = new[int(np.argmin((steps**2).sum(axis=1)))]
-    study.enqueue_trial(domain.params(nearest))
+    study.enqueue_trial(domain.point_to_params(nearest))
     return ask_trial(study, table.space)
 
 
@@ -229,11 +229,11 @@ def _ask(study: Study, table: Table) -> Trial:
 
 def _propose(study: Study, table: Table, prior: Prior) -> None:
     domain, points = Domain(table.space), table.points
-    used = domain.points([t.params for t in study.trials])
+    used = domain.params_to_points([t.params for t in study.trials])
     proposed = prior.points
-    new = domain.is_new(proposed, used) & ~domain.is_new(proposed, points)  # the table has them
+    new = domain.are_new(proposed, used) & ~domain.are_new(proposed, points)  # the table has them
     for point in proposed[new][:PROPOSALS]:
-        study.enqueue_trial(domain.params(point))
+        study.enqueue_trial(domain.point_to_params(point))
     if isinstance(study.sampler, FeasibleGPSampler):
         study.sampler.prior = prior
 

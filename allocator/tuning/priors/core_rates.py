@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from allocator.tuning.space.points import distribution_bounds
+from allocator.tuning.space.points import read_bounds
 from allocator.tuning.space.space import Params, Space
 
 _CORE_RATES = (4e-3, 2e-3, 8e-3, 1.6e-2)
@@ -31,7 +31,7 @@ def list_core_multipliers(space: Space, base: Params) -> list[dict[str, float]]:
     name = "core_lr_multiplier"
     if name not in space.distributions:
         return [{}]
-    low, high = distribution_bounds(space.distributions[name])
+    low, high = read_bounds(space.distributions[name])
     rate = float({**space.fixed, **base}["learning_rate"])
     lambdas = [min(max(core_rate / rate, low), high) for core_rate in _CORE_RATES]
     return [{name: value} for value in dict.fromkeys(lambdas)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from allocator.allocation import AdapterShape, Allocation
 from allocator.errors import SpaceError
-from allocator.tuning.space.points import distribution_bounds
+from allocator.tuning.space.points import read_bounds
 from allocator.tuning.space.space import Params, Space, Variant, make_baseline_params
 
 
@@ -101,7 +101,7 @@ def _check_rate(space: Space, name: str, value: float) -> None:
 
 def _range(space: Space, name: str) -> tuple[float, float]:
     if name in space.distributions:
-        return distribution_bounds(space.distributions[name])
+        return read_bounds(space.distributions[name])
     fixed = float(space.fixed.get(name, 1.0))
     return fixed, fixed
 

@@ -35,7 +35,7 @@ class Prior:
     @property
     def points(self) -> Points:
         """The proposals as points of the space's domain, shape (proposals, columns)."""
-        return Domain(self.space).points(self.proposals)
+        return Domain(self.space).params_to_points(self.proposals)
 
     def log_density(self, points: Points) -> Floats:
         """Give the logarithm of the density, 0 at the proposal where it is largest.
@@ -55,7 +55,7 @@ class Prior:
 
     def _log_mixture(self, points: Points) -> Floats:
         domain = Domain(self.space)
-        centers = domain.points(self.proposals)
+        centers = domain.params_to_points(self.proposals)
         widths = [_RANK_WIDTH] * len(domain.rank_names) + [_RATE_WIDTH] * len(domain.rate_names)
         steps = (np.log(points)[:, None] - np.log(centers)[None]) / np.array(widths)
         log_gaussian = -0.5 * np.sum(steps**2, axis=2)

@@ -76,7 +76,7 @@ class FeasibleSampler(BaseSampler, abc.ABC):
         if self.space.has_all_params(decided):
             return {}
         domain = Domain(self.space, decided)
-        return domain.params(self.suggest(study, trial, domain)[0])
+        return domain.point_to_params(self.suggest(study, trial, domain)[0])
 
     def sample_independent(
         self,
@@ -102,7 +102,9 @@ class FeasibleSampler(BaseSampler, abc.ABC):
 
     def used_points(self, trials: Sequence[FrozenTrial], domain: Domain) -> Points:
         """List the points of all trials, failed and running ones too, shape (n, columns)."""
-        return domain.points([t.params for t in trials if self.space.has_all_params(t.params)])
+        return domain.params_to_points(
+            [t.params for t in trials if self.space.has_all_params(t.params)]
+        )
 
     def pending_points(self, trials: Sequence[FrozenTrial], domain: Domain) -> Points:
         """List the points of the trials in training, shape (n, columns)."""
@@ -116,6 +118,6 @@ class RandomFeasibleSampler(FeasibleSampler):
     def suggest(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
         """Draw one point that no trial has had, as far as there is one."""
         used = self.used_points(study.get_trials(deepcopy=False), domain)
-        points = domain.sample(64, self.rng(trial))
-        new = points[domain.is_new(points, used)]
+        points = domain.sample_points(64, self.rng(trial))
+        new = points[domain.are_new(points, used)]
         return (new if len(new) else points)[:1]

@@ -74,16 +74,16 @@ class FeasibleGPSampler(FeasibleSampler):
             self.space, trials, final_step=self.final_step, direction=study.direction
         )
         rng = self.rng(trial)
-        seen = np.unique(domain.points([o.params for o in observations]), axis=0)
+        seen = np.unique(domain.params_to_points([o.params for o in observations]), axis=0)
         if not len(seen) or len(seen) + len(pending) < self.n_startup_trials:
             return self._fill_space(trial, domain, used, rng)
         # Matrices this small are slower on several threads, most of all on a busy machine.
         with threadpool_limits(limits=1, user_api="blas"):
             sound = [o.params for o in observations if not o.collapsed]
-            known = np.unique(domain.points(sound), axis=0) if sound else seen
+            known = np.unique(domain.params_to_points(sound), axis=0) if sound else seen
             base = np.concatenate([known, pending])
             found = self._improve(observations, base, len(seen), domain, used, rng)
-        return (found if len(found) else domain.sample(1, rng))[:1]
+        return (found if len(found) else domain.sample_points(1, rng))[:1]
 
     def _fill_space(
         self, trial: FrozenTrial, domain: Domain, used: Points, rng: np.random.Generator
@@ -92,13 +92,13 @@ class FeasibleGPSampler(FeasibleSampler):
 
         Every other trial nearly fills its budget; the optimum may lie inside, so not all do.
         """
-        ranks = domain.ranks(domain.sample(16 * _STARTUP_CANDIDATES, rng))
+        ranks = domain.read_ranks(domain.sample_points(16 * _STARTUP_CANDIDATES, rng))
         if trial.number % 2 == 0:
             ranks = ranks[np.argsort(-self.space.feasible.count_parameters(ranks), kind="stable")]
-        points = domain.join(ranks, np.repeat(self._sobol(trial.number), len(ranks), axis=0))
-        points = points[domain.is_new(points, used)][:_STARTUP_CANDIDATES]
+        points = domain.join_rates(ranks, np.repeat(self._sobol(trial.number), len(ranks), axis=0))
+        points = points[domain.are_new(points, used)][:_STARTUP_CANDIDATES]
         if not len(points):
-            return domain.sample(1, rng)
+            return domain.sample_points(1, rng)
         encoder = Encoder(self.space)
         inputs, tried = encoder.encode(points), encoder.encode(used)
         distance = np.abs(inputs[:, None] - tried[None]).sum(axis=2)
@@ -136,10 +136,10 @@ class FeasibleGPSampler(FeasibleSampler):
                 values = values + survival.log_probability(points)
             return values if self.prior is None else values + power * self.prior.log_density(points)
 
-        if self.prior is not None and not domain.given:
+        if self.prior is not None and not domain.required_params:
             starts = np.concatenate([starts, self.prior.points])
 
         def allowed(points: Points) -> Flags:
-            return domain.is_feasible(points) & domain.is_new(points, used)
+            return domain.are_feasible(points) & domain.are_new(points, used)
 
         return maximize_acquisition(acquisition, domain, allowed, starts, rng)

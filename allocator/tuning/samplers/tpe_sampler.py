@@ -39,15 +39,15 @@ class ProjectedTPESampler(FeasibleSampler):
         # The choices first: only trials of one variant have all of its parameters.
         chosen = self._relative(tpe, study, trial, self.space.choices)
         if chosen:
-            domain = Domain(self.space, {**chosen, **domain.given})
-        some = domain.params(domain.sample(1, rng)[0])
+            domain = Domain(self.space, {**chosen, **domain.required_params})
+        some = domain.point_to_params(domain.sample_points(1, rng)[0])
         rest = [n for n in self.space.searched(self.space.variant(some)) if n not in chosen]
         suggested = self._relative(tpe, study, trial, rest)
         if not suggested:
-            return domain.sample(1, rng)
-        point = domain.points([{**some, **suggested}])
-        ranks = domain.nearest(domain.ranks(point)[0], rng)
-        return domain.join(ranks[None], domain.unit_rates(point))
+            return domain.sample_points(1, rng)
+        point = domain.params_to_points([{**some, **suggested}])
+        ranks = domain.find_nearest_ranks(domain.read_ranks(point)[0], rng)
+        return domain.join_rates(ranks[None], domain.read_unit_rates(point))
 
     def _relative(
         self, tpe: TPESampler, study: Study, trial: FrozenTrial, names: Sequence[str]

@@ -15,10 +15,10 @@ from allocator.tuning.space.space import Params, Space
 
 Points = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float64]
-_SAMPLED = 4096  # points drawn where a feasible set is too large to be listed
+_NUM_SAMPLED = 4096  # points drawn where a feasible set is too large to be listed
 
 
-def distribution_bounds(distribution: BaseDistribution) -> tuple[float, float]:
+def read_bounds(distribution: BaseDistribution) -> tuple[float, float]:
     """Give the smallest and the largest value of a searched parameter."""
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     return float(distribution.low), float(distribution.high)
@@ -36,20 +36,20 @@ class Domain:
         decided: Values of parameters that every point shall have, as an enqueued trial does.
     """
 
-    def __init__(self, space: Space, decided: Params = MappingProxyType({})) -> None:
+    def __init__(self, space: Space, required: Params = MappingProxyType({})) -> None:
         self.space = space
-        self.given = dict(decided)
+        self.required_params = dict(required)
         searched = set(space.distributions) - set(space.choices)
-        self.decided = {n: float(v) for n, v in decided.items() if n in searched}
-        self._variants = space.matching(decided)
+        self._required_values = {n: float(v) for n, v in required.items() if n in searched}
+        self._variants = space.matching(required)
         self.rank_names = space.rank_columns
         self.rate_names = space.rate_parameters
         self.columns = self.rank_names + self.rate_names
-        limits = [distribution_bounds(space.distributions[name]) for name in self.rate_names]
+        limits = [read_bounds(space.distributions[name]) for name in self.rate_names]
         self._low = np.array([low for low, _ in limits])
         self._high = np.array([high for _, high in limits])
 
-    def points(self, params: Sequence[Params]) -> Points:
+    def params_to_points(self, params: Sequence[Params]) -> Points:
         """Turn the parameters of n trials into points, shape (n, columns)."""
         rows = [
             [
@@ -60,43 +60,43 @@ class Domain:
         ]
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.columns))
 
-    def params(self, point: Points) -> dict[str, int | float | str]:
+    def point_to_params(self, point: Points) -> dict[str, int | float | str]:
         """Turn one point into the searched parameters of a trial, as Optuna types them."""
         rates = dict(zip(self.rate_names, point[len(self.rank_names) :].tolist(), strict=True))
-        values = {**self.space.row_to_params(self.ranks(point[None])[0]), **rates}
+        values = {**self.space.row_to_params(self.read_ranks(point[None])[0]), **rates}
         return {name: values[name] for name in self.space.distributions if name in values}
 
-    def ranks(self, points: Points) -> Counts:
+    def read_ranks(self, points: Points) -> Counts:
         """Read the ranks of points, shape (n, ranks)."""
         return points[:, : len(self.rank_names)].astype(np.int64)
 
-    def join(self, ranks: Counts, unit_rates: Points) -> Points:
+    def join_rates(self, ranks: Counts, unit_rates: Points) -> Points:
         """Put ranks of shape (n, ranks) beside rates given in the unit cube, shape (n, rates)."""
-        points = np.hstack([ranks.astype(np.float64), self._rates(unit_rates)])
-        for name, value in self.decided.items():
+        points = np.hstack([ranks.astype(np.float64), self._scale_from_unit(unit_rates)])
+        for name, value in self._required_values.items():
             points[:, self.columns.index(name)] = value
         return points
 
-    def unit_rates(self, points: Points) -> Points:
+    def read_unit_rates(self, points: Points) -> Points:
         """Place the rates of points in the unit cube, shape (n, rates)."""
         rates = points[:, len(self.rank_names) :]
         if not self.rate_names:
             return rates
         scaled = [
-            self._position(name, rates[:, i], low, high)
+            self._scale_to_unit(name, rates[:, i], low, high)
             for i, (name, low, high) in enumerate(
                 zip(self.rate_names, self._low, self._high, strict=True)
             )
         ]
         return np.stack(scaled, axis=1)
 
-    def sample(self, n: int, rng: np.random.Generator) -> Points:
+    def sample_points(self, n: int, rng: np.random.Generator) -> Points:
         """Draw `n` points: ranks uniform over the feasible set, rates by their distribution."""
-        return self.join(self._sample_ranks(n, rng), rng.random((n, len(self.rate_names))))
+        return self.join_rates(self._sample_ranks(n, rng), rng.random((n, len(self.rate_names))))
 
-    def is_feasible(self, points: Points) -> Flags:
+    def are_feasible(self, points: Points) -> Flags:
         """Tell which points have feasible ranks, shape (n,)."""
-        return self.space.feasible.is_feasible(self.ranks(points))
+        return self.space.feasible.is_feasible(self.read_ranks(points))
 
     def list_rank_moves(self, ranks: Counts) -> tuple[Counts, Counts]:
         """List the feasible ranks one move away: up, down, doubled, halved, or traded.
@@ -126,10 +126,10 @@ class Domain:
         moves = np.concatenate([*alone, *pairs], axis=1)
         start = np.repeat(np.arange(n), moves.shape[1])
         moves = moves.reshape(-1, width)
-        kept = self.space.feasible.is_feasible(moves) & self._has_decided(moves)
+        kept = self.space.feasible.is_feasible(moves) & self._match_required(moves)
         return moves[kept], start[kept]
 
-    def nearest(self, ranks: Counts, rng: np.random.Generator) -> Counts:
+    def find_nearest_ranks(self, ranks: Counts, rng: np.random.Generator) -> Counts:
         """Find feasible ranks nearest to given ones, by distance in log rank.
 
         Args:
@@ -139,9 +139,9 @@ class Domain:
         Returns:
             Feasible ranks, shape (ranks,); `ranks` themselves where they are feasible.
         """
-        if (self.space.feasible.is_feasible(ranks[None]) & self._has_decided(ranks[None]))[0]:
+        if (self.space.feasible.is_feasible(ranks[None]) & self._match_required(ranks[None]))[0]:
             return ranks
-        known = self._matching(rng)
+        known = self._list_matching_ranks(rng)
         best: Counts = known[np.argmin(_log_distance(known, ranks))]
         if self.space.feasible.points is not None:
             return best
@@ -152,36 +152,36 @@ class Domain:
             best = step
         return best
 
-    def is_new(self, points: Points, used: Points) -> Flags:
+    def are_new(self, points: Points, used: Points) -> Flags:
         """Tell which points are not among `used` ones, shape (n,)."""
         same = (points[:, None] == used[None]).all(axis=2)
         return np.asarray(~same.any(axis=1))
 
     def _sample_ranks(self, n: int, rng: np.random.Generator) -> Counts:
         is_free = len(self._variants) == len(self.space.variants)
-        if is_free and not set(self.rank_names) & set(self.decided):
+        if is_free and not set(self.rank_names) & set(self._required_values):
             return self.space.feasible.sample(n, rng)
-        known = self._matching(rng)
+        known = self._list_matching_ranks(rng)
         return known[rng.integers(len(known), size=n)]
 
-    def _matching(self, rng: np.random.Generator) -> Counts:
+    def _list_matching_ranks(self, rng: np.random.Generator) -> Counts:
         """Give the feasible ranks that agree with what is decided, or a sample of many of them."""
         listed = self.space.feasible.points
-        known = self.space.feasible.sample(_SAMPLED, rng) if listed is None else listed
-        matching = known[self._has_decided(known)]
+        known = self.space.feasible.sample(_NUM_SAMPLED, rng) if listed is None else listed
+        matching = known[self._match_required(known)]
         # Where nothing matches, a user has decided on ranks that break the budget or the range.
         return matching if len(matching) else known
 
-    def _has_decided(self, ranks: Counts) -> Flags:
+    def _match_required(self, ranks: Counts) -> Flags:
         flags = np.ones(len(ranks), dtype=np.bool_)
         if self.space.choices:
             flags &= np.isin(ranks[:, 0], self._variants)
         for i, name in enumerate(self.rank_names):
-            if name in self.decided:
-                flags &= ranks[:, i] == self.decided[name]
+            if name in self._required_values:
+                flags &= ranks[:, i] == self._required_values[name]
         return flags
 
-    def _rates(self, unit_rates: Points) -> Points:
+    def _scale_from_unit(self, unit_rates: Points) -> Points:
         rates = np.empty_like(unit_rates)
         for i, name in enumerate(self.rate_names):
             low, high, u = self._low[i], self._high[i], unit_rates[:, i]
@@ -192,7 +192,7 @@ class Domain:
         # Rounding may step over a bound, and Optuna would drop the whole value.
         return np.asarray(np.clip(rates, self._low, self._high))
 
-    def _position(self, name: str, rate: Points, low: float, high: float) -> Points:
+    def _scale_to_unit(self, name: str, rate: Points, low: float, high: float) -> Points:
         if low == high:
             return np.zeros_like(rate)
         if self._is_log(name):

@@ -92,7 +92,11 @@ def maximize_acquisition(
     Returns:
         Points, best first; none where nothing is allowed.
     """
-    pool = [domain.sample(_CANDIDATES, rng), _neighbours(domain, starts, 0.1, rng)[0], starts]
+    pool = [
+        domain.sample_points(_CANDIDATES, rng),
+        _neighbours(domain, starts, 0.1, rng)[0],
+        starts,
+    ]
     candidates = np.concatenate(pool)
     candidates = candidates[allowed(candidates)]
     if not len(candidates):
@@ -123,12 +127,15 @@ def _neighbours(
     Returns:
         The moves, and for each the row of `points` that it starts from.
     """
-    ranks, rates = domain.ranks(points), domain.unit_rates(points)
+    ranks, rates = domain.read_ranks(points), domain.read_unit_rates(points)
     moved, start = domain.list_rank_moves(ranks)
     if not domain.rate_names:
-        return domain.join(moved, rates[start]), start
+        return domain.join_rates(moved, rates[start]), start
     still = np.repeat(np.arange(len(points)), _RATE_STEPS)
     steps, origin = np.concatenate([moved, ranks[still]]), np.concatenate([start, still])
     shifted = rates[origin] + width * rng.standard_normal((len(steps), rates.shape[1]))
-    moves = [domain.join(moved, rates[start]), domain.join(steps, np.clip(shifted, 0.0, 1.0))]
+    moves = [
+        domain.join_rates(moved, rates[start]),
+        domain.join_rates(steps, np.clip(shifted, 0.0, 1.0)),
+    ]
     return np.concatenate(moves), np.concatenate([start, origin])

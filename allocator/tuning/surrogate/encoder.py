@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from allocator.tuning.space.points import Domain, Points, distribution_bounds
+from allocator.tuning.space.points import Domain, Points, read_bounds
 from allocator.tuning.space.space import Space
 
 Floats = npt.NDArray[np.float64]
@@ -29,7 +29,7 @@ class Encoder:
     def __init__(self, space: Space) -> None:
         self.domain = Domain(space)
         searched = {
-            name: distribution_bounds(distribution)
+            name: read_bounds(distribution)
             for name, distribution in space.distributions.items()
             if not distribution.single() and name not in space.choices
         }
@@ -54,10 +54,10 @@ class Encoder:
         ]
         if self._count_ranks:
             feasible = self.domain.space.feasible
-            counts = feasible.count_parameters(self.domain.ranks(points))
+            counts = feasible.count_parameters(self.domain.read_ranks(points))
             inputs.append(np.log2(counts / feasible.budget) / 4 + 1)
         if len(self._choices):
-            variants = self.domain.ranks(points)[:, 0] - 1
+            variants = self.domain.read_ranks(points)[:, 0] - 1
             inputs += [column[variants] for column in self._choices]
         return np.stack(inputs or [np.zeros(len(points))], axis=1)
 

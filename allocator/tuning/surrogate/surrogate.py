@@ -66,7 +66,7 @@ class Surrogate:
             raise ValueError("a surrogate needs at least one observation, got none")
         observations = [o for o in observations if not o.collapsed] or observations
         encoder = Encoder(space)
-        points = encoder.domain.points([o.params for o in observations])
+        points = encoder.domain.params_to_points([o.params for o in observations])
         inputs = encoder.encode(points)
         # One allocation has one training, whose luck all its boundaries share.
         _, trainings = np.unique(points, axis=0, return_inverse=True)
@@ -106,7 +106,7 @@ class Surrogate:
 
     def _encode(self, points: Points | Sequence[Params]) -> Floats:
         if not isinstance(points, np.ndarray):
-            points = self.encoder.domain.points(points)
+            points = self.encoder.domain.params_to_points(points)
         inputs = self.encoder.encode(points)
         if self._has_fidelity:
             inputs = np.hstack([inputs, np.ones((len(inputs), 1))])

@@ -50,7 +50,7 @@ class Survival:
         if not any(o.collapsed for o in observations):
             return None
         encoder = Encoder(space)
-        points = encoder.domain.points([o.params for o in observations])
+        points = encoder.domain.params_to_points([o.params for o in observations])
         points, rows = np.unique(points, axis=0, return_index=True)
         labels = np.where([observations[row].collapsed for row in rows], -1.0, 1.0)
         center, scale = float(labels.mean()), float(labels.std()) or 1.0

@@ -26,7 +26,7 @@ def space() -> Space:
 
 
 def some_points(space: Space, n: int) -> Points:
-    return Domain(space).sample(n, np.random.default_rng(0))
+    return Domain(space).sample_points(n, np.random.default_rng(0))
 
 
 def test_the_density_is_a_mixture_of_gaussians_in_logarithms(space: Space) -> None:
@@ -85,7 +85,7 @@ def believed(space: Space, rank_input: int) -> Prior:
 
 def test_early_suggestions_lie_near_the_proposals(space: Space) -> None:
     prior = believed(space, 4)
-    points = Domain(space).points
+    points = Domain(space).params_to_points
     with_prior = prior.log_density(points(search(space, prior, 6, 10.0)[3:]))
     without = prior.log_density(points(search(space, None, 6, 10.0)[3:]))
     assert with_prior.mean() > without.mean() + 1
@@ -94,7 +94,7 @@ def test_early_suggestions_lie_near_the_proposals(space: Space) -> None:
 def test_a_priors_weight_fades_as_trials_finish(space: Space) -> None:
     prior = believed(space, 30)
     trials = search(space, prior, 20, 10.0)
-    density = prior.log_density(Domain(space).points(trials))
+    density = prior.log_density(Domain(space).params_to_points(trials))
     assert density[3:6].mean() > density[-6:].mean() + 1
 
 

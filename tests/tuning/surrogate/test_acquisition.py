@@ -38,13 +38,13 @@ def test_the_improvement_falls_steadily_far_below_the_best() -> None:
 
 def test_a_point_in_training_promises_no_more_improvement(space: Space) -> None:
     domain, rng = Domain(space), np.random.default_rng(0)
-    points = domain.sample(12, rng)
+    points = domain.sample_points(12, rng)
     observations = [
-        Observation(params=domain.params(p), fidelity=1.0, score=float(s))
+        Observation(params=domain.point_to_params(p), fidelity=1.0, score=float(s))
         for p, s in zip(points, rng.normal(0.5, 0.05, 12), strict=True)
     ]
     surrogate = Surrogate.fit(space, observations)
-    pending = domain.sample(1, rng)
+    pending = domain.sample_points(1, rng)
     improvement = [
         NoisyExpectedImprovement(surrogate, base, np.random.default_rng(1))(pending)[0]
         for base in (points, np.concatenate([points, pending]))
@@ -58,10 +58,10 @@ def test_the_maximiser_finds_the_best_feasible_ranks(space: Space) -> None:
     weights = np.array([3.0, 1.0, 2.0, 1.0, 2.0])
     best = (np.log(feasible.points) @ weights).max()
     found = maximize_acquisition(
-        lambda points: np.log(domain.ranks(points)) @ weights,
+        lambda points: np.log(domain.read_ranks(points)) @ weights,
         domain,
-        domain.is_feasible,
-        domain.sample(1, np.random.default_rng(0)),
+        domain.are_feasible,
+        domain.sample_points(1, np.random.default_rng(0)),
         np.random.default_rng(1),
     )
-    assert np.log(domain.ranks(found[:1]))[0] @ weights == pytest.approx(best, rel=0.01)
+    assert np.log(domain.read_ranks(found[:1]))[0] @ weights == pytest.approx(best, rel=0.01)

@@ -23,9 +23,9 @@ def observe(
     space: Space, scores: list[float], *, fidelity: float = 1.0, seed: int = 0
 ) -> list[Observation]:
     domain = Domain(space)
-    points = domain.sample(len(scores), np.random.default_rng(seed))
+    points = domain.sample_points(len(scores), np.random.default_rng(seed))
     return [
-        Observation(params=domain.params(point), fidelity=fidelity, score=score)
+        Observation(params=domain.point_to_params(point), fidelity=fidelity, score=score)
         for point, score in zip(points, scores, strict=True)
     ]
 
@@ -39,7 +39,7 @@ def smooth_score(params: Params) -> float:
 
 def test_one_observation_is_the_prior_mean(space: Space) -> None:
     surrogate = Surrogate.fit(space, observe(space, [0.4]))
-    mean, deviation = surrogate.predict(Domain(space).sample(5, np.random.default_rng(1)))
+    mean, deviation = surrogate.predict(Domain(space).sample_points(5, np.random.default_rng(1)))
     np.testing.assert_allclose(mean, 0.4, atol=1e-9)
     assert np.all(deviation > 0)
 
@@ -164,7 +164,7 @@ def test_the_same_observations_give_the_same_surrogate(space: Space) -> None:
 def test_the_covariance_agrees_with_the_predicted_deviation(space: Space) -> None:
     observations = observe(space, list(np.random.default_rng(0).normal(0.5, 0.1, 12)))
     surrogate = Surrogate.fit(space, observations)
-    points = Domain(space).sample(6, np.random.default_rng(2))
+    points = Domain(space).sample_points(6, np.random.default_rng(2))
     _, deviation = surrogate.predict(points)
     np.testing.assert_allclose(
         np.sqrt(np.diag(surrogate.covariance(points, points))), deviation, rtol=1e-6

@@ -25,7 +25,7 @@ def space() -> Space:
 def observe(space: Space, n: int, *, cliff: float) -> list[Observation]:
     """Score allocations 0.5; those whose learning rate is above the cliff collapse at 0."""
     domain = Domain(space)
-    params = [domain.params(p) for p in domain.sample(n, np.random.default_rng(0))]
+    params = [domain.point_to_params(p) for p in domain.sample_points(n, np.random.default_rng(0))]
     high = [float(p["learning_rate"]) > cliff for p in params]
     return [
         Observation(params=p, fidelity=1.0, score=0.0 if h else 0.5, collapsed=h)
@@ -36,8 +36,8 @@ def observe(space: Space, n: int, *, cliff: float) -> list[Observation]:
 def test_the_probability_falls_where_trainings_collapsed(space: Space) -> None:
     survival = Survival.fit(space, observe(space, 30, cliff=2e-3))
     assert survival is not None
-    others = Domain(space).sample(200, np.random.default_rng(1))
-    rates = np.array([float(Domain(space).params(p)["learning_rate"]) for p in others])
+    others = Domain(space).sample_points(200, np.random.default_rng(1))
+    rates = np.array([float(Domain(space).point_to_params(p)["learning_rate"]) for p in others])
     logs = survival.log_probability(others)
     assert np.all(logs <= 0)
     assert np.exp(logs[rates < 1e-3]).mean() > 0.8
@@ -53,8 +53,8 @@ def test_where_all_collapsed_probability_grows_with_distance(space: Space) -> No
     survival = Survival.fit(space, observations)
     assert survival is not None
     domain = Domain(space)
-    seen = domain.points([o.params for o in observations])
-    far = domain.sample(50, np.random.default_rng(1))
+    seen = domain.params_to_points([o.params for o in observations])
+    far = domain.sample_points(50, np.random.default_rng(1))
     assert survival.log_probability(seen).max() <= survival.log_probability(far).max()
 
 
