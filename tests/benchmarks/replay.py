@@ -131,7 +131,7 @@ class TableGPSampler(FeasibleGPSampler):
         if self.space.has_all_params(trial.system_attrs.get("fixed_params", {})):
             return {}
         domain = TableDomain(self.table)
-        return domain.point_to_params(self.suggest(study, trial, domain)[0])
+        return domain.point_to_params(self.suggest_point(study, trial, domain)[0])
 
     def _fill_space(
         self, trial: FrozenTrial, domain: Domain, used: Points, rng: np.random.Generator
@@ -150,10 +150,10 @@ class TableGPSampler(FeasibleGPSampler):
 class TableRandomSampler(TableGPSampler):
     """Points of a table at random."""
 
-    def suggest(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
+    def suggest_point(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
         """Draw a new point."""
-        used = self.used_points(study.get_trials(deepcopy=False), domain)
-        points = domain.sample_points(256, self.rng(trial))
+        used = self.list_used_points(study.get_trials(deepcopy=False), domain)
+        points = domain.sample_points(256, self.make_rng(trial))
         return points[domain.are_new(points, used)][:1]
 
 

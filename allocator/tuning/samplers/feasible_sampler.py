@@ -57,7 +57,7 @@ class FeasibleSampler(BaseSampler, abc.ABC):
         self.space, self.seed = space, seed
 
     @abc.abstractmethod
-    def suggest(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
+    def suggest_point(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
         """Choose one point of the domain, shape (1, columns)."""
 
     def infer_relative_search_space(
@@ -76,7 +76,7 @@ class FeasibleSampler(BaseSampler, abc.ABC):
         if self.space.has_all_params(decided):
             return {}
         domain = Domain(self.space, decided)
-        return domain.point_to_params(self.suggest(study, trial, domain)[0])
+        return domain.point_to_params(self.suggest_point(study, trial, domain)[0])
 
     def sample_independent(
         self,
@@ -96,28 +96,28 @@ class FeasibleSampler(BaseSampler, abc.ABC):
             f"{', '.join(self.space.distributions)}"
         )
 
-    def rng(self, trial: FrozenTrial) -> np.random.Generator:
+    def make_rng(self, trial: FrozenTrial) -> np.random.Generator:
         """Make the random generator of one trial."""
         return np.random.default_rng([self.seed, trial.number])
 
-    def used_points(self, trials: Sequence[FrozenTrial], domain: Domain) -> Points:
+    def list_used_points(self, trials: Sequence[FrozenTrial], domain: Domain) -> Points:
         """List the points of all trials, failed and running ones too, shape (n, columns)."""
         return domain.params_to_points(
             [t.params for t in trials if self.space.has_all_params(t.params)]
         )
 
-    def pending_points(self, trials: Sequence[FrozenTrial], domain: Domain) -> Points:
+    def list_pending_points(self, trials: Sequence[FrozenTrial], domain: Domain) -> Points:
         """List the points of the trials in training, shape (n, columns)."""
         running = [t for t in trials if t.state == TrialState.RUNNING]
-        return self.used_points(running, domain)
+        return self.list_used_points(running, domain)
 
 
 class RandomFeasibleSampler(FeasibleSampler):
     """Ranks uniform over the feasible set, rates by their distribution."""
 
-    def suggest(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
+    def suggest_point(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
         """Draw one point that no trial has had, as far as there is one."""
-        used = self.used_points(study.get_trials(deepcopy=False), domain)
-        points = domain.sample_points(64, self.rng(trial))
+        used = self.list_used_points(study.get_trials(deepcopy=False), domain)
+        points = domain.sample_points(64, self.make_rng(trial))
         new = points[domain.are_new(points, used)]
         return (new if len(new) else points)[:1]

@@ -66,14 +66,14 @@ class FeasibleGPSampler(FeasibleSampler):
         self.prior_strength = prior_strength
         self.prior: Prior | None = None
 
-    def suggest(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
+    def suggest_point(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
         """Fill the space first, then go where improvement is expected."""
         trials = study.get_trials(deepcopy=False)
-        used, pending = self.used_points(trials, domain), self.pending_points(trials, domain)
+        used, pending = self.list_used_points(trials, domain), self.list_pending_points(trials, domain)
         observations = read_observations(
             self.space, trials, final_step=self.final_step, direction=study.direction
         )
-        rng = self.rng(trial)
+        rng = self.make_rng(trial)
         seen = np.unique(domain.params_to_points([o.params for o in observations]), axis=0)
         if not len(seen) or len(seen) + len(pending) < self.n_startup_trials:
             return self._fill_space(trial, domain, used, rng)
@@ -82,7 +82,7 @@ class FeasibleGPSampler(FeasibleSampler):
             sound = [o.params for o in observations if not o.collapsed]
             known = np.unique(domain.params_to_points(sound), axis=0) if sound else seen
             base = np.concatenate([known, pending])
-            found = self._improve(observations, base, len(seen), domain, used, rng)
+            found = self._maximize_improvement(observations, base, len(seen), domain, used, rng)
         return (found if len(found) else domain.sample_points(1, rng))[:1]
 
     def _fill_space(
@@ -95,7 +95,7 @@ class FeasibleGPSampler(FeasibleSampler):
         ranks = domain.read_ranks(domain.sample_points(16 * _STARTUP_CANDIDATES, rng))
         if trial.number % 2 == 0:
             ranks = ranks[np.argsort(-self.space.feasible.count_parameters(ranks), kind="stable")]
-        points = domain.join_rates(ranks, np.repeat(self._sobol(trial.number), len(ranks), axis=0))
+        points = domain.join_rates(ranks, np.repeat(self._draw_sobol_rates(trial.number), len(ranks), axis=0))
         points = points[domain.are_new(points, used)][:_STARTUP_CANDIDATES]
         if not len(points):
             return domain.sample_points(1, rng)
@@ -105,7 +105,7 @@ class FeasibleGPSampler(FeasibleSampler):
         farthest = int(np.argmax(distance.min(axis=1, initial=np.inf)))
         return points[farthest : farthest + 1]
 
-    def _sobol(self, number: int) -> Points:
+    def _draw_sobol_rates(self, number: int) -> Points:
         """Give one point of the study's Sobol sequence over the rates, shape (1, rates)."""
         rates = len(self.space.rate_parameters)
         if not rates:
@@ -114,7 +114,7 @@ class FeasibleGPSampler(FeasibleSampler):
         points: Points = sequence.random_base2(number.bit_length())
         return points[number : number + 1]
 
-    def _improve(
+    def _maximize_improvement(
         self,
         observations: Sequence[Observation],
         base: Points,
