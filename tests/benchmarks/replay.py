@@ -141,7 +141,7 @@ class TableGPSampler(FeasibleGPSampler):
         points = domain.sample_points(STARTUP_CANDIDATES, rng)
         points = points[domain.are_new(points, used)]
         encoder = Encoder(self.table.space)
-        inputs, tried = encoder.encode(points), encoder.encode(used)
+        inputs, tried = encoder.encode_points(points), encoder.encode_points(used)
         distance = np.abs(inputs[:, None] - tried[None]).sum(axis=2).min(axis=1, initial=np.inf)
         at = int(np.argmax(distance))
         return points[at : at + 1]
@@ -165,7 +165,9 @@ def ask_nearest(study: Study, table: Table) -> Trial:
     trials = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.FAIL]
     points = table.points
     new = points[domain.are_new(points, domain.params_to_points([t.params for t in trials]))]
-    steps = encoder.encode(new) - encoder.encode(domain.params_to_points([wanted.params]))
+    steps = encoder.encode_points(new) - encoder.encode_points(
+        domain.params_to_points([wanted.params])
+    )
     nearest = new[int(np.argmin((steps**2).sum(axis=1)))]
     study.enqueue_trial(domain.point_to_params(nearest))
     return ask_trial(study, table.space)

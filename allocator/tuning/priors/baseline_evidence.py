@@ -37,14 +37,14 @@ class Baseline:
     gradients: pd.DataFrame
     truncation: pd.DataFrame
 
-    def summary(self, column: str) -> dict[str, float]:
+    def average_modes(self, column: str) -> dict[str, float]:
         """Average a column of `modes` at the last boundary over tensors, for every mode."""
         last = self.modes[self.modes["step"] == self.modes["step"].max()]
-        return _means(last, "mode", column)
+        return _average_by(last, "mode", column)
 
-    def gradient_norms(self) -> dict[str, float]:
+    def average_gradient_norms(self) -> dict[str, float]:
         """Average the gradient norm of every part over the boundaries."""
-        return _means(self.gradients, "part", "mean")
+        return _average_by(self.gradients, "part", "mean")
 
 
 def read_baseline(folder: Path, ranks: Mapping[str, int]) -> Baseline:
@@ -63,7 +63,7 @@ def read_baseline(folder: Path, ranks: Mapping[str, int]) -> Baseline:
     )
 
 
-def _means(table: pd.DataFrame, by: str, column: str) -> dict[str, float]:
+def _average_by(table: pd.DataFrame, by: str, column: str) -> dict[str, float]:
     means: dict[str, float] = {}
     for name, rows in table.groupby(by):
         means[str(name)] = float(rows[column].mean())

@@ -56,9 +56,9 @@ def choose_supported_prior(name: str, space: Space, baseline: Baseline | None) -
     if baseline is None or len(space.variants) > 1 or not space.shape.formulas.has_core:
         return "uniform"
     has_evidence = {
-        "gradient": set(baseline.ranks) <= baseline.gradient_norms().keys(),
+        "gradient": set(baseline.ranks) <= baseline.average_gradient_norms().keys(),
         "truncation": set(baseline.ranks) <= set(baseline.truncation["mode"]),
-    }.get(name, set(baseline.ranks) <= baseline.summary("effective_rank").keys())
+    }.get(name, set(baseline.ranks) <= baseline.average_modes("effective_rank").keys())
     return name if has_evidence else "uniform"
 
 
@@ -93,13 +93,13 @@ def make_prior(
         proposals += list_best_of_study(studies_dir / used.removeprefix(STUDY_PRIOR), space)
     elif used != "none":
         proposals += pair_with_rates(
-            _allocations(used, space, base, baseline), list_core_multipliers(space, base)
+            _list_allocations(used, space, base, baseline), list_core_multipliers(space, base)
         )
     distinct = [p for i, p in enumerate(proposals) if p not in proposals[:i]]
     return Prior(name=used, space=space, proposals=tuple(distinct)) if distinct else None
 
 
-def _allocations(
+def _list_allocations(
     name: str, space: Space, base: Params, baseline: Baseline | None
 ) -> list[list[Params]]:
     """List whole parameters at the baseline's rates: the first of every shape, the second, ..."""

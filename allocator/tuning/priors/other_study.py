@@ -38,7 +38,7 @@ def list_best_of_study(folder: Path, space: Space) -> list[Params]:
     require_study(folder)
     config = read_shared_config(folder / CONFIG_FILE, StudyConfig)
     theirs = build_space(config.space, config.backbone, config.budget)
-    trials = _trials(folder, config.study)
+    trials = _load_trials(folder, config.study)
     expected = compute_expectations(theirs, trials, final_step=config.training.num_boundaries)
     expected.sort(key=lambda e: e.mean, reverse=True)
     found: list[Params] = []
@@ -60,7 +60,7 @@ def list_best_of_study(folder: Path, space: Space) -> list[Params]:
     return found[:_LISTED]
 
 
-def _trials(folder: Path, name: str) -> Sequence[FrozenTrial]:
+def _load_trials(folder: Path, name: str) -> Sequence[FrozenTrial]:
     try:
         if not (folder / DATABASE_FILE).exists():
             raise KeyError(name)

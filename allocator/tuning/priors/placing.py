@@ -24,28 +24,28 @@ def place_allocation(space: Space, shape: AdapterShape, allocation: Allocation) 
     Raises:
         SpaceError: Naming the value that the space does not have, and the rule.
     """
-    variant = _variant(space, shape)
+    variant = _find_variant(space, shape)
     _check_ranks(space, variant, allocation.ranks)
     values: dict[str, float | int | str] = {
         parameter: allocation.ranks[name] for name, parameter in variant.rank_parameters.items()
     }
-    rates = _rates(space, allocation)
+    rates = _collect_rates(space, allocation)
     for name, value in rates.items():
         _check_rate(space, name, value)
     values |= {**variant.choice, **rates}
     return {name: values[name] for name in space.searched(variant)}
 
 
-def _variant(space: Space, shape: AdapterShape) -> Variant:
-    wanted = _title(shape)
+def _find_variant(space: Space, shape: AdapterShape) -> Variant:
+    wanted = _describe_shape(shape)
     for variant in space.variants:
-        if _title(variant.shape) == wanted:
+        if _describe_shape(variant.shape) == wanted:
             return variant
-    known = ", ".join(_title(variant.shape) for variant in space.variants)
+    known = ", ".join(_describe_shape(variant.shape) for variant in space.variants)
     raise SpaceError(f"its adapter must be one of the space's ({known}), got {wanted}")
 
 
-def _title(shape: AdapterShape) -> str:
+def _describe_shape(shape: AdapterShape) -> str:
     full = "".join(f" with full {mode}" for mode in sorted(shape.full_modes))
     return f"{shape.construction} {shape.factorization}{full}"
 
@@ -60,16 +60,16 @@ def _check_ranks(space: Space, variant: Variant, ranks: Mapping[str, int]) -> No
             "lower them, or raise --budget"
         )
     for name, parameter in variant.rank_parameters.items():
-        low, high = _range(space, parameter)
+        low, high = _read_range(space, parameter)
         if not low <= ranks[name] <= high:
             raise SpaceError(
-                f"{parameter} must be {_span(low, high)} in this space, got {ranks[name]}"
+                f"{parameter} must be {_describe_range(low, high)} in this space, got {ranks[name]}"
             )
     if not variant.feasible.contains(ranks):
         raise SpaceError(f"no rank may exceed what the others let it use, got {text}; lower it")
 
 
-def _rates(space: Space, allocation: Allocation) -> dict[str, float]:
+def _collect_rates(space: Space, allocation: Allocation) -> dict[str, float]:
     multipliers = {f"lr_multiplier_{m}": v for m, v in allocation.lr_multipliers.items()}
     default = dict.fromkeys((n for n in space.rate_parameters if n.startswith("lr_mult")), 1.0)
     # What the space does not know stays with the training configuration; what it searches and the
@@ -94,17 +94,19 @@ def _rates(space: Space, allocation: Allocation) -> dict[str, float]:
 
 
 def _check_rate(space: Space, name: str, value: float) -> None:
-    low, high = _range(space, name)
+    low, high = _read_range(space, name)
     if not low <= value <= high:
-        raise SpaceError(f"{name} must be {_span(low, high)} in this space, got {value:g}")
+        raise SpaceError(
+            f"{name} must be {_describe_range(low, high)} in this space, got {value:g}"
+        )
 
 
-def _range(space: Space, name: str) -> tuple[float, float]:
+def _read_range(space: Space, name: str) -> tuple[float, float]:
     if name in space.distributions:
         return read_bounds(space.distributions[name])
     fixed = float(space.fixed.get(name, 1.0))
     return fixed, fixed
 
 
-def _span(low: float, high: float) -> str:
+def _describe_range(low: float, high: float) -> str:
     return f"{low:g}" if low == high else f"between {low:g} and {high:g}"

@@ -37,7 +37,7 @@ class Prior:
         """The proposals as points of the space's domain, shape (proposals, columns)."""
         return Domain(self.space).params_to_points(self.proposals)
 
-    def log_density(self, points: Points) -> Floats:
+    def compute_log_density(self, points: Points) -> Floats:
         """Give the logarithm of the density, 0 at the proposal where it is largest.
 
         A Gaussian in log ranks and log rates stands around every proposal, with a weight of one
@@ -50,10 +50,10 @@ class Prior:
         Returns:
             Shape (n,).
         """
-        peak = float(self._log_mixture(self.points).max())
-        return self._log_mixture(points) - peak
+        peak = float(self._compute_log_mixture(self.points).max())
+        return self._compute_log_mixture(points) - peak
 
-    def _log_mixture(self, points: Points) -> Floats:
+    def _compute_log_mixture(self, points: Points) -> Floats:
         domain = Domain(self.space)
         centers = domain.params_to_points(self.proposals)
         widths = [_RANK_WIDTH] * len(domain.rank_names) + [_RATE_WIDTH] * len(domain.rate_names)

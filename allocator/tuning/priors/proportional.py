@@ -15,7 +15,7 @@ def propose_by_entropy(feasible: FeasibleSet, baseline: Baseline) -> list[dict[s
 
     H is the entropy of the normalised energies of the mode's unfolding (Roy and Vetterli 2007).
     """
-    return list_proportional_ranks(feasible, baseline.summary("effective_rank"))
+    return list_proportional_ranks(feasible, baseline.average_modes("effective_rank"))
 
 
 def propose_uniform(feasible: FeasibleSet) -> list[dict[str, int]]:
@@ -37,8 +37,8 @@ def propose_by_tenslora_plus(feasible: FeasibleSet, baseline: Baseline) -> list[
     rank doubled, one that is idle by both has it halved, the others stay. The result is then
     scaled to the budget, so that what idle modes free goes to all others.
     """
-    evenness = baseline.summary("normalized_entropy")
-    peak = baseline.summary("top1_energy")
+    evenness = baseline.average_modes("normalized_entropy")
+    peak = baseline.average_modes("top1_energy")
     even, peaked = median(evenness.values()), median(peak.values())
     weights = {}
     for mode, rank in baseline.ranks.items():
@@ -54,7 +54,7 @@ def propose_by_gradient(feasible: FeasibleSet, baseline: Baseline) -> list[dict[
     A factor's norm grows with the root of its number of columns, its rank, by itself; the mean
     over columns is comparable between modes whose ranks differ.
     """
-    norms = baseline.gradient_norms()
+    norms = baseline.average_gradient_norms()
     return list_proportional_ranks(
         feasible,
         {

@@ -57,10 +57,10 @@ def scale_to_budget(
     Returns:
         Ranks by name, or None where no scale gives feasible ranks.
     """
-    wanted = _filled(feasible, weights)
+    wanted = _fill_weights(feasible, weights)
     largest = max(int(choices[-1]) for choices in feasible.choices.values())
     scales = np.geomspace(0.5 / wanted.max(), 2 * largest / wanted.min(), _SCALES)
-    points = _usable(feasible, np.rint(scales[:, None] * wanted).astype(np.int64))
+    points = _lower_to_usable(feasible, np.rint(scales[:, None] * wanted).astype(np.int64))
     counts = feasible.count_parameters(points)
     fits = feasible.is_feasible(points) & (counts <= share * feasible.budget)
     if not fits.any():
@@ -68,26 +68,26 @@ def scale_to_budget(
     return feasible.point_to_ranks(points[np.argmax(np.where(fits, counts, -1))])
 
 
-def _filled(feasible: FeasibleSet, weights: Mapping[str, float]) -> npt.NDArray[np.float64]:
+def _fill_weights(feasible: FeasibleSet, weights: Mapping[str, float]) -> npt.NDArray[np.float64]:
     known = {n: max(w, _FLOOR) for n, w in weights.items() if n in feasible.names and w >= 0}
     middle = math.exp(sum(map(math.log, known.values())) / len(known)) if known else 1.0
     return np.array([known.get(name, middle) for name in feasible.names])
 
 
-def _usable(feasible: FeasibleSet, points: Counts) -> Counts:
+def _lower_to_usable(feasible: FeasibleSet, points: Counts) -> Counts:
     """Lower ranks to allowed ones, and to the product of the others where a core limits them."""
-    points = _allowed(feasible, points)
+    points = _round_to_allowed(feasible, points)
     shape = feasible.shape
     if not shape.formulas.has_core:
         return points
     full = math.prod(shape.tensor.dims[mode] for mode in shape.full_modes)
     for _ in feasible.names:
         others = full * points.prod(axis=1, keepdims=True) // points
-        points = _allowed(feasible, np.minimum(points, others))
+        points = _round_to_allowed(feasible, np.minimum(points, others))
     return points
 
 
-def _allowed(feasible: FeasibleSet, points: Counts) -> Counts:
+def _round_to_allowed(feasible: FeasibleSet, points: Counts) -> Counts:
     """Lower every rank to the largest allowed one, or raise it to the smallest."""
     columns = []
     for column, choices in zip(points.T, feasible.choices.values(), strict=True):

@@ -69,7 +69,10 @@ class FeasibleGPSampler(FeasibleSampler):
     def suggest_point(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
         """Fill the space first, then go where improvement is expected."""
         trials = study.get_trials(deepcopy=False)
-        used, pending = self.list_used_points(trials, domain), self.list_pending_points(trials, domain)
+        used, pending = (
+            self.list_used_points(trials, domain),
+            self.list_pending_points(trials, domain),
+        )
         observations = read_observations(
             self.space, trials, final_step=self.final_step, direction=study.direction
         )
@@ -95,12 +98,14 @@ class FeasibleGPSampler(FeasibleSampler):
         ranks = domain.read_ranks(domain.sample_points(16 * _STARTUP_CANDIDATES, rng))
         if trial.number % 2 == 0:
             ranks = ranks[np.argsort(-self.space.feasible.count_parameters(ranks), kind="stable")]
-        points = domain.join_rates(ranks, np.repeat(self._draw_sobol_rates(trial.number), len(ranks), axis=0))
+        points = domain.join_rates(
+            ranks, np.repeat(self._draw_sobol_rates(trial.number), len(ranks), axis=0)
+        )
         points = points[domain.are_new(points, used)][:_STARTUP_CANDIDATES]
         if not len(points):
             return domain.sample_points(1, rng)
         encoder = Encoder(self.space)
-        inputs, tried = encoder.encode(points), encoder.encode(used)
+        inputs, tried = encoder.encode_points(points), encoder.encode_points(used)
         distance = np.abs(inputs[:, None] - tried[None]).sum(axis=2)
         farthest = int(np.argmax(distance.min(axis=1, initial=np.inf)))
         return points[farthest : farthest + 1]
@@ -133,8 +138,12 @@ class FeasibleGPSampler(FeasibleSampler):
         def acquisition(points: Points) -> Floats:
             values = improvement(points)
             if survival is not None:
-                values = values + survival.log_probability(points)
-            return values if self.prior is None else values + power * self.prior.log_density(points)
+                values = values + survival.compute_log_probability(points)
+            return (
+                values
+                if self.prior is None
+                else values + power * self.prior.compute_log_density(points)
+            )
 
         if self.prior is not None and not domain.required_params:
             starts = np.concatenate([starts, self.prior.points])

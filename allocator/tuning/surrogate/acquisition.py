@@ -40,7 +40,7 @@ class NoisyExpectedImprovement:
     def __init__(self, surrogate: Surrogate, base: Points, rng: np.random.Generator) -> None:
         self._surrogate, self._base = surrogate, base
         mean_b, _ = surrogate.predict(base)
-        covariance_bb = surrogate.covariance(base, base)
+        covariance_bb = surrogate.compute_covariance(base, base)
         jitter = 1e-6 * float(np.mean(np.diag(covariance_bb))) + 1e-12
         self._cholesky = np.linalg.cholesky(covariance_bb + jitter * np.eye(len(base)))
         draws = qmc.Sobol(len(base), rng=rng).random(_FANTASIES)
@@ -51,18 +51,18 @@ class NoisyExpectedImprovement:
     def __call__(self, points: Points) -> Floats:
         """Give the logarithm of the expected improvement of n points, shape (n,)."""
         mean_n, deviation_n = self._surrogate.predict(points)
-        covariance_nb = self._surrogate.covariance(points, self._base)
+        covariance_nb = self._surrogate.compute_covariance(points, self._base)
         mean_nm = mean_n[:, None] + covariance_nb @ self._weights_bm
         known_bn = np.linalg.solve(self._cholesky, covariance_nb.T)
         variance_n = deviation_n**2 - np.sum(known_bn**2, axis=0)
         sigma_n = np.sqrt(np.maximum(variance_n, 1e-6 * deviation_n**2 + 1e-18))[:, None]
-        improvement_nm = log_expected_improvement((mean_nm - self._best_m) / sigma_n) + np.log(
+        improvement_nm = compute_log_improvement((mean_nm - self._best_m) / sigma_n) + np.log(
             sigma_n
         )
         return np.asarray(logsumexp(improvement_nm, axis=1) - np.log(_FANTASIES))
 
 
-def log_expected_improvement(z: Floats) -> Floats:
+def compute_log_improvement(z: Floats) -> Floats:
     """Give log(phi(z) + z Phi(z)), accurate far below zero too (Ament et al. 2023, equation 9)."""
     near, far = np.maximum(z, -1.0), np.minimum(z, -1.0)
     above = np.log(np.exp(-0.5 * near**2) / _ROOT_TAU + near * ndtr(near))
@@ -94,7 +94,7 @@ def maximize_acquisition(
     """
     pool = [
         domain.sample_points(_CANDIDATES, rng),
-        _neighbours(domain, starts, 0.1, rng)[0],
+        _list_moves(domain, starts, 0.1, rng)[0],
         starts,
     ]
     candidates = np.concatenate(pool)
@@ -105,7 +105,7 @@ def maximize_acquisition(
     order = np.argsort(-values, kind="stable")[:_STARTS]
     best, best_values = candidates[order], values[order]
     for width in np.geomspace(0.2, 0.002, _SWEEPS):
-        moves, start = _neighbours(domain, best, width, rng)
+        moves, start = _list_moves(domain, best, width, rng)
         kept = allowed(moves)
         moves, start = moves[kept], start[kept]
         if not len(moves):
@@ -119,7 +119,7 @@ def maximize_acquisition(
     return best[np.argsort(-best_values, kind="stable")]
 
 
-def _neighbours(
+def _list_moves(
     domain: Domain, points: Points, width: float, rng: np.random.Generator
 ) -> tuple[Points, Rows]:
     """List rank moves, with the rates kept and with them shifted, and rate steps alone.

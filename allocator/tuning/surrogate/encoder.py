@@ -41,9 +41,9 @@ class Encoder:
         self._low = [sum(math.log(searched[name][0]) for name in names) for names in parts]
         self._high = [sum(math.log(searched[name][1]) for name in names) for names in parts]
         self._count_ranks = any(name in searched for name in self.domain.rank_names)
-        self._choices = _one_hot(space)
+        self._choices = _encode_choices(space)
 
-    def encode(self, points: Points) -> Floats:
+    def encode_points(self, points: Points) -> Floats:
         """Encode points of shape (n, columns) as inputs of shape (n, inputs)."""
         logs = np.log(points)
         column = {name: i for i, name in enumerate(self.domain.columns)}
@@ -62,7 +62,7 @@ class Encoder:
         return np.stack(inputs or [np.zeros(len(points))], axis=1)
 
 
-def _one_hot(space: Space) -> list[Floats]:
+def _encode_choices(space: Space) -> list[Floats]:
     """Encode the choices of every variant: one input of shape (variants,) for each value."""
     return [
         np.array([float(variant.choice[name] == value) for variant in space.variants])

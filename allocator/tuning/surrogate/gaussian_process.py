@@ -54,23 +54,23 @@ class GaussianProcess:
 
         Rasmussen and Williams 2006, equations 2.25 and 2.26.
         """
-        cross_NQ = matern_covariance(self.inputs, queries, self.lengths)
+        cross_NQ = compute_matern_covariance(self.inputs, queries, self.lengths)
         solved_NQ = solve_triangular(self.cholesky, cross_NQ, lower=True, check_finite=False)
         variance_Q = np.maximum(1.0 - np.sum(solved_NQ**2, axis=0), _JITTER)
         return self.mean + cross_NQ.T @ self.weights, variance_Q
 
-    def covariance(self, queries: Floats, others: Floats) -> Floats:
+    def compute_covariance(self, queries: Floats, others: Floats) -> Floats:
         """Give the posterior covariance between noise-free targets, shape (Q, others)."""
         left, right = (
             solve_triangular(
                 self.cholesky,
-                matern_covariance(self.inputs, points, self.lengths),
+                compute_matern_covariance(self.inputs, points, self.lengths),
                 lower=True,
                 check_finite=False,
             )
             for points in (queries, others)
         )
-        return np.asarray(matern_covariance(queries, others, self.lengths) - left.T @ right)
+        return np.asarray(compute_matern_covariance(queries, others, self.lengths) - left.T @ right)
 
 
 def fit_gaussian_process(
@@ -89,10 +89,10 @@ def fit_gaussian_process(
         rng: Source of the optimiser's second start; the first is the mode of the prior.
         groups: Group of every observation, shape (N,); without it nothing is shared.
         length_prior: Mean and standard deviation of the logarithm of every length scale, shape
-            (2, D); by default `dimension_scaled_prior` for the inputs that there are.
+            (2, D); by default `make_dimension_scaled_prior` for the inputs that there are.
     """
     num_inputs = inputs.shape[1]
-    lengths_2D = dimension_scaled_prior(num_inputs) if length_prior is None else length_prior
+    lengths_2D = make_dimension_scaled_prior(num_inputs) if length_prior is None else length_prior
     together_NN = np.zeros((len(inputs), len(inputs)))
     if groups is not None:
         together_NN[groups[:, None] == groups[None]] = 1.0
@@ -105,12 +105,19 @@ def fit_gaussian_process(
     squares_NND = (inputs[:, None] - inputs[None]) ** 2
     arguments = (squares_NND, together_NN, targets, lengths_2D)
     ends = [
-        minimize(_loss, start, arguments, jac=True, method="L-BFGS-B", bounds=bounds)
+        minimize(
+            _compute_negative_log_posterior,
+            start,
+            arguments,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+        )
         for start in (mode, mode + rng.standard_normal(num_inputs + 3))
     ]
     found = min(ends, key=lambda end: float(end.fun)).x
     lengths, (noise, shared), mean = np.exp(found[:-3]), np.exp(found[-3:-1]), float(found[-1])
-    covariance_NN = matern_covariance(inputs, inputs, lengths) + shared * together_NN
+    covariance_NN = compute_matern_covariance(inputs, inputs, lengths) + shared * together_NN
     covariance_NN[np.diag_indices_from(covariance_NN)] += noise + _JITTER
     cholesky = np.asarray(np.linalg.cholesky(covariance_NN), dtype=np.float64)
     weights = cho_solve((cholesky, True), targets - mean, check_finite=False)
@@ -119,7 +126,7 @@ def fit_gaussian_process(
     )
 
 
-def matern_covariance(left: Floats, right: Floats, lengths: Floats) -> Floats:
+def compute_matern_covariance(left: Floats, right: Floats, lengths: Floats) -> Floats:
     """Give the Matern-5/2 covariance between (n, D) and (m, D) inputs, shape (n, m).
 
     Rasmussen and Williams 2006, equation 4.17.
@@ -130,7 +137,7 @@ def matern_covariance(left: Floats, right: Floats, lengths: Floats) -> Floats:
     return np.asarray((1 + distance + distance**2 / 3) * np.exp(-distance))
 
 
-def dimension_scaled_prior(num_inputs: int) -> Floats:
+def make_dimension_scaled_prior(num_inputs: int) -> Floats:
     """Give the prior of length scales that grows with the inputs, shape (2, inputs).
 
     Hvarfner et al. 2024, equation 4: log-normal, with the mean sqrt(2) + ln(D) / 2.
@@ -139,7 +146,7 @@ def dimension_scaled_prior(num_inputs: int) -> Floats:
     return np.array([[location] * num_inputs, [_LENGTH_PRIOR_SCALE] * num_inputs])
 
 
-def _loss(
+def _compute_negative_log_posterior(
     theta: Floats, squares_NND: Floats, together_NN: Floats, targets: Floats, lengths_2D: Floats
 ) -> tuple[float, Floats]:
     """Give the negative log posterior of hyperparameters, and its gradient.
@@ -172,8 +179,10 @@ def _loss(
     by_length_D = 0.5 * np.einsum("nm,nmd->d", by_square_NN, scaled_NND)
     by_noise = 0.5 * noise * np.trace(slope_NN)
     by_shared = 0.5 * shared * np.sum(slope_NN * together_NN)
-    length_prior, length_slope_D = _log_normal(log_lengths, *lengths_2D)
-    noise_prior, noise_slope = _log_normal(log_noises, *np.transpose([_NOISE_PRIOR, _SHARED_PRIOR]))
+    length_prior, length_slope_D = _compute_log_normal(log_lengths, *lengths_2D)
+    noise_prior, noise_slope = _compute_log_normal(
+        log_noises, *np.transpose([_NOISE_PRIOR, _SHARED_PRIOR])
+    )
     gradient = np.concatenate(
         [
             by_length_D + length_slope_D,
@@ -184,7 +193,7 @@ def _loss(
     return -(likelihood + length_prior + noise_prior), -gradient
 
 
-def _log_normal(
+def _compute_log_normal(
     logs: Floats, location: float | Floats, scale: float | Floats
 ) -> tuple[float, Floats]:
     """Give the log-normal log density, up to a constant, and its slope by the logarithms."""

@@ -12,8 +12,8 @@ from allocator.tuning.space.space import Params, Space
 from allocator.tuning.surrogate.encoder import Encoder
 from allocator.tuning.surrogate.gaussian_process import (
     GaussianProcess,
-    dimension_scaled_prior,
     fit_gaussian_process,
+    make_dimension_scaled_prior,
 )
 from allocator.tuning.surrogate.observations import Observation
 
@@ -67,17 +67,17 @@ class Surrogate:
         observations = [o for o in observations if not o.collapsed] or observations
         encoder = Encoder(space)
         points = encoder.domain.params_to_points([o.params for o in observations])
-        inputs = encoder.encode(points)
+        inputs = encoder.encode_points(points)
         # One allocation has one training, whose luck all its boundaries share.
         _, trainings = np.unique(points, axis=0, return_inverse=True)
         fidelity = np.array([o.fidelity for o in observations])
-        length_prior = dimension_scaled_prior(inputs.shape[1])
+        length_prior = make_dimension_scaled_prior(inputs.shape[1])
         has_fidelity = bool(np.any(fidelity < 1))
         if has_fidelity:
             inputs = np.hstack([inputs, fidelity[:, None]])
             length_prior = np.hstack([length_prior, np.array([_FIDELITY_PRIOR]).T])
         scores = np.array([o.score for o in observations])
-        scores = raise_low_scores(scores + median_gains(scores, fidelity, trainings))
+        scores = raise_low_scores(scores + compute_median_gains(scores, fidelity, trainings))
         center, scale = float(scores.mean()), float(scores.std())
         scale = scale if scale > 1e-9 * max(1.0, abs(center)) else 1.0
         rng = np.random.default_rng(seed)
@@ -99,21 +99,21 @@ class Surrogate:
         mean, variance = self._process.predict(self._encode(points))
         return mean * self._scale + self._center, np.sqrt(variance) * self._scale
 
-    def covariance(self, points: Points, others: Points) -> Floats:
+    def compute_covariance(self, points: Points, others: Points) -> Floats:
         """Give the posterior covariance of noise-free scores at full fidelity, shape (n, m)."""
         inputs, other_inputs = self._encode(points), self._encode(others)
-        return self._process.covariance(inputs, other_inputs) * self._scale**2
+        return self._process.compute_covariance(inputs, other_inputs) * self._scale**2
 
     def _encode(self, points: Points | Sequence[Params]) -> Floats:
         if not isinstance(points, np.ndarray):
             points = self.encoder.domain.params_to_points(points)
-        inputs = self.encoder.encode(points)
+        inputs = self.encoder.encode_points(points)
         if self._has_fidelity:
             inputs = np.hstack([inputs, np.ones((len(inputs), 1))])
         return inputs
 
 
-def median_gains(scores: Floats, fidelity: Floats, trainings: Labels) -> Floats:
+def compute_median_gains(scores: Floats, fidelity: Floats, trainings: Labels) -> Floats:
     """Say what each score would typically gain until the end of its training.
 
     That is the median gain, from the same fidelity on, of the trainings that reached their end.

@@ -55,11 +55,13 @@ class Survival:
         labels = np.where([observations[row].collapsed for row in rows], -1.0, 1.0)
         center, scale = float(labels.mean()), float(labels.std()) or 1.0
         rng = np.random.default_rng(seed)
-        process = fit_gaussian_process(encoder.encode(points), (labels - center) / scale, rng)
+        process = fit_gaussian_process(
+            encoder.encode_points(points), (labels - center) / scale, rng
+        )
         return cls(encoder, process, center=center, scale=scale)
 
-    def log_probability(self, points: Points) -> Floats:
+    def compute_log_probability(self, points: Points) -> Floats:
         """Give the logarithm of the probability, for points of shape (n, columns); shape (n,)."""
-        mean, variance = self._process.predict(self._encoder.encode(points))
+        mean, variance = self._process.predict(self._encoder.encode_points(points))
         label = mean * self._scale + self._center
         return np.asarray(log_ndtr(label / (np.sqrt(variance) * self._scale)))

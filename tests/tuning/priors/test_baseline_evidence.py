@@ -16,8 +16,8 @@ def test_tables_that_are_missing_or_empty_have_no_rows(tmp_path: Path) -> None:
     baseline = read_baseline(tmp_path, {"rank": 2})
     assert not len(baseline.modes)
     assert not len(baseline.truncation)
-    assert baseline.summary("effective_rank") == {}
-    assert baseline.gradient_norms() == {}
+    assert baseline.average_modes("effective_rank") == {}
+    assert baseline.average_gradient_norms() == {}
 
 
 def test_the_last_boundary_counts_averaged_over_tensors(tmp_path: Path) -> None:
@@ -37,4 +37,4 @@ def test_the_last_boundary_counts_averaged_over_tensors(tmp_path: Path) -> None:
             "stable_rank": 2.0,
         }
     ).to_csv(tmp_path / "modes.csv", index=False)
-    assert read_baseline(tmp_path, {"input": 4}).summary("effective_rank") == {"input": 3.0}
+    assert read_baseline(tmp_path, {"input": 4}).average_modes("effective_rank") == {"input": 3.0}

@@ -45,7 +45,7 @@ def test_the_density_is_a_mixture_of_gaussians_in_logarithms(space: Space) -> No
 
     peak = max(mixture(point) for point in prior.points)
     expected = [np.log(mixture(point) / peak) for point in points]
-    np.testing.assert_allclose(prior.log_density(points), expected, atol=1e-10)
+    np.testing.assert_allclose(prior.compute_log_density(points), expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("preset", ["tenslora_plus", "constructions", "lora", "tt"])
@@ -53,8 +53,8 @@ def test_the_density_is_highest_at_a_proposal_and_finite_everywhere(preset: str)
     space = build_space(read_space(preset), MINILM, 200_000)
     prior = make_prior("uniform", space, make_baseline_params(space))
     assert prior is not None
-    elsewhere = prior.log_density(some_points(space, 2000))
-    assert prior.log_density(prior.points).max() == 0.0
+    elsewhere = prior.compute_log_density(some_points(space, 2000))
+    assert prior.compute_log_density(prior.points).max() == 0.0
     assert np.isfinite(elsewhere).all()
     assert elsewhere.max() < 0.3  # overlapping Gaussians may sum to a little more between them
 
@@ -86,15 +86,15 @@ def believed(space: Space, rank_input: int) -> Prior:
 def test_early_suggestions_lie_near_the_proposals(space: Space) -> None:
     prior = believed(space, 4)
     points = Domain(space).params_to_points
-    with_prior = prior.log_density(points(search(space, prior, 6, 10.0)[3:]))
-    without = prior.log_density(points(search(space, None, 6, 10.0)[3:]))
+    with_prior = prior.compute_log_density(points(search(space, prior, 6, 10.0)[3:]))
+    without = prior.compute_log_density(points(search(space, None, 6, 10.0)[3:]))
     assert with_prior.mean() > without.mean() + 1
 
 
 def test_a_priors_weight_fades_as_trials_finish(space: Space) -> None:
     prior = believed(space, 30)
     trials = search(space, prior, 20, 10.0)
-    density = prior.log_density(Domain(space).params_to_points(trials))
+    density = prior.compute_log_density(Domain(space).params_to_points(trials))
     assert density[3:6].mean() > density[-6:].mean() + 1
 
 

@@ -18,7 +18,7 @@ def test_lambda_is_encoded_as_the_rate_of_the_core() -> None:
         {**point, "learning_rate": 1e-3, "core_lr_multiplier": 8.0},
         {**point, "learning_rate": 2e-3, "core_lr_multiplier": 4.0},
     ]
-    first, second = Encoder(space).encode(domain.params_to_points(same_core))
+    first, second = Encoder(space).encode_points(domain.params_to_points(same_core))
     assert np.sum(~np.isclose(first, second)) == 1  # the base rate alone
 
 
@@ -28,4 +28,4 @@ def test_lambda_is_encoded_as_the_rate_of_the_core() -> None:
 def test_parameters_that_are_fixed_are_no_inputs(preset: str, inputs: int) -> None:
     space = build_space(read_space(preset), BACKBONE, 500_000)
     points = Domain(space).sample_points(3, np.random.default_rng(0))
-    assert Encoder(space).encode(points).shape == (3, inputs)
+    assert Encoder(space).encode_points(points).shape == (3, inputs)

@@ -57,9 +57,11 @@ def test_the_gradient_agrees_with_finite_differences() -> None:
     squares = (inputs[:, None] - inputs[None]) ** 2
     together = np.eye(4).repeat(3, axis=0).repeat(3, axis=1)
     theta = np.array([-0.3, 0.5, -1.0, -3.0, -2.0, 0.2])
-    known = (squares, together, targets, gaussian_process.dimension_scaled_prior(3))
-    _, gradient = gaussian_process._loss(theta, *known)
-    numeric = approx_fprime(theta, lambda t: gaussian_process._loss(t, *known)[0], 1e-6)
+    known = (squares, together, targets, gaussian_process.make_dimension_scaled_prior(3))
+    _, gradient = gaussian_process._compute_negative_log_posterior(theta, *known)
+    numeric = approx_fprime(
+        theta, lambda t: gaussian_process._compute_negative_log_posterior(t, *known)[0], 1e-6
+    )
     np.testing.assert_allclose(gradient, numeric, rtol=1e-3, atol=1e-4)
 
 

@@ -9,7 +9,7 @@ from allocator.tuning.space.points import Domain
 from allocator.tuning.space.space import Params, Space
 from allocator.tuning.space.space_file import read_space
 from allocator.tuning.surrogate.observations import Observation
-from allocator.tuning.surrogate.surrogate import Surrogate, median_gains, raise_low_scores
+from allocator.tuning.surrogate.surrogate import Surrogate, compute_median_gains, raise_low_scores
 
 BACKBONE = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
 
@@ -130,7 +130,7 @@ def test_gains_are_the_median_of_what_ended_from_the_same_fidelity_on() -> None:
     scores = np.array([0.1, 0.3, 0.2, 0.5, 0.1, 0.2, 0.4, 0.1, 0.0])
     fidelity = np.array([0.5, 1.0, 0.5, 1.0, 0.5, 0.75, 0.75, 0.5, 1.0])
     trainings = np.array([0, 0, 1, 1, 2, 2, 3, 4, 4])  # the last one got worse
-    found = median_gains(scores, fidelity, trainings)
+    found = compute_median_gains(scores, fidelity, trainings)
     np.testing.assert_allclose(found, [0.2, 0, 0.2, 0, 0.2, 0, 0, 0.2, 0])
 
 
@@ -146,7 +146,7 @@ def test_the_worst_training_counts_and_one_that_collapsed_does_not(space: Space)
         [o.params for o in pruned]
     )
     np.testing.assert_array_equal(mean, without)
-    found = median_gains(
+    found = compute_median_gains(
         np.array([o.score for o in [*early[:3], *ends[:3]]]),
         np.array([0.5] * 3 + [1.0] * 3),
         np.array([0, 1, 2, 0, 1, 2]),
@@ -167,7 +167,7 @@ def test_the_covariance_agrees_with_the_predicted_deviation(space: Space) -> Non
     points = Domain(space).sample_points(6, np.random.default_rng(2))
     _, deviation = surrogate.predict(points)
     np.testing.assert_allclose(
-        np.sqrt(np.diag(surrogate.covariance(points, points))), deviation, rtol=1e-6
+        np.sqrt(np.diag(surrogate.compute_covariance(points, points))), deviation, rtol=1e-6
     )
 
 

@@ -38,7 +38,7 @@ def test_the_probability_falls_where_trainings_collapsed(space: Space) -> None:
     assert survival is not None
     others = Domain(space).sample_points(200, np.random.default_rng(1))
     rates = np.array([float(Domain(space).point_to_params(p)["learning_rate"]) for p in others])
-    logs = survival.log_probability(others)
+    logs = survival.compute_log_probability(others)
     assert np.all(logs <= 0)
     assert np.exp(logs[rates < 1e-3]).mean() > 0.8
     assert np.exp(logs[rates > 4e-3]).mean() < 0.3
@@ -55,7 +55,9 @@ def test_where_all_collapsed_probability_grows_with_distance(space: Space) -> No
     domain = Domain(space)
     seen = domain.params_to_points([o.params for o in observations])
     far = domain.sample_points(50, np.random.default_rng(1))
-    assert survival.log_probability(seen).max() <= survival.log_probability(far).max()
+    assert (
+        survival.compute_log_probability(seen).max() <= survival.compute_log_probability(far).max()
+    )
 
 
 def test_a_collapse_does_not_lower_what_is_expected_of_others(space: Space) -> None:
