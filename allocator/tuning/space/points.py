@@ -1,4 +1,4 @@
-"""The points that samplers move among: feasible ranks beside rates, as arrays."""
+"""The points that samplers choose from: feasible ranks and rates, side by side in arrays."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from allocator.allocation.factorizations import Counts, Flags
 from allocator.tuning.space.space import Params, Space
 
 Points = npt.NDArray[np.float64]
-Features = npt.NDArray[np.float64]
-_NUM_SAMPLED = 4096  # points drawn where a feasible set is too large to be listed
+_NUM_SAMPLED = 4096  # rank choices drawn from a feasible set that is too large to list
 
 
 def read_bounds(distribution: BaseDistribution) -> tuple[float, float]:
-    """Give the smallest and the largest value of a searched parameter."""
+    """Return the smallest and the largest value of a searched parameter."""
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     return float(distribution.low), float(distribution.high)
 
 
 class Domain:
-    """A space's points: one row each, one column per rank and then one per searched rate.
+    """The points of a space as rows of an array: one column per rank, then one per searched rate.
 
-    Fixed ranks keep their column, since the feasibility of the others depends on them. In a space
-    of several variants the first column says which one a point belongs to. Rates stand as they
-    are; where they are sampled or compared they are placed in the unit interval.
+    A fixed rank has a column too, because the feasibility of the other ranks depends on it. In a
+    space of several variants the first column holds the number of the point's variant. The columns
+    of rates hold the rates themselves; `join_rates` and `read_unit_rates` convert from and to the
+    unit cube, in which rates are sampled and moved.
 
     Args:
         space: The search space.
-        decided: Values of parameters that every point shall have, as an enqueued trial does.
+        required: Parameter values that every point must have, such as those that an enqueued trial
+            comes with.
     """
 
     def __init__(self, space: Space, required: Params = MappingProxyType({})) -> None:
@@ -50,7 +51,7 @@ class Domain:
         self._high = np.array([high for _, high in limits])
 
     def params_to_points(self, params: Sequence[Params]) -> Points:
-        """Turn the parameters of n trials into points, shape (n, columns)."""
+        """Convert the parameters of n trials to points, shape (n, columns)."""
         rows = [
             [
                 *self.space.params_to_row(p),
@@ -61,7 +62,7 @@ class Domain:
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.columns))
 
     def point_to_params(self, point: Points) -> dict[str, int | float | str]:
-        """Turn one point into the searched parameters of a trial, as Optuna types them."""
+        """Convert one point, shape (columns,), to the searched parameters of a trial."""
         rates = dict(zip(self.rate_names, point[len(self.rank_names) :].tolist(), strict=True))
         values = {**self.space.row_to_params(self.read_ranks(point[None])[0]), **rates}
         return {name: values[name] for name in self.space.distributions if name in values}
@@ -71,14 +72,24 @@ class Domain:
         return points[:, : len(self.rank_names)].astype(np.int64)
 
     def join_rates(self, ranks: Counts, unit_rates: Points) -> Points:
-        """Put ranks of shape (n, ranks) beside rates given in the unit cube, shape (n, rates)."""
+        """Build points from ranks, and rates in the unit cube.
+
+        Values that the domain requires replace those of `ranks` and `unit_rates`.
+
+        Args:
+            ranks: Shape (n, ranks).
+            unit_rates: Shape (n, rates), each in [0, 1].
+
+        Returns:
+            Points, shape (n, columns).
+        """
         points = np.hstack([ranks.astype(np.float64), self._scale_from_unit(unit_rates)])
         for name, value in self._required_values.items():
             points[:, self.columns.index(name)] = value
         return points
 
     def read_unit_rates(self, points: Points) -> Points:
-        """Place the rates of points in the unit cube, shape (n, rates)."""
+        """Read the rates of points, scaled to the unit cube, shape (n, rates)."""
         rates = points[:, len(self.rank_names) :]
         if not self.rate_names:
             return rates
@@ -91,18 +102,17 @@ class Domain:
         return np.stack(scaled, axis=1)
 
     def sample_points(self, n: int, rng: np.random.Generator) -> Points:
-        """Draw `n` points: ranks uniform over the feasible set, rates by their distribution."""
+        """Draw `n` points: ranks uniformly from the feasible set, rates by their distributions."""
         return self.join_rates(self._sample_ranks(n, rng), rng.random((n, len(self.rate_names))))
 
     def are_feasible(self, points: Points) -> Flags:
-        """Tell which points have feasible ranks, shape (n,)."""
+        """Whether each point has feasible ranks, shape (n,)."""
         return self.space.feasible.is_feasible(self.read_ranks(points))
 
     def list_rank_moves(self, ranks: Counts) -> tuple[Counts, Counts]:
-        """List the feasible ranks one move away: up, down, doubled, halved, or traded.
+        """List the feasible choices of ranks that are one move away from given ones.
 
-        A trade raises one rank and lowers another, which is how a choice that fills its budget
-        improves.
+        A move changes one rank, or trades: it raises one rank and lowers another.
 
         Args:
             ranks: Choices of ranks, shape (n, ranks).
@@ -113,47 +123,56 @@ class Domain:
         """
         n, width = ranks.shape
         up, down = np.maximum(ranks + 1, ranks * 5 // 4), np.minimum(ranks - 1, ranks * 4 // 5)
-        own = np.eye(width, dtype=np.bool_)
-        alone = [
-            np.where(own, to[:, None], ranks[:, None])
-            for to in (up, down, ranks + 1, ranks - 1, 2 * ranks, ranks // 2)
+        # One rank changes: by one to refine, by a quarter or a factor of two to cross large ranks
+        # in few moves. Row i of the identity marks the rank that move i changes.
+        changed = np.eye(width, dtype=np.bool_)
+        single_changes = [
+            np.where(changed, new_rank[:, None], ranks[:, None])
+            for new_rank in (up, down, ranks + 1, ranks - 1, 2 * ranks, ranks // 2)
         ]  # each (n, width, width)
-        raised, lowered = (own[rows] for rows in np.nonzero(~own))
-        pairs = [
+        # Where ranks fill the budget, raising one alone is infeasible; a trade stays within it.
+        raised, lowered = (changed[rows] for rows in np.nonzero(~changed))
+        trades = [
             np.where(raised, more[:, None], np.where(lowered, less[:, None], ranks[:, None]))
             for more, less in ((ranks + 1, ranks - 1), (up, down))
         ]  # each (n, width * (width - 1), width)
-        moves = np.concatenate([*alone, *pairs], axis=1)
+        moves = np.concatenate([*single_changes, *trades], axis=1)
         start = np.repeat(np.arange(n), moves.shape[1])
         moves = moves.reshape(-1, width)
         kept = self.space.feasible.is_feasible(moves) & self._match_required(moves)
         return moves[kept], start[kept]
 
     def find_nearest_ranks(self, ranks: Counts, rng: np.random.Generator) -> Counts:
-        """Find feasible ranks nearest to given ones, by distance in log rank.
+        """Find the feasible ranks nearest to `ranks`, by Euclidean distance of log ranks.
+
+        Where the feasible set is too large to list, the result is nearest only among a random
+        sample and what rank moves reach from there.
 
         Args:
             ranks: Any positive ranks, shape (ranks,).
-            rng: Used where the feasible set is too large to be listed.
+            rng: Draws that sample.
 
         Returns:
             Feasible ranks, shape (ranks,); `ranks` themselves where they are feasible.
         """
         if (self.space.feasible.is_feasible(ranks[None]) & self._match_required(ranks[None]))[0]:
             return ranks
-        known = self._list_matching_ranks(rng)
-        best: Counts = known[np.argmin(_log_distance(known, ranks))]
+        candidates = self._list_matching_ranks(rng)
+        best: Counts = candidates[np.argmin(_compute_log_distances(candidates, ranks))]
         if self.space.feasible.points is not None:
             return best
         while len(moves := self.list_rank_moves(best[None])[0]):
-            step: Counts = moves[np.argmin(_log_distance(moves, ranks))]
-            if _log_distance(step[None], ranks)[0] >= _log_distance(best[None], ranks)[0]:
+            step: Counts = moves[np.argmin(_compute_log_distances(moves, ranks))]
+            if (
+                _compute_log_distances(step[None], ranks)[0]
+                >= _compute_log_distances(best[None], ranks)[0]
+            ):
                 break
             best = step
         return best
 
     def are_new(self, points: Points, used: Points) -> Flags:
-        """Tell which points are not among `used` ones, shape (n,)."""
+        """Whether each of `points` differs from all `used` points, shape (n,)."""
         same = (points[:, None] == used[None]).all(axis=2)
         return np.asarray(~same.any(axis=1))
 
@@ -161,16 +180,17 @@ class Domain:
         is_free = len(self._variants) == len(self.space.variants)
         if is_free and not set(self.rank_names) & set(self._required_values):
             return self.space.feasible.sample(n, rng)
-        known = self._list_matching_ranks(rng)
-        return known[rng.integers(len(known), size=n)]
+        candidates = self._list_matching_ranks(rng)
+        return candidates[rng.integers(len(candidates), size=n)]
 
     def _list_matching_ranks(self, rng: np.random.Generator) -> Counts:
-        """Give the feasible ranks that agree with what is decided, or a sample of many of them."""
+        """List the feasible ranks with the required values, of a sample where all are too many."""
         listed = self.space.feasible.points
-        known = self.space.feasible.sample(_NUM_SAMPLED, rng) if listed is None else listed
-        matching = known[self._match_required(known)]
-        # Where nothing matches, a user has decided on ranks that break the budget or the range.
-        return matching if len(matching) else known
+        candidates = self.space.feasible.sample(_NUM_SAMPLED, rng) if listed is None else listed
+        matching = candidates[self._match_required(candidates)]
+        # Nothing matches where a user enqueued ranks that break the budget or leave their range;
+        # `join_rates` then keeps the user's ranks, beside feasible ones for the rest.
+        return matching if len(matching) else candidates
 
     def _match_required(self, ranks: Counts) -> Flags:
         flags = np.ones(len(ranks), dtype=np.bool_)
@@ -189,7 +209,8 @@ class Domain:
                 rates[:, i] = np.exp(math.log(low) + u * (math.log(high) - math.log(low)))
             else:
                 rates[:, i] = low + u * (high - low)
-        # Rounding may step over a bound, and Optuna would drop the whole value.
+        # exp(log(high)) may exceed high by a rounding error, and Optuna ignores a suggested value
+        # that lies outside of its distribution.
         return np.asarray(np.clip(rates, self._low, self._high))
 
     def _scale_to_unit(self, name: str, rate: Points, low: float, high: float) -> Points:
@@ -204,5 +225,5 @@ class Domain:
         return isinstance(distribution, FloatDistribution) and distribution.log
 
 
-def _log_distance(points: Counts, target: Counts) -> Points:
+def _compute_log_distances(points: Counts, target: Counts) -> Points:
     return np.asarray(np.sum((np.log(points) - np.log(target)) ** 2, axis=1))
