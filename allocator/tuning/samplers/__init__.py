@@ -1,1 +1,1 @@
-"""Samplers whose suggestions are all within the budget."""
+"""Optuna samplers that suggest only allocations within the budget."""

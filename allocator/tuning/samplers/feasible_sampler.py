@@ -1,4 +1,4 @@
-"""What the project's samplers share, and the simplest of them."""
+"""The base class of the samplers, and the sampler that draws at random."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from allocator.tuning.space.space import Space
 
 
 def ask_trial(study: Study, space: Space) -> Trial:
-    """Start a trial that has a value for every parameter of one variant of the space."""
+    """Ask Optuna for a trial that has a value for every parameter of its variant of the space.
+
+    The choices come first, because they decide which parameters the trial has.
+    """
     trial = study.ask()
     for name in space.choices:
         suggest_parameter(trial, name, space.distributions[name])
@@ -31,7 +34,7 @@ def ask_trial(study: Study, space: Space) -> Trial:
 
 
 def suggest_parameter(trial: Trial, name: str, distribution: BaseDistribution) -> None:
-    """Give a trial its value of one parameter."""
+    """Have the study's sampler set the value of one parameter of a trial."""
     match distribution:
         case CategoricalDistribution():
             trial.suggest_categorical(name, distribution.choices)
@@ -42,11 +45,11 @@ def suggest_parameter(trial: Trial, name: str, distribution: BaseDistribution) -
 
 
 class FeasibleSampler(BaseSampler, abc.ABC):
-    """A sampler with static distributions whose every suggestion is feasible.
+    """A sampler that suggests feasible points only, from distributions that never change.
 
-    A suggestion depends on the seed, the trial's number and the study's trials alone, so that a
-    resumed study goes on as if it had never stopped. Trials must be asked for with `ask_trial`, so
-    that those in training are known.
+    A suggestion depends only on the seed, the trial's number and the study's trials, so that a
+    resumed study continues as if it had never stopped. Trials must be started with `ask_trial`:
+    it sets all parameters at once, and so makes running trials visible to the next suggestion.
 
     Args:
         space: The search space.
@@ -63,19 +66,20 @@ class FeasibleSampler(BaseSampler, abc.ABC):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Give all searched parameters, from the first trial on."""
+        """Return the distributions of all searched parameters, from the first trial on."""
         del study, trial
         return dict(self.space.distributions)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
     ) -> dict[str, int | float | str]:
-        """Suggest values for all parameters of a variant, around those that were enqueued."""
+        """Suggest values for all parameters of a variant, keeping those that were enqueued."""
         del search_space
-        decided = trial.system_attrs.get("fixed_params", {})
-        if self.space.has_all_params(decided):
+        # Optuna keeps the values of `enqueue_trial` here; they may be some of the parameters only.
+        enqueued = trial.system_attrs.get("fixed_params", {})
+        if self.space.has_all_params(enqueued):
             return {}
-        domain = Domain(self.space, decided)
+        domain = Domain(self.space, enqueued)
         return domain.point_to_params(self.suggest_point(study, trial, domain)[0])
 
     def sample_independent(
@@ -85,7 +89,7 @@ class FeasibleSampler(BaseSampler, abc.ABC):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> float:
-        """Refuse a parameter that the space does not have: those it has are sampled together.
+        """Refuse a parameter that the space does not have, as its own are sampled together.
 
         Raises:
             ValueError: Always.
@@ -97,11 +101,11 @@ class FeasibleSampler(BaseSampler, abc.ABC):
         )
 
     def make_rng(self, trial: FrozenTrial) -> np.random.Generator:
-        """Make the random generator of one trial."""
+        """Make the random generator of one trial, from the seed and the trial's number."""
         return np.random.default_rng([self.seed, trial.number])
 
     def list_used_points(self, trials: Sequence[FrozenTrial], domain: Domain) -> Points:
-        """List the points of all trials, failed and running ones too, shape (n, columns)."""
+        """List the points of all trials, including failed and running ones, shape (n, columns)."""
         return domain.params_to_points(
             [t.params for t in trials if self.space.has_all_params(t.params)]
         )
@@ -113,11 +117,12 @@ class FeasibleSampler(BaseSampler, abc.ABC):
 
 
 class RandomFeasibleSampler(FeasibleSampler):
-    """Ranks uniform over the feasible set, rates by their distribution."""
+    """Draws ranks uniformly from the feasible set, and rates by their distributions."""
 
     def suggest_point(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
-        """Draw one point that no trial has had, as far as there is one."""
+        """Draw one point, if possible one that no trial has had."""
         used = self.list_used_points(study.get_trials(deepcopy=False), domain)
+        # Of 64 draws one is new unless nearly the whole space has been tried.
         points = domain.sample_points(64, self.make_rng(trial))
         new = points[domain.are_new(points, used)]
         return (new if len(new) else points)[:1]

@@ -1,4 +1,4 @@
-"""Optuna's sampler on the project's own Gaussian process."""
+"""The default sampler: Bayesian optimisation over feasible points, by a Gaussian process."""
 
 from __future__ import annotations
 
@@ -26,30 +26,36 @@ from allocator.tuning.surrogate.surrogate import Surrogate
 from allocator.tuning.surrogate.survival import Survival
 
 PRIOR_STRENGTH = 3.0
-_STARTUP_TRIALS = 5
-_STARTUP_CANDIDATES = 64
-_STARTS = 5
+"""Power of a prior's density before any trial.
+
+Chosen by replays on trained allocations (`tests/benchmarks/prior_regret.py`): at this strength the
+`gradient` prior reaches within 8 trials what a search without a prior reaches within 40.
+"""
+
+_STARTUP_TRIALS = 5  # trials, proposals and enqueued ones included, before the surrogate is fitted
+_STARTUP_CANDIDATES = 64  # points of which the one farthest from all tried points is taken
+_NUM_LOCAL_STARTS = 5  # observed points of highest mean that local search also starts from
 
 
 class FeasibleGPSampler(FeasibleSampler):
-    """Bayesian optimisation over the feasible set, aware of noise, pruned trials and batches.
+    """Bayesian optimisation over the feasible set, for noisy scores, pruned trials and batches.
 
-    After some space-filling trials, each suggestion maximises the noisy expected improvement of a
-    Gaussian process over feasible points only, times the probability that the training does not
-    collapse (Gelbart et al. 2014, arXiv 1403.5607, section 3). Every boundary's score counts with
-    its fidelity, those of pruned trials too; trials in training count as points whose score will
-    be known.
+    The first trials fill the space. Every later suggestion is the feasible point with the highest
+    product of noisy expected improvement and the probability that its training does not collapse
+    (Gelbart et al. 2014, arXiv 1403.5607, section 3). The surrogate is fitted to the score at every
+    boundary, including those of pruned trials. A trial in training counts as a point whose score is
+    about to be known, so that suggestions of one batch lie apart.
 
-    A `prior` may be set at any time. Its density then multiplies the expected improvement, raised
-    to a power that falls with the number of allocations seen (Hvarfner et al. 2022, arXiv
-    2204.11051, equation 6), so that a wrong prior costs a few trials and no more.
+    A `prior` may be set at any time. The expected improvement is then multiplied by the prior's
+    density to the power `prior_strength / (1 + n)`, where n is the number of allocations observed
+    (Hvarfner et al. 2022, arXiv 2204.11051, equation 6), so that a wrong prior costs a few trials.
 
     Args:
         space: The search space.
         seed: Seed of the study.
-        final_step: The last boundary of a trial; a trial pruned at step s reached s / final_step.
-        n_startup_trials: Trials before the surrogate is consulted, enqueued ones included.
-        prior_strength: Power of a prior's density before anything was seen.
+        final_step: Boundaries of a whole trial; a score at boundary s has fidelity s / final_step.
+        n_startup_trials: Trials before the surrogate is fitted, including enqueued ones.
+        prior_strength: Power of the prior's density before any trial.
     """
 
     def __init__(
@@ -67,7 +73,7 @@ class FeasibleGPSampler(FeasibleSampler):
         self.prior: Prior | None = None
 
     def suggest_point(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
-        """Fill the space first, then go where improvement is expected."""
+        """Choose a point that fills the space at first, then one of high expected improvement."""
         trials = study.get_trials(deepcopy=False)
         used, pending = (
             self.list_used_points(trials, domain),
@@ -77,24 +83,31 @@ class FeasibleGPSampler(FeasibleSampler):
             self.space, trials, final_step=self.final_step, direction=study.direction
         )
         rng = self.make_rng(trial)
+        # One row for each allocation, however many boundaries it was observed at.
         seen = np.unique(domain.params_to_points([o.params for o in observations]), axis=0)
         if not len(seen) or len(seen) + len(pending) < self.n_startup_trials:
             return self._fill_space(trial, domain, used, rng)
-        # Matrices this small are slower on several threads, most of all on a busy machine.
+        # Products of matrices of some tens of rows take longer on several threads than on one,
+        # because the threads wait for each other, most of all on a busy machine.
         with threadpool_limits(limits=1, user_api="blas"):
+            # A collapsed training has no score to improve on; `Survival` learns from it.
             sound = [o.params for o in observations if not o.collapsed]
-            known = np.unique(domain.params_to_points(sound), axis=0) if sound else seen
-            base = np.concatenate([known, pending])
-            found = self._maximize_improvement(observations, base, len(seen), domain, used, rng)
-        return (found if len(found) else domain.sample_points(1, rng))[:1]
+            scored = np.unique(domain.params_to_points(sound), axis=0) if sound else seen
+            observed = np.concatenate([scored, pending])
+            best_first = self._maximize_improvement(
+                observations, observed, len(seen), domain, used, rng
+            )
+        return (best_first if len(best_first) else domain.sample_points(1, rng))[:1]
 
     def _fill_space(
         self, trial: FrozenTrial, domain: Domain, used: Points, rng: np.random.Generator
     ) -> Points:
-        """Take rates from a Sobol sequence, and ranks far from those that were tried.
+        """Choose rates from a Sobol sequence, and ranks far from those that were tried.
 
-        Every other trial nearly fills its budget; the optimum may lie inside, so not all do.
+        Every other trial takes ranks that nearly fill the budget, as good allocations often do; the
+        rest take any, because the optimum may lie inside.
         """
+        # 16 times as many as are compared, so that the fullest of them nearly fill the budget.
         ranks = domain.read_ranks(domain.sample_points(16 * _STARTUP_CANDIDATES, rng))
         if trial.number % 2 == 0:
             ranks = ranks[np.argsort(-self.space.feasible.count_parameters(ranks), kind="stable")]
@@ -111,7 +124,12 @@ class FeasibleGPSampler(FeasibleSampler):
         return points[farthest : farthest + 1]
 
     def _draw_sobol_rates(self, number: int) -> Points:
-        """Give one point of the study's Sobol sequence over the rates, shape (1, rates)."""
+        """Draw the trial's point of the study's Sobol sequence over the rates, shape (1, rates).
+
+        The sequence is generated anew from the study's seed for each trial, so that there is no
+        state to lose when a study is resumed. Its points are drawn by powers of two, because SciPy
+        warns that other numbers of them are not balanced.
+        """
         rates = len(self.space.rate_parameters)
         if not rates:
             return np.zeros((1, 0))
@@ -122,29 +140,39 @@ class FeasibleGPSampler(FeasibleSampler):
     def _maximize_improvement(
         self,
         observations: Sequence[Observation],
-        base: Points,
-        seen: int,
+        observed: Points,
+        num_seen: int,
         domain: Domain,
         used: Points,
         rng: np.random.Generator,
     ) -> Points:
+        """List points of high acquisition, the best first; none where every point was used.
+
+        Args:
+            observations: All scores so far.
+            observed: Points whose scores are known or about to be, shape (b, columns).
+            num_seen: Number of allocations with a score, collapsed ones included.
+            domain: The points to choose from.
+            used: Points that may not be chosen again, shape (n, columns).
+            rng: Source of the acquisition's draws.
+        """
         surrogate = Surrogate.fit(self.space, observations, seed=self.seed)
         survival = Survival.fit(self.space, observations, seed=self.seed)
-        improvement = NoisyExpectedImprovement(surrogate, base, rng)
-        mean, _ = surrogate.predict(base)
-        starts = base[np.argsort(-mean, kind="stable")[:_STARTS]]
-        power = self.prior_strength / (1 + seen)
+        improvement = NoisyExpectedImprovement(surrogate, observed, rng)
+        mean, _ = surrogate.predict(observed)
+        starts = observed[np.argsort(-mean, kind="stable")[:_NUM_LOCAL_STARTS]]
+        power = self.prior_strength / (1 + num_seen)
 
         def acquisition(points: Points) -> Floats:
             values = improvement(points)
             if survival is not None:
                 values = values + survival.compute_log_probability(points)
-            return (
-                values
-                if self.prior is None
-                else values + power * self.prior.compute_log_density(points)
-            )
+            if self.prior is not None:
+                values = values + power * self.prior.compute_log_density(points)
+            return values
 
+        # A start may be chosen as it is, and a proposal need not have the values that an enqueued
+        # trial requires.
         if self.prior is not None and not domain.required_params:
             starts = np.concatenate([starts, self.prior.points])
 

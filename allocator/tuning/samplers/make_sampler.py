@@ -1,4 +1,4 @@
-"""Samplers by the names that a user gives them."""
+"""Makes the sampler that `--sampler` names."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def make_sampler(
     final_step: int,
     prior_strength: float = PRIOR_STRENGTH,
 ) -> BaseSampler:
-    """Make the sampler of a name.
+    """Make a sampler by its name.
 
     Args:
         name: The sampler's name.
         space: The search space.
         seed: Seed of the study.
-        final_step: The last boundary of a trial, which pruned trials do not reach.
-        prior_strength: How much the Gaussian process believes a prior that it is told.
+        final_step: Boundaries of a whole trial; pruned trials end before the last.
+        prior_strength: Power of the prior's density before any trial; only `gp` uses it.
     """
     match name:
         case "gp":

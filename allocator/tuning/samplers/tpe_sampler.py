@@ -1,4 +1,4 @@
-"""Optuna's TPE, its suggestions moved onto the feasible set."""
+"""Optuna's TPE sampler, with its suggestions projected onto the feasible set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from allocator.tuning.space.space import Space
 
 
 class ProjectedTPESampler(FeasibleSampler):
-    """Multivariate TPE whose ranks move to the nearest feasible ones, by distance in log rank.
+    """Multivariate TPE whose suggested ranks are replaced by the nearest feasible ones.
+
+    TPE models every parameter as an interval and knows no budget, so most of what it suggests near
+    the budget exceeds it. Nearest is meant by Euclidean distance of log ranks; rates are kept.
 
     Args:
         space: The search space.
@@ -27,25 +30,29 @@ class ProjectedTPESampler(FeasibleSampler):
         self.n_startup_trials = n_startup_trials
 
     def suggest_point(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
-        """Ask TPE, with a generator of this trial's own, and project its answer."""
+        """Ask TPE for a point, and project its ranks onto the feasible set."""
         rng = self.make_rng(trial)
-        # A sampler of one use keeps no state, so a resumed study goes on alike.
+        # A TPESampler keeps a random state. Making one for each trial, from that trial's seed, has a
+        # resumed study suggest what an uninterrupted one would have.
         tpe = TPESampler(
             seed=int(rng.integers(2**31)),
             multivariate=True,
-            constant_liar=True,
+            constant_liar=True,  # trials in training count as bad ones, so batches spread
             n_startup_trials=self.n_startup_trials,
         )
-        # The choices first: only trials of one variant have all of its parameters.
-        chosen = self._suggest_params(tpe, study, trial, self.space.choices)
-        if chosen:
-            domain = Domain(self.space, {**chosen, **domain.required_params})
-        some = domain.point_to_params(domain.sample_points(1, rng)[0])
-        rest = [n for n in self.space.searched(self.space.variant(some)) if n not in chosen]
-        suggested = self._suggest_params(tpe, study, trial, rest)
+        # Multivariate TPE learns only from trials that have all of the parameters asked for, which
+        # differ between variants. So the variant is chosen first, and then its parameters.
+        choices = self._suggest_params(tpe, study, trial, self.space.choices)
+        if choices:
+            domain = Domain(self.space, {**choices, **domain.required_params})
+        # A random point of that variant fills in what TPE does not suggest.
+        random_params = domain.point_to_params(domain.sample_points(1, rng)[0])
+        variant = self.space.variant(random_params)
+        other_names = [n for n in self.space.searched(variant) if n not in choices]
+        suggested = self._suggest_params(tpe, study, trial, other_names)
         if not suggested:
             return domain.sample_points(1, rng)
-        point = domain.params_to_points([{**some, **suggested}])
+        point = domain.params_to_points([{**random_params, **suggested}])
         ranks = domain.find_nearest_ranks(domain.read_ranks(point)[0], rng)
         return domain.join_rates(ranks[None], domain.read_unit_rates(point))
 
