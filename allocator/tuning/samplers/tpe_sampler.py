@@ -32,12 +32,12 @@ class ProjectedTPESampler(FeasibleSampler):
     def suggest_point(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
         """Ask TPE for a point, and project its ranks onto the feasible set."""
         rng = self.make_rng(trial)
-        # A TPESampler keeps a random state. Making one for each trial, from that trial's seed, has a
-        # resumed study suggest what an uninterrupted one would have.
+        # A TPESampler keeps a random state. Each trial has a new one, seeded by its number, so that
+        # a resumed study suggests what an uninterrupted one would.
         tpe = TPESampler(
             seed=int(rng.integers(2**31)),
             multivariate=True,
-            constant_liar=True,  # trials in training count as bad ones, so batches spread
+            constant_liar=True,  # running trials count as bad, so batches spread
             n_startup_trials=self.n_startup_trials,
         )
         # Multivariate TPE learns only from trials that have all of the parameters asked for, which

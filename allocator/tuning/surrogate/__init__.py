@@ -1,1 +1,1 @@
-"""The model of scores that the search learns from."""
+"""The statistical model of scores, and what is computed from it."""

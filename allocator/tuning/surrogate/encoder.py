@@ -1,4 +1,4 @@
-"""Points of a space as the surrogate sees them."""
+"""The inputs of the surrogate: how points of a space are scaled for its Gaussian process."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ Floats = npt.NDArray[np.float64]
 
 
 class Encoder:
-    """Turns points of a space into inputs of the Gaussian process, each in about [0, 1].
+    """Converts points of a space to inputs of the Gaussian process, each in about [0, 1].
 
-    Ranks stand as logarithms: from 1 to 2 matters as much as from 16 to 32. In place of lambda
-    stands the core's own learning rate, lambda times the base rate, because that product decides
-    where training collapses, and one input then carries the cliff. The parameter count is an input
-    of its own, since what it costs to be large is the same whichever rank makes it so. Where a
-    space chooses among constructions or factorizations, each has an input that is 0 or 1.
+    Ranks and rates are encoded as logarithms: a step from rank 1 to 2 matters as much as one from
+    16 to 32. Lambda is replaced by the core's learning rate, lambda times the base rate, because
+    that product decides where training collapses, and a cliff along one input is easy to learn. The
+    number of parameters is an input too, because its effect is the same whichever rank it comes
+    from. In a space of several constructions or factorizations each of these has an input that is 0
+    or 1.
 
     Args:
         space: The search space.
@@ -33,6 +34,7 @@ class Encoder:
             for name, distribution in space.distributions.items()
             if not distribution.single() and name not in space.choices
         }
+        # Logarithms are summed for each input: two names make the logarithm of their product.
         core = ("core_lr_multiplier", "learning_rate")
         self._inputs: dict[str, tuple[str, ...]] = {name: (name,) for name in searched}
         if searched.keys() >= set(core):
@@ -44,7 +46,7 @@ class Encoder:
         self._choices = _encode_choices(space)
 
     def encode_points(self, points: Points) -> Floats:
-        """Encode points of shape (n, columns) as inputs of shape (n, inputs)."""
+        """Convert points of shape (n, columns) to inputs of shape (n, inputs)."""
         logs = np.log(points)
         column = {name: i for i, name in enumerate(self.domain.columns)}
         sums = [logs[:, [column[n] for n in names]].sum(axis=1) for names in self._inputs.values()]
@@ -63,7 +65,7 @@ class Encoder:
 
 
 def _encode_choices(space: Space) -> list[Floats]:
-    """Encode the choices of every variant: one input of shape (variants,) for each value."""
+    """Encode each value of each choice as 0 or 1 for every variant, shape (variants,)."""
     return [
         np.array([float(variant.choice[name] == value) for variant in space.variants])
         for name in space.choices

@@ -1,4 +1,4 @@
-"""Chooses among completed trials by what they are expected to score, not by the luckiest score."""
+"""Chooses among completed trials by expected score, because the best score is partly luck."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from allocator.tuning.surrogate.surrogate import Surrogate
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Expectation:
-    """What the surrogate expects of one trial's allocation.
+    """The score that the surrogate expects of one trial's allocation.
+
+    There is no standard deviation: a surrogate fitted to a dozen trials takes most of the noise for
+    signal, so its own standard deviation is too small to report.
 
     Attributes:
         trial: The trial.
-        mean: Posterior mean of its score at the last boundary, without noise. How sure that is, a
-            surrogate of a dozen trials does not know: it takes most noise for signal.
+        mean: Posterior mean of its noise-free score at the last boundary.
     """
 
     trial: FrozenTrial
@@ -30,12 +32,12 @@ class Expectation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """The choice of a study.
+    """The trial that a study chooses.
 
     Attributes:
-        best: The completed trial that was chosen.
-        baseline: The uniform-rank baseline, where it was completed.
-        completed: Trials that the choice was made from.
+        best: The completed trial that is chosen.
+        baseline: The uniform-rank baseline; None where it was not completed.
+        completed: Number of completed trials, from which the choice was made.
     """
 
     best: Expectation
@@ -46,13 +48,14 @@ class Selection:
 def select_best(
     space: Space, trials: Sequence[FrozenTrial], *, final_step: int, confirmed: int | None = None
 ) -> Selection:
-    """Choose the best allocation of a study: the one of highest posterior mean.
+    """Choose the completed trial with the highest posterior mean.
 
     Args:
         space: The study's space.
         trials: All its trials.
         final_step: Boundaries of a whole trial.
-        confirmed: Number of the completed trial that other seeds have chosen instead.
+        confirmed: Number of the completed trial that was chosen by trainings with other seeds; it
+            is chosen whatever its mean.
 
     Raises:
         StudyError: If no trial was completed.
@@ -68,7 +71,16 @@ def select_best(
 def compute_expectations(
     space: Space, trials: Sequence[FrozenTrial], *, final_step: int
 ) -> list[Expectation]:
-    """Say what is expected of every completed trial; arguments and errors as for `select_best`."""
+    """Compute the expected score of every completed trial.
+
+    Args:
+        space: The study's space.
+        trials: All its trials; pruned and collapsed ones inform the surrogate too.
+        final_step: Boundaries of a whole trial.
+
+    Raises:
+        StudyError: If no trial was completed.
+    """
     completed = [trial for trial in trials if is_completed(trial)]
     if not completed:
         raise StudyError(

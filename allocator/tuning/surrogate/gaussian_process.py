@@ -1,12 +1,12 @@
 """A small Gaussian process: BoTorch's default model, fitted in milliseconds.
 
 The model is that of BoTorch's `SingleTaskGP` with a Matern-5/2 kernel: a constant mean, a length
-scale for every input, noise to be inferred, and the dimension-scaled priors of Hvarfner et al. 2024
-(arXiv 2402.02229). Tens of points need no autograd: with the gradient written out, a fit takes a
-tenth of BoTorch's time, draws no random number and warns of nothing.
+scale for every input, inferred noise, and the dimension-scaled priors of Hvarfner et al. 2024
+(arXiv 2402.02229). For tens of points autograd is not needed: with the gradient written out, a fit
+takes a tenth of BoTorch's time.
 
-One thing is added: observations of one group, such as the boundaries of one training, share a noise
-that is theirs together. Without it, that they agree would be taken for certainty.
+One part is added: observations of one group, such as the boundaries of one training, share a noise
+term. Without it, their agreement would be taken for certainty about the noise-free score.
 
 Shapes: N observations, D inputs, Q queried points.
 """
@@ -23,17 +23,21 @@ from scipy.optimize import minimize
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.intp]
-_LENGTH_PRIOR_SCALE = math.sqrt(3)  # of the logarithm of a length scale
-_NOISE_PRIOR = (-4.0, 1.0)  # of log noise variance
-_SHARED_PRIOR = (-2.0, 1.0)  # of log variance of the noise that a group shares
+_LENGTH_PRIOR_SCALE = math.sqrt(3)  # of the logarithm of a length scale; Hvarfner et al., as below
+# Log-normal priors of noise variances, as location and scale, for targets of variance 1. That of
+# single observations is BoTorch's. What a group shares is expected to be larger, because all
+# boundaries of a training have the luck of its seed in common.
+_NOISE_PRIOR = (-4.0, 1.0)
+_SHARED_PRIOR = (-2.0, 1.0)
+# The lower bounds are BoTorch's; the upper ones only keep the optimiser from running away.
 _SMALLEST_LENGTH, _LARGEST_LENGTH = 0.025, 1e3
 _SMALLEST_NOISE, _LARGEST_NOISE = 1e-4, 10.0
-_JITTER = 1e-8
+_JITTER = 1e-8  # on the diagonal; without it rounding may make the Cholesky factorization fail
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GaussianProcess:
-    """A process of unit variance, conditioned on standardised targets.
+    """A Gaussian process of prior variance 1, conditioned on standardised targets.
 
     Attributes:
         inputs: Observed inputs, shape (N, D).
@@ -50,9 +54,12 @@ class GaussianProcess:
     weights: Floats
 
     def predict(self, queries: Floats) -> tuple[Floats, Floats]:
-        """Give mean and variance of the noise-free target at (Q, D) inputs, each of shape (Q,).
+        """Compute mean and variance of the noise-free target at queries of shape (Q, D).
 
         Rasmussen and Williams 2006, equations 2.25 and 2.26.
+
+        Returns:
+            Mean and variance, each of shape (Q,).
         """
         cross_NQ = compute_matern_covariance(self.inputs, queries, self.lengths)
         solved_NQ = solve_triangular(self.cholesky, cross_NQ, lower=True, check_finite=False)
@@ -60,7 +67,17 @@ class GaussianProcess:
         return self.mean + cross_NQ.T @ self.weights, variance_Q
 
     def compute_covariance(self, queries: Floats, others: Floats) -> Floats:
-        """Give the posterior covariance between noise-free targets, shape (Q, others)."""
+        """Compute the posterior covariance between noise-free targets.
+
+        Rasmussen and Williams 2006, equation 2.24.
+
+        Args:
+            queries: Shape (Q, D).
+            others: Shape (m, D).
+
+        Returns:
+            Shape (Q, m).
+        """
         left, right = (
             solve_triangular(
                 self.cholesky,
@@ -81,13 +98,13 @@ def fit_gaussian_process(
     groups: Labels | None = None,
     length_prior: Floats | None = None,
 ) -> GaussianProcess:
-    """Fit hyperparameters to their maximum a posteriori, and condition on the observations.
+    """Fit hyperparameters by maximum a posteriori, and condition on the observations.
 
     Args:
         inputs: Shape (N, D), each input in about [0, 1].
         targets: Shape (N,), standardised.
         rng: Source of the optimiser's second start; the first is the mode of the prior.
-        groups: Group of every observation, shape (N,); without it nothing is shared.
+        groups: Group of every observation, shape (N,); by default no noise is shared.
         length_prior: Mean and standard deviation of the logarithm of every length scale, shape
             (2, D); by default `make_dimension_scaled_prior` for the inputs that there are.
     """
@@ -96,6 +113,7 @@ def fit_gaussian_process(
     together_NN = np.zeros((len(inputs), len(inputs)))
     if groups is not None:
         together_NN[groups[:, None] == groups[None]] = 1.0
+    # The optimiser starts from the mode of the prior: that of a log-normal is exp(mean - std^2).
     length_modes = lengths_2D[0] - lengths_2D[1] ** 2
     noise_modes = [location - scale**2 for location, scale in (_NOISE_PRIOR, _SHARED_PRIOR)]
     mode = np.array([*length_modes, *noise_modes, 0.0])
@@ -104,7 +122,8 @@ def fit_gaussian_process(
     bounds += [noise_bounds, noise_bounds, (-np.inf, np.inf)]
     squares_NND = (inputs[:, None] - inputs[None]) ** 2
     arguments = (squares_NND, together_NN, targets, lengths_2D)
-    ends = [
+    # The posterior may have several maxima; a second start, drawn around the first, finds another.
+    optima = [
         minimize(
             _compute_negative_log_posterior,
             start,
@@ -115,8 +134,8 @@ def fit_gaussian_process(
         )
         for start in (mode, mode + rng.standard_normal(num_inputs + 3))
     ]
-    found = min(ends, key=lambda end: float(end.fun)).x
-    lengths, (noise, shared), mean = np.exp(found[:-3]), np.exp(found[-3:-1]), float(found[-1])
+    theta = min(optima, key=lambda optimum: float(optimum.fun)).x
+    lengths, (noise, shared), mean = np.exp(theta[:-3]), np.exp(theta[-3:-1]), float(theta[-1])
     covariance_NN = compute_matern_covariance(inputs, inputs, lengths) + shared * together_NN
     covariance_NN[np.diag_indices_from(covariance_NN)] += noise + _JITTER
     cholesky = np.asarray(np.linalg.cholesky(covariance_NN), dtype=np.float64)
@@ -127,20 +146,22 @@ def fit_gaussian_process(
 
 
 def compute_matern_covariance(left: Floats, right: Floats, lengths: Floats) -> Floats:
-    """Give the Matern-5/2 covariance between (n, D) and (m, D) inputs, shape (n, m).
+    """Compute the Matern-5/2 covariance between (n, D) and (m, D) inputs, shape (n, m).
 
     Rasmussen and Williams 2006, equation 4.17.
     """
     a, b = left / lengths, right / lengths
+    # |a - b|^2 = |a|^2 + |b|^2 - 2 a.b needs no (n, m, D) array; rounding may make it negative.
     squares = np.sum(a**2, axis=1)[:, None] + np.sum(b**2, axis=1) - 2 * a @ b.T
     distance = np.sqrt(5 * np.maximum(squares, 0.0))
     return np.asarray((1 + distance + distance**2 / 3) * np.exp(-distance))
 
 
 def make_dimension_scaled_prior(num_inputs: int) -> Floats:
-    """Give the prior of length scales that grows with the inputs, shape (2, inputs).
+    """Return the prior of log length scales: means and standard deviations, shape (2, inputs).
 
-    Hvarfner et al. 2024, equation 4: log-normal, with the mean sqrt(2) + ln(D) / 2.
+    Hvarfner et al. 2024, equation 4: log-normal with location sqrt(2) + ln(D) / 2. Distances grow
+    with the root of the number of inputs D, and length scales with them.
     """
     location = math.sqrt(2) + 0.5 * math.log(num_inputs)
     return np.array([[location] * num_inputs, [_LENGTH_PRIOR_SCALE] * num_inputs])
@@ -149,7 +170,7 @@ def make_dimension_scaled_prior(num_inputs: int) -> Floats:
 def _compute_negative_log_posterior(
     theta: Floats, squares_NND: Floats, together_NN: Floats, targets: Floats, lengths_2D: Floats
 ) -> tuple[float, Floats]:
-    """Give the negative log posterior of hyperparameters, and its gradient.
+    """Compute the negative log posterior of the hyperparameters, and its gradient.
 
     Rasmussen and Williams 2006, equations 2.30 and 5.9.
 
@@ -157,7 +178,7 @@ def _compute_negative_log_posterior(
         theta: Logarithms of the D length scales, of the noise and of the shared noise, and the
             mean; shape (D + 3,).
         squares_NND: Squared differences of the inputs.
-        together_NN: 1 where two observations are of one group, else 0.
+        together_NN: 1 where two observations belong to one group, else 0.
         targets: Shape (N,).
         lengths_2D: Prior of the logarithms of length scales, mean and standard deviation.
     """
@@ -174,7 +195,9 @@ def _compute_negative_log_posterior(
     likelihood = -0.5 * float((targets - mean) @ weights_N) - float(
         np.sum(np.log(np.diag(cholesky_NN)))
     )
-    slope_NN = np.outer(weights_N, weights_N) - inverse_NN  # twice that by the covariance
+    slope_NN = np.outer(weights_N, weights_N) - inverse_NN  # 2 d likelihood / d covariance
+    # The derivative of the Matern-5/2 covariance by the logarithm of length scale d is
+    # 5/3 (1 + distance) exp(-distance) times the scaled squared difference in input d.
     by_square_NN = slope_NN * (1 + distance_NN) * decay_NN * (5 / 3)
     by_length_D = 0.5 * np.einsum("nm,nmd->d", by_square_NN, scaled_NND)
     by_noise = 0.5 * noise * np.trace(slope_NN)
@@ -196,6 +219,9 @@ def _compute_negative_log_posterior(
 def _compute_log_normal(
     logs: Floats, location: float | Floats, scale: float | Floats
 ) -> tuple[float, Floats]:
-    """Give the log-normal log density, up to a constant, and its slope by the logarithms."""
+    """Compute the log density of log-normal values, up to a constant, and its slope.
+
+    The density is that of the values; the slope is by their logarithms `logs`.
+    """
     z = (logs - location) / scale
     return float(np.sum(-logs - 0.5 * z**2)), -1.0 - z / scale

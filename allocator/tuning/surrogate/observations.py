@@ -1,4 +1,4 @@
-"""What a study has seen so far, as the surrogate reads it."""
+"""Reads from a study's trials what the surrogate is fitted to."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from allocator.tuning.storage.trial_memory import has_collapsed
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observation:
-    """One score of one allocation.
+    """The score of one allocation at one boundary.
 
     Attributes:
         params: The trial's parameters; those that the space fixes may be missing.
-        fidelity: Share of its training after which the score was seen, in (0, 1].
-        score: The score; higher is better.
-        collapsed: Whether its training collapsed or diverged, then or later.
+        fidelity: Fraction of the training that precedes the boundary, in (0, 1].
+        score: The signal of `read_signal` at the boundary; higher is better.
+        collapsed: Whether the training collapsed or diverged, at this boundary or later.
     """
 
     params: Params
@@ -39,35 +39,60 @@ def read_observations(
 ) -> list[Observation]:
     """Read the scores of completed and pruned trials at every boundary that they reached.
 
-    The earlier boundaries of completed trials are what tells how scores rise with fidelity: without
-    them, that a pruned trial was seen early and that it was bad cannot be told apart.
+    The earlier boundaries of completed trials show how much scores rise in training. Without them
+    the surrogate could not tell whether a pruned trial scored low because it was bad or because it
+    was stopped early.
 
     Args:
         space: The search space; trials that lack one of its parameters are left out.
         trials: Trials in any state.
-        final_step: The last boundary; a score at step s has fidelity s / final_step.
-        direction: The study's direction; scores to be minimised change sign.
+        final_step: The last boundary; a score at boundary s has fidelity s / final_step.
+        direction: The study's direction, for `read_signal`.
     """
-    sign = 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
-    found = []
+    observations = []
     for trial in trials:
         if not space.has_all_params(trial.params):
             continue
-        found += [
+        signal = read_signal(trial, final_step=final_step, direction=direction)
+        observations += [
             Observation(
                 params=trial.params,
                 fidelity=min(step / final_step, 1.0),
-                score=sign * score,
+                score=score,
                 collapsed=has_collapsed(trial),
             )
-            for step, score in sorted(_scores(trial, final_step).items())
+            for step, score in sorted(signal.items())
             if step > 0 and math.isfinite(score)
         ]
-    return found
+    return observations
 
 
-def _scores(trial: FrozenTrial, final_step: int) -> dict[int, float]:
+def read_signal(
+    trial: FrozenTrial, *, final_step: int, direction: StudyDirection = StudyDirection.MAXIMIZE
+) -> dict[int, float]:
+    """Read the one number by which the surrogate judges a training: today the trial's score.
+
+    To fit another signal, return its value by boundary here; surrogate, acquisition and choice then
+    follow it. It must be higher for better trainings (a loss changes sign), exist for completed and
+    for pruned trials, and be comparable between boundaries. The calibrated losses by which trials
+    are pruned are in `trial_memory.read_losses`, the first that of boundary 1. What is printed and
+    written as expected score or posterior mean is then in units of that signal.
+
+    Args:
+        trial: A trial in any state.
+        final_step: The last boundary, at which a completed trial has its value.
+        direction: The study's direction; scores that are minimised change sign.
+
+    Returns:
+        Signal by boundary, higher is better; empty for a trial that neither completed nor was
+        pruned.
+    """
+    sign = 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
     if trial.state == TrialState.COMPLETE and trial.value is not None:
         earlier = {s: v for s, v in trial.intermediate_values.items() if s < final_step}
-        return {**earlier, final_step: trial.value}
-    return trial.intermediate_values if trial.state == TrialState.PRUNED else {}
+        scores = {**earlier, final_step: trial.value}
+    elif trial.state == TrialState.PRUNED:
+        scores = trial.intermediate_values
+    else:
+        scores = {}
+    return {step: sign * score for step, score in scores.items()}

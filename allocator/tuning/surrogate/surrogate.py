@@ -1,4 +1,4 @@
-"""The surrogate of the search, which tells a good allocation from a lucky one."""
+"""The surrogate of the search: a model of the score without the luck of single trainings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,18 @@ from allocator.tuning.surrogate.observations import Observation
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.intp]
 _FLOOR = 4.0
-_FIDELITY_PRIOR = (0.0, 0.5)  # of its log length scale: early scores foretell the end in part
+"""Lowest score that is kept, in distances of the median from the best, below the best.
+
+Lower scores are raised to it: the farther below they lie, the larger the range that the process
+has to fit, and the flatter it sees the top. The floor lies three times as far below the median as the
+best lies above it, so that it touches outliers only. No measurement compares other values.
+"""
+
+_FIDELITY_PRIOR = (0.0, 0.5)
+"""Mean and standard deviation of the log length scale of the fidelity, which spans 1 at most.
+
+At a length scale as long as the training, early scores foretell the end only in part.
+"""
 
 
 class Surrogate:
@@ -29,8 +40,8 @@ class Surrogate:
     Args:
         encoder: Encoder of the space.
         process: Process conditioned on standardised scores.
-        center: Score that stands as 0 in the process.
-        scale: Difference of scores that stands as 1 in the process.
+        center: Score that is 0 when standardised.
+        scale: Difference of scores that is 1 when standardised.
         has_fidelity: Whether the last input of the process is the fidelity.
     """
 
@@ -51,12 +62,13 @@ class Surrogate:
     def fit(cls, space: Space, observations: Sequence[Observation], *, seed: int = 0) -> Surrogate:
         """Fit hyperparameters and condition on the observations.
 
-        Those of trainings that collapsed are left out, unless there are no others: how far below
-        the rest such a score lies says nothing of where the best is.
+        Scores of collapsed trainings are left out, unless there are no others: how far below the
+        rest they lie is no evidence of where the best is. `Survival` learns where trainings
+        collapse.
 
         Args:
             space: The search space.
-            observations: At least one; points may repeat, and scores may all be equal.
+            observations: At least one; points may repeat, and all scores may be equal.
             seed: Seed of the optimiser's second start.
 
         Raises:
@@ -68,10 +80,12 @@ class Surrogate:
         encoder = Encoder(space)
         points = encoder.domain.params_to_points([o.params for o in observations])
         inputs = encoder.encode_points(points)
-        # One allocation has one training, whose luck all its boundaries share.
+        # All boundaries of one training share its luck, which the process models as shared noise.
+        # Equal allocations count as one training.
         _, trainings = np.unique(points, axis=0, return_inverse=True)
         fidelity = np.array([o.fidelity for o in observations])
         length_prior = make_dimension_scaled_prior(inputs.shape[1])
+        # Without early scores the fidelity is constant, and its length scale would fit nothing.
         has_fidelity = bool(np.any(fidelity < 1))
         if has_fidelity:
             inputs = np.hstack([inputs, fidelity[:, None]])
@@ -79,6 +93,7 @@ class Surrogate:
         scores = np.array([o.score for o in observations])
         scores = raise_low_scores(scores + compute_median_gains(scores, fidelity, trainings))
         center, scale = float(scores.mean()), float(scores.std())
+        # Equal scores differ by rounding errors alone, which must not be scaled up.
         scale = scale if scale > 1e-9 * max(1.0, abs(center)) else 1.0
         rng = np.random.default_rng(seed)
         targets = (scores - center) / scale
@@ -88,19 +103,27 @@ class Surrogate:
         return cls(encoder, process, center=center, scale=scale, has_fidelity=has_fidelity)
 
     def predict(self, points: Points | Sequence[Params]) -> tuple[Floats, Floats]:
-        """Predict the noise-free score at the end of a training.
+        """Predict the noise-free score at the end of the training.
 
         Args:
             points: Parameters of n trials, or points of shape (n, columns).
 
         Returns:
-            Mean and standard deviation in units of the score, each of shape (n,).
+            Posterior mean and standard deviation in units of the score, each of shape (n,).
         """
         mean, variance = self._process.predict(self._encode(points))
         return mean * self._scale + self._center, np.sqrt(variance) * self._scale
 
     def compute_covariance(self, points: Points, others: Points) -> Floats:
-        """Give the posterior covariance of noise-free scores at full fidelity, shape (n, m)."""
+        """Compute the posterior covariance of noise-free scores at full fidelity.
+
+        Args:
+            points: Shape (n, columns).
+            others: Shape (m, columns).
+
+        Returns:
+            In squared units of the score, shape (n, m).
+        """
         inputs, other_inputs = self._encode(points), self._encode(others)
         return self._process.compute_covariance(inputs, other_inputs) * self._scale**2
 
@@ -114,35 +137,44 @@ class Surrogate:
 
 
 def compute_median_gains(scores: Floats, fidelity: Floats, trainings: Labels) -> Floats:
-    """Say what each score would typically gain until the end of its training.
+    """Compute what each score would typically gain until the end of its training.
 
-    That is the median gain, from the same fidelity on, of the trainings that reached their end.
+    This is the median gain between the score's fidelity and the end, over the trainings that
+    reached their end. Without it, the common rise of early scores drowns the differences between
+    allocations: replays in which trials were pruned after a quarter of the training then minimised
+    the loss no better than chance.
 
     Args:
         scores: Shape (n,).
         fidelity: Shape (n,).
-        trainings: Training that each score was seen in, shape (n,).
+        trainings: Number of the training that each score belongs to, shape (n,).
+
+    Returns:
+        Shape (n,); 0 at full fidelity, and where no training with a score there reached its end.
     """
     ended = fidelity >= 1
     ends = dict(zip(trainings[ended], scores[ended], strict=True))
     gained = np.array([ends.get(t, np.nan) - s for t, s in zip(trainings, scores, strict=True)])
-    found = np.zeros(len(scores))
-    for share in np.unique(fidelity[fidelity < 1]):
-        here = fidelity == share
-        known = gained[here & np.isfinite(gained)]
-        found[here] = np.median(known) if len(known) else 0.0
-    return found
+    median_gains = np.zeros(len(scores))
+    for fraction in np.unique(fidelity[fidelity < 1]):
+        at_fraction = fidelity == fraction
+        finite = gained[at_fraction & np.isfinite(gained)]
+        median_gains[at_fraction] = np.median(finite) if len(finite) else 0.0
+    return median_gains
 
 
 def raise_low_scores(scores: Floats) -> Floats:
     """Raise very low scores to four times as far below the best as the median is.
 
-    How far below says nothing of where the best lies, and a process that had to draw a cliff to its
-    foot would see the top as flat. Of fewer than three scores none is typical, and where the median
-    is the best itself there is no measure: nothing is raised.
+    How far below they lie is no evidence of where the best is, but a process that has to fit such a
+    cliff sees the top as flat. Nothing is raised where there is no typical distance from the best:
+    with fewer than three scores, or where the median equals the best.
 
     Args:
         scores: Shape (n,).
+
+    Returns:
+        Shape (n,).
     """
     top, typical = scores.max(), np.median(scores)
     if len(scores) < 3 or typical == top:

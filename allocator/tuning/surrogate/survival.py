@@ -1,4 +1,4 @@
-"""Where trainings collapse, which says nothing of how well their neighbours score."""
+"""A model of where trainings collapse, kept apart from the model of how well the others score."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ Floats = npt.NDArray[np.float64]
 
 
 class Survival:
-    """The probability that a training reaches its end without collapse.
+    """A model of the probability that a training reaches its end without collapsing.
 
     A Gaussian process is fitted to labels, 1 for an allocation that did not collapse and -1 for one
-    that did; the probability is that of a label above zero (least-squares classification, Rasmussen
-    and Williams 2006, section 6.5).
+    that did; the probability is that of a positive label (least-squares classification, Rasmussen
+    and Williams 2006, section 6.5). Were collapsed trainings given a low score in the surrogate
+    instead, an allocation next to one would be expected to score low too.
 
     Args:
         encoder: Encoder of the space.
         process: Process conditioned on standardised labels.
-        center: Label that stands as 0 in the process.
-        scale: Difference of labels that stands as 1 in the process.
+        center: Label that is 0 when standardised.
+        scale: Difference of labels that is 1 when standardised.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Survival:
     def fit(
         cls, space: Space, observations: Sequence[Observation], *, seed: int = 0
     ) -> Survival | None:
-        """Learn from trainings that collapsed and from others; None where none has collapsed.
+        """Fit the model to all trainings; None where none has collapsed.
 
         Args:
             space: The search space.
@@ -52,7 +53,9 @@ class Survival:
         encoder = Encoder(space)
         points = encoder.domain.params_to_points([o.params for o in observations])
         points, rows = np.unique(points, axis=0, return_index=True)
+        # The flag is the same at all boundaries of a training, so that any row will do.
         labels = np.where([observations[row].collapsed for row in rows], -1.0, 1.0)
+        # Where all trainings collapsed the labels are equal, and their deviation is zero.
         center, scale = float(labels.mean()), float(labels.std()) or 1.0
         rng = np.random.default_rng(seed)
         process = fit_gaussian_process(
@@ -61,7 +64,7 @@ class Survival:
         return cls(encoder, process, center=center, scale=scale)
 
     def compute_log_probability(self, points: Points) -> Floats:
-        """Give the logarithm of the probability, for points of shape (n, columns); shape (n,)."""
+        """Compute the log probability of no collapse at (n, columns) points, shape (n,)."""
         mean, variance = self._process.predict(self._encoder.encode_points(points))
         label = mean * self._scale + self._center
         return np.asarray(log_ndtr(label / (np.sqrt(variance) * self._scale)))
