@@ -10,8 +10,8 @@ from allocator.tuning.space.space import Params, Space
 _CORE_RATES = (4e-3, 2e-3, 8e-3, 1.6e-2)
 """Learning rates of the core that train well, the best guess first.
 
-Measured with MiniLM on CoLA, five seeds (the sweep in the README): 4e-3 scored 0.040 above 1e-3,
-8e-3 0.034 below it, and at 1.6e-2 four of five trainings collapsed.
+Measured with MiniLM on CoLA, five seeds (the sweep in tests/benchmarks/README.md): 4e-3 scored
+0.040 above 1e-3, 8e-3 0.034 below it, and at 1.6e-2 four of five trainings collapsed.
 """
 
 
