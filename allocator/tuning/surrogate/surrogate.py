@@ -23,8 +23,8 @@ _FLOOR = 4.0
 """Lowest score that is kept, in distances of the median from the best, below the best.
 
 Lower scores are raised to it: the farther below they lie, the larger the range that the process
-has to fit, and the flatter it sees the top. The floor lies three times as far below the median as the
-best lies above it, so that it touches outliers only. No measurement compares other values.
+has to fit, and the flatter it sees the top. The floor lies three times as far below the median as
+the best lies above it, so that it touches outliers only. No measurement compares other values.
 """
 
 _FIDELITY_PRIOR = (0.0, 0.5)
