@@ -24,7 +24,8 @@ _FLOOR = 4.0
 
 Lower scores are raised to it: the farther below they lie, the larger the range that the process
 has to fit, and the flatter it sees the top. The floor lies three times as far below the median as
-the best lies above it, so that it touches outliers only. No measurement compares other values.
+the best lies above it, so that it touches outliers only. In replays of searches on trained
+allocations, floors at 1.5 and at 2 distances chose no better.
 """
 
 _FIDELITY_PRIOR = (0.0, 0.5)
