@@ -47,7 +47,7 @@ class SavedAdapter:
 def serialize_adapter(
     adapter: Adapter, head: Mapping[str, Tensor], description: AdapterDescription
 ) -> bytes:
-    """Turn an adapter and the trained parameters of its head into the content of a file."""
+    """Serialize an adapter and the trained parameters of its head to the content of a file."""
     tensors = {_ADAPTER + name: value for name, value in adapter.state_dict().items()}
     tensors |= {_HEAD + name: value for name, value in head.items()}
     shapes = {name: tuple(value.shape) for name, value in head.items()}
@@ -98,19 +98,19 @@ def load_adapter(path: Path) -> SavedAdapter:
     )
 
 
-def require_shapes(path: Path, found: Shapes, expected: Shapes) -> None:
+def require_shapes(path: Path, actual: Shapes, expected: Shapes) -> None:
     """Refuse a file whose tensors are not the expected ones.
 
     Raises:
         CheckpointError: Naming the first that is missing, unexpected, or of another shape.
     """
-    for name in sorted(set(expected) | set(found)):
-        if name not in found or name not in expected:
-            state = "lacks" if name not in found else "has an unexpected"
+    for name in sorted(set(expected) | set(actual)):
+        if name not in actual or name not in expected:
+            state = "lacks" if name not in actual else "has an unexpected"
             raise CheckpointError(f"{path} {state} tensor {name}")
-        if found[name] != expected[name]:
+        if actual[name] != expected[name]:
             raise CheckpointError(
-                f"tensor {name} of {path} must have shape {expected[name]}, got {found[name]}"
+                f"tensor {name} of {path} must have shape {expected[name]}, got {actual[name]}"
             )
 
 

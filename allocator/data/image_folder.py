@@ -52,8 +52,8 @@ def _find_split_folder(root: Path, names: Sequence[str]) -> Path:
 
 
 def _list_classes(folder: Path) -> tuple[str, ...]:
-    found = (child.name for child in folder.iterdir() if child.is_dir())
-    return tuple(sorted(name for name in found if not name.startswith(".")))
+    names = (child.name for child in folder.iterdir() if child.is_dir())
+    return tuple(sorted(name for name in names if not name.startswith(".")))
 
 
 def _list_examples(folder: Path, classes: Sequence[str]) -> Examples:
@@ -66,11 +66,11 @@ def _list_examples(folder: Path, classes: Sequence[str]) -> Examples:
                 f"{folder / name}: train has no class {name!r}; its classes are "
                 f"{', '.join(classes)}"
             )
-        found = [str(path) for path in sorted((folder / name).iterdir()) if _is_image(path)]
-        if not found:
+        images = [str(path) for path in sorted((folder / name).iterdir()) if _is_image(path)]
+        if not images:
             raise DataError(f"{folder / name}: no images; they end in {', '.join(SUFFIXES)}")
-        paths += found
-        labels += [classes.index(name)] * len(found)
+        paths += images
+        labels += [classes.index(name)] * len(images)
     if not paths:
         raise DataError(f"{folder}: no examples; a split needs at least one")
     _require_readable(paths)

@@ -142,7 +142,7 @@ def _load_given_folder(
 
 
 def _explain_lack(known: KnownTask, root: Path | None) -> str:
-    """Word why a data folder does not have a task."""
+    """Explain why a data folder does not have a task."""
     if root is None:
         return "no folder given (--data-dir or $ALLOCATOR_DATA_DIR)"
     if not root.is_dir():

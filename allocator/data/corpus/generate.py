@@ -1,4 +1,4 @@
-"""Generation of the labelled sentences of `cola-synthetic`."""
+"""Generates the labelled sentences of `cola-synthetic`."""
 
 import random
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ SHORTEST, LONGEST = 4, 20  # words
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
-    """One sentence: label 1 is acceptable, 0 is not."""
+    """One sentence, with label 1 if it is acceptable and 0 if it is not."""
 
     sentence: str
     label: int
@@ -28,16 +28,16 @@ class Example:
 
 
 def generate(split: Split) -> list[Example]:
-    """Generate one split of the corpus, always the same.
+    """Generate one split of the corpus; every call returns the same one.
 
-    Every unacceptable sentence comes with the acceptable one that it was made from; other
-    acceptable sentences stand alone, drawn from the same frames.
+    The split contains the acceptable counterpart of every unacceptable sentence, and further
+    acceptable sentences of the same frames without a counterpart.
 
     Args:
-        split: "train" gives 8,000 examples, "dev" 1,000 with open-class words of its own.
+        split: "train" has 8,000 examples, "dev" 1,000 with open-class words that train lacks.
 
     Returns:
-        Examples in random order, no sentence twice, about 70% acceptable in every phenomenon.
+        Distinct sentences in random order, about 70% of them acceptable in every phenomenon.
     """
     rng = random.Random(SEEDS[split])
     seen: set[str] = set()

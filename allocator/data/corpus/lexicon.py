@@ -1,12 +1,12 @@
 """The words of `cola-synthetic`: one lexicon for train, another for dev.
 
 Open-class words (nouns, names, verbs, adjectives, manner adverbs) are disjoint between the two
-splits in every inflected form, so dev asks for the rule and not for the words. Closed-class words
+splits in every inflected form, so that dev tests the rules and not the words. Closed-class words
 (determiners, pronouns, auxiliaries, prepositions, particles, conjunctions, complementizers,
 quantifiers, degree words, adverbs of time and polarity) are shared: they carry the rules.
 
-A key is a word class as the templates need it; a class of verbs bears the name of a typical
-member. The labels rest on the classes: verbs like `admire` (of people) and `repair` (of things)
+A key is a word class that templates refer to; a class of verbs has the name of a typical member.
+The labels depend on the classes: verbs like `admire` (of people) and `repair` (of things)
 never drop their object, verbs like `sneeze` never take one, verbs like `say` take neither
 `whether` nor a subjunctive and license no negative polarity item, verbs like `try` and `persuade`
 never take the expletive `there`.

@@ -1,11 +1,12 @@
-"""Templates of minimal pairs, and how a lexicon fills them.
+"""Templates of minimal pairs, and their filling with words of a lexicon.
 
-A template holds slots such as `{person1.pl}` (a form of a word of class `person`; the digit tells
-two of them apart) or `{np1}` (a phrase). A pair's two members are filled with the same words.
+A template has slots such as `{person1.pl}` (a form of a word of class `person`; the digit
+distinguishes several words of one class) or `{np1}` (a phrase). Both sentences of a pair are filled
+with the same words.
 
-Two constructors make the templates, so that no single word and no length tells the label:
-`swapped` moves material within a sentence, `crossed` shows each form once where it belongs and
-once where it does not.
+Templates are made by two functions, so that no word and no length reveals the label: `swapped`
+exchanges two phrases of a sentence; `crossed` uses each form both where it belongs and where it does
+not.
 """
 
 import random
@@ -36,7 +37,7 @@ Frame = tuple[Template, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phenomenon:
-    """One rule of English: frames that are equally frequent, each of equally frequent templates."""
+    """One rule of English: equally frequent frames, which consist of equally frequent templates."""
 
     name: str
     frames: tuple[Frame, ...]
@@ -64,7 +65,7 @@ CONTEXTS = (
 
 
 class Slots(dict[str, Word]):
-    """Fills the slots of a template, each once, never with the same word twice."""
+    """The words in the slots of a template, drawn when first asked for, no word twice."""
 
     def __init__(self, lexicon: Lexicon, rng: random.Random, used: list[Word] | None = None):
         super().__init__()
@@ -85,22 +86,25 @@ class Slots(dict[str, Word]):
 
 
 def pick(rng: random.Random, items: Sequence[Item]) -> Item:
-    """Choose one item; only `random()` promises the same numbers on every Python version."""
+    """Choose one item at random.
+
+    Of the functions of `random`, only `random()` returns the same numbers in all Python versions.
+    """
     return items[int(rng.random() * len(items))]
 
 
 def swapped(text: str, x: str, y: str) -> Frame:
-    """Accept `x` at `[x]` and `y` at `[y]`; reject the two exchanged."""
+    """Make a frame that accepts `x` at `[x]` and `y` at `[y]`, and rejects them exchanged."""
     exchanged = text.replace("[x]", y).replace("[y]", x)
     return (Template(text.replace("[x]", x).replace("[y]", y), exchanged),)
 
 
 def crossed(text: str, *matches: tuple[str, str]) -> Frame:
-    """Accept each context with its own form, reject it with the form of every other context.
+    """Make a frame that accepts each context with its own form, and rejects it with other forms.
 
     Args:
-        text: Has `[x]` for the context, and there or in the contexts `[y]` for the form.
-        matches: A context and the form that it requires, at least two of them.
+        text: A text with `[x]` for the context; it or the contexts have `[y]` for the form.
+        matches: At least two pairs of a context and the form that it requires.
     """
     return tuple(
         Template(placed.replace("[y]", form), placed.replace("[y]", other))
@@ -112,7 +116,7 @@ def crossed(text: str, *matches: tuple[str, str]) -> Frame:
 
 
 def fill(template: Template, lexicon: Lexicon, rng: random.Random) -> Template:
-    """Draw words and a context for a template and write out its two sentences."""
+    """Fill a template with random words in a random context; return its two sentences."""
     complete = template.acceptable.endswith((".", "?"))
     context = "CLAUSE" if complete else pick(rng, CONTEXTS)
     slots = Slots(lexicon, rng)

@@ -36,29 +36,29 @@ Word = Noun | Verb | Adjective | str
 
 
 def forms(word: Word) -> tuple[str, ...]:
-    """Every inflected form of one word."""
+    """List every inflected form of a word."""
     if isinstance(word, str):
         return (word,)
     return tuple(getattr(word, field.name) for field in fields(word))
 
 
 def nouns(listed: str) -> tuple[Noun, ...]:
-    """Read nouns separated by blanks; `wife/wives` gives an irregular plural."""
+    """Parse nouns separated by blanks; `wife/wives` has an irregular plural."""
     return tuple(_noun(*item.split("/")) for item in listed.split())
 
 
 def verbs(listed: str) -> tuple[Verb, ...]:
-    """Read verbs separated by blanks; `sleep/slept` and `take/took/taken` are irregular."""
+    """Parse verbs separated by blanks; `sleep/slept` and `take/took/taken` are irregular."""
     return tuple(_verb(*item.split("/")) for item in listed.split())
 
 
 def adjectives(listed: str) -> tuple[Adjective, ...]:
-    """Read adjectives separated by blanks; `thin/thinn` gives the stem of the suffixed forms."""
+    """Parse adjectives separated by blanks; `thin/thinn` has the stem `thinn` before suffixes."""
     return tuple(_adjective(*item.split("/")) for item in listed.split())
 
 
 def join(*groups: Sequence[str]) -> tuple[str, ...]:
-    """One tuple of all the words of some groups."""
+    """Join groups of words into one tuple."""
     return tuple(word for group in groups for word in group)
 
 
