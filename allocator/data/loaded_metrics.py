@@ -23,7 +23,8 @@ Labels = Sequence[float] | NDArray[np.number]
 
 _PATIENCE = 4.0  # seconds to wait for the hub's first answer, as for models and data
 
-# Columns of tables, keys of files and attributes of trials that components are written beside.
+# Columns of tables, keys of files and attributes of trials. A component of such a name would
+# replace the number there.
 RESERVED_COMPONENTS = frozenset(
     "name seed trial step ending score scored_on best_score best_boundary_score loss losses "
     "train_loss calibrated_loss num_parameters head_parameters seconds measures components "
@@ -32,7 +33,7 @@ RESERVED_COMPONENTS = frozenset(
 
 
 class LoadedMetric:
-    """One metric of this process, safe to use from several threads.
+    """One metric, loaded once in a process and safe to use from several threads.
 
     Args:
         name: Its name, for messages.

@@ -47,7 +47,7 @@ def rewrite(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | N
 
 
 def describe_otherwise(path: Path, change: dict[str, object]) -> None:
-    """Change what a file says of itself, and leave its tensors."""
+    """Change the description in a file, and keep its tensors."""
     description = json.loads(metadata_of(path)["allocator"])
     adapter = description["adapter"]
     adapter |= {key: value for key, value in change.items() if key in adapter}
@@ -63,7 +63,7 @@ def metadata_of(path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where an intact adapter lies."""
+    """Path of an undamaged adapter."""
     path = tmp_path / "adapter.safetensors"
     write(path)
     return path

@@ -5,8 +5,8 @@ distinguishes several words of one class) or `{np1}` (a phrase). Both sentences 
 with the same words.
 
 Templates are made by two functions, so that no word and no length reveals the label: `swapped`
-exchanges two phrases of a sentence; `crossed` uses each form both where it belongs and where it does
-not.
+exchanges two phrases of a sentence; `crossed` uses each form both where it belongs and where it
+does not.
 """
 
 import random
