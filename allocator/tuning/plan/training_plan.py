@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from importlib.metadata import version
 from pathlib import Path
@@ -11,12 +12,12 @@ import torch
 from allocator.allocation import Allocation, BackboneShape
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.backbone.exactness import choose_forward_path
-from allocator.config import Precision
+from allocator.config import Precision, TrainingConfig
 from allocator.coordination.list_config import SharedConfig
 from allocator.coordination.protocols import Devices
 from allocator.data.held_out import split_held_out
 from allocator.data.sources import TaskData, load_task
-from allocator.errors import DeviceError
+from allocator.errors import AllocatorError, DeviceError
 from allocator.files.recipe import ModelSection, TaskSection
 from allocator.inputs.reader import load_reader
 from allocator.models.model_source import ModelSource
@@ -130,12 +131,14 @@ def make_setup(
     Raises:
         ModelError: If the model cannot be trained exactly.
         DataError: If an example holds nothing to read.
+        AllocatorError: If an epoch has fewer steps than boundaries.
     """
     training = config.training
     if config.select_on == "dev":
         train, scoring = data.train, data.dev
     else:
         train, scoring = split_held_out(data.train, task=data.task, seed=training.seed)
+    _require_step_for_each_boundary(training, len(train))
     return TrainingSetup(
         model=model,
         spec=spec,
@@ -155,3 +158,14 @@ def make_setup(
             attention_of=devices.kind,
         ),
     )
+
+
+def _require_step_for_each_boundary(training: TrainingConfig, num_examples: int) -> None:
+    """Refuse what would end every worker with a traceback, once it has its first trial."""
+    steps = math.ceil(num_examples / training.batch_size)
+    if training.boundaries_per_epoch > steps:
+        raise AllocatorError(
+            f"--boundaries-per-epoch can be at most {steps}, the steps of an epoch of "
+            f"{num_examples:,} examples, got {training.boundaries_per_epoch}; lower it, "
+            "or --batch-size"
+        )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from allocator.config import LoraBudget, TrainingConfig
-from allocator.errors import SpaceError
+from allocator.errors import AllocatorError
 from allocator.tuning.plan.run_config import SearchConfig
 from allocator.tuning.plan.search_plan import plan_search
 
@@ -56,6 +56,15 @@ def test_a_space_may_search_head_learning_rate_and_dropout_and_nothing_else_of_t
     file.write_text(
         f"construction: att_qkv_depth\nfactorization: tucker\nparameters: {parameters}\n"
     )
-    with pytest.raises(SpaceError) as caught:
+    with pytest.raises(AllocatorError) as caught:
         plan_search(make_config(space=str(file)))
     assert str(caught.value).startswith(message)
+
+
+def test_an_epoch_must_have_a_step_for_each_boundary(make_config: MakeConfig) -> None:
+    examples = len(plan_search(make_config()).setup.train)
+    steps = -(-examples // 32)
+    plan_search(make_config(training=TrainingConfig(boundaries_per_epoch=steps)))
+    rule = f"--boundaries-per-epoch can be at most {steps}, the steps of an epoch of {examples} ex"
+    with pytest.raises(AllocatorError, match=f"^{rule}.*, got {steps + 1}; lower it, or --batch"):
+        plan_search(make_config(training=TrainingConfig(boundaries_per_epoch=steps + 1)))
