@@ -100,7 +100,7 @@ def test_all_settings_of_the_training_reach_the_workers_and_the_recipe(
 ) -> None:
     places = ["--model", str(tiny_bert), "--data-dir", str(small_glue), "--study", "tiny"]
     devices = ["--devices", "cpu", "--precision", "float32", "--slots", "1"]
-    size = ["--trials", "1", "--confirm-seeds", "0", "--limit", "40"]
+    size = ["--trials", "1", "--confirm-seeds", "0", "--limit", "160"]
     given = [*places, *devices, *size, "--studies-dir", str(tmp_path), *ALL_FLAGS]
     setup = plan_search(read_search(*given)).setup
     assert {name: getattr(setup.training, name) for name in FIELDS} == OTHERS

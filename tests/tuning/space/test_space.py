@@ -9,7 +9,7 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from allocator.allocation import BackboneShape
-from allocator.errors import BudgetError, SpaceError, UnknownNameError
+from allocator.errors import AllocatorError, BudgetError, SpaceError, UnknownNameError
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Space
 from allocator.tuning.space.space_file import list_preset_names, read_space
@@ -166,7 +166,7 @@ def test_a_full_mode_is_neither_searched_nor_counted(tmp_path: Path) -> None:
 def test_a_broken_space_file_is_named_with_its_rule(
     text: str, message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(SpaceError) as error:
+    with pytest.raises(AllocatorError) as error:
         space_of(text, tmp_path)
     assert message in str(error.value)
 

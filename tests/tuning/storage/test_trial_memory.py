@@ -172,7 +172,7 @@ def test_a_trial_is_finished_where_it_is_completed_pruned_or_given_up(
 ENDINGS: list[Ending | None] = [None, "completed", "stopped", "diverged", "collapsed"]
 
 
-@pytest.mark.parametrize(("state", "ending"), itertools.product(STATES, ENDINGS))
+@pytest.mark.parametrize(("state", "ending"), [*itertools.product(STATES, ENDINGS)])
 def test_a_trial_is_completed_where_its_training_reached_its_end(
     state: TrialState, ending: Ending | None
 ) -> None:
