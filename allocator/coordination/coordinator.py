@@ -136,7 +136,7 @@ class Coordinator:
         self._stop = set()
         for place, order in orders.items():
             try:
-                self._workers[place].order(order)
+                self._workers[place].send_orders(order)
             except WorkerDied as death:
                 self._remove_dead(place, death)
         for place in [place for place in orders if place in self._workers]:
@@ -145,7 +145,7 @@ class Coordinator:
     def _receive_boundary(self, place: int) -> None:
         try:
             with self._waiting():
-                boundary = self._workers[place].receive()
+                boundary = self._workers[place].receive_boundary()
         except WorkerDied as death:
             self._remove_dead(place, death)
             return

@@ -12,10 +12,10 @@ from allocator.workers.setup import TrainingSetup
 class Worker(Protocol):
     """A worker, wherever it runs."""
 
-    def order(self, orders: Orders) -> None:
+    def send_orders(self, orders: Orders) -> None:
         """Answer a boundary."""
 
-    def receive(self) -> Boundary:
+    def receive_boundary(self) -> Boundary:
         """Wait for the next boundary, the first one when the worker is ready."""
 
     def close(self) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from allocator.config import DataSource
 from allocator.data import hub_datasets
-from allocator.data.corpus import Example, generate
 from allocator.data.delimited_files import read_delimited_split
 from allocator.data.glue import KnownTask, find_glue_task
 from allocator.data.limited_examples import limit_splits
@@ -168,15 +167,16 @@ def _load_bundled(
     if data_dir is not None:
         raise TaskError(f"the bundled corpus reads no folder, got --data-dir {data_dir}; drop one")
     task = dataclasses.replace(find_glue_task("cola").task, name=SYNTHETIC)
-    train, dev = _convert_corpus(generate("train")), _convert_corpus(generate("dev"))
-    return _make_task_data(task, "bundled", train, dev, limit, passed_over)
+    from allocator.data.corpus import generate  # noqa: PLC0415  # only this task needs it
 
-
-def _convert_corpus(corpus: list[Example]) -> Examples:
-    return Examples(
-        inputs=tuple((example.sentence,) for example in corpus),
-        labels=tuple(example.label for example in corpus),
+    train, dev = (
+        Examples(
+            inputs=tuple((example.sentence,) for example in corpus),
+            labels=tuple(example.label for example in corpus),
+        )
+        for corpus in (generate("train"), generate("dev"))
     )
+    return _make_task_data(task, "bundled", train, dev, limit, passed_over)
 
 
 def _make_task_data(

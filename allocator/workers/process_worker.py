@@ -32,7 +32,7 @@ class ProcessWorker:
         self._process.start()
         theirs.close()  # or this end would never see that the process has closed its own
 
-    def order(self, orders: Orders) -> None:
+    def send_orders(self, orders: Orders) -> None:
         """Send orders in answer to a `Boundary`.
 
         Raises:
@@ -44,7 +44,7 @@ class ProcessWorker:
         except (BrokenPipeError, ConnectionResetError):
             raise self._describe_death() from None
 
-    def receive(self) -> Boundary:
+    def receive_boundary(self) -> Boundary:
         """Wait for the next boundary; the first one comes when the worker is ready.
 
         Raises:

@@ -54,12 +54,12 @@ class RayActor:
         """Return at once, which shows that Ray found a place for the actor."""
 
     @ray.method
-    def order(self, orders: Orders) -> None:
+    def send_orders(self, orders: Orders) -> None:
         """Send orders in answer to a boundary."""
         self._orders.put(orders)
 
     @ray.method
-    def receive(self) -> BoundaryWithFiles:
+    def receive_boundary(self) -> BoundaryWithFiles:
         """Wait for the next boundary; raises what ended the training, if anything did."""
         received = self._boundaries.get()
         if isinstance(received, BaseException):
@@ -78,7 +78,7 @@ class RayActor:
                     {job.save_to: serialize_trained(setup, job, slot)}
                 ),
             )
-        except BaseException as failure:  # noqa: BLE001  # `receive` raises it
+        except BaseException as failure:  # noqa: BLE001  # `receive_boundary` raises it
             self._boundaries.put(failure)
 
     def _exchange(self, boundary: Boundary) -> Orders:

@@ -88,11 +88,11 @@ class RayWorker:
         actor = ray.remote(RayActor).options(**place.options)
         self._actor = actor.remote(setup, place.device, slots)
 
-    def order(self, orders: Orders) -> None:
-        """Send orders in answer to a `Boundary`; `receive` notices a worker that has ended."""
-        self._actor.order.remote(orders)
+    def send_orders(self, orders: Orders) -> None:
+        """Send orders in answer to a `Boundary`; that a worker ended shows at the next one."""
+        self._actor.send_orders.remote(orders)
 
-    def receive(self) -> Boundary:
+    def receive_boundary(self) -> Boundary:
         """Wait for the next boundary; the first one comes when the worker is ready.
 
         The adapters of completed trials come with the boundary and are written here.
@@ -104,7 +104,7 @@ class RayWorker:
         """
         try:
             self._wait_for_place()
-            received = ray.get(self._actor.receive.remote())
+            received = ray.get(self._actor.receive_boundary.remote())
         except RayTaskError as failure:
             if isinstance(failure.cause, ModelError):
                 raise failure.cause from None

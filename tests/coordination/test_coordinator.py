@@ -76,10 +76,10 @@ class PoisonedWorker:
         self._poison, self._slots = poison, slots
         self._jobs: tuple[Job, ...] = ()
 
-    def order(self, orders: Orders) -> None:
+    def send_orders(self, orders: Orders) -> None:
         self._jobs = orders.jobs
 
-    def receive(self) -> Boundary:
+    def receive_boundary(self) -> Boundary:
         numbers = [job.trial for job in self._jobs]
         if self._poison in numbers:
             raise WorkerDied("cpu", 1)
@@ -122,10 +122,10 @@ def test_a_trial_that_kills_its_worker_takes_no_other_with_it() -> None:
 class LeavingWorker(PoisonedWorker):
     """Is gone with its device as soon as it has something to train."""
 
-    def receive(self) -> Boundary:
+    def receive_boundary(self) -> Boundary:
         if self._jobs:
             raise WorkerDied("leaving", None)
-        return super().receive()
+        return super().receive_boundary()
 
 
 def launch_by_name(device: str, slots: int | None) -> PoisonedWorker:

@@ -47,12 +47,12 @@ def make_job(training_setup: TrainingSetup, number: int, folder: Path) -> Job:
 
 
 def to_its_end(worker: RayWorker | ProcessWorker, job: Job) -> list[Report]:
-    assert worker.receive() == Boundary(reports=(), may_start=True, slots=2)
-    worker.order(Orders(jobs=(job,)))
+    assert worker.receive_boundary() == Boundary(reports=(), may_start=True, slots=2)
+    worker.send_orders(Orders(jobs=(job,)))
     reports: list[Report] = []
     while not reports or reports[-1].ending is None:
-        reports += [dataclasses.replace(r, seconds=0.0) for r in worker.receive().reports]
-        worker.order(Orders())
+        reports += [dataclasses.replace(r, seconds=0.0) for r in worker.receive_boundary().reports]
+        worker.send_orders(Orders())
     return reports
 
 
@@ -95,7 +95,7 @@ def test_a_machine_without_the_model_looks_for_it_and_says_so(
     )
     try:
         with pytest.raises(ModelError, match=r"^unknown model 'nosuch'"):
-            worker.receive()
+            worker.receive_boundary()
     finally:
         worker.close()
 
@@ -108,12 +108,12 @@ def test_a_failure_there_is_printed_here(
 ) -> None:
     worker = devices.launch(training_setup, devices.names[0], 2)
     try:
-        worker.receive()
+        worker.receive_boundary()
         job = make_job(training_setup, 1, tmp_path)
         wrong = dataclasses.replace(job, allocation=Allocation(ranks={}, learning_rate=1e-3))
-        worker.order(Orders(jobs=(wrong,)))
+        worker.send_orders(Orders(jobs=(wrong,)))
         with pytest.raises(WorkerDied, match=r"died, exit code 1$"):
-            worker.receive()
+            worker.receive_boundary()
     finally:
         worker.close()
     assert "ranks of att_qkv_depth (tucker) must be given" in capsys.readouterr().err
@@ -125,10 +125,10 @@ def test_a_device_that_others_keep_busy_is_an_error(
     first = devices.launch(training_setup, devices.names[0], 2)
     second = devices.launch(training_setup, devices.names[0], 2)
     try:
-        first.receive()
+        first.receive_boundary()
         monkeypatch.setattr("allocator.workers.ray_worker._PLACEMENT_TIMEOUT", 2.0)
         with pytest.raises(DeviceError, match=r"no place free after 2 s; `ray status` shows"):
-            second.receive()
+            second.receive_boundary()
     finally:
         first.close()
         second.close()
@@ -138,11 +138,11 @@ def test_an_actor_that_is_killed_is_a_worker_that_died(
     devices: RayDevices, training_setup: TrainingSetup
 ) -> None:
     worker = devices.launch(training_setup, devices.names[0], 2)
-    worker.receive()
+    worker.receive_boundary()
     worker.close()
-    worker.order(Orders())
+    worker.send_orders(Orders())
     with pytest.raises(WorkerDied) as death:
-        worker.receive()
+        worker.receive_boundary()
     assert death.value.exit_code == -signal.SIGKILL
 
 
@@ -152,9 +152,9 @@ def test_a_machine_that_leaves_takes_its_device_along(
     node = cluster.add_node(num_cpus=1)
     device = (set(RayDevices(cluster.address).names) - set(devices.names)).pop()
     worker = RayDevices(cluster.address).launch(training_setup, device, 2)
-    worker.receive()
+    worker.receive_boundary()
     cluster.remove_node(node)
-    worker.order(Orders())
+    worker.send_orders(Orders())
     with pytest.raises(WorkerDied, match="is gone") as death:
-        worker.receive()
+        worker.receive_boundary()
     assert death.value.exit_code is None

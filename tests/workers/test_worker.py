@@ -40,7 +40,7 @@ def workers(training_setup: TrainingSetup) -> Iterator[Pair]:
     """Two worker processes, each for up to two trials."""
     pair = ProcessWorker(training_setup, "cpu", 2), ProcessWorker(training_setup, "cpu", 2)
     for worker in pair:
-        worker.receive()
+        worker.receive_boundary()
     yield pair
     for worker in pair:
         worker.close()
@@ -57,21 +57,21 @@ def job(number: int, folder: Path, allocation: Allocation = ALLOCATION) -> Job:
 
 def to_its_end(worker: ProcessWorker, *jobs: Job) -> dict[int, list[Report]]:
     """Train jobs together until all have ended."""
-    worker.order(Orders(jobs=jobs))
+    worker.send_orders(Orders(jobs=jobs))
     reports: dict[int, list[Report]] = {job.trial: [] for job in jobs}
     while True:
-        boundary = worker.receive()
+        boundary = worker.receive_boundary()
         for report in boundary.reports:
             reports[report.trial].append(dataclasses.replace(report, seconds=0.0))
         if all(own and own[-1].ending for own in reports.values()):
             return reports
-        worker.order(Orders())
+        worker.send_orders(Orders())
 
 
 def test_a_ready_worker_says_how_many_trials_it_takes(training_setup: TrainingSetup) -> None:
     worker = ProcessWorker(training_setup, "cpu", 3)
     try:
-        assert worker.receive() == Boundary(reports=(), may_start=True, slots=3)
+        assert worker.receive_boundary() == Boundary(reports=(), may_start=True, slots=3)
     finally:
         worker.close()
 
@@ -143,17 +143,17 @@ def test_a_stopped_job_leaves_no_adapter_and_its_place_to_the_next(
     workers: Pair, tmp_path: Path
 ) -> None:
     worker = workers[1]
-    worker.order(Orders(jobs=(job(1, tmp_path),)))
-    boundary = worker.receive()
+    worker.send_orders(Orders(jobs=(job(1, tmp_path),)))
+    boundary = worker.receive_boundary()
     assert [report.trial for report in boundary.reports] == [1]
-    worker.order(Orders(stop=frozenset({1}), jobs=(job(2, tmp_path),)))
+    worker.send_orders(Orders(stop=frozenset({1}), jobs=(job(2, tmp_path),)))
     trials = []
     while True:
-        boundary = worker.receive()
+        boundary = worker.receive_boundary()
         trials += [report.trial for report in boundary.reports]
         if boundary.reports[-1].ending:
             break
-        worker.order(Orders())
+        worker.send_orders(Orders())
     assert trials == [2, 2]
     assert [path.name for path in tmp_path.iterdir()] == ["2.safetensors"]
 
@@ -166,14 +166,14 @@ def test_a_killed_process_is_a_worker_that_died(
     (process,) = [p for p in multiprocessing.active_children() if p.pid not in others]
     assert process.pid is not None
     try:
-        worker.receive()
-        worker.order(Orders(jobs=(job(1, tmp_path),)))
+        worker.receive_boundary()
+        worker.send_orders(Orders(jobs=(job(1, tmp_path),)))
         os.kill(process.pid, signal.SIGKILL)
         message = "worker on cpu died, exit code -9"
         with pytest.raises(WorkerDied, match=f"^{re.escape(message)}$"):
-            worker.receive()
+            worker.receive_boundary()
         with pytest.raises(WorkerDied, match=f"^{re.escape(message)}$"):
-            worker.order(Orders(jobs=(job(2, tmp_path),)))
+            worker.send_orders(Orders(jobs=(job(2, tmp_path),)))
     finally:
         worker.close()
 
@@ -183,8 +183,8 @@ def test_a_closed_worker_is_gone_whatever_it_was_doing(
 ) -> None:
     others = {process.pid for process in multiprocessing.active_children()}
     worker = ProcessWorker(training_setup, "cpu", 1)
-    worker.receive()
-    worker.order(Orders(jobs=(job(1, tmp_path),)))
+    worker.receive_boundary()
+    worker.send_orders(Orders(jobs=(job(1, tmp_path),)))
     worker.close()
     assert {process.pid for process in multiprocessing.active_children()} == others
 

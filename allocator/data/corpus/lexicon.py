@@ -18,17 +18,6 @@ from allocator.data.corpus.words import Word, adjectives, join, nouns, verbs
 
 Lexicon = Mapping[str, tuple[Word, ...]]
 
-FUNCTION_WORDS = frozenset(
-    """
-    a an the this that these those my each every all both some any no another one two several many
-    few most more much he him himself she her herself it they them themselves we us ourselves
-    someone something nobody who what when why be is are was were been being do does did didn't
-    have has had hasn't wasn't will would won't not never ever either neither too so such very
-    enough as than if whether for that because although before after about at behind by from in
-    near of to up and but there yesterday tomorrow last next soon once
-    """.split()
-)
-
 _TRAIN_MALE = "John Bob Tom Peter David Frank George Henry Kevin Paul Steven Walter".split()
 _TRAIN_FEMALE = "Mary Susan Anna Linda Karen Emily Alice Helen Julia Laura Nancy Sarah".split()
 

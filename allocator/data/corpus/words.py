@@ -1,7 +1,7 @@
 """Words and their inflected forms, from compact lists."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,13 +33,6 @@ class Adjective:
 
 
 Word = Noun | Verb | Adjective | str
-
-
-def forms(word: Word) -> tuple[str, ...]:
-    """List every inflected form of a word."""
-    if isinstance(word, str):
-        return (word,)
-    return tuple(getattr(word, field.name) for field in fields(word))
 
 
 def nouns(listed: str) -> tuple[Noun, ...]:

@@ -37,7 +37,6 @@ class _PriorState(BaseModel):
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
-    asked: str
     used: str
     proposals: tuple[dict[str, int | float | str], ...]
     queued: tuple[_Proposal, ...]
@@ -116,7 +115,6 @@ class ProposalQueue:
         own = [params for params in proposals if params not in tried][:PROPOSALS]
         used = prior.name if prior else self._config.prior
         state = _PriorState(
-            asked=self._config.prior,
             used=used,
             proposals=tuple(proposals),
             queued=(
