@@ -112,6 +112,7 @@ def _add_option(
 def _make_parse(name: str, field: FieldInfo) -> Callable[[str], object]:
     """Return what reads the value of a field, and refuses what its type or bounds do not allow."""
     kind = _list_types(field)[0]
+    # Pydantic keeps the bounds of a `Field` as annotated_types' Ge, Gt and Lt.
     bounds = {type(bound): bound for bound in field.metadata}
     if get_origin(kind) is Literal:
         return partial(parse_choice, kind=name.replace("_", " "), choices=get_args(kind))

@@ -126,6 +126,7 @@ def parse_folder(text: str) -> Path:
 
 def _parse_digits(text: str) -> int | None:
     """Return a number that is written in digits alone; None where the text is anything else."""
+    # `int` alone would also take signs, blanks, underscores and digits of other scripts.
     if not text.isascii() or not text.isdigit():
         return None
     if len(text) > len(str(LARGEST)) or int(text) > LARGEST:

@@ -76,6 +76,7 @@ class Coordinator:
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         try:
             while True:
+                # Trials in training count as if finished: one that breaks off is missing again.
                 missing = trials - self._trials.num_finished - self._num_training
                 if missing <= 0 or time.monotonic() >= deadline:
                     missing = 0
@@ -84,7 +85,7 @@ class Coordinator:
                 self._launch_workers(missing)
                 self._send_orders(self._start_trials(missing))
                 self._process_reports()
-        finally:
+        finally:  # also after an interrupt or an error: what has finished is kept
             self._trials.interrupt_running()
             for worker in self._workers.values():
                 worker.close()
@@ -98,6 +99,7 @@ class Coordinator:
         present = [place for place in range(len(self._devices)) if place not in self._gone]
         if not present:
             raise StudyError("all devices are gone; run the same command to go on")
+        # No more workers than trials are missing: a worker takes seconds to start.
         new = [place for place in present[:missing] if place not in self._workers]
         while new:
             # Where the number of slots is unknown, the first worker measures it for all.
@@ -116,6 +118,7 @@ class Coordinator:
             open_places = [place for place in jobs if self._has_free_slot(place)]
             if not open_places:
                 break
+            # Of equally empty workers the first, so that the assignment does not hang on time.
             place = min(open_places, key=lambda p: (len(self._training[p]), p))
             job = self._trials.start_next_trial()
             self._alone = max(0, self._alone - 1)
@@ -127,6 +130,7 @@ class Coordinator:
     def _has_free_slot(self, place: int) -> bool:
         boundary = self._boundaries[place]
         slots = 1 if self._alone else boundary.slots
+        # Trials start where an epoch does: all of them see the same batches in the same order.
         return boundary.may_start and len(self._training[place]) < slots
 
     def _send_orders(self, jobs: Mapping[int, list[Job]]) -> None:
@@ -139,6 +143,7 @@ class Coordinator:
                 self._workers[place].send_orders(order)
             except WorkerDied as death:
                 self._remove_dead(place, death)
+        # All workers train at the same time; waiting for them one after the other costs nothing.
         for place in [place for place in orders if place in self._workers]:
             self._receive_boundary(place)
 
@@ -150,6 +155,7 @@ class Coordinator:
             self._remove_dead(place, death)
             return
         self._boundaries[place] = boundary
+        # Fewer slots than were asked for: memory ran out, and the worker has halved its pack.
         if self._slots is None or boundary.slots < self._slots:
             self._slots = boundary.slots
             self._trials.slots = boundary.slots
@@ -165,6 +171,7 @@ class Coordinator:
             if report.ending in (None, "completed"):
                 self._trials.add_report(report)
                 self._watcher.on_report(report)
+        # Only now, since whether a trial stops depends on the scores of the others.
         for report in reports:
             ended = report
             if report.ending is None:

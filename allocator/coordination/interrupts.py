@@ -47,5 +47,5 @@ class Interrupts:
 
     def _handle(self, *_: object) -> None:
         self._came = True
-        if self._is_waiting:
+        if self._is_waiting:  # Python runs handlers in the main thread, where the wait is
             raise KeyboardInterrupt

@@ -108,6 +108,7 @@ class ListedTrials:
 
     def interrupt_running(self) -> None:
         """Queue the running trials again, in the order of the list."""
+        # In the order of the list, so that an interrupted list trains as one that was not.
         self._waiting = [name for name in self.names if name in {*self._running, *self._waiting}]
         self._running.clear()
 

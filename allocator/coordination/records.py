@@ -115,6 +115,7 @@ class Records:
     def _append(self, table: TableName, name: str, seed: int, rows: pd.DataFrame) -> None:
         rows = rows.assign(name=name, seed=seed)
         rows = rows[["name", "seed", *rows.columns.drop(["name", "seed"])]]
+        # Rows that a killed process left of this training are replaced.
         recorded = self.read(table)
         if not recorded.empty:
             others = recorded[(recorded.name != name) | (recorded.seed != seed)]

@@ -70,7 +70,7 @@ def train_list(
                 slots=slots,
                 waiting=interrupts.waiting,
             ).run(trials=len(trials.names))
-        slots = slots or trials.slots  # measured once
+        slots = slots or trials.slots  # what the first seed measured holds for the others
         for name, reason in trials.given_up.items():
             console.print(f"[yellow]{name}, seed {seed}, was given up[/yellow]: {reason}")
     return records

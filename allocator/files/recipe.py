@@ -65,6 +65,7 @@ class TrainingSection(TrainingConfig, RatesSection):
         trains_pooler: bool,
     ) -> Self:
         """Join an allocation's learning rates and the training configuration."""
+        # Where the space searches these two, the trial's own values were trained with.
         own = {"head_learning_rate": allocation.head_learning_rate, "dropout": allocation.dropout}
         shared = config.model_dump() | {k: value for k, value in own.items() if value is not None}
         return cls(

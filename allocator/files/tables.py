@@ -30,6 +30,7 @@ def read_table(path: Path, *, required: Sequence[str] = ()) -> pd.DataFrame:
         StudyError: If the table lacks a required column.
     """
     try:
+        # A name such as `8` would otherwise be read as a number.
         table = pd.read_csv(path, dtype={"name": str})
     except (FileNotFoundError, pd.errors.EmptyDataError):
         return pd.DataFrame(columns=list(required))

@@ -12,7 +12,7 @@ def write_whole(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.unfinished")
     unfinished.write_bytes(content)
-    os.replace(unfinished, path)
+    os.replace(unfinished, path)  # atomic within one file system: readers see the old or the new
 
 
 def hash_file(path: Path) -> str:

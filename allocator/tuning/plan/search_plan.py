@@ -88,10 +88,13 @@ def plan_space(
     model = locate_model(config.model, config.model_cache)
     backbone = read_backbone_shape(model, file.targets)
     data = load_task_data(config, model)
+    # From here on the budget is a number: `lora:R` depends on the backbone.
     budget = count_budget_parameters(config.budget, backbone)
     space = build_space(file, backbone, budget)
     preset = [] if config.space == "tenslora_plus" else [Path(config.space).stem]
     folder = config.studies_dir / name_study(config, data, budget, *preset)
+    # A study keeps the precision that was timed when it began: another machine, or a busy one,
+    # might choose another, and trials would no longer compare.
     precision = config.precision or _read_recorded_precision(folder)
     shared = make_shared_config(
         config,

@@ -68,6 +68,7 @@ def name_study(config: RunConfig, data: TaskData, *parts: str | int) -> str:
     """Return the study's name: as asked, or made of task, model and what else distinguishes it."""
     if config.study is not None:
         return config.study
+    # What changes the scores is in the name; other options are compared with `config.yaml`.
     everything = [data.task.name, Path(config.model).name, *parts]
     if config.limit is not None:
         everything.append(f"limit-{config.limit}")
@@ -135,7 +136,7 @@ def make_setup(
     """
     training = config.training
     if config.select_on == "dev":
-        train, scoring = data.train, data.dev
+        train, scoring = data.train, data.dev  # as published protocols do; the study is marked
     else:
         train, scoring = split_held_out(data.train, task=data.task, seed=training.seed)
     _require_step_for_each_boundary(training, len(train))

@@ -47,6 +47,7 @@ def confirm_best(
         KeyboardInterrupt: If the user interrupts; what has ended is recorded.
     """
     trials = _list_candidates(study)
+    # Seeds that the search has not seen, so that its luck has no part in their scores.
     first = study.config.training.seed + 1
     other_seeds = range(first, first + seeds)
     numbers = ", ".join(str(trial.number) for trial in trials)
@@ -80,6 +81,7 @@ def confirm_best(
     if not rows:
         return  # all trainings were given up, and a line was printed for each
     best = Confirmation(scores=pd.DataFrame(rows)).best
+    # Dev is scored after the choice, and only for what is compared: it must not choose.
     reported = [row for row in rows if row["is_baseline"] or row["trial"] == best]
     paths = [
         records.adapter_path(_name_training(int(row["trial"])), int(row["seed"]))

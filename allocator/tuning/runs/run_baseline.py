@@ -66,6 +66,7 @@ def _list_allocations(
     uniform = space.allocation(make_baseline_params(space))
     specs: dict[str, AdapterSpec] = {UNIFORM: plan.setup.spec}
     for kind in config.also:
+        # The same scaling as the baseline's: it multiplies every update, and so what rates mean.
         scaling = {"scaling": plan.space_file.scaling}
         preset = read_space(_PRESETS[kind]).model_copy(update=scaling)
         (shape,) = list_adapter_shapes(preset, space.shape.backbone)

@@ -48,7 +48,7 @@ def run_search(
             _train_until_finished(config, plan, study, console)
             if config.confirm_seeds:
                 confirm_best(study, plan, console, seeds=config.confirm_seeds)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # it comes only while the coordinator waits, so nothing is torn
             _write_what_has_finished(study, console, config.trials)
             return None
         best = write_best(study)

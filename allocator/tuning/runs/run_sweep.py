@@ -111,7 +111,8 @@ def summarize_sweep(
     training = training[training.seed.isin(list(seeds))]
     last = training.sort_values("step", kind="stable").groupby(["name", "seed"]).last()
     scores = last.score.unstack("seed")
-    baseline = scores.reindex([BASELINE]).loc[BASELINE]  # not there where it was given up
+    # `reindex`, since the baseline is missing where it was given up.
+    baseline = scores.reindex([BASELINE]).loc[BASELINE]
     rows = []
     for phase in phases:
         if phase.name not in scores.index:

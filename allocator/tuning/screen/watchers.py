@@ -160,6 +160,7 @@ class _Clock:
         finished = self._study.num_finished
         if finished == self._done:
             return ""
+        # Trials of earlier runs took no time of this one.
         per_trial = (time.monotonic() - self._start) / (finished - self._done)
         minutes, seconds = divmod(round(per_trial * max(0, self._total - finished)), 60)
         return f"{minutes}:{seconds:02d} left"

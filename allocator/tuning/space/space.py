@@ -139,6 +139,7 @@ class Space:
         """Place a trial's ranks in the columns of `feasible`."""
         values = {**self.fixed, **params}
         variant = self.variant(params)
+        # A column that the variant does not have stays at 1, which adds nothing to a logarithm.
         row = dict.fromkeys(self.rank_columns, 1)
         if VARIANT in row:
             row[VARIANT] = self.variants.index(variant) + 1
@@ -180,6 +181,6 @@ def make_baseline_params(space: Space) -> Params:
             values[name] = (low * high) ** 0.5
         elif name == "dropout":
             values[name] = low
-        else:  # a multiplier
+        else:  # a multiplier: 1 leaves the base rate as it is
             values[name] = min(max(1.0, low), high)
     return {name: value for name, value in values.items() if name in space.distributions}

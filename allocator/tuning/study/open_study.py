@@ -47,13 +47,14 @@ def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Ite
     recorded = folder / CONFIG_FILE
     if recorded.exists():
         config.require_same(read_shared_config(recorded, StudyConfig))
-    elif holds_other_files(
-        folder, f"{BASELINE_FOLDER}*", f"{DATABASE_FILE}*"
-    ):  # baselines come before; a kill may, too
+    # A baseline may be trained before the study, and a process may be killed between the creation
+    # of the database and that of the configuration.
+    elif holds_other_files(folder, f"{BASELINE_FOLDER}*", f"{DATABASE_FILE}*"):
         raise StudyError(f"{folder} is not empty and holds no {CONFIG_FILE}; give another --study")
     is_new = not recorded.exists()
     if not is_new:
         _require_database(folder, url)
+    # Before the lock: a storage that does not answer should leave no folder behind.
     storage = _storage_in_new_folder(url, folder)
     with lock_study_folder(folder):
         if is_new:

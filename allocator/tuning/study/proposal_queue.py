@@ -112,6 +112,7 @@ class ProposalQueue:
         starts = [dict(params) for params in self._config.start]
         proposals = [dict(params) for params in prior.proposals] if prior else []
         tried = [*map(_read_params, self._trials), *starts]
+        # What a user gave does not count among the prior's own.
         own = [params for params in proposals if params not in tried][:PROPOSALS]
         used = prior.name if prior else self._config.prior
         state = _PriorState(

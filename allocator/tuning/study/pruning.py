@@ -30,6 +30,7 @@ class LossPruner(BasePruner):
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether the trial should stop at its last boundary."""
+        # One loss for each boundary that was reached, so their number is the last boundary.
         losses = read_losses(trial)
         step = len(losses)
         if not self._decides_at(step) or is_protected(trial):
@@ -78,6 +79,7 @@ class SuccessiveHalvingPruner(LossPruner):
 
     def _is_beaten(self, loss: float, others: list[float]) -> bool:
         better = sum(other < loss for other in others)
+        # Asynchronous: of those that reached the rung so far, not of a fixed bracket.
         return better >= (len(others) + 1) / self._reduction_factor
 
 

@@ -125,6 +125,7 @@ class SearchStudy:
     def tell(self, report: Report) -> None:
         """Tell Optuna how a trial ended."""
         trial = self._running.pop(report.trial)
+        # The attributes first: a completed trial without them could not be chosen from.
         write_ending(trial, report)
         if report.measures is not None and report.ending == "completed":
             self._baseline.write(report, self.adapter_path(report.trial))
@@ -141,6 +142,7 @@ class SearchStudy:
             reason: What happened.
             retry: Whether its allocation is to be tried again, before any other.
         """
+        # Written before the trial's state: a process killed in between counts the attempt.
         write_failure(self._running.pop(number), reason, is_given_up=not retry)
         self._break_off_trial(self.trials[number], retry=retry)
 
@@ -194,4 +196,5 @@ class SearchStudy:
     def _break_off_trial(self, trial: FrozenTrial, *, retry: bool) -> None:
         self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         if retry:
+            # As a new trial: Optuna's trials do not go back from failed to waiting.
             self.study.enqueue_trial(trial.params, user_attrs=retry_attributes(trial))
