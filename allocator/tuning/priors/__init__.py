@@ -1,1 +1,1 @@
-"""Priors: where ranks should go, from what a trained baseline shows, from others, from a user."""
+"""Priors: allocations to try first, from a trained baseline, another study, or the user."""

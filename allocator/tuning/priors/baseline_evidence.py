@@ -1,15 +1,19 @@
-"""What a trained baseline shows of where ranks should go."""
+"""The tables that a trained baseline leaves as evidence of where ranks should go."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
 from allocator.coordination.records import Records
 from allocator.files.study_folder import UNIFORM, TableName
+
+Evidence = Literal["modes", "gradients", "truncation"]
+"""The tables of a baseline that priors read."""
 
 _MODES = ["step", "layer", "target", "mode", "rank", "normalized_entropy", "effective_rank"]
 _MODES += ["top1_energy"]
@@ -22,14 +26,15 @@ class Baseline:
     """The measured uniform-rank baseline of a study.
 
     Attributes:
-        ranks: Its rank by the shape's name.
-        modes: Summaries of the spectrum of every core's every mode at every boundary, columns
+        ranks: The baseline's ranks, by the rank names of its adapter shape.
+        modes: Summaries of the spectrum of each mode of each core at each boundary, columns
             `step`, `layer`, `target`, `mode`, `rank`, `normalized_entropy`, `effective_rank`,
-            `top1_energy` and more; no rows where there is no core.
+            `top1_energy` and more; no rows where the adapter has no core.
         gradients: Gradient norms of the adapter's parts between boundaries, columns `step`,
             `part`, `mean` and more.
-        truncation: Calibrated loss with the trained core cut in one mode, nothing trained, columns
-            `mode`, `rank`, `loss`; at the baseline's own rank the loss of the whole adapter.
+        truncation: Calibrated loss with one mode of the trained core cut to a lower rank and
+            nothing trained again, columns `mode`, `rank`, `loss`; at the baseline's own rank this
+            is the loss of the whole adapter.
     """
 
     ranks: Mapping[str, int]
@@ -38,21 +43,30 @@ class Baseline:
     truncation: pd.DataFrame
 
     def average_modes(self, column: str) -> dict[str, float]:
-        """Average a column of `modes` at the last boundary over tensors, for every mode."""
+        """Average a column of `modes` at the last boundary over the tensors, by mode."""
         last = self.modes[self.modes["step"] == self.modes["step"].max()]
         return _average_by(last, "mode", column)
 
     def average_gradient_norms(self) -> dict[str, float]:
-        """Average the gradient norm of every part over the boundaries."""
+        """Average the gradient norms over the boundaries, by part."""
         return _average_by(self.gradients, "part", "mean")
+
+    def covers_all_ranks(self, evidence: Evidence) -> bool:
+        """Whether a table has rows for every rank of the baseline."""
+        covered = {
+            "modes": self.average_modes("effective_rank").keys(),
+            "gradients": self.average_gradient_norms().keys(),
+            "truncation": set(self.truncation["mode"]),
+        }
+        return set(self.ranks) <= covered[evidence]
 
 
 def read_baseline(folder: Path, ranks: Mapping[str, int]) -> Baseline:
-    """Read the tables of a baseline; a table that was not written has no rows.
+    """Read the tables of a baseline; a table that does not exist is read as one without rows.
 
     Args:
-        folder: The study's folder of its baseline, where others may be recorded beside it.
-        ranks: The baseline's rank by the shape's name.
+        folder: The folder `baseline` of the study, in which other adapters may be recorded too.
+        ranks: The baseline's ranks, by the rank names of its adapter shape.
     """
     records = Records(folder)
     return Baseline(

@@ -1,4 +1,4 @@
-"""Learning rates to go with a prior's ranks."""
+"""The core learning rates at which a prior's ranks are tried."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from allocator.tuning.space.points import read_bounds
 from allocator.tuning.space.space import Params, Space
 
 _CORE_RATES = (4e-3, 2e-3, 8e-3, 1.6e-2)
-"""Learning rates of the core that train well, the best guess first.
+"""Learning rates of the core, lambda times the base rate, the best guess first.
 
 Measured with MiniLM on CoLA, five seeds (the sweep in tests/benchmarks/README.md): 4e-3 scored
-0.040 above 1e-3, 8e-3 0.034 below it, and at 1.6e-2 four of five trainings collapsed.
+0.040 above 1e-3, 8e-3 scored 0.034 below 1e-3, and at 1.6e-2 four of five trainings collapsed.
 """
 
 
-def list_core_multipliers(space: Space, base: Params) -> list[dict[str, float]]:
+def list_core_multipliers(space: Space, baseline_params: Params) -> list[dict[str, float]]:
     """List core learning-rate multipliers to try, best guess first.
 
-    Lambda times the base rate decides stability, so lambdas are chosen by that product, and then
-    moved into the space's range.
+    Lambda times the base rate decides whether training is stable. So lambdas are chosen for that
+    product, and then clipped to the space's range.
 
     Args:
         space: The search space.
-        base: Parameters of the uniform-rank baseline, whose learning rate is kept.
+        baseline_params: Parameters of the uniform-rank baseline, whose base rate is kept.
 
     Returns:
         Parameters that replace the baseline's; one empty mapping where lambda is not searched.
@@ -32,8 +32,8 @@ def list_core_multipliers(space: Space, base: Params) -> list[dict[str, float]]:
     if name not in space.distributions:
         return [{}]
     low, high = read_bounds(space.distributions[name])
-    rate = float({**space.fixed, **base}["learning_rate"])
-    lambdas = [min(max(core_rate / rate, low), high) for core_rate in _CORE_RATES]
+    base_rate = float({**space.fixed, **baseline_params}["learning_rate"])
+    lambdas = [min(max(core_rate / base_rate, low), high) for core_rate in _CORE_RATES]
     return [{name: value} for value in dict.fromkeys(lambdas)]
 
 
@@ -42,12 +42,16 @@ def pair_with_rates(
 ) -> list[dict[str, float | str]]:
     """Pair every allocation with every choice of rates, best guess first.
 
-    A pair stands by the sum of its tier and its place among the rates; of equal sums the better
-    guess of rates comes first, so that ranks are varied before rates are.
+    Pairs are ordered by the sum of the number of the allocation's tier and the index of the rates.
+    Of equal sums the pair with the better guess of rates comes first, so that ranks are varied
+    before rates are.
 
     Args:
-        tiers: Allocations, those of one tier being equally good guesses.
-        rates: Parameters that replace an allocation's.
+        tiers: Parameters of allocations, best tier first; those of one tier are equally good.
+        rates: Parameters that replace those of an allocation, best guess first.
+
+    Returns:
+        Parameters of every pair.
     """
     pairs = sorted(
         ((i + j, j) for i in range(len(tiers)) for j in range(len(rates))),

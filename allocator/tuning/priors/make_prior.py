@@ -1,13 +1,19 @@
-"""Priors by the names that a user gives them."""
+"""Makes the prior that `--prior` names.
+
+A new prior that reads the baseline needs a function, one line in `_MEASURED`, and its name in
+`allocator.tuning.names`; a name without an entry is refused when this module is imported.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple, get_args
 
 from allocator.allocation import FeasibleSet
-from allocator.tuning.names import STUDY_PRIOR
-from allocator.tuning.priors.baseline_evidence import Baseline
+from allocator.allocation.constructions import require_same_names
+from allocator.tuning.names import STUDY_PRIOR, PriorName
+from allocator.tuning.priors.baseline_evidence import Baseline, Evidence
 from allocator.tuning.priors.core_rates import list_core_multipliers, pair_with_rates
 from allocator.tuning.priors.other_study import list_best_of_study
 from allocator.tuning.priors.predicted_loss import propose_by_truncation
@@ -20,72 +26,84 @@ from allocator.tuning.priors.proportional import (
 )
 from allocator.tuning.space.space import Params, Space
 
-_MEASURED: Mapping[str, Callable[[FeasibleSet, Baseline], list[dict[str, int]]]] = {
-    "entropy": propose_by_entropy,
-    "tenslora_plus": propose_by_tenslora_plus,
-    "gradient": propose_by_gradient,
-    "truncation": propose_by_truncation,
+
+class _MeasuredPrior(NamedTuple):
+    """How a prior proposes ranks from a baseline, and the table of the baseline that it reads."""
+
+    propose_ranks: Callable[[FeasibleSet, Baseline], list[dict[str, int]]]
+    evidence: Evidence
+
+
+_UNMEASURED = ("none", "uniform")  # need no baseline
+_MEASURED: Mapping[str, _MeasuredPrior] = {
+    "entropy": _MeasuredPrior(propose_by_entropy, "modes"),
+    "tenslora_plus": _MeasuredPrior(propose_by_tenslora_plus, "modes"),
+    "gradient": _MeasuredPrior(propose_by_gradient, "gradients"),
+    "truncation": _MeasuredPrior(propose_by_truncation, "truncation"),
 }
+require_same_names("_MEASURED", [*_UNMEASURED, *_MEASURED], get_args(PriorName))
 
 
 def require_prior_study(name: str, space: Space, studies_dir: Path) -> None:
-    """Refuse `study:NAME` where that study has nothing to propose; other names pass.
+    """Check that the study of a prior `study:NAME` has something to propose.
+
+    Args:
+        name: Name of a prior; nothing is checked unless it starts with `study:`.
+        space: The search space.
+        studies_dir: Folder of all studies.
 
     Raises:
-        StudyError: Saying what the study lacks.
+        StudyError: If it has nothing to propose; says what the study lacks.
     """
     if name.startswith(STUDY_PRIOR):
         list_best_of_study(studies_dir / name.removeprefix(STUDY_PRIOR), space)
 
 
 def needs_baseline(name: str) -> bool:
-    """Tell whether a prior has to wait for the baseline."""
+    """Whether the prior can only be made once the baseline has been trained."""
     return name in _MEASURED
 
 
 def choose_supported_prior(name: str, space: Space, baseline: Baseline | None) -> str:
-    """Say which prior is used where one is asked for: `uniform` where there is no evidence for it.
+    """Choose the prior that can be made: the requested one, or `uniform` where evidence is missing.
 
     Args:
-        name: The prior that is asked for.
-        space: The search space; one of several shapes has no evidence for all of them.
-        baseline: What the baseline showed; None where it was not completed.
+        name: Name of the requested prior.
+        space: The search space. The baseline is of its first shape, so that in a space of several
+            shapes there is no evidence for the others.
+        baseline: The baseline's tables; None where it was not completed.
     """
     if not needs_baseline(name):
         return name
     if baseline is None or len(space.variants) > 1 or not space.shape.formulas.has_core:
         return "uniform"
-    has_evidence = {
-        "gradient": set(baseline.ranks) <= baseline.average_gradient_norms().keys(),
-        "truncation": set(baseline.ranks) <= set(baseline.truncation["mode"]),
-    }.get(name, set(baseline.ranks) <= baseline.average_modes("effective_rank").keys())
-    return name if has_evidence else "uniform"
+    return name if baseline.covers_all_ranks(_MEASURED[name].evidence) else "uniform"
 
 
 def make_prior(
     name: str,
     space: Space,
-    base: Params,
+    baseline_params: Params,
     *,
     baseline: Baseline | None = None,
     starts: Sequence[Params] = (),
     studies_dir: Path = Path("studies"),
 ) -> Prior | None:
-    """Make the prior of a name, or `uniform` where there is no evidence for it.
+    """Make a prior by its name, or `uniform` where the evidence for it is missing.
 
     Args:
-        name: One of `PRIORS`, or `study:NAME`.
+        name: A `PriorName`, or `study:NAME`.
         space: The search space.
-        base: Parameters of the uniform-rank baseline.
-        baseline: What the baseline showed; None where that is not known.
-        starts: A user's own guesses, which come first.
+        baseline_params: Parameters of the uniform-rank baseline.
+        baseline: The baseline's tables; None where it was not completed.
+        starts: The user's own guesses, which come first.
         studies_dir: Folder of all studies.
 
     Returns:
-        The prior under the name of what was used; None where nothing is proposed.
+        The prior, named after the one that was used; None where nothing is proposed.
 
     Raises:
-        AllocatorError: If there is no prior of that name, or no such study.
+        StudyError: If `study:NAME` names no study, or one that has nothing to propose.
     """
     used = choose_supported_prior(name, space, baseline)
     proposals: list[Params] = list(starts)
@@ -93,24 +111,29 @@ def make_prior(
         proposals += list_best_of_study(studies_dir / used.removeprefix(STUDY_PRIOR), space)
     elif used != "none":
         proposals += pair_with_rates(
-            _list_allocations(used, space, base, baseline), list_core_multipliers(space, base)
+            _list_allocations(used, space, baseline_params, baseline),
+            list_core_multipliers(space, baseline_params),
         )
     distinct = [p for i, p in enumerate(proposals) if p not in proposals[:i]]
     return Prior(name=used, space=space, proposals=tuple(distinct)) if distinct else None
 
 
 def _list_allocations(
-    name: str, space: Space, base: Params, baseline: Baseline | None
+    name: str, space: Space, baseline_params: Params, baseline: Baseline | None
 ) -> list[list[Params]]:
-    """List whole parameters at the baseline's rates: the first of every shape, the second, ..."""
+    """List allocations at the baseline's rates in tiers: the first of every shape, the second, ...
+
+    Returns:
+        All parameters of a trial for each allocation, by tier.
+    """
     tiers: list[list[Params]] = []
     for variant in space.variants:
         listed: list[dict[str, int]] = []
         if baseline is not None and name in _MEASURED:
-            listed = _MEASURED[name](variant.feasible, baseline)
-        for place, ranks in enumerate(listed or propose_uniform(variant.feasible)):
-            values: dict[str, float | str] = {**base, **variant.choice}
+            listed = _MEASURED[name].propose_ranks(variant.feasible, baseline)
+        for tier, ranks in enumerate(listed or propose_uniform(variant.feasible)):
+            values: dict[str, float | str] = {**baseline_params, **variant.choice}
             values |= {variant.rank_parameters[n]: rank for n, rank in ranks.items()}
-            tiers += [[]] if place == len(tiers) else []
-            tiers[place].append({n: values[n] for n in space.searched(variant)})
+            tiers += [[]] if tier == len(tiers) else []
+            tiers[tier].append({n: values[n] for n in space.searched(variant)})
     return tiers

@@ -1,4 +1,4 @@
-"""Prior `study:NAME`: what another study found best."""
+"""Prior `study:NAME`: the best allocations of another study."""
 
 from __future__ import annotations
 
@@ -18,54 +18,54 @@ from allocator.tuning.storage.storage_url import choose_storage_url, open_storag
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.surrogate.expected_scores import compute_expectations
 
-_LISTED = 8
+_NUM_LISTED = 8  # the first of them are trained first; all shape the density
 
 
 def list_best_of_study(folder: Path, space: Space) -> list[Params]:
     """List the completed trials of another study by posterior mean, the best first.
 
-    Trials whose parameters are not in this space are left out. The study may be of another model,
-    task or budget, and it may still be running.
+    Trials whose allocations are not in `space` are left out. The other study may have another
+    model, task or budget, and may still be running.
 
     Args:
         folder: The other study's folder.
         space: The search space of this study.
 
     Raises:
-        StudyError: If there is no such study, it has no completed trial, or none in this space.
+        StudyError: If there is no such study, or it has no completed trial, or none in `space`.
         StorageError: If its storage does not answer.
     """
     require_study(folder)
     config = read_shared_config(folder / CONFIG_FILE, StudyConfig)
-    theirs = build_space(config.space, config.backbone, config.budget)
+    their_space = build_space(config.space, config.backbone, config.budget)
     trials = _load_trials(folder, config.study)
-    expected = compute_expectations(theirs, trials, final_step=config.training.num_boundaries)
+    expected = compute_expectations(their_space, trials, final_step=config.training.num_boundaries)
     expected.sort(key=lambda e: e.mean, reverse=True)
-    found: list[Params] = []
+    proposals: list[Params] = []
     misfits: list[SpaceError] = []
     for trial in (e.trial for e in expected):
-        shape = theirs.variant(trial.params).shape
+        shape = their_space.variant(trial.params).shape
         try:
-            params = place_allocation(space, shape, theirs.allocation(trial.params))
+            params = place_allocation(space, shape, their_space.allocation(trial.params))
         except SpaceError as misfit:
             misfits.append(misfit)
             continue
-        if params not in found:
-            found.append(params)
-    if not found:
+        if params not in proposals:
+            proposals.append(params)
+    if not proposals:
         raise StudyError(
             f"--prior study:{folder.name}: no completed trial of it lies in this space; "
             f"of the best, {misfits[0]}; give another --prior"
         )
-    return found[:_LISTED]
+    return proposals[:_NUM_LISTED]
 
 
-def _load_trials(folder: Path, name: str) -> Sequence[FrozenTrial]:
+def _load_trials(folder: Path, study_name: str) -> Sequence[FrozenTrial]:
     try:
         if not (folder / DATABASE_FILE).exists():
-            raise KeyError(name)
+            raise KeyError(study_name)
         storage = open_storage(choose_storage_url(None, folder))
-        study = optuna.load_study(study_name=name, storage=storage)
+        study = optuna.load_study(study_name=study_name, storage=storage)
     except KeyError:
         raise StudyError(
             f"--prior study:{folder.name}: it is not in {folder / DATABASE_FILE}; "

@@ -1,4 +1,4 @@
-"""An allocation from elsewhere as a trial's parameters, where the space has it."""
+"""Converts an allocation from elsewhere to a trial's parameters, where it is in the space."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from allocator.tuning.space.space import Params, Space, Variant, make_baseline_p
 
 
 def place_allocation(space: Space, shape: AdapterShape, allocation: Allocation) -> Params:
-    """Find the parameters that stand for an allocation in a space.
+    """Convert an allocation to the parameters that stand for it in a space.
 
     Args:
         space: The search space.
-        shape: Shape of the allocation's adapter, perhaps on another backbone.
+        shape: Shape of the allocation's adapter, which may be of another backbone.
         allocation: Ranks and rates.
 
     Returns:
         All parameters of a trial.
 
     Raises:
-        SpaceError: Naming the value that the space does not have, and the rule.
+        SpaceError: If a value is not in the space; names the value and the rule.
     """
     variant = _find_variant(space, shape)
     _check_ranks(space, variant, allocation.ranks)
@@ -71,23 +71,24 @@ def _check_ranks(space: Space, variant: Variant, ranks: Mapping[str, int]) -> No
 
 def _collect_rates(space: Space, allocation: Allocation) -> dict[str, float]:
     multipliers = {f"lr_multiplier_{m}": v for m, v in allocation.lr_multipliers.items()}
-    default = dict.fromkeys((n for n in space.rate_parameters if n.startswith("lr_mult")), 1.0)
-    # What the space does not know stays with the training configuration; what it searches and the
-    # allocation does not say is as in the baseline.
+    searched = (n for n in space.rate_parameters if n.startswith("lr_multiplier_"))
+    defaults = dict.fromkeys(searched, 1.0)
+    # Head learning rate and dropout are parameters of some spaces only; elsewhere the training
+    # configuration has them. Where the allocation has no value, the baseline's is taken.
     known = {**space.fixed, **make_baseline_params(space)}
-    of_training = {
+    optional = {
         "head_learning_rate": allocation.head_learning_rate,
         "dropout": allocation.dropout,
     }
-    own = {
+    training_rates = {
         name: float(known[name]) if value is None else value
-        for name, value in of_training.items()
+        for name, value in optional.items()
         if name in known
     }
     return {
-        **default,
+        **defaults,
         **multipliers,
-        **own,
+        **training_rates,
         "core_lr_multiplier": allocation.core_lr_multiplier,
         "learning_rate": allocation.learning_rate,
     }

@@ -1,4 +1,4 @@
-"""What is believed before a search: a ranked list of proposals, and the density around them."""
+"""A prior: allocations in the order in which to try them, and a density around them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from allocator.tuning.space.points import Domain, Points
 from allocator.tuning.space.space import Params, Space
 
 Floats = npt.NDArray[np.float64]
-_RANK_WIDTH = 0.5  # in natural logarithms: a factor of 1.6
-_RATE_WIDTH = 0.7  # a factor of 2
-_ELSEWHERE = 0.02  # density far from all proposals, over the weight of the first
+# Standard deviations of the Gaussians in natural logarithms: a factor of 1.6 in a rank, and of 2 in
+# a rate, the factor between neighbouring core rates that priors propose.
+_RANK_WIDTH = 0.5
+_RATE_WIDTH = 0.7
+_UNIFORM_WEIGHT = 0.02  # density far from all proposals, relative to that of the first proposal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,9 +25,9 @@ class Prior:
     """Proposals for a search, and a density over its space.
 
     Attributes:
-        name: Which prior it is.
+        name: Name of the prior.
         space: The search space.
-        proposals: Whole parameters of trials as Optuna has them, best guess first; at least one.
+        proposals: All parameters of a trial for each proposal, best guess first; at least one.
     """
 
     name: str
@@ -38,11 +40,12 @@ class Prior:
         return Domain(self.space).params_to_points(self.proposals)
 
     def compute_log_density(self, points: Points) -> Floats:
-        """Give the logarithm of the density, 0 at the proposal where it is largest.
+        """Compute the logarithm of the density, scaled to 0 at the proposal where it is largest.
 
-        A Gaussian in log ranks and log rates stands around every proposal, with a weight of one
-        over its place in the list, and a small uniform part keeps every point possible. Where a
-        space has several shapes, a Gaussian does not reach from one into another.
+        The density is a mixture of Gaussians in log ranks and log rates, one around every proposal,
+        with weights 1, 1/2, 1/3, ... in the order of proposals, and of a small uniform part that
+        keeps every point possible. In a space of several shapes each Gaussian is limited to the
+        shape of its proposal.
 
         Args:
             points: Points of the domain, shape (n, columns).
@@ -60,8 +63,9 @@ class Prior:
         steps = (np.log(points)[:, None] - np.log(centers)[None]) / np.array(widths)
         log_gaussian = -0.5 * np.sum(steps**2, axis=2)
         if VARIANT in domain.columns:
+            # Ranks of different shapes are not comparable.
             same = points[:, None, 0] == centers[None, :, 0]
             log_gaussian = np.where(same, log_gaussian, -np.inf)
         log_weights = -np.log(np.arange(1, len(centers) + 1))
         mixture = logsumexp(log_gaussian + log_weights, axis=1)
-        return np.asarray(np.logaddexp(mixture, np.log(_ELSEWHERE)))
+        return np.asarray(np.logaddexp(mixture, np.log(_UNIFORM_WEIGHT)))

@@ -1,4 +1,4 @@
-"""A user's own guesses: recipes that a search starts from."""
+"""The user's own guesses: recipes given by `--start`, from which a search starts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ from allocator.tuning.space.space import Params, Space
 
 
 def read_starts(paths: Sequence[Path], space: Space) -> tuple[Params, ...]:
-    """Read the allocations of recipes as parameters of the space, in the order of the files.
+    """Read recipes and convert their allocations to parameters of the space.
+
+    Args:
+        paths: The recipe files.
+        space: The search space.
+
+    Returns:
+        Parameters of one trial for each file, in the order of `paths`.
 
     Raises:
         CheckpointError: If a file is missing or breaks the schema.
-        StudyError: If its allocation is not one of the space: which file, what, and the rule.
+        StudyError: If an allocation is not in the space; names the file, the value and the rule.
     """
     return tuple(_read_start(path, space) for path in paths)
 

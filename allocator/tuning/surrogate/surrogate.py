@@ -20,11 +20,11 @@ from allocator.tuning.surrogate.observations import Observation
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.intp]
 _FLOOR = 4.0
-"""Lowest score that is kept, in distances of the median from the best, below the best.
+"""How far below the best a score is kept, in units of the distance of the median from the best.
 
-Lower scores are raised to it: the farther below they lie, the larger the range that the process
-has to fit, and the flatter it sees the top. The floor lies three times as far below the median as
-the best lies above it, so that it touches outliers only. In replays of searches on trained
+Lower scores are raised to that: the farther below they lie, the larger the range that the process
+has to fit, and the flatter it sees the top. The floor is three times as far below the median as
+the best is above it, so that only outliers are raised. In replays of searches on trained
 allocations, floors at 1.5 and at 2 distances chose no better.
 """
 
