@@ -1,4 +1,4 @@
-"""Prior `truncation`: ranks whose predicted loss is least, from cutting the trained baseline."""
+"""Prior `truncation`: the ranks of least loss, predicted from cuts of the trained baseline."""
 
 from __future__ import annotations
 
@@ -10,26 +10,30 @@ from allocator.allocation import FeasibleSet
 from allocator.allocation.factorizations import Counts
 from allocator.tuning.priors.baseline_evidence import Baseline
 
-_DISTANCE = 1.0  # in doublings, over all ranks together
-
 Floats = npt.NDArray[np.float64]
-_LISTED = 4
-_SAMPLED = 300_000
-_DECIMALS = 9  # predicted losses that differ by less are the same
+_NUM_LISTED = 4  # proposals, as many as `list_proportional_ranks` makes for the other priors
+_NUM_SAMPLED = 300_000  # ranks that are compared where a feasible set is too large to list
+_DECIMALS = 9  # predicted losses that are equal to so many decimals count as equal
+_FIRST_DISTANCE = 1.0  # between proposals, in doublings of ranks
 
 
 def propose_by_truncation(feasible: FeasibleSet, baseline: Baseline) -> list[dict[str, int]]:
-    """List the ranks of least predicted loss; of equal ones, that of fewest parameters first."""
+    """List diverse ranks of least predicted loss; of equal losses fewer parameters come first."""
     points = feasible.points
     if points is None:
-        points = np.unique(feasible.sample(_SAMPLED, np.random.default_rng(0)), axis=0)
+        points = np.unique(feasible.sample(_NUM_SAMPLED, np.random.default_rng(0)), axis=0)
+    # A mode that loses nothing where it is cut makes many losses equal but for rounding errors, and
+    # then the number of parameters must decide.
     losses = np.round(predict_losses(feasible, baseline.truncation, points), _DECIMALS)
     order = np.lexsort((feasible.count_parameters(points), losses))
-    return [feasible.point_to_ranks(point) for point in select_diverse(points[order], _LISTED)]
+    return [feasible.point_to_ranks(point) for point in select_diverse(points[order], _NUM_LISTED)]
 
 
 def predict_losses(feasible: FeasibleSet, truncation: pd.DataFrame, points: Counts) -> Floats:
-    """Predict calibrated losses: that of the baseline, and what each mode's own rank adds to it.
+    """Predict calibrated losses as the baseline's plus what the rank of each mode adds to it.
+
+    The modes' additions are summed as if they were independent, since only cuts of one mode at a
+    time are measured.
 
     Args:
         feasible: The feasible set.
@@ -37,7 +41,7 @@ def predict_losses(feasible: FeasibleSet, truncation: pd.DataFrame, points: Coun
         points: Ranks, shape (n, names).
 
     Returns:
-        Shape (n,).
+        Losses, shape (n,).
     """
     measured = truncation[np.isfinite(truncation["loss"].astype(float))]
     untruncated, total = [], np.zeros(len(points))
@@ -56,57 +60,61 @@ def predict_losses(feasible: FeasibleSet, truncation: pd.DataFrame, points: Coun
 def predict_increases(ranks: Counts, losses: Floats, *, largest: int) -> Floats:
     """Predict what a mode's rank adds to the loss of the baseline.
 
-    Up to the baseline's rank r0 these are measured losses, each raised to the largest at a larger
-    rank, so that noise cannot make a smaller rank the better one. Ranks between measured ones
-    follow the logarithm of the rank.
+    Up to the baseline's rank r0, increases are measured. Each is raised to the largest increase at
+    a larger rank, so that noise cannot make a smaller rank look better. Between measured ranks the
+    increase is interpolated linearly in the logarithm of the rank.
 
-    Beyond r0 the loss falls as c (1/r - 1/r0): what a cut discards is a tail of energies, and a
-    tail whose energies fall with the square of the rank sums to c/r, so that every doubling gains
-    half as much as the one before, and all together no more than c/r0. The curve's own end, from
-    r0/2 to r0, gives c by least squares; a mode that loses nothing there gains nothing beyond.
+    Beyond r0 the increase is c (1/r - 1/r0), which is negative. The reason: a cut to rank r
+    discards the energies of all later singular values, and if these fall with the square of their
+    number, the discarded sum is about c/r. Every doubling of the rank then gains half as much as the one
+    before, and all doublings together gain no more than c/r0. Least squares over the measured ranks
+    from r0/2 to r0 give c; a mode that loses nothing there is predicted to gain nothing beyond.
 
     Args:
-        ranks: Measured ranks, ascending, the baseline's last, shape (n,).
-        losses: Held-out losses at them, shape (n,).
+        ranks: Measured ranks, ascending, the last that of the baseline, shape (n,).
+        losses: Held-out losses at these ranks, shape (n,).
         largest: The largest rank to predict for.
 
     Returns:
         Increases at ranks 1 to `largest`, none larger than the one before, shape (largest,).
     """
-    own = int(ranks[-1])
+    baseline_rank = int(ranks[-1])
+    # A running maximum from the largest rank down.
     raised = np.maximum.accumulate((losses - losses[-1])[::-1])[::-1]
-    wanted = np.arange(1, largest + 1, dtype=np.float64)
-    curve = np.interp(np.log(wanted), np.log(ranks), raised)
-    near = (ranks >= own / 2) & (ranks < own)
-    tail = 1 / ranks[near] - 1 / own
+    all_ranks = np.arange(1, largest + 1, dtype=np.float64)
+    interpolated = np.interp(np.log(all_ranks), np.log(ranks), raised)
+    near = (ranks >= baseline_rank / 2) & (ranks < baseline_rank)
+    tail = 1 / ranks[near] - 1 / baseline_rank
     slope = float(raised[near] @ tail / (tail @ tail)) if near.any() else 0.0
-    return np.asarray(np.where(wanted > own, slope * (1 / wanted - 1 / own), curve))
+    extrapolated = slope * (1 / all_ranks - 1 / baseline_rank)
+    return np.asarray(np.where(all_ranks > baseline_rank, extrapolated, interpolated))
 
 
 def select_diverse(points: Counts, number: int) -> Counts:
-    """Take the first points of a list that lie apart, by Euclidean distance of log2 ranks.
+    """Select the best points of a list that lie apart, by Euclidean distance of log2 ranks.
 
-    Each next one is the first that lies at least one doubling from all taken before; where none
-    does, half as far is enough, and so on.
+    The best ranks are often neighbours, and training all of them would show little. So each next
+    point is the best one that lies at least one doubling from all points selected before; where
+    there is none, half that distance suffices, and so on.
 
     Args:
         points: Distinct ranks, best first, shape (n, names).
-        number: Points to take.
+        number: Points to select.
 
     Returns:
-        Shape (min(n, number), names).
+        Selected points in the order of selection, shape (min(n, number), names).
     """
     logs = np.log2(points)
     nearest = np.full(len(points), np.inf)
-    taken: list[int] = []
-    distance = _DISTANCE
-    while len(taken) < min(number, len(points)):
+    selected: list[int] = []
+    distance = _FIRST_DISTANCE
+    while len(selected) < min(number, len(points)):
         apart = nearest >= distance
         if not apart.any():
             distance /= 2
             continue
         first = int(np.argmax(apart))
-        taken.append(first)
+        selected.append(first)
         nearest = np.minimum(nearest, np.linalg.norm(logs - logs[first], axis=1))
-        nearest[first] = -1.0
-    return points[taken]
+        nearest[first] = -1.0  # below any distance, so that it is not selected again
+    return points[selected]

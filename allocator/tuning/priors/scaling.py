@@ -1,4 +1,4 @@
-"""Ranks in proportion to given numbers, as large as a budget allows."""
+"""Ranks in proportion to given weights, as large as a budget allows."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy.typing as npt
 from allocator.allocation import FeasibleSet
 from allocator.allocation.factorizations import Counts
 
-_SCALES = 2000
-_SHARES = (0.5, 0.25)
-_FLOOR = 1e-6
+_NUM_SCALES = 2000  # in a geometric series from the smallest ranks to the largest
+_BUDGET_FRACTIONS = (0.5, 0.25)  # of the smaller allocations that are listed too
+_SMALLEST_WEIGHT = 1e-6  # a weight of zero would have no logarithm, and an infinite largest scale
 
 
 def list_proportional_ranks(
@@ -21,66 +21,77 @@ def list_proportional_ranks(
 ) -> list[dict[str, int]]:
     """List allocations of ranks in proportion to weights, best guess first.
 
-    First as large as the budget allows; then half-way to a uniform rank (in proportion to the
-    roots of the weights), since what a baseline shows is noisy; then the first one within a half
-    and a quarter of the budget, since the optimum may lie inside.
+    The first allocation is as large as the budget allows. The second is half-way to uniform ranks,
+    in proportion to the roots of the weights, because measurements of one baseline are noisy. The
+    last ones are the first again, within a half and a quarter of the budget, because the optimum
+    may be smaller than the budget.
 
     Args:
         feasible: The feasible set.
-        weights: Number by rank name; a name that lacks one gets their geometric mean.
+        weights: Weight by rank name; a name without a weight gets the geometric mean of the others.
 
     Returns:
-        Distinct feasible ranks; none where no proportional choice is feasible.
+        Distinct feasible ranks; an empty list where no proportional choice is feasible.
     """
     roots = {name: math.sqrt(max(weight, 0.0)) for name, weight in weights.items()}
-    found = [scale_to_budget(feasible, weights), scale_to_budget(feasible, roots)]
-    found += [scale_to_budget(feasible, weights, share) for share in _SHARES]
+    candidates = [scale_to_budget(feasible, weights), scale_to_budget(feasible, roots)]
+    candidates += [scale_to_budget(feasible, weights, f) for f in _BUDGET_FRACTIONS]
     distinct: list[dict[str, int]] = []
-    for ranks in found:
+    for ranks in candidates:
         if ranks is not None and ranks not in distinct:
             distinct.append(ranks)
     return distinct
 
 
 def scale_to_budget(
-    feasible: FeasibleSet, weights: Mapping[str, float], share: float = 1.0
+    feasible: FeasibleSet, weights: Mapping[str, float], fraction: float = 1.0
 ) -> dict[str, int] | None:
     """Find the largest feasible ranks in proportion to weights.
 
-    A mode that cannot use its part stays at what it can use, while the others go on growing.
+    Ranks are rounded and limited to what is usable, so that the number of parameters is a step
+    function of the scale; it is computed for a series of scales, and the largest that fits is
+    taken. A mode that has reached its largest usable rank keeps it while the others grow.
 
     Args:
         feasible: The feasible set.
-        weights: Number by rank name, as for `list_proportional_ranks`.
-        share: Share of the budget that may be used.
+        weights: Weight by rank name, as for `list_proportional_ranks`.
+        fraction: Fraction of the budget that may be used.
 
     Returns:
         Ranks by name, or None where no scale gives feasible ranks.
     """
-    wanted = _fill_weights(feasible, weights)
+    proportions = _fill_weights(feasible, weights)
+    # From where every rank rounds to at most 1 to where every rank is beyond its largest choice.
     largest = max(int(choices[-1]) for choices in feasible.choices.values())
-    scales = np.geomspace(0.5 / wanted.max(), 2 * largest / wanted.min(), _SCALES)
-    points = _lower_to_usable(feasible, np.rint(scales[:, None] * wanted).astype(np.int64))
+    scales = np.geomspace(0.5 / proportions.max(), 2 * largest / proportions.min(), _NUM_SCALES)
+    points = _lower_to_usable(feasible, np.rint(scales[:, None] * proportions).astype(np.int64))
     counts = feasible.count_parameters(points)
-    fits = feasible.is_feasible(points) & (counts <= share * feasible.budget)
+    fits = feasible.is_feasible(points) & (counts <= fraction * feasible.budget)
     if not fits.any():
         return None
     return feasible.point_to_ranks(points[np.argmax(np.where(fits, counts, -1))])
 
 
 def _fill_weights(feasible: FeasibleSet, weights: Mapping[str, float]) -> npt.NDArray[np.float64]:
-    known = {n: max(w, _FLOOR) for n, w in weights.items() if n in feasible.names and w >= 0}
-    middle = math.exp(sum(map(math.log, known.values())) / len(known)) if known else 1.0
-    return np.array([known.get(name, middle) for name in feasible.names])
+    """Return the weight of every rank name, in the order of names, shape (names,)."""
+    known = {
+        n: max(w, _SMALLEST_WEIGHT) for n, w in weights.items() if n in feasible.names and w >= 0
+    }
+    mean = math.exp(sum(map(math.log, known.values())) / len(known)) if known else 1.0
+    return np.array([known.get(name, mean) for name in feasible.names])
 
 
 def _lower_to_usable(feasible: FeasibleSet, points: Counts) -> Counts:
-    """Lower ranks to allowed ones, and to the product of the others where a core limits them."""
+    """Lower ranks to allowed ones, and to the product of the others where a core limits them.
+
+    A Tucker rank above the product of the other ranks adds parameters and no expressiveness.
+    """
     points = _round_to_allowed(feasible, points)
     shape = feasible.shape
     if not shape.formulas.has_core:
         return points
     full = math.prod(shape.tensor.dims[mode] for mode in shape.full_modes)
+    # Lowering one rank lowers the limit of the others; a pass for each name reaches all of them.
     for _ in feasible.names:
         others = full * points.prod(axis=1, keepdims=True) // points
         points = _round_to_allowed(feasible, np.minimum(points, others))
@@ -88,7 +99,7 @@ def _lower_to_usable(feasible: FeasibleSet, points: Counts) -> Counts:
 
 
 def _round_to_allowed(feasible: FeasibleSet, points: Counts) -> Counts:
-    """Lower every rank to the largest allowed one, or raise it to the smallest."""
+    """Lower every rank to the nearest allowed one, or raise it to the smallest."""
     columns = []
     for column, choices in zip(points.T, feasible.choices.values(), strict=True):
         place = np.searchsorted(choices, column, side="right") - 1
