@@ -1,4 +1,4 @@
-"""What all figures share: a colour and a marker for every mode, their order, fonts and grid."""
+"""The appearance that all figures share: colours, markers and order of modes, fonts and grid."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import plotly.graph_objects as go
 
-# Okabe and Ito's palette, which people of all kinds of colour vision tell apart; its yellow, too
-# pale for a line on white, is darkened for `site`.
+# Okabe and Ito's palette, whose colours differ for people with any kind of colour vision. Its
+# yellow is too pale for a line on white, and is darkened for `site`.
 COLOURS: Mapping[str, str] = {
     "input": "#0072B2",
     "output": "#D55E00",
@@ -38,7 +38,7 @@ _AXIS = {
     "automargin": True,
     "title": {"standoff": 12, "font": {"size": 15}},
 }
-# Plotly's own templates are far larger than these figures, and are written with each of them.
+# Plotly's own templates are far larger than these figures, and would be written into each file.
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": "Helvetica, Arial, sans-serif", "size": 14, "color": "#222222"},
@@ -55,12 +55,12 @@ TEMPLATE = go.layout.Template(
 
 
 def order_modes(names: Iterable[str]) -> list[str]:
-    """Put modes in their order, the core last, each once."""
+    """Sort modes into their fixed order, the core last, without duplicates."""
     present = set(names)
     return [name for name in COLOURS if name in present]
 
 
 def make_title(text: str, explanation: str) -> dict[str, object]:
-    """Word a title, with a line in small letters that says how the figure is read."""
+    """Make a title with a subtitle that explains how to read the figure."""
     small = {"text": explanation, "font": {"size": 13, "color": "#555555"}}
     return {"text": text, "subtitle": small}

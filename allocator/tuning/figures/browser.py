@@ -1,4 +1,6 @@
-"""A program that draws figures as PNG in a headless browser; its own, so that it can be killed.
+"""A program that draws figures as PNG in a headless browser.
+
+It is a process of its own, so that a browser that hangs can be killed.
 
 It reads from standard input a JSON list of pairs, a figure and kaleido's options, and prints JSON:
 `{"pictures": [...]}` in base64, or `{"error": NAME}` with the name of the exception.
@@ -18,23 +20,26 @@ import psutil
 from kaleido import Kaleido
 
 Request = tuple[dict[str, object], dict[str, object]]
-_PATIENCE = 5.0  # seconds for the browser to close, once all is drawn
+_CLOSING_TIMEOUT = 5.0  # seconds for the browser to close after everything is drawn
 
 
-async def draw(requests: Sequence[Request]) -> list[bytes]:
-    """Draw every figure in one browser."""
-    # Mathematics would be set in type by a script from the network.
+async def draw_figures(requests: Sequence[Request]) -> list[bytes]:
+    """Draw all figures in one browser, and return their PNG files."""
+    # MathJax is a script that the browser would load from the network.
     browser = Kaleido(timeout=None, mathjax=False)
     await browser.open()
     pictures = [await browser.calc_fig(figure, opts=options) for figure, options in requests]
     with contextlib.suppress(Exception):
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_CLOSING_TIMEOUT):
             await browser.close()
     return pictures
 
 
 def kill_children(program: psutil.Process) -> None:
-    """Kill all that a process has started; a browser leads a session of its own."""
+    """Kill all processes that a process has started.
+
+    The browser has a session of its own, so that killing the program's process group misses it.
+    """
     with contextlib.suppress(psutil.NoSuchProcess):
         for child in program.children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -42,7 +47,10 @@ def kill_children(program: psutil.Process) -> None:
 
 
 def kill_tree(program: psutil.Process) -> None:
-    """Kill a process and all that it has started, of which it can start no more meanwhile."""
+    """Kill a process and all processes that it has started.
+
+    It is suspended first, so that it cannot start another one meanwhile.
+    """
     with contextlib.suppress(psutil.NoSuchProcess):
         program.suspend()
         kill_children(program)
@@ -50,11 +58,11 @@ def kill_tree(program: psutil.Process) -> None:
 
 
 def main() -> None:
-    """Answer one request, and end at once, whatever threads and processes are left."""
+    """Answer one request, and exit at once, whatever threads are still running."""
     try:
-        pictures = asyncio.run(draw(json.load(sys.stdin)))
+        pictures = asyncio.run(draw_figures(json.load(sys.stdin)))
         answer: object = {"pictures": [base64.b64encode(p).decode("ascii") for p in pictures]}
-    except Exception as problem:  # noqa: BLE001  # whoever asked is told
+    except Exception as problem:  # noqa: BLE001  # its name is the answer
         answer = {"error": type(problem).__name__}
     kill_children(psutil.Process())
     print(json.dumps(answer), flush=True)

@@ -16,26 +16,32 @@ from allocator.tuning.figures.appearance import (
     order_modes,
 )
 
-_LABELLED = 0.04  # share of the longest bar that a number fits into
+_SMALLEST_LABELLED = 0.04  # fraction of the longest bar that a number needs to fit in
 
 
 def tabulate_parameters(name: str, shape: AdapterShape, ranks: Mapping[str, int]) -> pd.DataFrame:
-    """Tabulate the parameters of one allocation.
+    """Tabulate the parameters of one allocation by part.
+
+    Args:
+        name: Name of the allocation in the figure.
+        shape: Its adapter shape.
+        ranks: Its ranks, by the shape's rank names.
 
     Returns:
-        A row a part, columns `allocation` (the name), `part` (a mode, or `core`), `parameters`.
+        One row for each part, columns `allocation` (the name), `part` (a mode, or `core`),
+        `parameters`.
     """
     rows = [(name, part, count) for part, count in shape.count_parts(ranks).items()]
     return pd.DataFrame(rows, columns=["allocation", "part", "parameters"])
 
 
 def draw_budget_split(parameters: pd.DataFrame, *, budget: int | None = None) -> go.Figure:
-    """Draw the parameters of every part of several allocations, a bar an allocation.
+    """Draw one bar for each allocation, divided into the parameters of its parts.
 
     Args:
-        parameters: Columns `allocation`, `part`, `parameters`, as of `tabulate_parameters`; not
-            empty. Bars stand in the order of their first rows.
-        budget: Drawn as a line.
+        parameters: Tables of `tabulate_parameters`, one below the other; not empty. Bars are in
+            the order of their first rows.
+        budget: Number of parameters at which a line is drawn.
     """
     totals = parameters.groupby("allocation", sort=False)["parameters"].sum()
     names = {name: f"{name}<br>{total:,}" for name, total in totals.items()}
@@ -49,7 +55,7 @@ def draw_budget_split(parameters: pd.DataFrame, *, budget: int | None = None) ->
             name=part,
             orientation="h",
             marker={"color": COLOURS[part], "line": {"color": "white", "width": 0.5}},
-            text=[f"{n:,}" if n >= _LABELLED * totals.max() else "" for n in counts],
+            text=[f"{n:,}" if n >= _SMALLEST_LABELLED * totals.max() else "" for n in counts],
             textposition="inside",
             textangle=0,
             insidetextanchor="middle",

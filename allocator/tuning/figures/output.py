@@ -1,4 +1,4 @@
-"""Writes figures as HTML that needs no network, and as PNG where a browser can draw them."""
+"""Writes figures as HTML that works offline, and as PNG where a browser can draw them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ from allocator.files.whole_files import write_whole
 from allocator.tuning.figures.png import RenderingError, render_png
 
 Warn = Callable[[str], None]
+"""Shows a warning of one line."""
 
-_PLOTLY_JS = "plotly.min.js"  # the name that plotly gives it
+_PLOTLY_JS = "plotly.min.js"  # the name that the HTML files refer to
 
 
-def save_figures(
-    folder: Path, figures: Mapping[str, go.Figure], *, warn: Callable[[str], None]
-) -> list[Path]:
-    """Write every figure into a folder, each file whole or not at all.
+def save_figures(folder: Path, figures: Mapping[str, go.Figure], *, warn: Warn) -> list[Path]:
+    """Write figures into a folder, each file completely or not at all.
 
     Args:
-        folder: Made where it is missing.
-        figures: By the names of their files.
-        warn: Takes a line that says why there is no PNG, where there is none.
+        folder: Created where it is missing.
+        figures: Figures by name, which is that of their files without the extension.
+        warn: Called with the reason where no PNG could be drawn.
 
     Returns:
         The HTML files, then the PNG files. The HTML files share the folder's `plotly.min.js`.
@@ -56,9 +55,10 @@ def save_figures(
 
 
 def store_on_dashboard(study: optuna.Study, figures: Mapping[str, go.Figure]) -> None:
-    """Store figures with a study, in place of those of the same names."""
+    """Store figures in a study for optuna-dashboard, replacing those of the same names."""
     with warnings.catch_warnings():
-        # What the dashboard imports, over seconds, uses deprecated parts of PyTorch.
+        # The dashboard imports modules that use deprecated parts of PyTorch, and takes seconds to,
+        # so that it is imported here and not with this module.
         warnings.simplefilter("ignore", DeprecationWarning)
         from optuna_dashboard import save_plotly_graph_object  # noqa: PLC0415
     for name, figure in figures.items():
@@ -66,21 +66,21 @@ def store_on_dashboard(study: optuna.Study, figures: Mapping[str, go.Figure]) ->
 
 
 def draw_and_print(console: Console, draw: Callable[[Warn], list[Path]]) -> None:
-    """Draw figures into files and print where they are, or a line that says why they are not.
+    """Draw figures into files and print where these are, or why there are none.
 
     Args:
-        console: Where it is said.
-        draw: Given what takes a warning; gives the files.
+        console: Where to print.
+        draw: Draws the figures; called with a function that shows a warning, returns the files.
     """
-    warnings: list[str] = []
+    reasons: list[str] = []
     try:
-        paths = draw(warnings.append)
-    except Exception as problem:  # noqa: BLE001  # no picture may cost a run its result
+        paths = draw(reasons.append)
+    except Exception as problem:  # noqa: BLE001  # a failed figure must not cost a run its result
         paths = []
-        warnings.append(f"not drawn: {type(problem).__name__}: {problem}")
+        reasons.append(f"not drawn: {type(problem).__name__}: {problem}")
     if paths:
         console.print(Text(f"  look at {paths[0].parent}"), soft_wrap=True)
-    for warning in warnings:
+    for reason in reasons:
         console.print(
-            f"[yellow]figures[/yellow]: {escape(warning)}", highlight=False, soft_wrap=True
+            f"[yellow]figures[/yellow]: {escape(reason)}", highlight=False, soft_wrap=True
         )

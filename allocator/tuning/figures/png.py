@@ -1,4 +1,4 @@
-"""Draws figures as PNG, all in one headless browser that is found on the machine."""
+"""Draws figures as PNG in one headless browser, where the machine has one."""
 
 from __future__ import annotations
 
@@ -15,48 +15,53 @@ import psutil
 
 from allocator.tuning.figures import browser
 
-_PATIENCE = 60.0  # seconds for the browser to start and to draw everything
+_TIMEOUT = 60.0  # seconds for the browser to start and to draw all figures
 _PROGRAM = Path(browser.__file__)
-_WIDTH, _HEIGHT, _SCALE = 1000, 560, 2  # pixels of a page, and of the picture for each of them
-_WAY_OUT = (
+_WIDTH, _HEIGHT = 1000, 560  # of a figure whose layout has no size, in CSS pixels
+_SCALE = 2  # pixels of the PNG for each CSS pixel, so that text is sharp on dense screens
+_HINT = (
     "for pictures install Chromium or Chrome (Debian, Ubuntu: apt-get install chromium), or name "
     "one in BROWSER_PATH"
 )
 
 
 class RenderingError(Exception):
-    """Nothing could be drawn; says why, and what would help, in one line."""
+    """No figure could be drawn; the message gives the reason and a remedy in one line."""
 
 
 def render_png(figures: Sequence[go.Figure]) -> list[bytes]:
-    """Draw figures, as wide and high as their layouts say, or else all alike.
+    """Draw figures in the sizes of their layouts, or 1000 by 560 where these have none.
+
+    Returns:
+        The content of one PNG file for each figure.
 
     Raises:
-        RenderingError: If no browser is found, or it fails, or it takes a minute.
+        RenderingError: If no browser is found, or it fails, or it takes over a minute.
     """
-    answer = _ask([(json.loads(figure.to_json()), _options(figure)) for figure in figures])
+    answer = _run_browser(
+        [(json.loads(figure.to_json()), _make_options(figure)) for figure in figures]
+    )
     if "pictures" in answer:
         return [base64.b64decode(picture) for picture in answer["pictures"]]
     if answer["error"] == "ChromeNotFoundError":
-        raise RenderingError(f"no browser was found, so no PNG is written; {_WAY_OUT}")
-    raise RenderingError(
-        f"the browser failed ({answer['error']}), so no PNG is written; {_WAY_OUT}"
-    )
+        raise RenderingError(f"no browser was found, so no PNG is written; {_HINT}")
+    raise RenderingError(f"the browser failed ({answer['error']}), so no PNG is written; {_HINT}")
 
 
-def _ask(requests: object) -> dict[str, Any]:
-    """Let the program draw; a browser that hangs is killed with it."""
+def _run_browser(requests: object) -> dict[str, Any]:
+    """Run the program `browser.py`; where it hangs, kill it together with its browser."""
     process = subprocess.Popen(
+        # -P keeps the program's folder off the import path, where its modules could shadow others.
         [sys.executable, "-P", str(_PROGRAM)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
     try:
-        output, _ = process.communicate(json.dumps(requests).encode(), timeout=_PATIENCE)
+        output, _ = process.communicate(json.dumps(requests).encode(), timeout=_TIMEOUT)
         answer: dict[str, Any] = json.loads(output)
     except subprocess.TimeoutExpired:
-        return {"error": f"no answer in {_PATIENCE:g} seconds"}
+        return {"error": f"no answer in {_TIMEOUT:g} seconds"}
     except ValueError:
         return {"error": "it ended without an answer"}
     finally:
@@ -66,7 +71,7 @@ def _ask(requests: object) -> dict[str, Any]:
     return answer
 
 
-def _options(figure: go.Figure) -> dict[str, object]:
+def _make_options(figure: go.Figure) -> dict[str, object]:
     return {
         "format": "png",
         "width": figure.layout.width or _WIDTH,

@@ -1,4 +1,4 @@
-"""A line through the means over several tensors, in the range of their values."""
+"""A line through the means over several tensors, with a band for the range of their values."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import plotly.graph_objects as go
 
 from allocator.tuning.figures.appearance import COLOURS, MARKERS
 
-_FAINT = 0.15
+_BAND_OPACITY = 0.15
 
 
 def draw_ranged_line(
     table: pd.DataFrame, x: str, y: str, *, mode: str, in_legend: bool = True, floor: float = 0.0
 ) -> list[go.Scatter]:
-    """Draw one mode: the mean of `y` at every `x`, and its range where there are several values.
+    """Draw one mode: the mean of `y` at every `x`, and the range where there are several values.
 
     Args:
-        table: The mode's rows.
-        x: Column along the horizontal axis.
-        y: Column along the vertical axis.
-        mode: Whose colour and marker the line has.
-        in_legend: Whether the legend names the line.
-        floor: Where the range ends at the latest; a logarithmic axis has no zero.
+        table: Rows of one mode.
+        x: Column on the horizontal axis.
+        y: Column on the vertical axis.
+        mode: The mode, which decides the colour and the marker.
+        in_legend: Whether the line is in the legend.
+        floor: Lower limit of the band, for logarithmic axes, which have no zero.
     """
     values = table.groupby(x)[y].agg(["mean", "min", "max"])
     line = go.Scatter(
@@ -36,6 +36,7 @@ def draw_ranged_line(
     )
     if (values["min"] == values["max"]).all():
         return [line]
+    # Along the upper edge and back along the lower one.
     outline = [*values["max"], *values["min"].clip(lower=floor)[::-1]]
     band = go.Scatter(
         x=[*values.index, *values.index[::-1]],
@@ -45,12 +46,12 @@ def draw_ranged_line(
         mode="lines",
         line={"width": 0},
         fill="toself",
-        fillcolor=_translucent(COLOURS[mode]),
+        fillcolor=_make_translucent(COLOURS[mode]),
         hoverinfo="skip",
     )
     return [band, line]
 
 
-def _translucent(colour: str) -> str:
+def _make_translucent(colour: str) -> str:
     red, green, blue = bytes.fromhex(colour.removeprefix("#"))
-    return f"rgba({red},{green},{blue},{_FAINT})"
+    return f"rgba({red},{green},{blue},{_BAND_OPACITY})"

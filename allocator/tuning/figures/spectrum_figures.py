@@ -1,4 +1,4 @@
-"""What a trained core uses of every mode: its singular values, at the end and over training."""
+"""Figures of how much of its rank a trained core uses in each mode, at the end and over time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from plotly.subplots import make_subplots
 from allocator.tuning.figures.appearance import TEMPLATE, make_title, order_modes
 from allocator.tuning.figures.ranged_line import draw_ranged_line
 
-_DECADES = 6  # that are shown at most; what is smaller is rounding
-_MARGIN = 0.1  # decades
-_TICKS = 16  # that an axis has at most
+_MAX_DECADES = 6  # below the largest singular value; smaller ones are rounding errors
+_MARGIN = 0.1  # decades above and below the values
+_MAX_TICKS = 16  # of an axis
 _PANELS = {
     "normalized_entropy": "entropy, as a share of its maximum",
     "top1_energy": "share of energy in the first singular value",
@@ -21,7 +21,7 @@ _PANELS = {
 
 
 def draw_singular_values(spectra: pd.DataFrame) -> go.Figure:
-    """Draw the singular values of every mode of the baseline's core, at its last boundary.
+    """Draw the singular values of each mode of the baseline's core at the last boundary.
 
     Args:
         spectra: Columns `step`, `layer`, `target`, `mode`, `index`, `singular_value`; not empty.
@@ -29,7 +29,7 @@ def draw_singular_values(spectra: pd.DataFrame) -> go.Figure:
     last = spectra[spectra["step"] == spectra["step"].max()]
     last = last.assign(position=last["index"] + 1)
     largest = last["singular_value"].max()
-    lowest = max(last["singular_value"].min(), largest * 10**-_DECADES)
+    lowest = max(last["singular_value"].min(), largest * 10**-_MAX_DECADES)
     figure = go.Figure()
     for mode in order_modes(last["mode"]):
         rows = last[last["mode"] == mode]
@@ -40,13 +40,13 @@ def draw_singular_values(spectra: pd.DataFrame) -> go.Figure:
         template=TEMPLATE,
         title=make_title(
             "Singular values of the baseline's core, by mode",
-            "a steep line leaves rank unused" + _many(last),
+            "a steep line leaves rank unused" + _describe_tensors(last),
         ),
         legend_title_text="mode",
     )
     figure.update_xaxes(
         title_text="singular value, numbered from the largest",
-        dtick=_every(int(last["position"].max())),
+        dtick=_compute_tick_step(int(last["position"].max())),
     )
     figure.update_yaxes(title_text="singular value", type="log", tickformat="~g")
     if largest > 0:
@@ -56,7 +56,7 @@ def draw_singular_values(spectra: pd.DataFrame) -> go.Figure:
 
 
 def draw_spectra_over_training(modes: pd.DataFrame) -> go.Figure:
-    """Draw how spread the spectrum of every mode is, at every boundary of the baseline.
+    """Draw how evenly the spectrum of each mode is spread, at every boundary of the baseline.
 
     Args:
         modes: Columns `step`, `layer`, `target`, `mode`, `rank`, `entropy`, `normalized_entropy`,
@@ -73,21 +73,22 @@ def draw_spectra_over_training(modes: pd.DataFrame) -> go.Figure:
         template=TEMPLATE,
         title=make_title(
             "Spectra of the baseline's core over training, by mode",
-            "entropy 1 uses every rank alike, 0 only one" + _many(modes),
+            "entropy 1 uses every rank alike, 0 only one" + _describe_tensors(modes),
         ),
         legend_title_text="mode",
     )
     ticks = sorted(modes["step"].unique().tolist())
     figure.update_xaxes(
-        title_text="boundary (evaluation in training)", tickvals=ticks[:: _every(len(ticks))]
+        title_text="boundary (evaluation in training)",
+        tickvals=ticks[:: _compute_tick_step(len(ticks))],
     )
     return figure
 
 
-def _many(table: pd.DataFrame) -> str:
+def _describe_tensors(table: pd.DataFrame) -> str:
     tensors = len(table[["layer", "target"]].drop_duplicates())
     return f"; mean and range over {tensors} tensors" if tensors > 1 else ""
 
 
-def _every(count: int) -> int:
-    return math.ceil(count / _TICKS)
+def _compute_tick_step(count: int) -> int:
+    return math.ceil(count / _MAX_TICKS)

@@ -1,4 +1,4 @@
-"""Draws what a study knows of itself, into its folder and onto its page of optuna-dashboard."""
+"""Draws the figures of a study, into its folder and onto its page of optuna-dashboard."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from allocator.coordination.records import Records
 from allocator.files.study_folder import FIGURES_FOLDER, UNIFORM, TableName
 from allocator.tuning.figures.budget_split import draw_budget_split, tabulate_parameters
-from allocator.tuning.figures.output import save_figures, store_on_dashboard
+from allocator.tuning.figures.output import Warn, save_figures, store_on_dashboard
 from allocator.tuning.figures.spectrum_figures import (
     draw_singular_values,
     draw_spectra_over_training,
@@ -22,24 +22,22 @@ from allocator.tuning.storage.trial_memory import read_proposer
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.surrogate.expected_scores import Selection
 
-# Name of the figure, table of the baseline that it shows, and how.
-_OF_BASELINE: Mapping[str, tuple[TableName, Callable[[pd.DataFrame], go.Figure]]] = {
+# By the name of the figure: the table of the baseline that it shows, and what draws it.
+_BASELINE_FIGURES: Mapping[str, tuple[TableName, Callable[[pd.DataFrame], go.Figure]]] = {
     "singular-values": ("spectra", draw_singular_values),
     "spectra-over-training": ("modes", draw_spectra_over_training),
     "truncation": ("truncation", draw_truncation_curves),
 }
 
 
-def draw_study(
-    study: SearchStudy, selection: Selection, *, warn: Callable[[str], None]
-) -> list[Path]:
-    """Draw a study's figures, in place of those that were there.
+def draw_study(study: SearchStudy, selection: Selection, *, warn: Warn) -> list[Path]:
+    """Draw a study's figures, replacing earlier ones.
 
     Args:
-        study: The study; `figures/` in its folder gets the files, its storage what optuna-dashboard
-            shows.
-        selection: Its choice.
-        warn: Takes a line that says why there is no PNG, where there is none.
+        study: The study. Files are written to `figures/` in its folder, and the figures for
+            optuna-dashboard to its storage.
+        selection: The study's choice.
+        warn: Called with the reason where no PNG could be drawn.
 
     Returns:
         The files.
@@ -50,31 +48,31 @@ def draw_study(
 
 
 def make_study_figures(study: SearchStudy, selection: Selection) -> dict[str, go.Figure]:
-    """Make the figures of which a study has the data, by name."""
+    """Make the figures for which a study has data, by name."""
     parameters = [
         tabulate_parameters(
             f"{name} (trial {trial.number})",
             study.space.variant(trial.params).shape,
             study.space.ranks(trial.params),
         )
-        for name, trial in _compared(study, selection).items()
+        for name, trial in _list_compared_trials(study, selection).items()
     ]
     figures = {"budget-split": draw_budget_split(pd.concat(parameters), budget=study.config.budget)}
     return figures | make_baseline_figures(study.baseline)
 
 
 def make_baseline_figures(records: Records) -> dict[str, go.Figure]:
-    """Make the figures of what a baseline shows, by name; none of an adapter without a core."""
+    """Make the figures of a baseline's tables, by name; none of an adapter without a core."""
     figures = {}
-    for name, (kind, draw) in _OF_BASELINE.items():
-        table = records.read(kind)
+    for name, (table_name, draw) in _BASELINE_FIGURES.items():
+        table = records.read(table_name)
         if not table.empty and UNIFORM in set(table.name):
             figures[name] = draw(table[table.name == UNIFORM])
     return figures
 
 
-def _compared(study: SearchStudy, selection: Selection) -> dict[str, FrozenTrial]:
-    """Name the trials whose allocations are compared, each once."""
+def _list_compared_trials(study: SearchStudy, selection: Selection) -> dict[str, FrozenTrial]:
+    """Return the trials whose allocations are compared, each once, by what they are."""
     trials = {}
     if selection.baseline is not None:
         trials["uniform baseline"] = selection.baseline.trial

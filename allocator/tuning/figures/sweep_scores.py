@@ -1,4 +1,4 @@
-"""Scores of many configurations over several seeds, beside a baseline."""
+"""The figure of a sweep: scores of many configurations over several seeds, beside a baseline."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from allocator.tuning.figures.appearance import REFERENCE, TEMPLATE, make_title
 from allocator.tuning.space.published_sweep import BASELINE
 
 PHASES = ("baselines", "learning rate", "rank")
-_COLOUR = "#882255"  # of no mode
-_POINT_WIDTH, _MARGINS = 60, 300  # pixels
+_COLOUR = "#882255"  # which no mode has
+_POINT_WIDTH, _MARGINS = 60, 300  # pixels for each configuration, and for all that is beside them
 
 
 def draw_sweep_scores(summary: pd.DataFrame, *, metric: str = "score") -> go.Figure:
-    """Draw the mean score of every configuration with its standard error, a panel a phase.
+    """Draw the mean score of each configuration with its standard error, one panel for each phase.
 
     Args:
-        summary: Columns `phase` (of `PHASES`), `name`, `parameters`, `mean`, `standard_error`,
+        summary: Columns `phase` (one of `PHASES`), `name`, `parameters`, `mean`, `standard_error`,
             `seeds`; not empty.
-        metric: What the scores are, for the axis.
+        metric: Name of the score on the axis.
     """
     phases = [phase for phase in PHASES if phase in set(summary["phase"])]
     tables = [summary[summary["phase"] == phase] for phase in phases]
@@ -32,8 +32,8 @@ def draw_sweep_scores(summary: pd.DataFrame, *, metric: str = "score") -> go.Fig
         horizontal_spacing=0.02,
     )
     for column, (phase, table) in enumerate(zip(phases, tables, strict=True), start=1):
-        figure.add_trace(_points(phase, table), row=1, col=column)
-    baseline = _baseline(summary)
+        figure.add_trace(_draw_points(phase, table), row=1, col=column)
+    baseline = _find_baseline(summary)
     figure.add_hline(float(baseline["mean"]), line=REFERENCE)
     figure.update_layout(
         template=TEMPLATE,
@@ -51,7 +51,7 @@ def draw_sweep_scores(summary: pd.DataFrame, *, metric: str = "score") -> go.Fig
     return figure
 
 
-def _points(phase: str, table: pd.DataFrame) -> go.Scatter:
+def _draw_points(phase: str, table: pd.DataFrame) -> go.Scatter:
     return go.Scatter(
         x=[f"{row.name}<br>{row.parameters:,}" for row in table.itertuples(index=False)],
         y=table["mean"].tolist(),
@@ -65,7 +65,7 @@ def _points(phase: str, table: pd.DataFrame) -> go.Scatter:
     )
 
 
-def _baseline(summary: pd.DataFrame) -> pd.Series:
+def _find_baseline(summary: pd.DataFrame) -> pd.Series:
     named = summary[summary["name"] == BASELINE]
     chosen = named if len(named) else summary[summary["phase"] == PHASES[0]]
     return (chosen if len(chosen) else summary).iloc[0]

@@ -1,4 +1,4 @@
-"""What the loss would be with less rank in one mode, without training again."""
+"""The figure of the loss with one mode cut to a lower rank and nothing trained again."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from allocator.tuning.figures.appearance import (
     order_modes,
 )
 
+_MAX_TICKS = 16  # of the horizontal axis
+
 
 def draw_truncation_curves(truncation: pd.DataFrame) -> go.Figure:
-    """Draw the loss of the trained baseline against the rank to which one mode is truncated.
+    """Draw the loss of the trained baseline by the rank to which one mode is cut.
 
     Args:
-        truncation: Columns `mode`, `rank`, `loss`; not empty. The largest rank of a mode is the
-            baseline's own, so that its loss is the untruncated one.
+        truncation: Columns `mode`, `rank`, `loss`; not empty. The largest rank of a mode is that of
+            the baseline, so that its loss is the untruncated one.
     """
     figure = go.Figure()
     for mode in order_modes(truncation["mode"]):
@@ -50,7 +52,7 @@ def draw_truncation_curves(truncation: pd.DataFrame) -> go.Figure:
         ),
         legend_title_text="mode",
     )
-    most = int(truncation["rank"].max())
-    figure.update_xaxes(title_text="rank kept of the mode", dtick=math.ceil(most / 16))
+    largest = int(truncation["rank"].max())
+    figure.update_xaxes(title_text="rank kept of the mode", dtick=math.ceil(largest / _MAX_TICKS))
     figure.update_yaxes(title_text="calibrated loss, held out")
     return figure

@@ -66,9 +66,10 @@ def predict_increases(ranks: Counts, losses: Floats, *, largest: int) -> Floats:
 
     Beyond r0 the increase is c (1/r - 1/r0), which is negative. The reason: a cut to rank r
     discards the energies of all later singular values, and if these fall with the square of their
-    number, the discarded sum is about c/r. Every doubling of the rank then gains half as much as the one
-    before, and all doublings together gain no more than c/r0. Least squares over the measured ranks
-    from r0/2 to r0 give c; a mode that loses nothing there is predicted to gain nothing beyond.
+    number, the discarded sum is about c/r. Every doubling of the rank then gains half as much as
+    the one before, and all doublings together gain no more than c/r0. Least squares over the
+    measured ranks from r0/2 to r0 give c; a mode that loses nothing there is predicted to gain
+    nothing beyond.
 
     Args:
         ranks: Measured ranks, ascending, the last that of the baseline, shape (n,).

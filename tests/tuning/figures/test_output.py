@@ -65,7 +65,7 @@ def test_a_browser_that_fails_costs_the_pictures_alone(
     broken.write_text(f"#!/bin/sh\n{command}\n")
     broken.chmod(broken.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("BROWSER_PATH", str(broken))
-    monkeypatch.setattr(png, "_PATIENCE", patience)
+    monkeypatch.setattr(png, "_TIMEOUT", patience)
     warnings: list[str] = []
     paths = save_figures(tmp_path / "figures", FIGURES, warn=warnings.append)
     assert len(paths) == len(FIGURES)
