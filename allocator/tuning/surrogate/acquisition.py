@@ -19,8 +19,8 @@ from allocator.tuning.surrogate.surrogate import Surrogate
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 _ROOT_TAU = np.sqrt(2 * np.pi)
-# What they give together: tests/benchmarks/README.md measures a regret of 5.9e-3 after 40 trials, and 0.10
-# seconds for each ask.
+# With all of these numbers tests/benchmarks/README.md measures a regret of 5.9e-3 after 40 trials,
+# and 0.10 seconds for each ask.
 _NUM_FANTASIES = 32  # draws of the observed points' scores; a power of two keeps Sobol balanced
 _NUM_CANDIDATES = 2000  # random points that are compared before local search
 _NUM_STARTS = 5  # best candidates that local search starts from

@@ -81,6 +81,7 @@ def compute_expectations(
     Raises:
         StudyError: If no trial was completed.
     """
+    # A trial that was pruned or collapsed leaves no adapter, so that it cannot be chosen.
     completed = [trial for trial in trials if is_completed(trial)]
     if not completed:
         raise StudyError(
