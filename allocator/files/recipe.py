@@ -114,7 +114,7 @@ class Recipe(Config):
             )
         return spec
 
-    def allocation(self, learning_rate: float | None = None) -> Allocation:
+    def make_allocation(self, learning_rate: float | None = None) -> Allocation:
         """Return the allocation, at another base learning rate if one is given."""
         return Allocation(
             ranks=self.adapter.ranks,

@@ -102,7 +102,7 @@ class Attached:
         Returns:
             One group for the zero-initialised part, one for every factor, one for the head.
         """
-        groups = make_parameter_groups(self.adapter, recipe.allocation(learning_rate))
+        groups = make_parameter_groups(self.adapter, recipe.make_allocation(learning_rate))
         head = self._head_parameters()
         rate = recipe.training.head_learning_rate
         return [*groups, {"params": head, "lr": rate}] if head else groups

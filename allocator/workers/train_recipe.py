@@ -72,7 +72,7 @@ def train_recipe(
     job = Job(
         trial=0,
         spec=setup.spec,
-        allocation=recipe.allocation(),
+        allocation=recipe.make_allocation(),
         save_to=output / ADAPTER_FILE,
     )
     last = _train_one(setup, job, device, say)
@@ -146,7 +146,7 @@ def _prepare_setup(
         training=recipe.training.config,
         precision=recipe.training.precision,
         threads=count_available_threads(),
-        typical=recipe.allocation(),
+        typical=recipe.make_allocation(),
         trains_pooler=recipe.training.trains_pooler,
         path=choose_forward_path(
             model,

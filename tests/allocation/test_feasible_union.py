@@ -99,7 +99,7 @@ def test_a_trial_has_the_parameters_of_its_variant_alone(name: SamplerName, spac
     study = optuna.create_study(direction="maximize", sampler=sampler)
     for number in range(14):
         trial = ask_trial(study, space)
-        assert set(trial.params) == set(space.searched(space.variant(trial.params)))
+        assert set(trial.params) == set(space.list_searched(space.find_variant(trial.params)))
         assert space.num_parameters(trial.params) <= 1_500
         study.tell(trial, 0.1 * (number % 3))
 
@@ -113,7 +113,7 @@ def test_a_choice_that_was_enqueued_is_kept_and_the_rest_fits_it(
     for _ in range(12):
         study.enqueue_trial({"construction": "att", "factorization": "cp"})
         trial = ask_trial(study, space)
-        assert space.variant(trial.params).shape.construction == "att"
+        assert space.find_variant(trial.params).shape.construction == "att"
         assert "cp_rank" in trial.params
         study.tell(trial, 0.5)
 
@@ -136,7 +136,7 @@ def test_the_surrogate_learns_which_factorization_is_better(space: Space) -> Non
 
 def test_the_baseline_is_the_uniform_rank_of_the_first_combination(space: Space) -> None:
     params = make_baseline_params(space)
-    assert space.variant(params) is space.variants[0]
+    assert space.find_variant(params) is space.variants[0]
     assert space.has_all_params(params)
 
 

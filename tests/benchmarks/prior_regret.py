@@ -71,7 +71,7 @@ class Setting:
 def priors(table: Table, folder: Path) -> Mapping[str, Prior | None]:
     """Make every prior from the table's baseline, and one from its worst points."""
     base = make_baseline_params(table.space)
-    baseline = read_baseline(baseline_folder(folder), table.space.ranks(base))
+    baseline = read_baseline(baseline_folder(folder), table.space.read_ranks(base))
     priors = {
         name: make_prior(name, table.space, base, baseline=baseline) for name in get_args(PriorName)
     }

@@ -45,7 +45,7 @@ class ResponseSurface:
     def score(self, params: Params, fidelity: float = 1.0) -> float:
         """Give the noise-free score after a share of the training."""
         values = {**self.space.fixed, **params}
-        ranks = np.array([list(self.space.ranks(params).values())], dtype=np.float64)
+        ranks = np.array([list(self.space.read_ranks(params).values())], dtype=np.float64)
         rate = np.log(np.array([values["learning_rate"]]))
         core_rate = rate + np.log(values["core_lr_multiplier"])
         return float(self._scores(ranks, rate, core_rate, fidelity)[0])

@@ -148,13 +148,15 @@ def main(argv: Sequence[str]) -> None:
 
     def job(number: int, params: Params) -> Job:
         spec = make_adapter_spec(file, space.shape)
-        return Job(trial=number, spec=spec, allocation=space.allocation(params), save_to=Path())
+        return Job(
+            trial=number, spec=spec, allocation=space.make_allocation(params), save_to=Path()
+        )
 
     base, folder = make_baseline_params(space), arguments.output / "baseline"
     measure_baseline(backbone, splits, job(0, base), Records(folder))
     listed = arguments.output / "points.csv"
     if not listed.exists():  # those of a table that was begun stay
-        chosen = points(space, read_baseline(folder, space.ranks(base)), arguments.points)
+        chosen = points(space, read_baseline(folder, space.read_ranks(base)), arguments.points)
         pd.DataFrame(chosen).to_csv(listed, index=False)
     chosen = read_points(listed, space)
     jobs = [job(number, params) for number, params in enumerate(chosen)]

@@ -74,7 +74,7 @@ def test_a_recipe_comes_back_as_it_was_written(path: Path) -> None:
 
 def test_a_recipe_holds_the_allocation_and_the_configuration_it_was_made_of(path: Path) -> None:
     recipe = read_recipe(path)
-    assert recipe.allocation() == dataclasses.replace(
+    assert recipe.make_allocation() == dataclasses.replace(
         ALLOCATION, head_learning_rate=CONFIG.head_learning_rate, dropout=CONFIG.dropout
     )
     assert recipe.training.config == CONFIG
@@ -85,7 +85,7 @@ def test_what_an_allocation_chose_itself_stands_in_place_of_the_shared_configura
     chosen = dataclasses.replace(ALLOCATION, head_learning_rate=3e-4, dropout=0.25)
     section = TrainingSection.join(chosen, CONFIG, "float32", trains_pooler=True)
     recipe = RECIPE.model_copy(update={"training": section})
-    assert recipe.allocation() == chosen
+    assert recipe.make_allocation() == chosen
     own = {"head_learning_rate": 3e-4, "dropout": 0.25}
     assert section.config == CONFIG.model_copy(update=own)
 

@@ -52,8 +52,8 @@ def make_study_figures(study: SearchStudy, selection: Selection) -> dict[str, go
     parameters = [
         tabulate_parameters(
             f"{name} (trial {trial.number})",
-            study.space.variant(trial.params).shape,
-            study.space.ranks(trial.params),
+            study.space.find_variant(trial.params).shape,
+            study.space.read_ranks(trial.params),
         )
         for name, trial in _list_compared_trials(study, selection).items()
     ]

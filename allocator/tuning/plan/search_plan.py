@@ -117,7 +117,7 @@ def plan_space(
             devices=devices,
             precision=shared.precision,
             spec=make_adapter_spec(file, space.shape),
-            typical=space.allocation(make_baseline_params(space)),
+            typical=space.make_allocation(make_baseline_params(space)),
         ),
         devices=devices,
         folder=folder,

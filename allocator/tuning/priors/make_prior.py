@@ -135,5 +135,5 @@ def _list_allocations(
             values: dict[str, float | str] = {**baseline_params, **variant.choice}
             values |= {variant.rank_parameters[n]: rank for n, rank in ranks.items()}
             tiers += [[]] if tier == len(tiers) else []
-            tiers[tier].append({n: values[n] for n in space.searched(variant)})
+            tiers[tier].append({n: values[n] for n in space.list_searched(variant)})
     return tiers

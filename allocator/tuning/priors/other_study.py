@@ -44,9 +44,9 @@ def list_best_of_study(folder: Path, space: Space) -> list[Params]:
     proposals: list[Params] = []
     misfits: list[SpaceError] = []
     for trial in (e.trial for e in expected):
-        shape = their_space.variant(trial.params).shape
+        shape = their_space.find_variant(trial.params).shape
         try:
-            params = place_allocation(space, shape, their_space.allocation(trial.params))
+            params = place_allocation(space, shape, their_space.make_allocation(trial.params))
         except SpaceError as misfit:
             misfits.append(misfit)
             continue

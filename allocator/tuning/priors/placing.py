@@ -33,7 +33,7 @@ def place_allocation(space: Space, shape: AdapterShape, allocation: Allocation) 
     for name, value in rates.items():
         _check_rate(space, name, value)
     values |= {**variant.choice, **rates}
-    return {name: values[name] for name in space.searched(variant)}
+    return {name: values[name] for name in space.list_searched(variant)}
 
 
 def _find_variant(space: Space, shape: AdapterShape) -> Variant:

@@ -36,7 +36,9 @@ def _read_start(path: Path, space: Space) -> Params:
                 f"its targets must be {', '.join(backbone.targets)} as in this space, "
                 f"got {', '.join(recipe.adapter.targets)}; search with --targets"
             )
-        return place_allocation(space, recipe.adapter.to_spec(backbone).shape, recipe.allocation())
+        return place_allocation(
+            space, recipe.adapter.to_spec(backbone).shape, recipe.make_allocation()
+        )
     except SpaceError as misfit:
         raise StudyError(
             f"--start {path}: {misfit}; change the file, the space or the budget, or leave it out"

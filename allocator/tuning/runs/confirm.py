@@ -106,8 +106,8 @@ def _name_training(trial: int) -> str:
 
 
 def _describe_allocation(study: SearchStudy, trial: FrozenTrial) -> ListedAllocation:
-    spec = make_adapter_spec(study.config.space, study.space.variant(trial.params).shape)
-    return ListedAllocation.from_allocation(spec, study.space.allocation(trial.params))
+    spec = make_adapter_spec(study.config.space, study.space.find_variant(trial.params).shape)
+    return ListedAllocation.from_allocation(spec, study.space.make_allocation(trial.params))
 
 
 def _score_on_dev(plan: Plan[StudyConfig], paths: Sequence[Path]) -> list[float]:

@@ -63,7 +63,7 @@ def _list_allocations(
 ) -> Iterator[tuple[str, ListedAllocation]]:
     """List the uniform-rank baseline and the other kinds that were asked for, by name."""
     space = plan.space
-    uniform = space.allocation(make_baseline_params(space))
+    uniform = space.make_allocation(make_baseline_params(space))
     specs: dict[str, AdapterSpec] = {UNIFORM: plan.setup.spec}
     for kind in config.also:
         # The same scaling as the baseline's: it multiplies every update, and so what rates mean.

@@ -28,7 +28,7 @@ def ask_trial(study: Study, space: Space) -> Trial:
     trial = study.ask()
     for name in space.choices:
         suggest_parameter(trial, name, space.distributions[name])
-    for name in space.searched(space.variant(trial.params)):
+    for name in space.list_searched(space.find_variant(trial.params)):
         suggest_parameter(trial, name, space.distributions[name])
     return trial
 

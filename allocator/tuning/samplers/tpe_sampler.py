@@ -47,8 +47,8 @@ class ProjectedTPESampler(FeasibleSampler):
             domain = Domain(self.space, {**choices, **domain.required_params})
         # A random point of that variant fills in what TPE does not suggest.
         random_params = domain.point_to_params(domain.sample_points(1, rng)[0])
-        variant = self.space.variant(random_params)
-        other_names = [n for n in self.space.searched(variant) if n not in choices]
+        variant = self.space.find_variant(random_params)
+        other_names = [n for n in self.space.list_searched(variant) if n not in choices]
         suggested = self._suggest_params(tpe, study, trial, other_names)
         if not suggested:
             return domain.sample_points(1, rng)

@@ -75,8 +75,8 @@ def list_next_commands(study: SearchStudy, recipe: Path, url: str) -> list[str]:
 
 def _make_cells(study: SearchStudy, expectation: Expectation) -> dict[str, str]:
     trial = expectation.trial
-    allocation = study.space.allocation(trial.params)
-    chosen = study.space.variant(trial.params).choice
+    allocation = study.space.make_allocation(trial.params)
+    chosen = study.space.find_variant(trial.params).choice
     ranks = {n if n == "rank" else f"rank {n}": str(r) for n, r in allocation.ranks.items()}
     cells = {**chosen, **ranks}
     cells["lambda"] = f"{allocation.core_lr_multiplier:.3g}"

@@ -24,8 +24,8 @@ _ROWS = 10
 
 def format_trial_cells(space: Space, trial: FrozenTrial) -> list[str]:
     """Format ranks, lambda, learning rate and parameters of a trial, for a row of a table."""
-    allocation = space.allocation(trial.params)
-    shape = space.variant(trial.params).shape
+    allocation = space.make_allocation(trial.params)
+    shape = space.find_variant(trial.params).shape
     chosen = [shape.construction, shape.factorization] if space.choices else []
     return [
         " ".join([*chosen, *map(str, allocation.ranks.values())]),

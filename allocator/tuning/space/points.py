@@ -42,7 +42,7 @@ class Domain:
         self.required_params = dict(required)
         searched = set(space.distributions) - set(space.choices)
         self._required_values = {n: float(v) for n, v in required.items() if n in searched}
-        self._variants = space.matching(required)
+        self._variants = space.list_matching_variants(required)
         self.rank_names = space.rank_columns
         self.rate_names = space.rate_parameters
         self.columns = self.rank_names + self.rate_names

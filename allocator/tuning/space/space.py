@@ -82,7 +82,7 @@ class Space:
         others = {*self.choices, *(p for v in self.variants for p in v.rank_parameters.values())}
         return tuple(name for name in self.distributions if name not in others)
 
-    def variant(self, params: Params) -> Variant:
+    def find_variant(self, params: Params) -> Variant:
         """Find the adapter shape of a trial."""
         for variant in self.variants:
             if all(params.get(name) == value for name, value in variant.choice.items()):
@@ -90,7 +90,7 @@ class Space:
         chosen = ", ".join(f"{name} {params.get(name)}" for name in self.choices)
         raise ValueError(f"parameters must choose a variant of the space, got {chosen}")
 
-    def searched(self, variant: Variant) -> tuple[str, ...]:
+    def list_searched(self, variant: Variant) -> tuple[str, ...]:
         """List the names of the searched parameters of a variant's trials, choices first."""
         ranks = set(variant.rank_parameters.values())
         wanted = {*self.choices, *ranks, *self.rate_parameters}
@@ -100,21 +100,21 @@ class Space:
         """Whether `params` has a value for every parameter that its variant searches."""
         chosen = {name: params.get(name) for name in self.choices}
         return any(
-            chosen == variant.choice and params.keys() >= set(self.searched(variant))
+            chosen == variant.choice and params.keys() >= set(self.list_searched(variant))
             for variant in self.variants
         )
 
-    def ranks(self, params: Params) -> dict[str, int]:
+    def read_ranks(self, params: Params) -> dict[str, int]:
         """Return the ranks, by the shape's names, of a trial's parameters."""
         values = {**self.fixed, **params}
-        by_rank = self.variant(params).rank_parameters
+        by_rank = self.find_variant(params).rank_parameters
         return {name: int(values[parameter]) for name, parameter in by_rank.items()}
 
     def num_parameters(self, params: Params) -> int:
         """Count the adapter parameters of a trial."""
-        return self.variant(params).shape.num_parameters(self.ranks(params))
+        return self.find_variant(params).shape.num_parameters(self.read_ranks(params))
 
-    def allocation(self, params: Params) -> Allocation:
+    def make_allocation(self, params: Params) -> Allocation:
         """Turn a trial's parameters into the allocation they stand for."""
         rates = {
             name: float(value)
@@ -123,7 +123,7 @@ class Space:
         }
         prefix = "lr_multiplier_"
         return Allocation(
-            ranks=self.ranks(params),
+            ranks=self.read_ranks(params),
             learning_rate=rates["learning_rate"],
             core_lr_multiplier=rates["core_lr_multiplier"],
             lr_multipliers={
@@ -138,7 +138,7 @@ class Space:
     def params_to_row(self, params: Params) -> list[int]:
         """Place a trial's ranks in the columns of `feasible`."""
         values = {**self.fixed, **params}
-        variant = self.variant(params)
+        variant = self.find_variant(params)
         # A column that the variant does not have stays at 1, which adds nothing to a logarithm.
         row = dict.fromkeys(self.rank_columns, 1)
         if VARIANT in row:
@@ -152,7 +152,7 @@ class Space:
         ranks = {p: values[p] for p in variant.rank_parameters.values() if p in self.distributions}
         return {**variant.choice, **ranks}
 
-    def matching(self, decided: Params) -> Counts:
+    def list_matching_variants(self, decided: Params) -> Counts:
         """List the variants, numbered from 1, that agree with choices already made."""
         return np.array(
             [

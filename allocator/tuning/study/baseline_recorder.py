@@ -26,7 +26,7 @@ class BaselineRecorder:
     def __init__(self, folder: Path, config: SharedConfig, space: Space, spec: AdapterSpec) -> None:
         self.records = Records(baseline_folder(folder))
         uniform = ListedAllocation.from_allocation(
-            spec, space.allocation(make_baseline_params(space))
+            spec, space.make_allocation(make_baseline_params(space))
         )
         self._config = ListConfig.of(config, {UNIFORM: uniform})
         self._reports: list[Report] = []

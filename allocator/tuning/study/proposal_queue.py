@@ -90,7 +90,7 @@ class ProposalQueue:
     def _make_prior(self) -> Prior | None:
         tables, baseline = baseline_folder(self._folder), None
         if tables.is_dir():
-            baseline = read_baseline(tables, self._space.ranks(self._baseline_params))
+            baseline = read_baseline(tables, self._space.read_ranks(self._baseline_params))
         return make_prior(
             self._config.prior,
             self._space,

@@ -104,8 +104,8 @@ class SearchStudy:
         """Describe what a worker is to train for a trial; the baseline is measured."""
         return Job(
             trial=trial.number,
-            spec=make_adapter_spec(self.config.space, self.space.variant(trial.params).shape),
-            allocation=self.space.allocation(trial.params),
+            spec=make_adapter_spec(self.config.space, self.space.find_variant(trial.params).shape),
+            allocation=self.space.make_allocation(trial.params),
             save_to=self.adapter_path(trial.number),
             is_measured=is_baseline(trial),
         )

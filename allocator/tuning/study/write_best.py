@@ -87,7 +87,7 @@ def _make_recipe(
     trains_pooler: bool,
 ) -> Recipe:
     config, best = study.config, selection.best
-    allocation = study.space.allocation(best.trial.params)
+    allocation = study.space.make_allocation(best.trial.params)
     scores: dict[str, float | int | str] = {
         "scored_on": config.select_on,
         "score": best.trial.values[0],
@@ -106,7 +106,7 @@ def _make_recipe(
         model=config.model,
         task=config.task,
         adapter=AdapterSection.from_spec(
-            make_adapter_spec(config.space, study.space.variant(best.trial.params).shape),
+            make_adapter_spec(config.space, study.space.find_variant(best.trial.params).shape),
             allocation.ranks,
         ),
         training=TrainingSection.join(

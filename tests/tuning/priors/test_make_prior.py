@@ -42,12 +42,12 @@ def made(name: str, space: Space, baseline: Baseline | None) -> Prior:
 
 
 def first_ranks(name: str, space: Space, baseline: Baseline) -> dict[str, int]:
-    return space.ranks(made(name, space, baseline).proposals[0])
+    return space.read_ranks(made(name, space, baseline).proposals[0])
 
 
 def test_the_uniform_prior_starts_with_the_baselines_ranks_at_a_larger_lambda(space: Space) -> None:
     first = made("uniform", space, None).proposals[0]
-    assert space.ranks(first) == space.variants[0].feasible.find_uniform()
+    assert space.read_ranks(first) == space.variants[0].feasible.find_uniform()
     assert first["learning_rate"] == make_baseline_params(space)["learning_rate"]
     core_rate = float(first["core_lr_multiplier"]) * float(first["learning_rate"])
     assert core_rate == pytest.approx(4e-3)
@@ -114,7 +114,7 @@ def test_without_evidence_the_uniform_prior_stands_in_under_its_own_name(name: s
 def test_a_space_of_several_shapes_proposes_each_before_any_again() -> None:
     space = build_space(read_space("constructions"), ROBERTA, 200_000)
     prior = made("uniform", space, None)
-    shapes = [space.variant(p).shape.construction for p in prior.proposals]
+    shapes = [space.find_variant(p).shape.construction for p in prior.proposals]
     assert set(shapes[: len(space.variants)]) == {v.shape.construction for v in space.variants}
 
 
@@ -176,7 +176,7 @@ def test_no_prior_ever_proposes_what_the_space_does_not_have(
     for params in prior.proposals:
         assert space.num_parameters(params) <= budget
         assert set(params) == set(space.distributions)
-        assert shape.is_usable(space.ranks(params))
+        assert shape.is_usable(space.read_ranks(params))
         assert all(d._contains(float(params[n])) for n, d in space.distributions.items())
 
 

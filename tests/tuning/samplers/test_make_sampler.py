@@ -46,8 +46,8 @@ def new_study(sampler: optuna.samplers.BaseSampler) -> optuna.Study:
 
 
 def score(space: Space, trial: Trial) -> float:
-    ranks = np.log2(list(space.ranks(trial.params).values())).sum()
-    rate = np.log(space.allocation(trial.params).learning_rate / 1e-3)
+    ranks = np.log2(list(space.read_ranks(trial.params).values())).sum()
+    rate = np.log(space.make_allocation(trial.params).learning_rate / 1e-3)
     return float(0.5 + 0.01 * ranks - 0.02 * rate**2)
 
 

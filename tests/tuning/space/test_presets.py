@@ -137,9 +137,11 @@ def search_here(plan: Plan[StudyConfig], trials: int) -> Path:
             on_completed=lambda job, slot: save_trained(setup, job, slot),
         )
         for trial in study.trials:
-            ranks = study.space.ranks(trial.params)
+            ranks = study.space.read_ranks(trial.params)
             built = load_adapter(study.adapter_path(trial.number)).adapter.num_parameters
-            assert built == study.space.variant(trial.params).shape.num_parameters(ranks) <= 2_000
+            assert (
+                built == study.space.find_variant(trial.params).shape.num_parameters(ranks) <= 2_000
+            )
         return write_best(study).path
 
 

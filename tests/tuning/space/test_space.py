@@ -97,7 +97,7 @@ def test_a_users_file_fixes_and_narrows_parameters(tmp_path: Path) -> None:
         "core_lr_multiplier": 8.0,
         "lr_multiplier_input": 2.0,
     }
-    allocation = space.allocation(params)
+    allocation = space.make_allocation(params)
     assert allocation.ranks == {"input": 4, "head_dim": 2, "heads": 3, "qkv": 2, "depth": 1}
     assert allocation.learning_rate == 0.002
     assert allocation.core_lr_multiplier == 8.0

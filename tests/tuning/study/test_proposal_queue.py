@@ -122,7 +122,7 @@ def test_beside_the_baseline_train_its_ranks_at_other_lambdas(make_config: MakeC
         baseline, *others = [study.ask() for _ in range(7)]
     assert proposers(others) == [*["uniform"] * 4, None, None]
     for trial in others[:4]:
-        assert study.space.ranks(trial.params) == study.space.ranks(baseline.params)
+        assert study.space.read_ranks(trial.params) == study.space.read_ranks(baseline.params)
     lambdas = [trial.params["core_lr_multiplier"] for trial in (baseline, *others[:4])]
     assert len(set(lambdas)) == 5
 
@@ -267,9 +267,9 @@ def test_a_users_recipe_is_tried_right_after_the_baseline(
     assert read_proposer(own) == "start"
     # The space leaves these two to the training configuration.
     given = dataclasses.replace(
-        read_recipe(path).allocation(), head_learning_rate=None, dropout=None
+        read_recipe(path).make_allocation(), head_learning_rate=None, dropout=None
     )
-    assert study.space.allocation(own.params) == given
+    assert study.space.make_allocation(own.params) == given
     assert read_proposer(other) == "uniform"
 
 

@@ -49,7 +49,7 @@ def test_the_first_trial_is_the_uniform_baseline(make_config: MakeConfig) -> Non
     plan = plan_search(make_config())
     with opened(plan) as study:
         trial = study.ask()
-    assert study.space.ranks(trial.params) == plan.space.variants[0].feasible.find_uniform()
+    assert study.space.read_ranks(trial.params) == plan.space.variants[0].feasible.find_uniform()
     assert trial.params["core_lr_multiplier"] == 1.0
     assert is_baseline(trial)
 
