@@ -43,13 +43,13 @@ def test_head_learning_rate_and_dropout_are_searched_where_the_space_has_their_r
     with load_study(study_folder, None) as study:
         params = [trial.params for trial in study.trials]
         best = params[int(recipe.study["trial"])]
-        allocation = study.space.allocation(best)
+        allocation = study.space.make_allocation(best)
     assert params[0]["head_learning_rate"] == pytest.approx(1e-3)  # the middle, for the baseline
     assert params[0]["dropout"] == 0.01  # the least
     for name in ("head_learning_rate", "dropout"):
         assert len({values[name] for values in params}) > 1
         assert getattr(recipe.training, name) == best[name]
-    assert recipe.allocation() == allocation
+    assert recipe.make_allocation() == allocation
 
 
 def test_a_search_on_a_part_of_the_data_has_a_name_and_a_recipe_that_say_so(
