@@ -133,7 +133,7 @@ def _read_description(path: Path, metadata: Mapping[str, str]) -> AdapterDescrip
 def _build_blank(path: Path, description: AdapterDescription) -> Adapter:
     """Build the adapter that is described, without values."""
     try:
-        spec, ranks = description.spec, description.adapter.ranks
+        spec, ranks = description.spec, description.ranks
         spec.shape.check_ranks(ranks)
         # Counted exactly, before torch sees numbers that may overflow its own counts.
         if spec.shape.num_parameters(ranks) > _LARGEST:

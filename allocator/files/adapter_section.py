@@ -110,19 +110,27 @@ class ListedAllocation(RatesSection):
         )
 
 
-class AdapterDescription(Config):
-    """What a saved adapter is, apart from its values; its metadata in the file.
+class AdapterDescription(AdapterSection):
+    """An adapter on its backbone, apart from its values: the metadata of a saved adapter.
 
     `trains_pooler` is whether the model's pooler, if it has one, trained with the head;
     `model_sha256` is empty where the model's files are not known; `head` holds the shapes of the
     head's trained parameters by name.
     """
 
-    adapter: AdapterSection
     backbone: BackboneShape
     model_sha256: str
     trains_pooler: bool = True
     head: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_targets(cls, content: object) -> object:
+        """Take the targets of the backbone where a file does not repeat them."""
+        backbone = content.get("backbone") if isinstance(content, dict) else None
+        if isinstance(backbone, dict) and isinstance(content, dict) and "targets" in backbone:
+            return {"targets": backbone["targets"], **content}
+        return content
 
     @field_validator("backbone")
     @classmethod
@@ -136,14 +144,14 @@ class AdapterDescription(Config):
 
     @model_validator(mode="after")
     def _require_same_targets(self) -> Self:
-        if self.adapter.targets != self.backbone.targets:
+        if self.targets != self.backbone.targets:
             raise ValueError("targets of adapter and backbone must be the same")
         return self
 
     @property
     def spec(self) -> AdapterSpec:
-        """The adapter's specification."""
-        return self.adapter.to_spec(self.backbone)
+        """The adapter's specification on its backbone."""
+        return self.to_spec(self.backbone)
 
 
 def describe_adapter(
@@ -151,7 +159,7 @@ def describe_adapter(
 ) -> AdapterDescription:
     """Describe an adapter for its file."""
     return AdapterDescription(
-        adapter=AdapterSection.from_spec(spec, ranks),
+        **dict(AdapterSection.from_spec(spec, ranks)),
         backbone=spec.shape.backbone,
         model_sha256=model_sha256,
         trains_pooler=trains_pooler,

@@ -80,12 +80,12 @@ def test_a_saved_adapters_description_has_its_specification_and_its_ranks() -> N
     ranks = dict.fromkeys(ZERO.shape.rank_names, 3)
     description = describe_adapter(ZERO, ranks, "c0ffee", trains_pooler=False)
     assert AdapterDescription.model_validate_json(description.model_dump_json()) == description
-    assert (description.spec, description.adapter.ranks) == (ZERO, ranks)
+    assert (description.spec, description.ranks) == (ZERO, ranks)
     assert (description.model_sha256, description.trains_pooler) == ("c0ffee", False)
 
 
 def test_a_description_of_two_lists_of_targets_is_refused() -> None:
     description = describe_adapter(PLAIN, {"input": 1}, "", trains_pooler=True).model_dump()
-    description["adapter"]["targets"] = ("query",)
+    description["targets"] = ("query",)
     with pytest.raises(ValidationError, match=re.escape("targets of adapter and backbone must be")):
         AdapterDescription.model_validate(description)

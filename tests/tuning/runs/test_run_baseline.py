@@ -79,8 +79,8 @@ def test_a_baseline_that_is_there_is_not_trained_again_and_others_join_it(
         saved = load_adapter(named_adapter_path(folder, name, 0))
         assert saved.adapter.num_parameters <= 600
         starts[name] = (
-            saved.description.adapter.zero_mode,
-            saved.description.adapter.initialization,
+            saved.description.zero_mode,
+            saved.description.initialization,
         )
     assert starts == {
         "uniform": (None, "orthogonal"),

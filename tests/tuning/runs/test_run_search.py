@@ -70,7 +70,7 @@ def test_a_search_ends_with_a_best_allocation_within_the_budget(make_config: Mak
     assert recipe.num_parameters <= recipe.budget == 600
     saved = load_adapter(plan.folder / ADAPTER_FILE)
     assert saved.adapter.num_parameters == recipe.num_parameters
-    assert saved.description.adapter.ranks == recipe.adapter.ranks
+    assert saved.description.ranks == recipe.adapter.ranks
     assert len(pd.read_csv(plan.folder / TRIALS_FILE)) == 6
     assert set(pd.read_csv(plan.folder / SPECTRA_FILE)["mode"]) == set(recipe.adapter.ranks)
     drawn = {path.stem for path in (plan.folder / FIGURES_FOLDER).glob("*.html")}
