@@ -29,7 +29,7 @@ from allocator.backbone.backbone import Backbone, load_backbone
 from allocator.config import TrainingConfig, default_model_cache
 from allocator.coordination.records import Records
 from allocator.data.sources import TaskData, load_task
-from allocator.files.study_folder import UNIFORM
+from allocator.files.study_folder import UNIFORM, baseline_folder
 from allocator.inputs.tokens import tokenize_examples
 from allocator.models.model_source import locate_model
 from allocator.models.preprocessors import load_tokenizer
@@ -152,7 +152,7 @@ def main(argv: Sequence[str]) -> None:
             trial=number, spec=spec, allocation=space.make_allocation(params), save_to=Path()
         )
 
-    base, folder = make_baseline_params(space), arguments.output / "baseline"
+    base, folder = make_baseline_params(space), baseline_folder(arguments.output)
     measure_baseline(backbone, splits, job(0, base), Records(folder))
     listed = arguments.output / "points.csv"
     if not listed.exists():  # those of a table that was begun stay

@@ -13,6 +13,7 @@ from allocator.adapters.saved import load_adapter
 from allocator.backbone.backbone import Backbone
 from allocator.errors import CheckpointError, DataError, ModelError, UnknownNameError
 from allocator.files.recipe import Recipe
+from allocator.files.study_folder import ADAPTER_FILE, RECIPE_FILE
 from allocator.files.yaml_files import write_yaml
 from allocator.models.model_source import ModelSource
 from allocator.models.preprocessors import load_tokenizer
@@ -34,7 +35,7 @@ def answers(trained: TrainedAdapter, lines: list[str]) -> list[tuple[str, ...]]:
 def test_every_line_is_answered_as_the_searchs_own_model_answers_it_alone(
     trained: TrainedAdapter, tiny_study: Path, tiny_backbone: Backbone, tiny_source: ModelSource
 ) -> None:
-    saved = load_adapter(tiny_study / "adapter.safetensors")
+    saved = load_adapter(tiny_study / ADAPTER_FILE)
     head = tiny_backbone.head.copy_with_fresh_parameters(3)
     head.model.load_state_dict(dict(saved.head), strict=False)
     tiny_backbone.sites.set_updates([saved.adapter.compute_pairs()])
@@ -77,7 +78,7 @@ def test_pairs_are_separated_by_a_tab(
     trained: TrainedAdapter, tiny_study: Path, tiny_recipe: Recipe
 ) -> None:
     task = tiny_recipe.task.model_copy(update={"text_columns": ("premise", "hypothesis")})
-    write_yaml(tiny_study / "best.yaml", tiny_recipe.model_copy(update={"task": task}), "Pairs.")
+    write_yaml(tiny_study / RECIPE_FILE, tiny_recipe.model_copy(update={"task": task}), "Pairs.")
     pairs = load_trained(tiny_study, tiny_study)
     (pair,) = answers(pairs, ["The dog saw\tthe cat."])
     assert pair != answers(trained, ["The dog saw the cat."])[0]
@@ -89,7 +90,7 @@ def test_a_recipe_of_another_adapter_is_refused(tiny_study: Path, tiny_recipe: R
     ranks = {**tiny_recipe.adapter.ranks, "input": 5}
     adapter = tiny_recipe.adapter.model_copy(update={"ranks": ranks})
     other = tiny_recipe.model_copy(update={"adapter": adapter, "num_parameters": 274})
-    write_yaml(tiny_study / "best.yaml", other, "Other.")
+    write_yaml(tiny_study / RECIPE_FILE, other, "Other.")
     with pytest.raises(CheckpointError, match=r"is not the adapter of best.yaml .*; run: "):
         load_trained(tiny_study, tiny_study)
 
@@ -98,7 +99,7 @@ def test_a_number_of_parameters_that_the_ranks_do_not_make_is_not_believed(
     tiny_study: Path, tiny_recipe: Recipe
 ) -> None:
     edited = tiny_recipe.model_copy(update={"num_parameters": 100})
-    write_yaml(tiny_study / "best.yaml", edited, "Edited.")
+    write_yaml(tiny_study / RECIPE_FILE, edited, "Edited.")
     with pytest.raises(CheckpointError, match=r"^num_parameters must be 226, as many as ranks "):
         load_trained(tiny_study, tiny_study)
 
@@ -111,7 +112,7 @@ def test_a_study_that_is_not_there_is_named_with_those_that_are(tiny_study: Path
 
 def test_other_weights_than_the_studys_are_refused(tiny_study: Path, tiny_recipe: Recipe) -> None:
     model = tiny_recipe.model.model_copy(update={"sha256": "c0ffee"})
-    write_yaml(tiny_study / "best.yaml", tiny_recipe.model_copy(update={"model": model}), "Other.")
+    write_yaml(tiny_study / RECIPE_FILE, tiny_recipe.model_copy(update={"model": model}), "Other.")
     with pytest.raises(ModelError, match="must have sha256 c0ffee"):
         load_trained(tiny_study, tiny_study)
 

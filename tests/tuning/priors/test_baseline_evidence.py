@@ -7,12 +7,14 @@ from pathlib import Path
 import pandas as pd
 
 from allocator.coordination.records import tabulate_reports
+from allocator.files.study_folder import table_path
+from allocator.files.tables import write_table
 from allocator.tuning.priors.baseline_evidence import read_baseline
 
 
 def test_tables_that_are_missing_or_empty_have_no_rows(tmp_path: Path) -> None:
     for kind, table in tabulate_reports([]).items():
-        table.to_csv(tmp_path / f"{kind}.csv", index=False)
+        write_table(table_path(tmp_path, kind), table)
     baseline = read_baseline(tmp_path, {"rank": 2})
     assert not len(baseline.modes)
     assert not len(baseline.truncation)
@@ -21,7 +23,7 @@ def test_tables_that_are_missing_or_empty_have_no_rows(tmp_path: Path) -> None:
 
 
 def test_the_last_boundary_counts_averaged_over_tensors(tmp_path: Path) -> None:
-    pd.DataFrame(
+    table = pd.DataFrame(
         {
             "name": ["uniform"] * 4 + ["cp"],
             "seed": 0,
@@ -36,5 +38,6 @@ def test_the_last_boundary_counts_averaged_over_tensors(tmp_path: Path) -> None:
             "top1_energy": 0.5,
             "stable_rank": 2.0,
         }
-    ).to_csv(tmp_path / "modes.csv", index=False)
+    )
+    write_table(table_path(tmp_path, "modes"), table)
     assert read_baseline(tmp_path, {"input": 4}).average_modes("effective_rank") == {"input": 3.0}

@@ -10,6 +10,7 @@ import optuna
 import pytest
 
 from allocator.errors import StorageError
+from allocator.files.study_folder import DATABASE_FILE
 from allocator.tuning.storage.storage_url import (
     add_installed_driver,
     choose_storage_url,
@@ -33,7 +34,7 @@ def refusal(url: str) -> str:
 def test_the_default_storage_is_a_file_in_the_studys_folder(tmp_path: Path) -> None:
     url = choose_storage_url(None, tmp_path)
     optuna.create_study(storage=open_storage(url), study_name="s")
-    assert (tmp_path / "study.db").is_file()
+    assert (tmp_path / DATABASE_FILE).is_file()
 
 
 def test_a_plain_folders_url_is_its_path() -> None:
@@ -50,7 +51,7 @@ def test_a_folder_of_any_name_keeps_its_file(name: str, tmp_path: Path) -> None:
     url = choose_storage_url(None, folder)
     assert printable_url(url) == url
     optuna.create_study(storage=open_storage(url), study_name="s")
-    assert [path.name for path in folder.iterdir()] == ["study.db"]
+    assert [path.name for path in folder.iterdir()] == [DATABASE_FILE]
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert optuna.get_all_study_names(open_storage(url)) == ["s"]
     assert optuna.get_all_study_names(url) == ["s"]  # as other commands read it

@@ -5,14 +5,22 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from allocator.allocation import BackboneShape
 from allocator.errors import StudyError
+from allocator.training.messages import Ending, Report
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Space
 from allocator.tuning.space.space_file import read_space
+from allocator.tuning.storage.trial_memory import (
+    Attributes,
+    baseline_attributes,
+    is_baseline,
+    write_ending,
+)
 from allocator.tuning.surrogate.expected_scores import select_best
 
 
@@ -22,9 +30,19 @@ def space() -> Space:
     return build_space(read_space("tenslora_plus"), backbone, 40_000)
 
 
-def trial_of(
-    space: Space, rate: float, score: float, *, ending: str = "completed", **attributes: object
+def make_trial(
+    space: Space,
+    rate: float,
+    score: float,
+    *,
+    ending: Ending = "completed",
+    queued_with: Attributes | None = None,
 ) -> FrozenTrial:
+    """Make a completed trial of uniform ranks that remembers how its training ended."""
+    study = optuna.create_study()
+    study.enqueue_trial({}, user_attrs=queued_with)
+    trial = study.ask()
+    write_ending(trial, make_report(ending, score))
     ranks = {
         space.rank_parameters[n]: r for n, r in space.variants[0].feasible.find_uniform().items()
     }
@@ -33,7 +51,24 @@ def trial_of(
         distributions=dict(space.distributions),
         value=score,
         state=TrialState.COMPLETE,
-        user_attrs={"ending": ending, **attributes},
+        user_attrs=trial.user_attrs,
+    )
+
+
+def make_report(ending: Ending, score: float) -> Report:
+    return Report(
+        trial=0,
+        ending=ending,
+        score=score,
+        loss=1 - score,
+        calibrated_loss=1 - score,
+        components={},
+        best_score=score,
+        step=3,
+        train_loss=0.5,
+        num_parameters=100,
+        head_parameters=10,
+        seconds=1.0,
     )
 
 
@@ -44,7 +79,7 @@ def test_one_lucky_score_among_poor_neighbours_is_not_chosen(space: Space) -> No
     scores = [value + rng.normal(scale=0.03) for value in truth]
     lucky = 12  # the middle of the range, where 0.43 is expected
     scores[lucky] = 0.57
-    trials = [trial_of(space, r, s) for r, s in zip(rates.tolist(), scores, strict=True)]
+    trials = [make_trial(space, r, s) for r, s in zip(rates.tolist(), scores, strict=True)]
     assert max(scores) == scores[lucky]
     chosen = select_best(space, trials, final_step=3).best
     assert chosen.trial.params["learning_rate"] > rates[lucky]
@@ -53,24 +88,24 @@ def test_one_lucky_score_among_poor_neighbours_is_not_chosen(space: Space) -> No
 
 def test_trials_that_diverged_teach_but_are_never_chosen(space: Space) -> None:
     trials = [
-        trial_of(space, 1e-3, 0.2),
-        trial_of(space, 9e-3, 0.9, ending="diverged"),
+        make_trial(space, 1e-3, 0.2),
+        make_trial(space, 9e-3, 0.9, ending="diverged"),
     ]
     assert select_best(space, trials, final_step=3).best.trial.params["learning_rate"] == 1e-3
 
 
 def test_the_baseline_is_expected_to_score_too(space: Space) -> None:
     trials = [
-        trial_of(space, 1e-3, 0.2, baseline=True),
-        *(trial_of(space, rate, 0.4) for rate in (2e-3, 3e-3, 4e-3)),
+        make_trial(space, 1e-3, 0.2, queued_with=baseline_attributes()),
+        *(make_trial(space, rate, 0.4) for rate in (2e-3, 3e-3, 4e-3)),
     ]
     selection = select_best(space, trials, final_step=3)
     assert selection.baseline is not None
-    assert selection.baseline.trial.user_attrs["baseline"]
+    assert is_baseline(selection.baseline.trial)
     assert selection.baseline.mean < selection.best.mean
 
 
 def test_nothing_to_choose_from_is_said(space: Space) -> None:
-    trials = [trial_of(space, 9e-3, 0.0, ending="diverged")]
+    trials = [make_trial(space, 9e-3, 0.0, ending="diverged")]
     with pytest.raises(StudyError, match="no trial of 1 was completed, so there is nothing"):
         select_best(space, trials, final_step=3)
