@@ -49,6 +49,8 @@ class Option:
         metavar: Placeholder of its value; by default N for integers and X for other numbers.
         is_positional: Whether it is given by its place, without its name.
         has_auto: Whether `auto` stands for None, which is the default.
+        noun: What its value is called in the message about an unknown name; by default the field's
+            name.
     """
 
     group: str
@@ -56,6 +58,7 @@ class Option:
     metavar: str | None = None
     is_positional: bool = False
     has_auto: bool = False
+    noun: str | None = None
 
 
 class Config(BaseModel):

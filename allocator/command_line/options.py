@@ -86,7 +86,7 @@ def _add_option(
     default = None if is_required else field.default
     if option.is_positional:
         group.add_argument(
-            name, type=_make_parse(name, field), metavar=option.metavar, help=option.help
+            name, type=_make_parse(name, field, option), metavar=option.metavar, help=option.help
         )
         return
     flag = f"--{name.replace('_', '-')}"
@@ -98,7 +98,7 @@ def _add_option(
             flag, type=Path, action="append", default=[], metavar=option.metavar, help=option.help
         )
         return
-    parse = _make_parse(name, field)
+    parse = _make_parse(name, field, option)
     group.add_argument(
         flag,
         type=_with_auto(parse) if option.has_auto else parse,
@@ -109,15 +109,16 @@ def _add_option(
     )
 
 
-def _make_parse(name: str, field: FieldInfo) -> Callable[[str], object]:
+def _make_parse(name: str, field: FieldInfo, option: Option) -> Callable[[str], object]:
     """Return what reads the value of a field, and refuses what its type or bounds do not allow."""
+    noun = option.noun or name.replace("_", " ")
     kind = _list_types(field)[0]
     # Pydantic keeps the bounds of a `Field` as annotated_types' Ge, Gt and Lt.
     bounds = {type(bound): bound for bound in field.metadata}
     if get_origin(kind) is Literal:
-        return partial(parse_choice, kind=name.replace("_", " "), choices=get_args(kind))
+        return partial(parse_choice, kind=noun, choices=get_args(kind))
     if get_origin(kind) is tuple:
-        return partial(_parse_list, name=name, item=get_args(kind)[0])
+        return partial(_parse_list, noun=noun, item=get_args(kind)[0])
     if kind is int:
         is_budget = LoraBudget in _list_types(field)
         return parse_budget if is_budget else partial(parse_integer, minimum=bounds[Ge].ge)
@@ -132,12 +133,12 @@ def _make_parse(name: str, field: FieldInfo) -> Callable[[str], object]:
     return parse_folder if kind == DirectoryPath else str
 
 
-def _parse_list(text: str, *, name: str, item: object) -> tuple[str, ...]:
+def _parse_list(text: str, *, noun: str, item: object) -> tuple[str, ...]:
     """Parse names with commas between them, each once."""
     names = tuple(dict.fromkeys(part for part in text.split(",") if part))
     if get_origin(item) is Literal:
         for part in names:
-            parse_choice(part, kind=name, choices=get_args(item))
+            parse_choice(part, kind=noun, choices=get_args(item))
     return names
 
 

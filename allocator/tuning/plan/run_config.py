@@ -60,6 +60,7 @@ class RunConfig(Config):
             "task",
             "examples that trials are scored on; dev reproduces published protocols and marks the "
             "study",
+            noun="split",
         ),
     ] = "held_out"
     data_dir: Annotated[
@@ -174,6 +175,7 @@ class BaselineConfig(SpaceConfig):
             "other kinds of adapters to train beside the baseline, each with the largest rank "
             "within the budget: cp, tt, lora",
             metavar="A,B",
+            noun="kind of adapter",
         ),
     ] = ()
     rank: Annotated[
