@@ -30,8 +30,8 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from allocator.allocation import AdapterShape, Allocation
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import Backbone, load_backbone
 from allocator.config import AdapterConfig, TrainingConfig
 from allocator.data.corpus import Example, generate

@@ -19,8 +19,8 @@ from transformers import (
     ViTModel,
 )
 
-from allocator.allocation import Allocation
 from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.allocation import Allocation
 from allocator.config import TrainingConfig
 from allocator.data.sources import TaskData
 from allocator.models.model_source import ModelSource

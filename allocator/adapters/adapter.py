@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from allocator.allocation import AdapterShape
+from allocator.allocation.adapter_shape import AdapterShape
 from allocator.config import AdapterConfig
 
 # Shapes: L layers (or 1, where all share one matrix), T targets (or 1), I input width,

@@ -13,9 +13,10 @@ from allocator.adapters.cp import CPAdapter
 from allocator.adapters.lora import MatrixAdapter
 from allocator.adapters.tensor_train import TTAdapter
 from allocator.adapters.tucker import TuckerAdapter
-from allocator.allocation import Allocation, Factorization
 from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.allocation import Allocation
 from allocator.allocation.constructions import require_same_names
+from allocator.allocation.factorizations import Factorization
 
 _MODULES: Mapping[Factorization, Callable[..., Adapter]] = {
     "tucker": TuckerAdapter,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from allocator.adapters.adapter import Pairs
 from allocator.adapters.mode_parts import ModePartsAdapter
-from allocator.allocation import Mode
+from allocator.allocation.constructions import Mode
 
 # Shapes: L layers and T targets (each 1 where tensors are shared), X layers and Y targets that
 # have tensors of their own, I input width, R rank-one terms, K head size or output width, H heads,

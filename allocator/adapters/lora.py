@@ -9,7 +9,7 @@ from torch import nn
 
 from allocator.adapters.adapter import Adapter, Pairs
 from allocator.adapters.initialization import draw_factor
-from allocator.allocation import AdapterShape
+from allocator.allocation.adapter_shape import AdapterShape
 from allocator.config import AdapterConfig
 
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from allocator.adapters.adapter import Adapter
 from allocator.adapters.initialization import draw_factor
-from allocator.allocation import AdapterShape, Mode
+from allocator.allocation.adapter_shape import AdapterShape
+from allocator.allocation.constructions import Mode
 from allocator.config import AdapterConfig
 
 

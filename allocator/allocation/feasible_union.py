@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from allocator.allocation import ENUMERATION_LIMIT, FeasibleSet
 from allocator.allocation.factorizations import Counts, Flags
+from allocator.allocation.feasible_set import ENUMERATION_LIMIT, FeasibleSet
 
 VARIANT = "variant"
 

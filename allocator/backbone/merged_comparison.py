@@ -11,8 +11,7 @@ from transformers import PreTrainedModel
 
 from allocator.adapters.adapter import Adapter
 from allocator.adapters.build import build_adapter
-from allocator.allocation import AdapterShape
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
 from allocator.backbone.backbone import Backbone
 from allocator.config import AdapterConfig
 from allocator.inputs.batches import Split

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from allocator.adapters.adapter import Pairs
-from allocator.allocation import BackboneShape
+from allocator.allocation.constructions import BackboneShape
 from allocator.backbone.frozen_linear import FrozenLinear, UpdatedProduct
 from allocator.models.projections import ATTENTION_INPUTS, find_backbone_shape, find_projections
 

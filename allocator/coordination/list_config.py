@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self, TypeVar
 
-from allocator.allocation import BackboneShape
+from allocator.allocation.constructions import BackboneShape
 from allocator.config import Config, Precision, SelectOn, TrainingConfig
 from allocator.errors import StudyError
 from allocator.files.adapter_section import ListedAllocation

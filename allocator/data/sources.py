@@ -18,8 +18,6 @@ from allocator.data.tasks import SYNTHETIC, Examples, FileLayout, Task
 from allocator.errors import TaskError
 from allocator.files.whole_files import hash_file
 
-__all__ = ["Examples", "TaskData", "load_task", "load_task_files"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskData:

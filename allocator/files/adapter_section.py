@@ -7,15 +7,10 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from allocator.allocation import (
-    AdapterShape,
-    Allocation,
-    BackboneShape,
-    Construction,
-    Factorization,
-    Mode,
-)
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.allocation import Allocation
+from allocator.allocation.constructions import BackboneShape, Construction, Mode
+from allocator.allocation.factorizations import Factorization
 from allocator.config import AdapterConfig, Config, Initialization
 
 Positive = Annotated[float, Field(gt=0)]

@@ -7,8 +7,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from allocator.allocation import Allocation, BackboneShape
 from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.allocation import Allocation
+from allocator.allocation.constructions import BackboneShape
 from allocator.config import Config, Precision, TrainingConfig
 from allocator.errors import CheckpointError
 from allocator.files.adapter_section import AdapterSection, RatesSection

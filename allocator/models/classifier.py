@@ -12,7 +12,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from allocator.allocation import BackboneShape
+from allocator.allocation.constructions import BackboneShape
 from allocator.errors import AllocatorError, ModelError
 from allocator.models.head_parameters import find_head_parameters
 from allocator.models.model_config import read_config, reads_images, silence_loading

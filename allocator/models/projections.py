@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from allocator.allocation import BackboneShape
+from allocator.allocation.constructions import BackboneShape
 from allocator.errors import ModelError
 
 ATTENTION_INPUTS = ("query", "key", "value")

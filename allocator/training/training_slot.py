@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from allocator.adapters.build import ParameterGroup, build_adapter, make_parameter_groups
-from allocator.allocation import Allocation
 from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import Backbone
 from allocator.config import TrainingConfig
 from allocator.inputs.batches import Batch

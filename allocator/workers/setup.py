@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from allocator.adapters.saved import serialize_adapter
-from allocator.allocation import Allocation
 from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import FASTEST, Backbone, ForwardPath, load_backbone
 from allocator.config import Precision, TrainingConfig
 from allocator.data.tasks import Examples, Task

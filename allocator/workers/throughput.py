@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from allocator.allocation import Allocation
 from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import Backbone
 from allocator.config import TrainingConfig
 from allocator.inputs.batches import Batch, Split, order_epoch

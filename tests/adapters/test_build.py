@@ -8,16 +8,10 @@ import torch
 from allocator import allocation
 from allocator.adapters import build
 from allocator.adapters.build import build_adapter, make_parameter_groups
-from allocator.allocation import (
-    MODES,
-    AdapterShape,
-    Allocation,
-    BackboneShape,
-    Construction,
-    Factorization,
-    Mode,
-)
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.allocation import Allocation
+from allocator.allocation.constructions import MODES, BackboneShape, Construction, Mode
+from allocator.allocation.factorizations import Factorization
 from allocator.config import AdapterConfig
 
 BACKBONE = BackboneShape(d_in=12, heads=2, head_size=3, layers=4)

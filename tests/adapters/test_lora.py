@@ -8,8 +8,8 @@ from transformers import BertForSequenceClassification
 
 from allocator.adapters.adapter import Adapter
 from allocator.adapters.build import build_adapter
-from allocator.allocation import AdapterShape, BackboneShape
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.constructions import BackboneShape
 from allocator.backbone.packed_sites import adapt_projections
 from allocator.config import AdapterConfig
 from allocator.models.projections import find_backbone_shape, find_projections

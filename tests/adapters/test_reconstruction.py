@@ -10,15 +10,9 @@ from torch import Tensor
 
 from allocator.adapters.adapter import Adapter
 from allocator.adapters.build import build_adapter
-from allocator.allocation import (
-    MODES,
-    AdapterShape,
-    BackboneShape,
-    Construction,
-    Factorization,
-    Mode,
-)
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.constructions import MODES, BackboneShape, Construction, Mode
+from allocator.allocation.factorizations import Factorization
 from allocator.config import AdapterConfig, Initialization
 
 # Lengths differ wherever they can, so that no two axes can be taken for each other.

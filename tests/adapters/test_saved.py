@@ -12,8 +12,9 @@ from torch import Tensor
 from allocator.adapters.adapter import Adapter
 from allocator.adapters.build import build_adapter
 from allocator.adapters.saved import load_adapter, save_adapter
-from allocator.allocation import AdapterShape, BackboneShape, Construction, Factorization, Mode
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.constructions import BackboneShape, Construction, Mode
+from allocator.allocation.factorizations import Factorization
 from allocator.config import AdapterConfig
 from allocator.errors import CheckpointError
 from allocator.files.adapter_section import describe_adapter

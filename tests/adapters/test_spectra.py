@@ -13,8 +13,9 @@ from allocator.adapters.spectra import (
     tabulate_spectra,
     tabulate_spectrum_metrics,
 )
-from allocator.allocation import AdapterShape, BackboneShape, Construction, Factorization
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.constructions import BackboneShape, Construction
+from allocator.allocation.factorizations import Factorization
 from allocator.config import AdapterConfig
 
 BACKBONE = BackboneShape(d_in=6, heads=2, head_size=3, layers=2, targets=("query", "value"))

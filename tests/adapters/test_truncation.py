@@ -7,8 +7,8 @@ import torch
 from allocator.adapters.build import build_adapter
 from allocator.adapters.truncation import list_truncations, truncate_mode
 from allocator.adapters.tucker import TuckerAdapter
-from allocator.allocation import AdapterShape, BackboneShape, Construction
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.constructions import BackboneShape, Construction
 from allocator.config import AdapterConfig
 
 BACKBONE = BackboneShape(d_in=12, heads=3, head_size=4, layers=2, targets=("query", "value"))

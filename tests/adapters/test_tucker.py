@@ -8,8 +8,8 @@ from transformers import BertModel
 
 from allocator.adapters.adapter import Adapter
 from allocator.adapters.build import build_adapter
-from allocator.allocation import MODES, AdapterShape, BackboneShape, Construction, Mode
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.constructions import MODES, BackboneShape, Construction, Mode
 from allocator.backbone.packed_sites import adapt_projections
 from allocator.config import AdapterConfig
 from allocator.errors import SpaceError

@@ -3,14 +3,9 @@ from typing import get_args
 
 import pytest
 
-from allocator.allocation import (
-    MODES,
-    AdapterShape,
-    BackboneShape,
-    Construction,
-    Factorization,
-    Mode,
-)
+from allocator.allocation.adapter_shape import AdapterShape
+from allocator.allocation.constructions import MODES, BackboneShape, Construction, Mode
+from allocator.allocation.factorizations import Factorization
 from allocator.errors import SpaceError
 
 BACKBONE = BackboneShape(d_in=20, heads=4, head_size=6, layers=5)

@@ -1,6 +1,7 @@
 import pytest
 
-from allocator.allocation import BackboneShape, count_budget_parameters
+from allocator.allocation.budget import count_budget_parameters
+from allocator.allocation.constructions import BackboneShape
 from allocator.config import LoraBudget
 
 

@@ -2,8 +2,13 @@ import math
 
 import pytest
 
-from allocator.allocation import MODES, BackboneShape, Construction, make_tensor_shape
-from allocator.allocation.constructions import require_same_names
+from allocator.allocation.constructions import (
+    MODES,
+    BackboneShape,
+    Construction,
+    make_tensor_shape,
+    require_same_names,
+)
 
 # Every length differs, so that no two modes can be taken for each other.
 BACKBONE = BackboneShape(d_in=20, heads=4, head_size=6, layers=5, targets=("query", "key", "value"))

@@ -8,16 +8,10 @@ import pytest
 import tensorly as tl
 from tensorly.random import random_cp, random_tt, random_tucker
 
-from allocator.allocation import (
-    FACTORIZATIONS,
-    MODES,
-    AdapterShape,
-    BackboneShape,
-    Construction,
-    Factorization,
-    Mode,
-    factorizations,
-)
+from allocator.allocation import factorizations
+from allocator.allocation.adapter_shape import AdapterShape
+from allocator.allocation.constructions import MODES, BackboneShape, Construction, Mode
+from allocator.allocation.factorizations import FACTORIZATIONS, Factorization
 
 ROBERTA = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
 SMALL = BackboneShape(d_in=5, heads=2, head_size=3, layers=4)

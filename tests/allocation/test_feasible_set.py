@@ -8,14 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from allocator.allocation import (
-    AdapterShape,
-    BackboneShape,
-    Construction,
-    Factorization,
-    FeasibleSet,
-    feasible_set,
-)
+from allocator.allocation import feasible_set
+from allocator.allocation.adapter_shape import AdapterShape
+from allocator.allocation.constructions import BackboneShape, Construction
+from allocator.allocation.factorizations import Factorization
+from allocator.allocation.feasible_set import FeasibleSet
 from allocator.errors import BudgetError
 
 SMALL = BackboneShape(d_in=8, heads=2, head_size=3, layers=4)

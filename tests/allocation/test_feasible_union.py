@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 import pytest
 
-from allocator.allocation import BackboneShape
+from allocator.allocation.constructions import BackboneShape
 from allocator.allocation.feasible_union import FeasibleUnion
 from allocator.errors import BudgetError, SpaceError
 from allocator.tuning.names import SamplerName

@@ -10,8 +10,9 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from allocator.allocation import AdapterShape, Allocation, BackboneShape
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.allocation import Allocation
+from allocator.allocation.constructions import BackboneShape
 from allocator.backbone.exactness import choose_forward_path
 from allocator.config import AdapterConfig, TrainingConfig
 from allocator.data.sources import TaskData

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from transformers import AutoModel, RobertaConfig
 
 from allocator.adapters.build import build_adapter
-from allocator.allocation import AdapterShape, BackboneShape
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.constructions import BackboneShape
 from allocator.backbone.backbone import Backbone, load_backbone
 from allocator.config import AdapterConfig, Precision
 from allocator.errors import ModelError

@@ -13,8 +13,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from allocator.adapters.adapter import Adapter, Pairs
 from allocator.adapters.build import build_adapter
-from allocator.allocation import AdapterShape, Allocation, Construction, Factorization
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.allocation import Allocation
+from allocator.allocation.constructions import Construction
+from allocator.allocation.factorizations import Factorization
 from allocator.backbone.backbone import Backbone, choose_attention, load_backbone
 from allocator.backbone.frozen_linear import FrozenLinear
 from allocator.config import AdapterConfig, TrainingConfig

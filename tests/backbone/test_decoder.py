@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from allocator.allocation import AdapterShape, Allocation
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import Backbone, load_backbone
 from allocator.config import AdapterConfig, Precision, TrainingConfig
 from allocator.data.sources import TaskData

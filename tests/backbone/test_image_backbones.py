@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, ViTConfig, ViTForImageClassification
 
-from allocator.allocation import AdapterShape, Allocation, BackboneShape
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.allocation import Allocation
+from allocator.allocation.constructions import BackboneShape
 from allocator.backbone.backbone import Backbone, load_backbone
 from allocator.config import AdapterConfig, TrainingConfig
 from allocator.data.image_folder import read_image_folder

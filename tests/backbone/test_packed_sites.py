@@ -16,8 +16,7 @@ from transformers import (
 
 from allocator.adapters.adapter import Adapter, Pairs
 from allocator.adapters.build import build_adapter
-from allocator.allocation import AdapterShape
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
 from allocator.backbone.packed_sites import LayerProjections, PackedSites, adapt_projections
 from allocator.config import AdapterConfig
 

@@ -20,8 +20,8 @@ import pandas as pd
 import torch
 from trained_table import Feeder, Keeper, fixed_part
 
-from allocator.allocation import AdapterShape, Allocation
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import Backbone, load_backbone
 from allocator.config import AdapterConfig, TrainingConfig, default_model_cache
 from allocator.data.sources import load_task

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import torch
 
-from allocator.allocation import AdapterShape, Allocation
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import load_backbone
 from allocator.config import AdapterConfig, Precision, TrainingConfig, default_model_cache
 from allocator.data.sources import load_task

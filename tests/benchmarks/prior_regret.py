@@ -25,7 +25,7 @@ from replay import Progress, Table, TableGPSampler, TableRandomSampler, read_tab
 from scipy.stats import sem
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from allocator.allocation import BackboneShape
+from allocator.allocation.constructions import BackboneShape
 from allocator.files.study_folder import baseline_folder
 from allocator.tuning.names import PriorName
 from allocator.tuning.priors.baseline_evidence import read_baseline

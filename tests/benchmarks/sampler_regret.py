@@ -22,7 +22,7 @@ import torch
 from optuna.trial import Trial, TrialState
 from response_surface import ResponseSurface
 
-from allocator.allocation import BackboneShape
+from allocator.allocation.constructions import BackboneShape
 from allocator.tuning.samplers.feasible_sampler import ask_trial
 from allocator.tuning.samplers.make_sampler import make_sampler
 from allocator.tuning.space.build_space import build_space

@@ -30,8 +30,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from allocator.allocation import AdapterShape, Allocation
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import load_backbone
 from allocator.backbone.frozen_linear import FrozenLinear
 from allocator.config import AdapterConfig, Precision, TrainingConfig, default_model_cache

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from allocator.allocation import AdapterShape, Allocation, BackboneShape
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.allocation import Allocation
+from allocator.allocation.constructions import BackboneShape
 from allocator.config import AdapterConfig
 from allocator.coordination.coordinator import Coordinator
 from allocator.errors import StudyError

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from allocator.allocation import AdapterShape, Allocation, BackboneShape
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.allocation import Allocation
+from allocator.allocation.constructions import BackboneShape
 from allocator.config import AdapterConfig, TrainingConfig
 from allocator.coordination.list_config import ListConfig
 from allocator.coordination.listed_trials import ListedTrials

@@ -7,8 +7,9 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from allocator.allocation import AdapterShape, Allocation, BackboneShape
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.allocation import Allocation
+from allocator.allocation.constructions import BackboneShape
 from allocator.config import AdapterConfig
 from allocator.errors import SpaceError
 from allocator.files.adapter_section import (

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from allocator.allocation import AdapterShape, Allocation, BackboneShape
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.allocation import Allocation
+from allocator.allocation.constructions import BackboneShape
 from allocator.config import AdapterConfig, TrainingConfig
 from allocator.errors import CheckpointError
 from allocator.files.adapter_section import AdapterSection

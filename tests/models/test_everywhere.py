@@ -12,8 +12,9 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from allocator.adapters.build import build_adapter
-from allocator.allocation import MODES, AdapterShape, Construction, Factorization
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.constructions import MODES, Construction
+from allocator.allocation.factorizations import Factorization
 from allocator.config import AdapterConfig
 from allocator.models.attached import Attached
 from allocator.models.projections import find_backbone_shape

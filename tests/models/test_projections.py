@@ -19,7 +19,7 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from allocator.allocation import BackboneShape
+from allocator.allocation.constructions import BackboneShape
 from allocator.errors import ModelError
 from allocator.models.projections import find_backbone_shape, find_projections
 

@@ -14,8 +14,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from allocator.adapters.build import build_adapter
-from allocator.allocation import AdapterShape
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
 from allocator.config import AdapterConfig
 from allocator.models.attached import Attached
 from allocator.models.projections import find_backbone_shape

@@ -6,8 +6,8 @@ import pytest
 import torch
 from sklearn.metrics import matthews_corrcoef
 
-from allocator.allocation import Allocation
 from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import Backbone, load_backbone
 from allocator.config import TrainingConfig
 from allocator.inputs.batches import Split

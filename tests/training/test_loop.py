@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from allocator.allocation import Allocation
 from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import Backbone
 from allocator.config import TrainingConfig
 from allocator.data.metrics import Score

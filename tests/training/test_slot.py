@@ -3,8 +3,8 @@ from pathlib import Path
 import torch
 
 from allocator.adapters.saved import load_adapter, save_adapter
-from allocator.allocation import Allocation
 from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import Backbone
 from allocator.config import TrainingConfig
 from allocator.files.adapter_section import describe_adapter

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from transformers import get_cosine_schedule_with_warmup
 
-from allocator.allocation import Allocation
 from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import Backbone
 from allocator.config import TrainingConfig
 from allocator.inputs.batches import Batch

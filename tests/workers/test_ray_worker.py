@@ -12,7 +12,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from allocator.adapters.saved import load_adapter
-from allocator.allocation import Allocation
+from allocator.allocation.allocation import Allocation
 from allocator.errors import DeviceError, ModelError
 from allocator.training.messages import Boundary, Job, Orders, Report, WorkerDied
 from allocator.workers.process_worker import ProcessWorker

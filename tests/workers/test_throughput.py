@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 
-from allocator.allocation import Allocation
 from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import Backbone
 from allocator.config import TrainingConfig
 from allocator.training.loop import Splits

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from allocator.adapters.saved import load_adapter
-from allocator.allocation import AdapterShape, Allocation, BackboneShape
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.allocation import Allocation
+from allocator.allocation.constructions import BackboneShape
 from allocator.backbone.backbone import Backbone
 from allocator.config import AdapterConfig, TrainingConfig
 from allocator.errors import UnknownNameError

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 import plotly.graph_objects as go
 
-from allocator.allocation import AdapterShape
+from allocator.allocation.adapter_shape import AdapterShape
 from allocator.tuning.figures.appearance import (
     COLOURS,
     REFERENCE,

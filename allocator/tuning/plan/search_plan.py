@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from allocator.allocation import count_budget_parameters
+from allocator.allocation.budget import count_budget_parameters
 from allocator.config import Precision
 from allocator.coordination.list_config import ListConfig, SharedConfig, read_shared_config
 from allocator.coordination.protocols import Devices

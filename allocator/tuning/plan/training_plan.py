@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
-from allocator.allocation import Allocation, BackboneShape
 from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.allocation import Allocation
+from allocator.allocation.constructions import BackboneShape
 from allocator.backbone.exactness import choose_forward_path
 from allocator.config import Precision, TrainingConfig
 from allocator.coordination.list_config import SharedConfig

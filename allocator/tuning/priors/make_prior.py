@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from allocator.allocation import FeasibleSet
 from allocator.allocation.constructions import require_same_names
+from allocator.allocation.feasible_set import FeasibleSet
 from allocator.tuning.names import STUDY_PRIOR, PriorName
 from allocator.tuning.priors.baseline_evidence import Baseline, Evidence
 from allocator.tuning.priors.core_rates import list_core_multipliers, pair_with_rates

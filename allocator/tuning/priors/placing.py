@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from allocator.allocation import AdapterShape, Allocation
+from allocator.allocation.adapter_shape import AdapterShape
+from allocator.allocation.allocation import Allocation
 from allocator.errors import SpaceError
 from allocator.tuning.space.points import read_bounds
 from allocator.tuning.space.space import Params, Space, Variant, make_baseline_params

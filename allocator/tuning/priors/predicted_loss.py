@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from allocator.allocation import FeasibleSet
 from allocator.allocation.factorizations import Counts
+from allocator.allocation.feasible_set import FeasibleSet
 from allocator.tuning.priors.baseline_evidence import Baseline
 
 Floats = npt.NDArray[np.float64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from statistics import median
 
-from allocator.allocation import FeasibleSet
+from allocator.allocation.feasible_set import FeasibleSet
 from allocator.tuning.priors.baseline_evidence import Baseline
 from allocator.tuning.priors.scaling import list_proportional_ranks
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from allocator.allocation import FeasibleSet
 from allocator.allocation.factorizations import Counts
+from allocator.allocation.feasible_set import FeasibleSet
 
 _NUM_SCALES = 2000  # in a geometric series from the smallest ranks to the largest
 _BUDGET_FRACTIONS = (0.5, 0.25)  # of the smaller allocations that are listed too

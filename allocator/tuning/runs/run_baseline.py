@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 
-from allocator.allocation import AdapterShape, Allocation, FeasibleSet
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.allocation import Allocation
+from allocator.allocation.feasible_set import FeasibleSet
 from allocator.coordination.list_config import ListConfig, SharedConfig
 from allocator.coordination.records import Records
 from allocator.coordination.train_list import train_list

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from allocator.allocation import BackboneShape, count_budget_parameters
+from allocator.allocation.budget import count_budget_parameters
+from allocator.allocation.constructions import BackboneShape
 from allocator.config import Budget, LoraBudget
 from allocator.errors import AllocatorError
 from allocator.models.classifier import read_backbone_shape

@@ -13,8 +13,10 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from allocator.allocation import FACTORIZATIONS, AdapterShape, BackboneShape, FeasibleSet, Mode
-from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
+from allocator.allocation.constructions import BackboneShape, Mode
+from allocator.allocation.factorizations import FACTORIZATIONS
+from allocator.allocation.feasible_set import FeasibleSet
 from allocator.allocation.feasible_union import FeasibleUnion
 from allocator.config import AdapterConfig
 from allocator.errors import BudgetError, SpaceError, UnknownNameError

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from allocator.allocation import Allocation, BackboneShape
 from allocator.allocation.adapter_shape import AdapterSpec
+from allocator.allocation.allocation import Allocation
+from allocator.allocation.constructions import BackboneShape
 from allocator.tuning.space.build_space import list_adapter_shapes, make_adapter_spec
 from allocator.tuning.space.space_file import read_space
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from allocator.allocation import AdapterShape, Allocation, FeasibleSet
+from allocator.allocation.adapter_shape import AdapterShape
+from allocator.allocation.allocation import Allocation
 from allocator.allocation.factorizations import Counts
+from allocator.allocation.feasible_set import FeasibleSet
 from allocator.allocation.feasible_union import VARIANT, FeasibleUnion
 
 Params = Mapping[str, float | str]

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from allocator.allocation import Construction, Factorization, Mode
+from allocator.allocation.constructions import Construction, Mode
+from allocator.allocation.factorizations import Factorization
 from allocator.config import Initialization
 from allocator.errors import SpaceError, UnknownNameError
 from allocator.files.yaml_files import read_yaml

@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 import pytest
 
 from allocator.adapters.spectra import ModeSpectrum, tabulate_spectra, tabulate_spectrum_metrics
-from allocator.allocation import AdapterShape, BackboneShape
+from allocator.allocation.adapter_shape import AdapterShape
+from allocator.allocation.constructions import BackboneShape
 from allocator.tuning.figures.appearance import COLOURS
 from allocator.tuning.figures.budget_split import draw_budget_split, tabulate_parameters
 from allocator.tuning.figures.spectrum_figures import (

@@ -9,7 +9,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 import pytest
 
-from allocator.allocation import AdapterShape
+from allocator.allocation.adapter_shape import AdapterShape
 from allocator.files.study_folder import FIGURES_FOLDER, TableName, baseline_folder, table_path
 from allocator.training.messages import Report
 from allocator.tuning.figures.study_figures import draw_study, make_study_figures

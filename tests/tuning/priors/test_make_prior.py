@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from allocator.allocation import BackboneShape
+from allocator.allocation.constructions import BackboneShape
 from allocator.tuning.names import PriorName
 from allocator.tuning.priors.baseline_evidence import Baseline
 from allocator.tuning.priors.make_prior import make_prior, needs_baseline

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator.allocation import AdapterShape, BackboneShape, FeasibleSet
+from allocator.allocation.adapter_shape import AdapterShape
+from allocator.allocation.constructions import BackboneShape
+from allocator.allocation.feasible_set import FeasibleSet
 from allocator.tuning.priors.baseline_evidence import Baseline
 from allocator.tuning.priors.predicted_loss import (
     predict_increases,

@@ -7,7 +7,7 @@ import optuna
 import pytest
 from scipy.stats import norm
 
-from allocator.allocation import BackboneShape
+from allocator.allocation.constructions import BackboneShape
 from allocator.tuning.priors.make_prior import make_prior
 from allocator.tuning.priors.prior import Prior
 from allocator.tuning.samplers.feasible_sampler import ask_trial

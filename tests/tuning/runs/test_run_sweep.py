@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from allocator.adapters.build import build_adapter
-from allocator.allocation import BackboneShape
+from allocator.allocation.constructions import BackboneShape
 from allocator.config import TrainingConfig
 from allocator.files.study_folder import SUMMARY_FILE
 from allocator.tuning.plan.run_config import SweepConfig

@@ -15,7 +15,7 @@ import yaml
 from allocator.adapters.build import build_adapter
 from allocator.adapters.saved import load_adapter
 from allocator.adapters.spectra import compute_mode_spectra, tabulate_spectra
-from allocator.allocation import BackboneShape
+from allocator.allocation.constructions import BackboneShape
 from allocator.command_line.options import read_config
 from allocator.files.study_folder import UNIFORM, TableName, baseline_folder, named_adapter_path
 from allocator.search import build_parser

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from allocator.allocation import BackboneShape
+from allocator.allocation.constructions import BackboneShape
 from allocator.errors import AllocatorError, BudgetError, SpaceError, UnknownNameError
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Space

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from allocator.allocation import BackboneShape
+from allocator.allocation.constructions import BackboneShape
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.points import Domain
 from allocator.tuning.space.space_file import read_space

@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from allocator.allocation import BackboneShape
+from allocator.allocation.constructions import BackboneShape
 from allocator.errors import StudyError
 from allocator.training.messages import Ending, Report
 from allocator.tuning.space.build_space import build_space

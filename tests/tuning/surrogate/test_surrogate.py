@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from allocator.allocation import BackboneShape
+from allocator.allocation.constructions import BackboneShape
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.points import Domain
 from allocator.tuning.space.space import Params, Space

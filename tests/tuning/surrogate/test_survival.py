@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from allocator.allocation import BackboneShape
+from allocator.allocation.constructions import BackboneShape
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.points import Domain
 from allocator.tuning.space.space import Space
