@@ -20,7 +20,7 @@ def find_hub_problem(patience: float) -> str | None:
         patience: Seconds to wait for an answer.
 
     Returns:
-        The reason in one line, or None where the hub answers.
+        The reason in one line, or None if the hub answers.
     """
     if constants.HF_HUB_OFFLINE or datasets.config.HF_HUB_OFFLINE:
         return "offline mode is set (HF_HUB_OFFLINE)"

@@ -1,4 +1,4 @@
-"""Builds adapters from their shapes and ranks, and groups their parameters by learning rate."""
+"""Build adapters from their shapes and ranks, and group their parameters by learning rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Truncates a trained Tucker adapter to a lower rank in one mode, without training."""
+"""Truncate a trained Tucker adapter to a lower rank in one mode, without training."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class AdapterShape:
 
     @property
     def stated_zero_mode(self) -> Mode | None:
-        """The `zero_mode` that a file has to state: None where it is the default."""
+        """The `zero_mode` that a file has to state: None if it is the default."""
         default = self.formulas.zero_mode(self.tensor)
         return None if self.zero_mode == default else self.zero_mode
 

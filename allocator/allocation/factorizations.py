@@ -43,7 +43,7 @@ class Formulas:
             the mode), in the order of modes, then those of the Tucker core. A full mode trains
             nothing and is left out.
         is_usable: Whether no rank exceeds what the others let it use, given the same.
-        zero_mode: Mode whose factor starts at zero by default, or None where a core does; lambda
+        zero_mode: Mode whose factor starts at zero by default, or None if a core does; lambda
             is the learning rate of what starts at zero over that of the rest.
         chooses_zero_mode: Whether any other mode's factor may start at zero in its place.
         has_core: Whether a core joins the factors, as in Tucker. Then modes may be full, a rank is

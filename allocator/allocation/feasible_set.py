@@ -59,7 +59,7 @@ class FeasibleSet:
 
     @cached_property
     def points(self) -> Counts | None:
-        """All feasible points, shape (size, names), or None where there are over a million."""
+        """All feasible points, shape (size, names), or None if there are over a million."""
         if self.size > ENUMERATION_LIMIT:
             return None
         chunks = []

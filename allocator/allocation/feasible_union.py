@@ -36,7 +36,7 @@ class FeasibleUnion:
 
     @cached_property
     def points(self) -> Counts | None:
-        """All points, shape (size, columns), or None where there are over a million."""
+        """All points, shape (size, columns), or None if there are over a million."""
         listed = [feasible.points for feasible in self._sets]
         if self.size > ENUMERATION_LIMIT or any(points is None for points in listed):
             return None

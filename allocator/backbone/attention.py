@@ -181,7 +181,7 @@ def fused_mask(*, attention_mask: Tensor | None = None, **options: Any) -> Tenso
     would wait for it. Batches without padding come without a mask already.
 
     Args:
-        attention_mask: Shape (B, T), 1 for a token and 0 for padding; None where nothing is padded.
+        attention_mask: Shape (B, T), 1 for a token and 0 for padding; None if nothing is padded.
         options: Further options of transformers.
     """
     if attention_mask is not None:

@@ -84,7 +84,7 @@ FASTEST = ForwardPath()
 
 
 class BatchRepeater:
-    """Repeats a batch for every slot, as late in the model as possible.
+    """Repeat a batch for every slot, as late in the model as possible.
 
     Embeddings are the same for all slots, so they are computed once and then repeated. Where a
     model has no module of that name, its inputs are repeated instead.

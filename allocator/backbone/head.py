@@ -14,10 +14,10 @@ from allocator.models.head_parameters import find_head_parameters
 
 
 class HiddenStates(nn.Module):
-    """Replaces the backbone of a model and returns hidden states that were computed before.
+    """Replace the backbone of a model and return hidden states that were computed before.
 
     Args:
-        pooler: The backbone's pooler; None where it has none.
+        pooler: The backbone's pooler; None if it has none.
         activation: Activation that the backbone applies behind a pooler that is a single linear
             layer, as in ALBERT.
 

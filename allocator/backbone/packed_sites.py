@@ -108,7 +108,7 @@ def _drop_slot_inputs(x_NI: Tensor, dropout: float, generator: torch.Generator) 
 
 
 class AdaptedProjection(nn.Module):
-    """Replaces one projection in a model.
+    """Replace one projection in a model.
 
     Args:
         layer: The projections that are computed together with it.

@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Help(argparse.HelpFormatter):
-    """Shows a default in the help where there is one to show."""
+    """Show a default in the help where there is one to show."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         is_flag = action.default is False  # 0 equals False, and is a default to show
@@ -125,7 +125,7 @@ def parse_folder(text: str) -> Path:
 
 
 def _parse_digits(text: str) -> int | None:
-    """Return a number that is written in digits alone; None where the text is anything else."""
+    """Return a number that is written in digits alone; None if the text is anything else."""
     # `int` alone would also take signs, blanks, underscores and digits of other scripts.
     if not text.isascii() or not text.isdigit():
         return None

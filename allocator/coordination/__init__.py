@@ -1,1 +1,1 @@
-"""Distributes trials to workers in rounds, and collects their reports."""
+"""Distribute trials to workers in rounds, and collect their reports."""

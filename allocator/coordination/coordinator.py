@@ -1,4 +1,4 @@
-"""Distributes trials to workers and collects their reports, in rounds.
+"""Distribute trials to workers and collect their reports, in rounds.
 
 In a round every worker trains its trials to their next boundary. Only then does the coordinator
 decide which trials stop and which start, in the order of their numbers. So it does not matter which
@@ -23,7 +23,7 @@ _DEATHS = 4  # the run ends after this many deaths of workers in a row, without 
 
 
 class Coordinator:
-    """Starts, follows and ends the trials that workers train.
+    """Start, follow and end the trials that workers train.
 
     Args:
         trials: What is to be trained.

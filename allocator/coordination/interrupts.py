@@ -10,7 +10,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """Turns a signal into `KeyboardInterrupt`, but only while the process waits for workers.
+    """Turn a signal into `KeyboardInterrupt`, but only while the process waits for workers.
 
     An exception in the middle of a storage's transaction would leave the storage locked, and a
     trial half written. A signal that comes at another time takes effect at the next wait.

@@ -83,7 +83,7 @@ class Trials(Protocol):
 
 
 class Watcher(Protocol):
-    """Shows the progress; trials are given by their numbers."""
+    """Show the progress; trials are given by their numbers."""
 
     def on_ready(self, slots: int) -> None:
         """A worker is ready to train `slots` trials together."""

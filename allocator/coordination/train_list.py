@@ -1,4 +1,4 @@
-"""Trains a list of allocations with one or more seeds, going on where it was stopped."""
+"""Train a list of allocations with one or more seeds, going on where it was stopped."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def train_list(
 
 
 class ListWatcher:
-    """Prints one line for every training that ended."""
+    """Print one line for every training that ended."""
 
     def __init__(self, console: Console, trials: ListedTrials, seeds: Sequence[int]) -> None:
         self._console, self._trials, self._seeds = console, trials, seeds

@@ -1,4 +1,4 @@
-"""Reads one split from a delimited text file: GLUE's TSV, or a user's TSV or CSV."""
+"""Read one split from a delimited text file: GLUE's TSV, or a user's TSV or CSV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits off the portion of train that trials are scored on, so that dev stays unseen."""
+"""Split off the portion of train that trials are scored on, so that dev stays unseen."""
 
 from __future__ import annotations
 

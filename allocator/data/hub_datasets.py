@@ -1,4 +1,4 @@
-"""Reads a task's splits from the Hugging Face hub or its cache, without long waits offline."""
+"""Read a task's splits from the Hugging Face hub or its cache, without long waits offline."""
 
 from __future__ import annotations
 

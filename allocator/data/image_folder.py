@@ -1,4 +1,4 @@
-"""Reads a task of images from a folder that holds a folder for each split and class."""
+"""Read a task of images from a folder that holds a folder for each split and class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loads a task's data from a folder, the hub or its cache, or the bundled corpus."""
+"""Load a task's data from a folder, the hub or its cache, or the bundled corpus."""
 
 from __future__ import annotations
 

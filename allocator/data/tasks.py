@@ -59,7 +59,7 @@ class FileLayout:
         folder: The task's folder under the data folder.
         train: File name of the training split.
         dev: File name of the official dev split.
-        header: Column names of files without a header line; None where the first line names them.
+        header: Column names of files without a header line; None if the first line names them.
         delimiter: Character between the fields of a line.
         quoted: Whether double quotes enclose fields, as in CSV, or are text, as in GLUE.
         skip_malformed: Whether a line with the wrong number of fields is skipped, not an error.

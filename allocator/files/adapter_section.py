@@ -71,7 +71,7 @@ class RatesSection(Config):
 class ListedAllocation(RatesSection):
     """One allocation of a list: its adapter, its size and its rates.
 
-    `head_learning_rate` and `dropout` are None where they are the training configuration's.
+    `head_learning_rate` and `dropout` are None if they are the training configuration's.
     """
 
     adapter: AdapterSection

@@ -1,4 +1,4 @@
-"""Locks a folder of results for one process, and checks whether it holds other files."""
+"""Lock a folder of results for one process, and check whether it holds other files."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class TaskSection(Config):
     """The task, where its data came from, and the hash of all its texts, or images, and labels.
 
     `labels` are the names of its classes in the order of the head's outputs; none for scores.
-    `limit` is the largest number of examples of each split; None where all are used.
+    `limit` is the largest number of examples of each split; None if all are used.
     """
 
     name: str

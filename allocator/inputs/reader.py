@@ -1,4 +1,4 @@
-"""Converts the examples of a task to what a model reads: tokens, or pixels."""
+"""Convert the examples of a task to what a model reads: tokens, or pixels."""
 
 from __future__ import annotations
 

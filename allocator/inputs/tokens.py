@@ -34,7 +34,7 @@ class TokenizedSplit:
 
     Attributes:
         input_ids: Token ids of every example.
-        token_type_ids: Segment of every token; None where all are 0.
+        token_type_ids: Segment of every token; None if all are 0.
         labels: Shape (examples,): class ids (int64), or scores (float32) for regression.
         pad: Token id and segment of padding.
     """

@@ -1,1 +1,1 @@
-"""Finds and reads pretrained models, and attaches adapters to them."""
+"""Find and read pretrained models, and attach adapters to them."""

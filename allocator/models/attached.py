@@ -1,4 +1,4 @@
-"""Attaches an adapter to a model in memory, to train it in any loop or in transformers' Trainer."""
+"""Attach an adapter to a model in memory, to train it in any loop or in transformers' Trainer."""
 
 from __future__ import annotations
 

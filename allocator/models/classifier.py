@@ -1,4 +1,4 @@
-"""Loads a pretrained model with a classification head for a task."""
+"""Load a pretrained model with a classification head for a task."""
 
 from __future__ import annotations
 

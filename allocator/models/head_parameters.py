@@ -1,4 +1,4 @@
-"""Finds the parameters that train beside an adapter: those of the task head."""
+"""Find the parameters that train beside an adapter: those of the task head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds a pretrained model by its short name, its folder, or its id on the Hugging Face hub."""
+"""Find a pretrained model by its short name, its folder, or its id on the Hugging Face hub."""
 
 from __future__ import annotations
 

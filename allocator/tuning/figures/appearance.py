@@ -38,7 +38,7 @@ _AXIS = {
     "automargin": True,
     "title": {"standoff": 12, "font": {"size": 15}},
 }
-# Plotly's own templates are far larger than these figures, and would be written into each file.
+# Plotly's own templates are far larger than these figures, and each file would contain one.
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": "Helvetica, Arial, sans-serif", "size": 14, "color": "#222222"},

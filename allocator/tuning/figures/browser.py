@@ -1,6 +1,6 @@
 """A program that draws figures as PNG in a headless browser.
 
-It is a process of its own, so that a browser that hangs can be killed.
+It runs as a separate process, so that a browser that hangs can be killed.
 
 It reads from standard input a JSON list of pairs, a figure and kaleido's options, and prints JSON:
 `{"pictures": [...]}` in base64, or `{"error": NAME}` with the name of the exception.
@@ -38,7 +38,7 @@ async def draw_figures(requests: Sequence[Request]) -> list[bytes]:
 def kill_children(program: psutil.Process) -> None:
     """Kill all processes that a process has started.
 
-    The browser has a session of its own, so that killing the program's process group misses it.
+    The browser runs in a session of its own, so killing the program's process group would miss it.
     """
     with contextlib.suppress(psutil.NoSuchProcess):
         for child in program.children(recursive=True):
@@ -58,7 +58,7 @@ def kill_tree(program: psutil.Process) -> None:
 
 
 def main() -> None:
-    """Answer one request, and exit at once, whatever threads are still running."""
+    """Answer one request, and exit at once even if threads are still running."""
     try:
         pictures = asyncio.run(draw_figures(json.load(sys.stdin)))
         answer: object = {"pictures": [base64.b64encode(p).decode("ascii") for p in pictures]}

@@ -1,4 +1,4 @@
-"""How allocations split a budget over the factors of the modes and the core."""
+"""The figure of how allocations split a budget between the factors of modes and the core."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from allocator.tuning.figures.appearance import (
     order_modes,
 )
 
-_SMALLEST_LABELLED = 0.04  # fraction of the longest bar that a number needs to fit in
+_SMALLEST_LABELLED = 0.04  # fraction of the longest bar that a segment needs for a number to fit in
 
 
 def tabulate_parameters(name: str, shape: AdapterShape, ranks: Mapping[str, int]) -> pd.DataFrame:
@@ -39,8 +39,8 @@ def draw_budget_split(parameters: pd.DataFrame, *, budget: int | None = None) ->
     """Draw one bar for each allocation, divided into the parameters of its parts.
 
     Args:
-        parameters: Tables of `tabulate_parameters`, one below the other; not empty. Bars are in
-            the order of their first rows.
+        parameters: Concatenated tables of `tabulate_parameters`, not empty. Bars are in the order
+            of their first rows.
         budget: Number of parameters at which a line is drawn.
     """
     totals = parameters.groupby("allocation", sort=False)["parameters"].sum()

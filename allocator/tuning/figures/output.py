@@ -1,4 +1,4 @@
-"""Writes figures as HTML that works offline, and as PNG where a browser can draw them."""
+"""Write figures as HTML that works offline, and as PNG where a browser can draw them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from allocator.files.whole_files import write_whole
 from allocator.tuning.figures.png import RenderingError, render_png
 
 Warn = Callable[[str], None]
-"""Shows a warning of one line."""
+"""Function that shows a warning of one line."""
 
 _PLOTLY_JS = "plotly.min.js"  # the name that the HTML files refer to
 
@@ -26,9 +26,9 @@ def save_figures(folder: Path, figures: Mapping[str, go.Figure], *, warn: Warn) 
     """Write figures into a folder, each file completely or not at all.
 
     Args:
-        folder: Created where it is missing.
-        figures: Figures by name, which is that of their files without the extension.
-        warn: Called with the reason where no PNG could be drawn.
+        folder: Folder for the files; created if it is missing.
+        figures: Figures by name; files have the same names, with an extension.
+        warn: Called with the reason if no PNG could be drawn.
 
     Returns:
         The HTML files, then the PNG files. The HTML files share the folder's `plotly.min.js`.
@@ -57,8 +57,8 @@ def save_figures(folder: Path, figures: Mapping[str, go.Figure], *, warn: Warn) 
 def store_on_dashboard(study: optuna.Study, figures: Mapping[str, go.Figure]) -> None:
     """Store figures in a study for optuna-dashboard, replacing those of the same names."""
     with warnings.catch_warnings():
-        # The dashboard imports modules that use deprecated parts of PyTorch, and takes seconds to,
-        # so that it is imported here and not with this module.
+        # The dashboard takes seconds to import, so it is imported only here; some of its modules
+        # use deprecated parts of PyTorch.
         warnings.simplefilter("ignore", DeprecationWarning)
         from optuna_dashboard import save_plotly_graph_object  # noqa: PLC0415
     for name, figure in figures.items():
@@ -69,8 +69,8 @@ def draw_and_print(console: Console, draw: Callable[[Warn], list[Path]]) -> None
     """Draw figures into files and print where these are, or why there are none.
 
     Args:
-        console: Where to print.
-        draw: Draws the figures; called with a function that shows a warning, returns the files.
+        console: Console to print on.
+        draw: Draws the figures and returns their files; called with a function for warnings.
     """
     reasons: list[str] = []
     try:

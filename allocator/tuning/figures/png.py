@@ -1,4 +1,4 @@
-"""Draws figures as PNG in one headless browser, where the machine has one."""
+"""Draw figures as PNG in one headless browser, if the machine has one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from allocator.tuning.figures import browser
 
 _TIMEOUT = 60.0  # seconds for the browser to start and to draw all figures
 _PROGRAM = Path(browser.__file__)
-_WIDTH, _HEIGHT = 1000, 560  # of a figure whose layout has no size, in CSS pixels
+_WIDTH, _HEIGHT = 1000, 560  # size of a figure whose layout has none, in CSS pixels
 _SCALE = 2  # pixels of the PNG for each CSS pixel, so that text is sharp on dense screens
 _HINT = (
     "for pictures install Chromium or Chrome (Debian, Ubuntu: apt-get install chromium), or name "
@@ -30,7 +30,7 @@ class RenderingError(Exception):
 
 
 def render_png(figures: Sequence[go.Figure]) -> list[bytes]:
-    """Draw figures in the sizes of their layouts, or 1000 by 560 where these have none.
+    """Draw figures in the sizes of their layouts, or 1000 by 560 if these have none.
 
     Returns:
         The content of one PNG file for each figure.
@@ -49,9 +49,9 @@ def render_png(figures: Sequence[go.Figure]) -> list[bytes]:
 
 
 def _run_browser(requests: object) -> dict[str, Any]:
-    """Run the program `browser.py`; where it hangs, kill it together with its browser."""
+    """Run the program `browser.py`; if it hangs, kill it together with its browser."""
     process = subprocess.Popen(
-        # -P keeps the program's folder off the import path, where its modules could shadow others.
+        # -P keeps the program's folder off the import path, so that its modules shadow no others.
         [sys.executable, "-P", str(_PROGRAM)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -13,7 +13,7 @@ _BAND_OPACITY = 0.15
 def draw_ranged_line(
     table: pd.DataFrame, x: str, y: str, *, mode: str, in_legend: bool = True, floor: float = 0.0
 ) -> list[go.Scatter]:
-    """Draw one mode: the mean of `y` at every `x`, and the range where there are several values.
+    """Draw one mode: the mean of `y` at every `x`, and the range if there are several values.
 
     Args:
         table: Rows of one mode.

@@ -11,9 +11,9 @@ from plotly.subplots import make_subplots
 from allocator.tuning.figures.appearance import TEMPLATE, make_title, order_modes
 from allocator.tuning.figures.ranged_line import draw_ranged_line
 
-_MAX_DECADES = 6  # below the largest singular value; smaller ones are rounding errors
+_MAX_DECADES = 6  # decades below the largest singular value; smaller values are rounding errors
 _MARGIN = 0.1  # decades above and below the values
-_MAX_TICKS = 16  # of an axis
+_MAX_TICKS = 16  # ticks of an axis
 _PANELS = {
     "normalized_entropy": "entropy, as a share of its maximum",
     "top1_energy": "share of energy in the first singular value",

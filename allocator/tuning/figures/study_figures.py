@@ -1,4 +1,4 @@
-"""Draws the figures of a study, into its folder and onto its page of optuna-dashboard."""
+"""Draw the figures of a study, into its folder and onto its page of optuna-dashboard."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from allocator.tuning.storage.trial_memory import read_proposer
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.surrogate.expected_scores import Selection
 
-# By the name of the figure: the table of the baseline that it shows, and what draws it.
+# For each figure, by name: the table of the baseline that it shows, and the function to draw it.
 _BASELINE_FIGURES: Mapping[str, tuple[TableName, Callable[[pd.DataFrame], go.Figure]]] = {
     "singular-values": ("spectra", draw_singular_values),
     "spectra-over-training": ("modes", draw_spectra_over_training),
@@ -37,7 +37,7 @@ def draw_study(study: SearchStudy, selection: Selection, *, warn: Warn) -> list[
         study: The study. Files are written to `figures/` in its folder, and the figures for
             optuna-dashboard to its storage.
         selection: The study's choice.
-        warn: Called with the reason where no PNG could be drawn.
+        warn: Called with the reason if no PNG could be drawn.
 
     Returns:
         The files.
@@ -62,7 +62,7 @@ def make_study_figures(study: SearchStudy, selection: Selection) -> dict[str, go
 
 
 def make_baseline_figures(records: Records) -> dict[str, go.Figure]:
-    """Make the figures of a baseline's tables, by name; none of an adapter without a core."""
+    """Make the figures of a baseline's tables, by name; none if its adapter has no core."""
     figures = {}
     for name, (table_name, draw) in _BASELINE_FIGURES.items():
         table = records.read(table_name)
@@ -72,7 +72,7 @@ def make_baseline_figures(records: Records) -> dict[str, go.Figure]:
 
 
 def _list_compared_trials(study: SearchStudy, selection: Selection) -> dict[str, FrozenTrial]:
-    """Return the trials whose allocations are compared, each once, by what they are."""
+    """List the trials whose allocations are compared, by a description; each trial once."""
     trials = {}
     if selection.baseline is not None:
         trials["uniform baseline"] = selection.baseline.trial

@@ -10,8 +10,8 @@ from allocator.tuning.figures.appearance import REFERENCE, TEMPLATE, make_title
 from allocator.tuning.space.published_sweep import BASELINE
 
 PHASES = ("baselines", "learning rate", "rank")
-_COLOUR = "#882255"  # which no mode has
-_POINT_WIDTH, _MARGINS = 60, 300  # pixels for each configuration, and for all that is beside them
+_COLOUR = "#882255"  # not the colour of any mode
+_POINT_WIDTH, _MARGINS = 60, 300  # pixels for each configuration, and for everything beside them
 
 
 def draw_sweep_scores(summary: pd.DataFrame, *, metric: str = "score") -> go.Figure:

@@ -1,4 +1,4 @@
-"""The figure of the loss with one mode cut to a lower rank and nothing trained again."""
+"""The figure of the loss with one mode truncated to a lower rank, without training again."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from allocator.tuning.figures.appearance import (
     order_modes,
 )
 
-_MAX_TICKS = 16  # of the horizontal axis
+_MAX_TICKS = 16  # ticks of the horizontal axis
 
 
 def draw_truncation_curves(truncation: pd.DataFrame) -> go.Figure:
-    """Draw the loss of the trained baseline by the rank to which one mode is cut.
+    """Draw the loss of the trained baseline over the rank to which one mode is truncated.
 
     Args:
         truncation: Columns `mode`, `rank`, `loss`; not empty. The largest rank of a mode is that of

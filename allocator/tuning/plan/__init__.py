@@ -1,1 +1,1 @@
-"""From what was asked to what will run."""
+"""Turn what the user asked into a plan of what will run."""

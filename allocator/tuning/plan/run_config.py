@@ -1,4 +1,4 @@
-"""What a user can ask of a command that trains: one class a command, each field an option.
+"""Options of the commands that train: one class for each command, one field for each option.
 
 A field states its type, its bounds, its default and its help once; `command_line.options` makes
 the command's options from it. Fields without an `Option` come from the environment.
@@ -25,7 +25,7 @@ from allocator.tuning.names import (
 
 
 class RunConfig(Config):
-    """What a user asked of any command that trains; None where a default depends on the rest."""
+    """What a user asked of any command that trains; None if a default depends on other options."""
 
     task: Annotated[
         str,
@@ -40,7 +40,7 @@ class RunConfig(Config):
         str,
         Option(
             "task",
-            "minilm; mpnet-base or, for images, dinov2-small (after: allocator fetch NAME); a "
+            "minilm; mpnet-base or, for images, dinov2-small (first: allocator fetch NAME); a "
             "folder, or an id on the Hugging Face hub",
             metavar="MODEL",
         ),
@@ -49,8 +49,8 @@ class RunConfig(Config):
         tuple[str, ...] | None,
         Option(
             "task",
-            "adapted projections, in place of the space's own: of query, key, value, output, or "
-            "ends of linear layers' names",
+            "projections to adapt, in place of the space's own: query, key, value, output, or "
+            "endings of linear layers' names",
             metavar="A,B",
         ),
     ] = None
@@ -59,7 +59,7 @@ class RunConfig(Config):
         Option(
             "task",
             "examples that trials are scored on; dev reproduces published protocols and marks the "
-            "study",
+            "study's scores as optimistic",
             noun="split",
         ),
     ] = "held_out"
@@ -76,7 +76,7 @@ class RunConfig(Config):
         DataSource,
         Option(
             "data",
-            "where the data come from; auto asks the folders, then the Hugging Face hub, then "
+            "where the data come from; auto tries the folders, then the Hugging Face hub, then "
             "(cola) the bundled corpus",
         ),
     ] = "auto"
@@ -91,7 +91,8 @@ class RunConfig(Config):
         Field(ge=1),
         Option(
             "devices",
-            "trials that one device trains together; auto measures what is fastest, once a study",
+            "trials that one device trains together; auto measures the fastest number once per "
+            "study",
             has_auto=True,
         ),
     ] = None
@@ -123,9 +124,7 @@ class RunConfig(Config):
     ] = None
     study: Annotated[
         str | None,
-        Option(
-            "study", "name of the study; by default made of task, model and budget", metavar="NAME"
-        ),
+        Option("study", "name of the study; by default its task, model and budget", metavar="NAME"),
     ] = None
     studies_dir: Annotated[
         Path, Option("study", "folder that holds a folder for each study", metavar="FOLDER")
@@ -150,7 +149,7 @@ class SpaceConfig(RunConfig):
         Budget,
         Option(
             "search",
-            "largest number of trainable adapter parameters, the task head not counted; or lora:R "
+            "largest number of trainable adapter parameters, not counting the task head; or lora:R "
             "for as many as LoRA of rank R has",
             metavar="N",
         ),
@@ -183,8 +182,8 @@ class BaselineConfig(SpaceConfig):
         Field(ge=1),
         Option(
             "search",
-            "rank of every mode, capped at what the mode can use, whatever the budget, which then "
-            "only names the study; the result goes to a folder of its own",
+            "rank of every mode, capped at what the mode can use; the budget then only names the "
+            "study, and the result goes to a folder of its own",
             metavar="R",
         ),
     ] = None
@@ -234,8 +233,8 @@ class SearchConfig(SpaceConfig):
         Field(ge=0),
         Option(
             "search",
-            "seeds that the best allocations and the baseline are trained again with, to choose "
-            "among them; 0 chooses by the surrogate's expectation alone",
+            "number of other seeds with which the best allocations and the baseline are trained "
+            "again, to choose among them; 0 chooses by the surrogate's expectation alone",
         ),
     ] = 3
     timeout: Annotated[
@@ -252,7 +251,7 @@ class SearchConfig(SpaceConfig):
         str,
         Option(
             "search",
-            "what proposes the first allocations and favours those near them: none, uniform, "
+            "prior that proposes the first allocations and favours those near them: none, uniform, "
             "entropy, tenslora_plus, gradient or truncation, the last four from measurements of "
             "the baseline; or study:NAME for the best allocations of another study",
             metavar="PRIOR",

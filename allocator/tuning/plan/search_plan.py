@@ -1,4 +1,4 @@
-"""From what a user asked to what will run: found, checked, and placed on the model."""
+"""Plan a search or a baseline: find and check what the user asked, and place it on the model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Plan(Generic[Recorded]):
         recorded: What all trainings share, as the study's folder records it.
         space_name: What the user called the space.
         space_file: The space as it was read.
-        space: The space on the model, within the budget.
+        space: The space, placed on the model within the budget.
         data: The task's data.
         setup: What every worker must know.
         devices: Where workers run.
@@ -75,8 +75,8 @@ def plan_space(
     """Find model and data, place the space on the model, and check what was asked.
 
     Args:
-        config: What was asked.
-        record: Makes what is recorded, from what all trainings share and the space.
+        config: What the user asked.
+        record: Makes the configuration to record, from what all trainings share and the space.
 
     Raises:
         AllocatorError: For every mistake that can be known before a trial runs.
@@ -88,13 +88,13 @@ def plan_space(
     model = locate_model(config.model, config.model_cache)
     backbone = read_backbone_shape(model, file.targets)
     data = load_task_data(config, model)
-    # From here on the budget is a number: `lora:R` depends on the backbone.
+    # From here on the budget is a number; what `lora:R` amounts to depends on the backbone.
     budget = count_budget_parameters(config.budget, backbone)
     space = build_space(file, backbone, budget)
     preset = [] if config.space == "tenslora_plus" else [Path(config.space).stem]
     folder = config.studies_dir / name_study(config, data, budget, *preset)
     # A study keeps the precision that was timed when it began: another machine, or a busy one,
-    # might choose another, and trials would no longer compare.
+    # might choose another, and trials would no longer be comparable.
     precision = config.precision or _read_recorded_precision(folder)
     shared = make_shared_config(
         config,
@@ -127,7 +127,7 @@ def plan_space(
 def _make_study_config(
     config: SearchConfig, shared: SharedConfig, file: SpaceFile, space: Space
 ) -> StudyConfig:
-    """Add to what all trainings share how the study searches."""
+    """Extend the shared configuration by the settings of the search."""
     folder = config.studies_dir / shared.study
     if not (folder / CONFIG_FILE).exists():  # a study keeps the prior that it began with
         require_prior_study(config.prior, space, config.studies_dir)
@@ -145,7 +145,7 @@ def _make_study_config(
 
 
 def _read_recorded_precision(folder: Path) -> Precision | None:
-    """Read the precision that a study, or its baseline, began with: the study keeps it."""
+    """Read the precision that a study, or its baseline, began with and has to keep."""
     if (folder / CONFIG_FILE).exists():
         return read_shared_config(folder / CONFIG_FILE, StudyConfig).precision
     baselines = list_baseline_configs(folder)

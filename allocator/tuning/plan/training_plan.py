@@ -1,4 +1,4 @@
-"""The steps from what was asked to what will run that every command which trains shares."""
+"""Planning steps that all commands which train share."""
 
 from __future__ import annotations
 
@@ -60,16 +60,16 @@ def load_task_data(config: RunConfig, model: ModelSource) -> TaskData:
         fallback_dir=config.fallback_data_dir,
         limit=config.limit,
     )
-    # Workers load their own reader; what is wrong with it shows here, before any of them starts.
+    # Workers load their own readers; loading one here finds problems before any worker starts.
     load_reader(model, data.task, max_length=config.training.max_length, device=torch.device("cpu"))
     return data
 
 
 def name_study(config: RunConfig, data: TaskData, *parts: str | int) -> str:
-    """Return the study's name: as asked, or made of task, model and what else distinguishes it."""
+    """Return the study's name: the user's, or one composed of task, model and further parts."""
     if config.study is not None:
         return config.study
-    # What changes the scores is in the name; other options are compared with `config.yaml`.
+    # The name has options that change the scores; others are compared with `config.yaml`.
     everything = [data.task.name, Path(config.model).name, *parts]
     if config.limit is not None:
         everything.append(f"limit-{config.limit}")
@@ -119,10 +119,10 @@ def make_setup(
     spec: AdapterSpec,
     typical: Allocation,
 ) -> TrainingSetup:
-    """Make what every worker must know, once it is known how the model is run.
+    """Choose how to run the model, and collect what every worker must know.
 
     Args:
-        config: What was asked.
+        config: What the user asked.
         model: The pretrained model.
         data: The task's data.
         devices: Where workers run.
@@ -137,7 +137,7 @@ def make_setup(
     """
     training = config.training
     if config.select_on == "dev":
-        train, scoring = data.train, data.dev  # as published protocols do; the study is marked
+        train, scoring = data.train, data.dev  # as published protocols do; the study records it
     else:
         train, scoring = split_held_out(data.train, task=data.task, seed=training.seed)
     _require_step_for_each_boundary(training, len(train))
@@ -163,7 +163,7 @@ def make_setup(
 
 
 def _require_step_for_each_boundary(training: TrainingConfig, num_examples: int) -> None:
-    """Refuse what would end every worker with a traceback, once it has its first trial."""
+    """Refuse more boundaries than steps in an epoch, which would crash every worker."""
     steps = math.ceil(num_examples / training.batch_size)
     if training.boundaries_per_epoch > steps:
         raise AllocatorError(

@@ -1,4 +1,4 @@
-"""The tables that a trained baseline leaves as evidence of where ranks should go."""
+"""Read the tables of a trained baseline: the evidence from which priors propose ranks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from allocator.coordination.records import Records
 from allocator.files.study_folder import UNIFORM, TableName
 
 Evidence = Literal["modes", "gradients", "truncation"]
-"""The tables of a baseline that priors read."""
+"""Names of the tables of a baseline that priors read."""
 
 _MODES = ["step", "layer", "target", "mode", "rank", "normalized_entropy", "effective_rank"]
 _MODES += ["top1_energy"]
@@ -32,8 +32,8 @@ class Baseline:
             `top1_energy` and more; no rows where the adapter has no core.
         gradients: Gradient norms of the adapter's parts between boundaries, columns `step`,
             `part`, `mean` and more.
-        truncation: Calibrated loss with one mode of the trained core cut to a lower rank and
-            nothing trained again, columns `mode`, `rank`, `loss`; at the baseline's own rank this
+        truncation: Calibrated loss with one mode of the trained core truncated to a lower rank,
+            without training again, columns `mode`, `rank`, `loss`; at the baseline's own rank this
             is the loss of the whole adapter.
     """
 
@@ -62,7 +62,7 @@ class Baseline:
 
 
 def read_baseline(folder: Path, ranks: Mapping[str, int]) -> Baseline:
-    """Read the tables of a baseline; a table that does not exist is read as one without rows.
+    """Read the tables of a baseline; a table that does not exist is read as an empty one.
 
     Args:
         folder: The folder `baseline` of the study, in which other adapters may be recorded too.

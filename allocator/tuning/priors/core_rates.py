@@ -8,7 +8,7 @@ from allocator.tuning.space.points import read_bounds
 from allocator.tuning.space.space import Params, Space
 
 _CORE_RATES = (4e-3, 2e-3, 8e-3, 1.6e-2)
-"""Learning rates of the core, lambda times the base rate, the best guess first.
+"""Learning rates of the core (lambda times the base rate), best guess first.
 
 Measured with MiniLM on CoLA, five seeds (the sweep in tests/benchmarks/README.md): 4e-3 scored
 0.040 above 1e-3, 8e-3 scored 0.034 below 1e-3, and at 1.6e-2 four of five trainings collapsed.
@@ -26,7 +26,7 @@ def list_core_multipliers(space: Space, baseline_params: Params) -> list[dict[st
         baseline_params: Parameters of the uniform-rank baseline, whose base rate is kept.
 
     Returns:
-        Parameters that replace the baseline's; one empty mapping where lambda is not searched.
+        Parameters that replace the baseline's; one empty mapping if lambda is not searched.
     """
     name = "core_lr_multiplier"
     if name not in space.distributions:
@@ -42,12 +42,12 @@ def pair_with_rates(
 ) -> list[dict[str, float | str]]:
     """Pair every allocation with every choice of rates, best guess first.
 
-    Pairs are ordered by the sum of the number of the allocation's tier and the index of the rates.
-    Of equal sums the pair with the better guess of rates comes first, so that ranks are varied
-    before rates are.
+    Pairs are ordered by the sum of two indices, that of the allocation's tier and that of the
+    rates. If sums are equal, the pair with the better guess of rates comes first, so that ranks
+    vary before rates do.
 
     Args:
-        tiers: Parameters of allocations, best tier first; those of one tier are equally good.
+        tiers: Parameters of allocations, best tier first; within a tier all are equally good.
         rates: Parameters that replace those of an allocation, best guess first.
 
     Returns:

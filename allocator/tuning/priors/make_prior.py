@@ -1,4 +1,4 @@
-"""Makes the prior that `--prior` names.
+"""Make the prior that `--prior` names.
 
 A new prior that reads the baseline needs a function, one line in `_MEASURED`, and its name in
 `allocator.tuning.names`; a name without an entry is refused when this module is imported.
@@ -53,7 +53,7 @@ def require_prior_study(name: str, space: Space, studies_dir: Path) -> None:
         studies_dir: Folder of all studies.
 
     Raises:
-        StudyError: If it has nothing to propose; says what the study lacks.
+        StudyError: If it has nothing to propose; the message gives the reason.
     """
     if name.startswith(STUDY_PRIOR):
         list_best_of_study(studies_dir / name.removeprefix(STUDY_PRIOR), space)
@@ -65,13 +65,13 @@ def needs_baseline(name: str) -> bool:
 
 
 def choose_supported_prior(name: str, space: Space, baseline: Baseline | None) -> str:
-    """Choose the prior that can be made: the requested one, or `uniform` where evidence is missing.
+    """Choose the prior that can be made: the requested one, or `uniform` if evidence is missing.
 
     Args:
         name: Name of the requested prior.
-        space: The search space. The baseline is of its first shape, so that in a space of several
-            shapes there is no evidence for the others.
-        baseline: The baseline's tables; None where it was not completed.
+        space: The search space. The baseline has its first shape, so there is no evidence for
+            other shapes.
+        baseline: The baseline's tables; None if it was not completed.
     """
     if not needs_baseline(name):
         return name
@@ -89,18 +89,18 @@ def make_prior(
     starts: Sequence[Params] = (),
     studies_dir: Path = Path("studies"),
 ) -> Prior | None:
-    """Make a prior by its name, or `uniform` where the evidence for it is missing.
+    """Make a prior by its name, or `uniform` if the evidence for it is missing.
 
     Args:
         name: A `PriorName`, or `study:NAME`.
         space: The search space.
         baseline_params: Parameters of the uniform-rank baseline.
-        baseline: The baseline's tables; None where it was not completed.
-        starts: The user's own guesses, which come first.
+        baseline: The baseline's tables; None if it was not completed.
+        starts: The user's own allocations, which come first.
         studies_dir: Folder of all studies.
 
     Returns:
-        The prior, named after the one that was used; None where nothing is proposed.
+        The prior, under the name of the one that was made; None if nothing is proposed.
 
     Raises:
         StudyError: If `study:NAME` names no study, or one that has nothing to propose.
@@ -121,7 +121,9 @@ def make_prior(
 def _list_allocations(
     name: str, space: Space, baseline_params: Params, baseline: Baseline | None
 ) -> list[list[Params]]:
-    """List allocations at the baseline's rates in tiers: the first of every shape, the second, ...
+    """List allocations at the baseline's rates, in tiers.
+
+    Tier n holds the n-th proposal for every adapter shape of the space.
 
     Returns:
         All parameters of a trial for each allocation, by tier.

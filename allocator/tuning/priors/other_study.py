@@ -18,7 +18,7 @@ from allocator.tuning.storage.storage_url import choose_storage_url, open_storag
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.surrogate.expected_scores import compute_expectations
 
-_NUM_LISTED = 8  # the first of them are trained first; all shape the density
+_NUM_LISTED = 8  # listed trials; the first few are trained again, all of them shape the density
 
 
 def list_best_of_study(folder: Path, space: Space) -> list[Params]:
@@ -32,7 +32,7 @@ def list_best_of_study(folder: Path, space: Space) -> list[Params]:
         space: The search space of this study.
 
     Raises:
-        StudyError: If there is no such study, or it has no completed trial, or none in `space`.
+        StudyError: If there is no such study, or it has no completed trial in `space`.
         StorageError: If its storage does not answer.
     """
     require_study(folder)

@@ -1,4 +1,4 @@
-"""Converts an allocation from elsewhere to a trial's parameters, where it is in the space."""
+"""Convert an allocation from elsewhere to a trial's parameters, if it lies in the space."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from allocator.tuning.space.space import Params, Space, Variant, make_baseline_p
 
 
 def place_allocation(space: Space, shape: AdapterShape, allocation: Allocation) -> Params:
-    """Convert an allocation to the parameters that stand for it in a space.
+    """Convert an allocation to the parameters that represent it in a space.
 
     Args:
         space: The search space.
@@ -23,7 +23,7 @@ def place_allocation(space: Space, shape: AdapterShape, allocation: Allocation) 
         All parameters of a trial.
 
     Raises:
-        SpaceError: If a value is not in the space; names the value and the rule.
+        SpaceError: If a value is not in the space; the message names the value and the rule.
     """
     variant = _find_variant(space, shape)
     _check_ranks(space, variant, allocation.ranks)
@@ -74,8 +74,8 @@ def _collect_rates(space: Space, allocation: Allocation) -> dict[str, float]:
     multipliers = {f"lr_multiplier_{m}": v for m, v in allocation.lr_multipliers.items()}
     searched = (n for n in space.rate_parameters if n.startswith("lr_multiplier_"))
     defaults = dict.fromkeys(searched, 1.0)
-    # Head learning rate and dropout are parameters of some spaces only; elsewhere the training
-    # configuration has them. Where the allocation has no value, the baseline's is taken.
+    # Head learning rate and dropout are parameters of some spaces only; otherwise they belong to
+    # the training configuration. If the allocation has no value, the baseline's is taken.
     known = {**space.fixed, **make_baseline_params(space)}
     optional = {
         "head_learning_rate": allocation.head_learning_rate,

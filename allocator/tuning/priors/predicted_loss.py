@@ -1,4 +1,4 @@
-"""Prior `truncation`: the ranks of least loss, predicted from cuts of the trained baseline."""
+"""Prior `truncation`: ranks of least loss, predicted from truncations of the trained baseline."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from allocator.allocation.feasible_set import FeasibleSet
 from allocator.tuning.priors.baseline_evidence import Baseline
 
 Floats = npt.NDArray[np.float64]
-_NUM_LISTED = 4  # proposals, as many as `list_proportional_ranks` makes for the other priors
-_NUM_SAMPLED = 300_000  # ranks that are compared where a feasible set is too large to list
-_DECIMALS = 9  # predicted losses that are equal to so many decimals count as equal
+_NUM_LISTED = 4  # proposals; `list_proportional_ranks` makes as many for the other priors
+_NUM_SAMPLED = 300_000  # ranks that are compared if the feasible set is too large to list
+_DECIMALS = 9  # predicted losses are compared to this many decimals
 _FIRST_DISTANCE = 1.0  # between proposals, in doublings of ranks
 
 
 def propose_by_truncation(feasible: FeasibleSet, baseline: Baseline) -> list[dict[str, int]]:
-    """List diverse ranks of least predicted loss; of equal losses fewer parameters come first."""
+    """List diverse ranks of least predicted loss; at equal loss fewer parameters come first."""
     points = feasible.points
     if points is None:
         points = np.unique(feasible.sample(_NUM_SAMPLED, np.random.default_rng(0)), axis=0)
-    # A mode that loses nothing where it is cut makes many losses equal but for rounding errors, and
-    # then the number of parameters must decide.
+    # If truncating a mode costs nothing, many losses differ by rounding errors alone, and the
+    # number of parameters must decide.
     losses = np.round(predict_losses(feasible, baseline.truncation, points), _DECIMALS)
     order = np.lexsort((feasible.count_parameters(points), losses))
     return [feasible.point_to_ranks(point) for point in select_diverse(points[order], _NUM_LISTED)]
@@ -32,8 +32,8 @@ def propose_by_truncation(feasible: FeasibleSet, baseline: Baseline) -> list[dic
 def predict_losses(feasible: FeasibleSet, truncation: pd.DataFrame, points: Counts) -> Floats:
     """Predict calibrated losses as the baseline's plus what the rank of each mode adds to it.
 
-    The modes' additions are summed as if they were independent, since only cuts of one mode at a
-    time are measured.
+    The modes' additions are summed as if they were independent, because modes are
+    truncated one at a time.
 
     Args:
         feasible: The feasible set.
@@ -64,20 +64,20 @@ def predict_increases(ranks: Counts, losses: Floats, *, largest: int) -> Floats:
     a larger rank, so that noise cannot make a smaller rank look better. Between measured ranks the
     increase is interpolated linearly in the logarithm of the rank.
 
-    Beyond r0 the increase is c (1/r - 1/r0), which is negative. The reason: a cut to rank r
-    discards the energies of all later singular values, and if these fall with the square of their
-    number, the discarded sum is about c/r. Every doubling of the rank then gains half as much as
+    Beyond r0 the increase is c (1/r - 1/r0), which is negative. The reason: truncation to rank
+    r discards the energies of all later singular values, and if these fall with the square of their
+    index, the discarded sum is about c/r. Every doubling of the rank then gains half as much as
     the one before, and all doublings together gain no more than c/r0. Least squares over the
     measured ranks from r0/2 to r0 give c; a mode that loses nothing there is predicted to gain
     nothing beyond.
 
     Args:
-        ranks: Measured ranks, ascending, the last that of the baseline, shape (n,).
+        ranks: Measured ranks, ascending up to the baseline's, shape (n,).
         losses: Held-out losses at these ranks, shape (n,).
         largest: The largest rank to predict for.
 
     Returns:
-        Increases at ranks 1 to `largest`, none larger than the one before, shape (largest,).
+        Increases at ranks 1 to `largest`, never rising, shape (largest,).
     """
     baseline_rank = int(ranks[-1])
     # A running maximum from the largest rank down.
@@ -95,12 +95,12 @@ def select_diverse(points: Counts, number: int) -> Counts:
     """Select the best points of a list that lie apart, by Euclidean distance of log2 ranks.
 
     The best ranks are often neighbours, and training all of them would show little. So each next
-    point is the best one that lies at least one doubling from all points selected before; where
-    there is none, half that distance suffices, and so on.
+    point is the best one that lies at least one doubling from all points selected before. If
+    there is none, the distance is halved, and so on.
 
     Args:
         points: Distinct ranks, best first, shape (n, names).
-        number: Points to select.
+        number: Number of points to select.
 
     Returns:
         Selected points in the order of selection, shape (min(n, number), names).

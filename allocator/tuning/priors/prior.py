@@ -1,4 +1,4 @@
-"""A prior: allocations in the order in which to try them, and a density around them."""
+"""A prior: proposals in the order in which to try them, and a density around them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from allocator.tuning.space.points import Domain, Points
 from allocator.tuning.space.space import Params, Space
 
 Floats = npt.NDArray[np.float64]
-# Standard deviations of the Gaussians in natural logarithms: a factor of 1.6 in a rank, and of 2 in
-# a rate, the factor between neighbouring core rates that priors propose.
+# Standard deviations of the Gaussians in natural logarithms: a factor of 1.6 for ranks, and of 2
+# for rates, by which neighbouring core rates that priors propose differ.
 _RANK_WIDTH = 0.5
 _RATE_WIDTH = 0.7
 _UNIFORM_WEIGHT = 0.02  # density far from all proposals, relative to that of the first proposal
@@ -27,7 +27,7 @@ class Prior:
     Attributes:
         name: Name of the prior.
         space: The search space.
-        proposals: All parameters of a trial for each proposal, best guess first; at least one.
+        proposals: At least one proposal, each with all parameters of a trial, best guess first.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Prior:
     def compute_log_density(self, points: Points) -> Floats:
         """Compute the logarithm of the density, scaled to 0 at the proposal where it is largest.
 
-        The density is a mixture of Gaussians in log ranks and log rates, one around every proposal,
+        The density is a mixture of a Gaussian in log ranks and log rates around every proposal,
         with weights 1, 1/2, 1/3, ... in the order of proposals, and of a small uniform part that
         keeps every point possible. In a space of several shapes each Gaussian is limited to the
         shape of its proposal.

@@ -20,7 +20,7 @@ def propose_by_entropy(feasible: FeasibleSet, baseline: Baseline) -> list[dict[s
 
 
 def propose_uniform(feasible: FeasibleSet) -> list[dict[str, int]]:
-    """List the largest uniform ranks within the budget, a half and a quarter of it, in this order.
+    """List the largest uniform ranks within the budget, then within half and a quarter of it.
 
     Each rank is capped at what its mode can use.
     """
@@ -34,9 +34,9 @@ def propose_by_tenslora_plus(feasible: FeasibleSet, baseline: Baseline) -> list[
 
     TensLoRA+ does this by hand: modes of high normalised entropy and low top-1 energy get higher
     ranks, modes of low entropy and high top-1 energy lower ones. Here high and low mean above and
-    below the median over modes. The rank of a mode that is busy by both measures is doubled, that
-    of a mode idle by both is halved. The result is scaled to the budget, so that all modes share
-    the parameters that idle modes no longer use.
+    below the median over modes. The rank of a mode that is busy by both measures is doubled, and
+    the rank of one that is idle by both is halved. The result is scaled to the budget, so that all
+    modes share the parameters that idle modes no longer use.
     """
     evenness = baseline.average_modes("normalized_entropy")
     concentration = baseline.average_modes("top1_energy")

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from allocator.allocation.factorizations import Counts
 from allocator.allocation.feasible_set import FeasibleSet
 
-_NUM_SCALES = 2000  # in a geometric series from the smallest ranks to the largest
-_BUDGET_FRACTIONS = (0.5, 0.25)  # of the smaller allocations that are listed too
+_NUM_SCALES = 2000  # scales, in a geometric series from the smallest ranks to the largest
+_BUDGET_FRACTIONS = (0.5, 0.25)  # fractions of the budget for the smaller proposals
 _SMALLEST_WEIGHT = 1e-6  # a weight of zero would have no logarithm, and an infinite largest scale
 
 
@@ -21,17 +21,17 @@ def list_proportional_ranks(
 ) -> list[dict[str, int]]:
     """List allocations of ranks in proportion to weights, best guess first.
 
-    The first allocation is as large as the budget allows. The second is half-way to uniform ranks,
-    in proportion to the roots of the weights, because measurements of one baseline are noisy. The
-    last ones are the first again, within a half and a quarter of the budget, because the optimum
-    may be smaller than the budget.
+    The first allocation is as large as the budget allows. The second lies between it and uniform
+    ranks: it is in proportion to the square roots of the weights, because measurements of a single
+    baseline are noisy. The last ones have the proportions of the first within half and a quarter
+    of the budget, because the optimum may use less than the budget.
 
     Args:
         feasible: The feasible set.
         weights: Weight by rank name; a name without a weight gets the geometric mean of the others.
 
     Returns:
-        Distinct feasible ranks; an empty list where no proportional choice is feasible.
+        Distinct feasible ranks; an empty list if no proportional choice is feasible.
     """
     roots = {name: math.sqrt(max(weight, 0.0)) for name, weight in weights.items()}
     candidates = [scale_to_budget(feasible, weights), scale_to_budget(feasible, roots)]
@@ -48,9 +48,9 @@ def scale_to_budget(
 ) -> dict[str, int] | None:
     """Find the largest feasible ranks in proportion to weights.
 
-    Ranks are rounded and limited to what is usable, so that the number of parameters is a step
-    function of the scale; it is computed for a series of scales, and the largest that fits is
-    taken. A mode that has reached its largest usable rank keeps it while the others grow.
+    Ranks are rounded and limited to usable ones, so the number of parameters is a step function
+    of the scale. It is computed for a series of scales, and the largest that fits is taken. A mode
+    that has reached its largest usable rank keeps it while the others grow.
 
     Args:
         feasible: The feasible set.
@@ -58,10 +58,11 @@ def scale_to_budget(
         fraction: Fraction of the budget that may be used.
 
     Returns:
-        Ranks by name, or None where no scale gives feasible ranks.
+        Ranks by name, or None if no scale gives feasible ranks.
     """
     proportions = _fill_weights(feasible, weights)
-    # From where every rank rounds to at most 1 to where every rank is beyond its largest choice.
+    # From a scale at which no rank rounds to more than 1, to one at which all exceed their largest
+    # choice.
     largest = max(int(choices[-1]) for choices in feasible.choices.values())
     scales = np.geomspace(0.5 / proportions.max(), 2 * largest / proportions.min(), _NUM_SCALES)
     points = _lower_to_usable(feasible, np.rint(scales[:, None] * proportions).astype(np.int64))
@@ -91,7 +92,7 @@ def _lower_to_usable(feasible: FeasibleSet, points: Counts) -> Counts:
     if not shape.formulas.has_core:
         return points
     full = math.prod(shape.tensor.dims[mode] for mode in shape.full_modes)
-    # Lowering one rank lowers the limit of the others; a pass for each name reaches all of them.
+    # Lowering one rank lowers the limit of the others, so there is one pass for each name.
     for _ in feasible.names:
         others = full * points.prod(axis=1, keepdims=True) // points
         points = _round_to_allowed(feasible, np.minimum(points, others))

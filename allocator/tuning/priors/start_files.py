@@ -1,4 +1,4 @@
-"""The user's own guesses: recipes given by `--start`, from which a search starts."""
+"""Read the recipes given by `--start`, whose allocations a search tries first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_starts(paths: Sequence[Path], space: Space) -> tuple[Params, ...]:
 
     Raises:
         CheckpointError: If a file is missing or breaks the schema.
-        StudyError: If an allocation is not in the space; names the file, the value and the rule.
+        StudyError: If an allocation is not in the space; the message names file, value and rule.
     """
     return tuple(_read_start(path, space) for path in paths)
 

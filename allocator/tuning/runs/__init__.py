@@ -1,1 +1,1 @@
-"""What a command starts."""
+"""The runs that commands start."""

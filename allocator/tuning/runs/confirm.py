@@ -1,7 +1,7 @@
-"""Trains a study's best allocations and its baseline again with other seeds, and chooses by them.
+"""Train a study's best allocations and its baseline again with other seeds, and choose by them.
 
-The highest of many noisy scores is partly luck, and so is what a model that saw it expects. Seeds
-that the search has not seen carry none of that luck.
+The highest of many noisy scores is partly luck, and so is the expectation of a surrogate that was
+fitted to it. Scores with seeds that the search has not used are free of that luck.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from allocator.tuning.surrogate.expected_scores import compute_expectations
 from allocator.workers.score_adapters import score_adapters
 
 CANDIDATES = 3
-"""Allocations that are trained again, beside the baseline."""
+"""Number of allocations that are trained again, besides the baseline."""
 
 
 def confirm_best(
     study: SearchStudy, plan: Plan[StudyConfig], console: Console, *, seeds: int
 ) -> None:
-    """Train what is missing, choose on held-out scores, and score the choice on dev.
+    """Train what is missing, choose by held-out scores, and score the choice on dev.
 
     Args:
         study: A study with completed trials.
         plan: The plan of the search.
-        console: Where each training is shown as it ends.
-        seeds: How many, from the one after the study's on.
+        console: Console on which each training is shown as it ends.
+        seeds: Number of seeds, counted from the one after the study's.
 
     Raises:
         StudyError: If no trial was completed, or workers keep dying.
         KeyboardInterrupt: If the user interrupts; what has ended is recorded.
     """
     trials = _list_candidates(study)
-    # Seeds that the search has not seen, so that its luck has no part in their scores.
+    # Seeds that the search has not used, so that its luck does not affect their scores.
     first = study.config.training.seed + 1
     other_seeds = range(first, first + seeds)
     numbers = ", ".join(str(trial.number) for trial in trials)
@@ -81,7 +81,7 @@ def confirm_best(
     if not rows:
         return  # all trainings were given up, and a line was printed for each
     best = Confirmation(scores=pd.DataFrame(rows)).best
-    # Dev is scored after the choice, and only for what is compared: it must not choose.
+    # Dev is scored only after the choice, so that it cannot influence it.
     reported = [row for row in rows if row["is_baseline"] or row["trial"] == best]
     paths = [
         records.adapter_path(_name_training(int(row["trial"])), int(row["seed"]))
@@ -111,7 +111,7 @@ def _describe_allocation(study: SearchStudy, trial: FrozenTrial) -> ListedAlloca
 
 
 def _score_on_dev(plan: Plan[StudyConfig], paths: Sequence[Path]) -> list[float]:
-    """Score trainings on dev, by their adapters' files; a training without a file has collapsed."""
+    """Score trainings on dev, by their adapters' files; one without a file has collapsed."""
     setup, dev = plan.setup, plan.data.dev
     kept = [path for path in paths if path.exists()]
     scores = dict(zip(kept, score_adapters(setup, kept, dev, plan.devices.here), strict=True))

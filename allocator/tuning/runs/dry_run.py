@@ -1,4 +1,4 @@
-"""What a search would do and cost, estimated from a few training steps, without a study."""
+"""Print what a search would do and cost, from a few training steps and without a study."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from allocator.tuning.storage.study_config import StudyConfig
 from allocator.workers.setup import load_frozen_backbone, load_training_splits
 from allocator.workers.throughput import choose_slots, measure_packs, measure_throughput
 
-_EVALUATION = 0.4  # cost of evaluating an example over that of training on it
+_EVALUATION = 0.4  # cost of evaluating an example, relative to training on it
 
 
 def print_dry_run(console: Console, config: SearchConfig, plan: Plan[StudyConfig]) -> None:
-    """Print the space, what fits the budget, and the estimated time and memory."""
+    """Print the space, the allocations within the budget, and the estimated time and memory."""
     print_header(console, plan)
     space = plan.space
     for name, values in describe_parameters(space).items():
@@ -51,7 +51,7 @@ def _print_estimated_cost(
     confirming: int,
     slots: int | None,
 ) -> None:
-    """Train a few steps of the baseline, and extrapolate."""
+    """Train the baseline for a few steps, and extrapolate time and memory."""
     setup, training = plan.setup, plan.setup.training
     backbone = load_frozen_backbone(setup, torch.device(plan.devices.here))
     train = load_training_splits(setup, backbone.device).train

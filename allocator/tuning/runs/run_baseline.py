@@ -1,4 +1,4 @@
-"""Trains a study's baseline by itself, with other kinds of adapters beside it where asked."""
+"""Train a study's baseline by itself, and other kinds of adapters if asked."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PRESETS: Mapping[KindName, str] = {"cp": "tenslora_att_qkv_depth_cp", "tt": "tt
 
 
 def run_baseline(config: BaselineConfig, console: Console) -> Records:
-    """Train what a study's baseline folder lacks, and print its results and measurements.
+    """Train what is missing from a study's baseline folder, and print results and measurements.
 
     Raises:
         AllocatorError: For every mistake that can be known before anything trains.
@@ -67,7 +67,7 @@ def _list_allocations(
     uniform = space.make_allocation(make_baseline_params(space))
     specs: dict[str, AdapterSpec] = {UNIFORM: plan.setup.spec}
     for kind in config.also:
-        # The same scaling as the baseline's: it multiplies every update, and so what rates mean.
+        # The same scaling as the baseline's: another would change what the learning rates mean.
         scaling = {"scaling": plan.space_file.scaling}
         preset = read_space(_PRESETS[kind]).model_copy(update=scaling)
         (shape,) = list_adapter_shapes(preset, space.shape.backbone)

@@ -28,17 +28,17 @@ from allocator.tuning.study.write_best import WrittenBest, write_best
 def run_search(
     config: SearchConfig, plan: Plan[StudyConfig], console: Console
 ) -> WrittenBest | None:
-    """Search until the study has its trials, confirm the best with other seeds, and write it.
+    """Search until the study has all trials, confirm the best with other seeds, and write it.
 
     An interrupt (Ctrl-C, or SIGTERM) ends the search; what has finished is kept and written.
 
     Args:
-        config: What was asked.
-        plan: What it comes to.
-        console: Where the search is shown.
+        config: What the user asked.
+        plan: The plan made from it.
+        console: Console on which the search is shown.
 
     Returns:
-        What was written, or None where the search was interrupted.
+        What was written, or None if the search was interrupted.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = choose_storage_url(config.storage, plan.folder)
@@ -48,7 +48,7 @@ def run_search(
             _train_until_finished(config, plan, study, console)
             if config.confirm_seeds:
                 confirm_best(study, plan, console, seeds=config.confirm_seeds)
-        except KeyboardInterrupt:  # it comes only while the coordinator waits, so nothing is torn
+        except KeyboardInterrupt:  # comes only while the coordinator waits: nothing is half written
             _write_what_has_finished(study, console, config.trials)
             return None
         best = write_best(study)

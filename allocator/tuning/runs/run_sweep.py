@@ -1,4 +1,4 @@
-"""Trains the allocations of a published comparison and summarizes their scores."""
+"""Train the allocations of a published comparison and summarize their scores."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
     """Train what is missing, and write `summary.csv` and the plot.
 
     Returns:
-        The summary's path, or None where the user interrupted.
+        The summary's path, or None if the user interrupted.
 
     Raises:
         AllocatorError: For every mistake that can be known before anything trains.
@@ -95,23 +95,23 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
 def summarize_sweep(
     training: pd.DataFrame, phases: Sequence[Phase], seeds: Sequence[int]
 ) -> pd.DataFrame:
-    """Average the last boundaries over seeds.
+    """Average the scores at the last boundary over seeds.
 
     Args:
         training: The table `training` of `Records`.
         phases: The allocations.
-        seeds: Those that count.
+        seeds: Seeds to average over.
 
     Returns:
-        One row an allocation that has ended with any seed: columns `phase`, `name`, `ranks`,
-        `core_lr_multiplier`, `parameters`, `mean` and `standard_error` of the score, `difference`
-        to the baseline of the same seeds and its `difference_error`, `calibrated_loss`, `collapsed`
-        (trainings that ended so, or diverged), `seeds`.
+        One row for each allocation with a training that has ended: columns `phase`, `name`,
+        `ranks`, `core_lr_multiplier`, `parameters`, `mean` and `standard_error` of the score,
+        `difference` to the baseline of the same seeds and its `difference_error`,
+        `calibrated_loss`, `collapsed` (number of trainings that collapsed or diverged), `seeds`.
     """
     training = training[training.seed.isin(list(seeds))]
     last = training.sort_values("step", kind="stable").groupby(["name", "seed"]).last()
     scores = last.score.unstack("seed")
-    # `reindex`, since the baseline is missing where it was given up.
+    # `reindex`, because a baseline that was given up has no rows.
     baseline = scores.reindex([BASELINE]).loc[BASELINE]
     rows = []
     for phase in phases:

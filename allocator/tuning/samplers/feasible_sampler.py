@@ -34,7 +34,7 @@ def ask_trial(study: Study, space: Space) -> Trial:
 
 
 def suggest_parameter(trial: Trial, name: str, distribution: BaseDistribution) -> None:
-    """Have the study's sampler set the value of one parameter of a trial."""
+    """Set one parameter of a trial to the value that the study's sampler suggests."""
     match distribution:
         case CategoricalDistribution():
             trial.suggest_categorical(name, distribution.choices)
@@ -45,7 +45,7 @@ def suggest_parameter(trial: Trial, name: str, distribution: BaseDistribution) -
 
 
 class FeasibleSampler(BaseSampler, abc.ABC):
-    """A sampler that suggests feasible points only, from distributions that never change.
+    """Base class of samplers that suggest only feasible points, from fixed distributions.
 
     A suggestion depends only on the seed, the trial's number and the study's trials, so that a
     resumed study continues as if it had never stopped. Trials must be started with `ask_trial`:
@@ -75,7 +75,7 @@ class FeasibleSampler(BaseSampler, abc.ABC):
     ) -> dict[str, int | float | str]:
         """Suggest values for all parameters of a variant, keeping those that were enqueued."""
         del search_space
-        # Optuna keeps the values of `enqueue_trial` here; they may be some of the parameters only.
+        # Optuna keeps the values of `enqueue_trial` here; some parameters may be missing.
         enqueued = trial.system_attrs.get("fixed_params", {})
         if self.space.has_all_params(enqueued):
             return {}
@@ -89,7 +89,7 @@ class FeasibleSampler(BaseSampler, abc.ABC):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> float:
-        """Refuse a parameter that the space does not have, as its own are sampled together.
+        """Refuse a parameter that the space lacks; those that it has are sampled together.
 
         Raises:
             ValueError: Always.
@@ -117,12 +117,12 @@ class FeasibleSampler(BaseSampler, abc.ABC):
 
 
 class RandomFeasibleSampler(FeasibleSampler):
-    """Draws ranks uniformly from the feasible set, and rates by their distributions."""
+    """Draw ranks uniformly from the feasible set, and rates by their distributions."""
 
     def suggest_point(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
-        """Draw one point, if possible one that no trial has had."""
+        """Draw one point, if possible one that no trial has used."""
         used = self.list_used_points(study.get_trials(deepcopy=False), domain)
-        # Of 64 draws one is new unless nearly the whole space has been tried.
+        # At least one of 64 draws is new, unless nearly the whole space has been tried.
         points = domain.sample_points(64, self.make_rng(trial))
         new = points[domain.are_new(points, used)]
         return (new if len(new) else points)[:1]

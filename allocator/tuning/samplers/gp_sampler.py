@@ -32,9 +32,9 @@ Chosen by replays on trained allocations (`tests/benchmarks/prior_regret.py`): a
 `gradient` prior reaches within 8 trials what a search without a prior reaches within 40.
 """
 
-_STARTUP_TRIALS = 5  # trials, proposals and enqueued ones included, before the surrogate is fitted
-_STARTUP_CANDIDATES = 64  # points of which the one farthest from all tried points is taken
-_NUM_LOCAL_STARTS = 5  # observed points of highest mean that local search also starts from
+_STARTUP_TRIALS = 5  # trials before the surrogate is fitted, including proposals and enqueued ones
+_STARTUP_CANDIDATES = 64  # random points; the one farthest from all tried points is chosen
+_NUM_LOCAL_STARTS = 5  # observed points of highest mean, from which local search also starts
 
 
 class FeasibleGPSampler(FeasibleSampler):
@@ -44,7 +44,7 @@ class FeasibleGPSampler(FeasibleSampler):
     product of noisy expected improvement and the probability that its training does not collapse
     (Gelbart et al. 2014, arXiv 1403.5607, section 3). The surrogate is fitted to the score at every
     boundary, including those of pruned trials. A trial in training counts as a point whose score is
-    about to be known, so that suggestions of one batch lie apart.
+    about to be known, so that the suggestions of one batch differ.
 
     A `prior` may be set at any time. The expected improvement is then multiplied by the prior's
     density to the power `prior_strength / (1 + n)`, where n is the number of allocations observed
@@ -83,12 +83,12 @@ class FeasibleGPSampler(FeasibleSampler):
             self.space, trials, final_step=self.final_step, direction=study.direction
         )
         rng = self.make_rng(trial)
-        # One row for each allocation, however many boundaries it was observed at.
+        # One row for each allocation, regardless of the number of boundaries observed.
         seen = np.unique(domain.params_to_points([o.params for o in observations]), axis=0)
         if not len(seen) or len(seen) + len(pending) < self.n_startup_trials:
             return self._fill_space(trial, domain, used, rng)
-        # Products of matrices of some tens of rows take longer on several threads than on one,
-        # because the threads wait for each other, most of all on a busy machine.
+        # Products of small matrices take longer on several threads than on one, because the
+        # threads wait for each other, especially on a busy machine.
         with threadpool_limits(limits=1, user_api="blas"):
             # A collapsed training has no score to improve on; `Survival` learns from it.
             sound = [o.params for o in observations if not o.collapsed]
@@ -104,10 +104,10 @@ class FeasibleGPSampler(FeasibleSampler):
     ) -> Points:
         """Choose rates from a Sobol sequence, and ranks far from those that were tried.
 
-        Every other trial takes ranks that nearly fill the budget, as good allocations often do; the
-        rest take any, because the optimum may lie inside.
+        Every other trial takes ranks that nearly fill the budget, as good allocations often do. The
+        rest take any ranks, because the optimum may use less of the budget.
         """
-        # 16 times as many as are compared, so that the fullest of them nearly fill the budget.
+        # 16 times as many as are compared, so that the largest of them nearly fill the budget.
         ranks = domain.read_ranks(domain.sample_points(16 * _STARTUP_CANDIDATES, rng))
         if trial.number % 2 == 0:
             ranks = ranks[np.argsort(-self.space.feasible.count_parameters(ranks), kind="stable")]
@@ -126,9 +126,9 @@ class FeasibleGPSampler(FeasibleSampler):
     def _draw_sobol_rates(self, number: int) -> Points:
         """Draw the trial's point of the study's Sobol sequence over the rates, shape (1, rates).
 
-        The sequence is generated anew from the study's seed for each trial, so that there is no
-        state to lose when a study is resumed. Its points are drawn by powers of two, because SciPy
-        warns that other numbers of them are not balanced.
+        The sequence is generated again from the study's seed for each trial, so that no state is
+        lost when a study is resumed. The number of points is a power of two, because SciPy warns
+        that other numbers are not balanced.
         """
         rates = len(self.space.rate_parameters)
         if not rates:
@@ -146,7 +146,7 @@ class FeasibleGPSampler(FeasibleSampler):
         used: Points,
         rng: np.random.Generator,
     ) -> Points:
-        """List points of high acquisition, the best first; none where every point was used.
+        """List points of high acquisition, the best first; none if every point was used.
 
         Args:
             observations: All scores so far.
@@ -171,8 +171,8 @@ class FeasibleGPSampler(FeasibleSampler):
                 values = values + power * self.prior.compute_log_density(points)
             return values
 
-        # A start may be chosen as it is, and a proposal need not have the values that an enqueued
-        # trial requires.
+        # Starts may be chosen as they are, so proposals are left out if an enqueued trial requires
+        # values that they may not have.
         if self.prior is not None and not domain.required_params:
             starts = np.concatenate([starts, self.prior.points])
 

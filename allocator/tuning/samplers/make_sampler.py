@@ -1,4 +1,4 @@
-"""Makes the sampler that `--sampler` names."""
+"""Make the sampler that `--sampler` names."""
 
 from __future__ import annotations
 

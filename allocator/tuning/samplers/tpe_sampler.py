@@ -17,7 +17,8 @@ class ProjectedTPESampler(FeasibleSampler):
     """Multivariate TPE whose suggested ranks are replaced by the nearest feasible ones.
 
     TPE models every parameter as an interval and knows no budget, so most of what it suggests near
-    the budget exceeds it. Nearest is meant by Euclidean distance of log ranks; rates are kept.
+    the budget exceeds it. The nearest ranks are those at the smallest Euclidean distance of log
+    ranks; rates are kept.
 
     Args:
         space: The search space.
@@ -37,7 +38,7 @@ class ProjectedTPESampler(FeasibleSampler):
         tpe = TPESampler(
             seed=int(rng.integers(2**31)),
             multivariate=True,
-            constant_liar=True,  # running trials count as bad, so batches spread
+            constant_liar=True,  # running trials count as bad, so that the trials of a batch differ
             n_startup_trials=self.n_startup_trials,
         )
         # Multivariate TPE learns only from trials that have all of the parameters asked for, which

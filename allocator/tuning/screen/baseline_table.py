@@ -1,4 +1,4 @@
-"""The results and measurements of a baseline as a person reads them."""
+"""Tables of a baseline's results and measurements, for the terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from allocator.files.study_folder import UNIFORM
 def print_baseline(
     console: Console, records: Records, allocations: Mapping[str, ListedAllocation]
 ) -> None:
-    """Print the scores of a baseline's trainings, and what the trained core uses of its ranks."""
+    """Print a baseline's scores, and how much of its ranks the trained core uses."""
     table = Table(title=f"{records.folder}", title_justify="left")
     for column in ("", "ranks", "parameters", "score", "loss", "ending"):
         table.add_column(column, justify="right" if column in ("score", "loss") else "left")
@@ -34,7 +34,7 @@ def print_baseline(
 
 
 def _print_mode_spectra(console: Console, modes: pd.DataFrame) -> None:
-    """Print what the trained core uses of each mode's rank, averaged over tensors."""
+    """Print how much of each mode's rank the trained core uses, averaged over tensors."""
     if modes.empty:
         return
     last = modes[(modes.name == UNIFORM) & (modes.step == modes.step.max())]

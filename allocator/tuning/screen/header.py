@@ -1,4 +1,4 @@
-"""What a run will do, printed before anything trains."""
+"""Print what a run will do, before anything trains."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from allocator.data.sources import TaskData
 from allocator.tuning.plan.search_plan import Plan, Recorded
 from allocator.tuning.space.space import Space
 
-_USED = 0.9  # fraction of the budget that the largest allocation uses, or a line says so
+_USED = 0.9  # if the largest allocation uses less of the budget, the header says so
 
 
 def print_header(console: Console, plan: Plan[Recorded]) -> None:
@@ -36,7 +36,8 @@ def print_header(console: Console, plan: Plan[Recorded]) -> None:
     if plan.setup.path.reason:
         rows["runs with"] = plan.setup.path.description
     for name, value in rows.items():
-        table.add_row(Text(name, style="bold"), Text(value))  # a folder's [name] is no markup
+        # As `Text`, so that brackets in a folder's name are not read as markup.
+        table.add_row(Text(name, style="bold"), Text(value))
     console.print(table, highlight=False)
     if study.select_on == "dev":
         console.print(
@@ -46,7 +47,7 @@ def print_header(console: Console, plan: Plan[Recorded]) -> None:
 
 
 def print_banner(console: Console, data: TaskData) -> None:
-    """Print a banner where the bundled corpus stands in for CoLA, with the reasons."""
+    """Print a banner with the reasons if the bundled corpus stands in for CoLA."""
     if data.source != "bundled":
         return
     reasons = "".join(f"\n- {reason}" for reason in data.passed_over)
@@ -63,7 +64,7 @@ def print_banner(console: Console, data: TaskData) -> None:
 
 
 def _describe_unused(space: Space) -> str:
-    """Describe how much of the budget no allocation can use; empty where that is little."""
+    """Describe how much of the budget no allocation can use; empty if that is little."""
     largest = max(v.shape.num_parameters(v.feasible.find_largest()) for v in space.variants)
     if largest >= _USED * space.feasible.budget:
         return ""

@@ -1,4 +1,4 @@
-"""The result of a search, printed at its end."""
+"""Print the result of a search at its end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PYTHON = ("python", "-m")
 
 
 def print_result(console: Console, study: SearchStudy, exported: WrittenBest, url: str) -> None:
-    """Print the baseline beside the best allocation, the verdict, and commands to go on with."""
+    """Print baseline and best allocation side by side, the verdict, and the next commands."""
     selection = exported.selection
     columns = {"uniform baseline": selection.baseline, "best": selection.best}
     table = Table(title=f"{study.config.study}: {study.config.task.name}", title_justify="left")
@@ -99,7 +99,7 @@ def _make_cells(study: SearchStudy, expectation: Expectation) -> dict[str, str]:
 def _make_confirmation_cells(
     confirmation: Confirmation | None, expectation: Expectation, *, is_on_dev: bool
 ) -> dict[str, str]:
-    """Format the scores of other seeds: means and, of several seeds, their standard errors."""
+    """Format mean scores with other seeds, with standard errors if there are several seeds."""
     if confirmation is None:
         return {}
     cells = {}
@@ -114,7 +114,7 @@ def _make_confirmation_cells(
 
 
 def _describe_gain(confirmation: Confirmation) -> str:
-    """Describe the gain over the baseline on dev, which had no part in the choice."""
+    """Describe the gain over the baseline on dev, which was not used for the choice."""
     if confirmation.best == confirmation.baseline:
         return "No allocation beat the uniform baseline with other seeds."
     gain = confirmation.difference("dev")

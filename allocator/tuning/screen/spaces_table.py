@@ -1,4 +1,4 @@
-"""The parameters and sizes of search spaces on a model, within a budget."""
+"""Print the parameters and sizes of search spaces on a model, within a budget."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def print_spaces(
 ) -> None:
     """Print every space's parameters, and how many of its allocations fit the budget.
 
-    Where a space does not fit the model or the budget, the reason takes their place.
+    If a space does not fit the model or the budget, the reason is printed instead.
     """
     console.print(f"on {model.name}, within {_describe_budget(budget)}", highlight=False)
     backbones: dict[tuple[str, ...], BackboneShape] = {}

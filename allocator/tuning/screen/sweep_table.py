@@ -1,4 +1,4 @@
-"""The summary of a sweep as a person reads it."""
+"""Table of a sweep's summary, for the terminal."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ def print_sweep(console: Console, summary: pd.DataFrame, metric: str) -> None:
 
 
 def _format_with_error(value: str, error: float) -> str:
-    """Add the standard error to a value; one seed has none."""
+    """Add the standard error to a value, unless it is NaN, as for a single seed."""
     return value if math.isnan(error) else f"{value} ± {error:.4f}"

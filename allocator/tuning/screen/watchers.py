@@ -1,4 +1,4 @@
-"""What a person sees while a search runs: lines, or a table that is redrawn in place."""
+"""Watchers that show a search as it runs: as lines, or as a table that is redrawn in place."""
 
 from __future__ import annotations
 
@@ -44,23 +44,23 @@ def _describe_state(trial: FrozenTrial) -> str:
 
 
 class QuietWatcher:
-    """Shows nothing."""
+    """Show nothing."""
 
     def on_ready(self, slots: int) -> None:
-        """A worker is ready."""
+        """Show nothing when a worker is ready."""
 
     def on_started(self, number: int) -> None:
-        """A trial was handed to a worker."""
+        """Show nothing when a trial starts."""
 
     def on_report(self, report: Report) -> None:
-        """A trial reached a boundary."""
+        """Show nothing when a trial reaches a boundary."""
 
     def on_ended(self, number: int) -> None:
-        """A trial ended."""
+        """Show nothing when a trial ends."""
 
 
 class PlainWatcher(QuietWatcher):
-    """One line for every trial that ended, for output that is not a terminal."""
+    """Print one line for every trial that ended, for output that is not a terminal."""
 
     def __init__(self, console: Console, study: SearchStudy, total: int) -> None:
         self._console, self._study, self._total = console, study, total
@@ -71,7 +71,7 @@ class PlainWatcher(QuietWatcher):
         self._console.print(describe_slots(slots), highlight=False)
 
     def on_ended(self, number: int) -> None:
-        """Print the trial and how far the search is."""
+        """Print the trial and the progress of the search."""
         trial = self._study.trials[number]
         ranks, multiplier, rate, parameters = format_trial_cells(self._study.space, trial)
         score = "" if trial.value is None else f" score {trial.value:.4f}"
@@ -85,7 +85,7 @@ class PlainWatcher(QuietWatcher):
 
 
 class LiveWatcher(QuietWatcher):
-    """The last trials, the best score and the time left, redrawn in place."""
+    """Show the last trials, the best score and the time left, redrawn in place."""
 
     def __init__(self, console: Console, study: SearchStudy, total: int) -> None:
         self._study, self._total = study, total
@@ -121,7 +121,7 @@ class LiveWatcher(QuietWatcher):
         self.live.update(self._render())
 
     def _render(self) -> Group:
-        # A process that is killed while it asks leaves a trial without all of its parameters.
+        # A process that was killed while it asked for a trial left one without all parameters.
         has_all_params = self._study.space.has_all_params
         trials = [trial for trial in self._study.trials if has_all_params(trial.params)]
         scores = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
@@ -150,7 +150,7 @@ class LiveWatcher(QuietWatcher):
 
 
 class _Clock:
-    """Estimates the time left from the trials that this run has finished."""
+    """Estimate the time left from the trials that this run has finished."""
 
     def __init__(self, study: SearchStudy, total: int) -> None:
         self._study, self._total = study, total
@@ -160,7 +160,7 @@ class _Clock:
         finished = self._study.num_finished
         if finished == self._done:
             return ""
-        # Trials of earlier runs took no time of this one.
+        # Trials of earlier runs took no time in this run.
         per_trial = (time.monotonic() - self._start) / (finished - self._done)
         minutes, seconds = divmod(round(per_trial * max(0, self._total - finished)), 60)
         return f"{minutes}:{seconds:02d} left"

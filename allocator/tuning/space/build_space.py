@@ -1,4 +1,4 @@
-"""From a search-space file to a space: placed on a backbone, under a budget."""
+"""Build a search space from its file, on a backbone and within a budget."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ DEFAULT_RATES = {
     "core_lr_multiplier": Range(low=1, high=64, log=True),
     "learning_rate": Range(low=1e-4, high=1e-2, log=True),
 }
-# Fields of the training configuration that a space may replace for each trial.
+# Fields of the training configuration that a space may vary between trials.
 TRAINING_RATES = ("head_learning_rate", "dropout")
 
 
 def build_space(file: SpaceFile, backbone: BackboneShape, budget: int) -> Space:
     """Place a search space on a backbone within a budget.
 
-    Shapes of which no ranks fit the budget are left out, as long as one shape is left.
+    Shapes without ranks that fit the budget are left out, as long as one shape remains.
 
     Raises:
         UnknownNameError: If a parameter is unknown.
@@ -85,7 +85,7 @@ def name_rank_parameter(rank_name: str, shape: AdapterShape, file: SpaceFile) ->
     """Return the name of a rank as Optuna's parameter.
 
     The rank of a mode is `rank_input`, for instance; `rank` and `bond_1` keep their names, with the
-    factorization in front where a space has several: `cp_rank`.
+    factorization in front if a space has several: `cp_rank`.
     """
     if rank_name in get_args(Mode):
         return f"rank_{rank_name}"
@@ -95,7 +95,7 @@ def name_rank_parameter(rank_name: str, shape: AdapterShape, file: SpaceFile) ->
 def list_adapter_shapes(file: SpaceFile, backbone: BackboneShape) -> list[AdapterShape]:
     """List the adapter shapes of a space on a backbone.
 
-    There is one for each construction with each factorization that goes with it.
+    There is one for each compatible pair of construction and factorization.
 
     Raises:
         SpaceError: If there is none, or the file names a mode that the construction lacks.
@@ -103,7 +103,7 @@ def list_adapter_shapes(file: SpaceFile, backbone: BackboneShape) -> list[Adapte
     pairs = [(c, f) for c in file.constructions for f in file.factorizations]
     if len(pairs) > 1:
         pairs = [(c, f) for c, f in pairs if (c == "matrix") == FACTORIZATIONS[f].is_of_matrices]
-    # Where a space has several shapes, a full mode or a zero mode holds for those that have it.
+    # If a space has several shapes, a full mode or a zero mode applies to those that have it.
     full = {mode for mode in get_args(Mode) if file.parameters.get(f"rank_{mode}") == "full"}
     shapes = []
     for construction, factorization in pairs:

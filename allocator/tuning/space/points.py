@@ -1,4 +1,4 @@
-"""The points that samplers choose from: feasible ranks and rates, side by side in arrays."""
+"""The points that samplers choose from, as arrays of feasible ranks and rates."""
 
 from __future__ import annotations
 
@@ -145,15 +145,15 @@ class Domain:
     def find_nearest_ranks(self, ranks: Counts, rng: np.random.Generator) -> Counts:
         """Find the feasible ranks nearest to `ranks`, by Euclidean distance of log ranks.
 
-        Where the feasible set is too large to list, the result is nearest only among a random
-        sample and what rank moves reach from there.
+        If the feasible set is too large to list, the result is the nearest of a random sample and
+        of the ranks that moves reach from it.
 
         Args:
             ranks: Any positive ranks, shape (ranks,).
-            rng: Draws that sample.
+            rng: Random generator of that sample.
 
         Returns:
-            Feasible ranks, shape (ranks,); `ranks` themselves where they are feasible.
+            Feasible ranks, shape (ranks,); `ranks` themselves if they are feasible.
         """
         if (self.space.feasible.is_feasible(ranks[None]) & self._match_required(ranks[None]))[0]:
             return ranks
@@ -184,12 +184,12 @@ class Domain:
         return candidates[rng.integers(len(candidates), size=n)]
 
     def _list_matching_ranks(self, rng: np.random.Generator) -> Counts:
-        """List the feasible ranks with the required values, of a sample where all are too many."""
+        """List the feasible ranks with the required values, from a sample if there are too many."""
         listed = self.space.feasible.points
         candidates = self.space.feasible.sample(_NUM_SAMPLED, rng) if listed is None else listed
         matching = candidates[self._match_required(candidates)]
-        # Nothing matches where a user enqueued ranks that break the budget or leave their range;
-        # `join_rates` then keeps the user's ranks, beside feasible ones for the rest.
+        # Nothing matches if a user enqueued ranks beyond the budget or their range. `join_rates`
+        # then keeps the user's ranks and takes the other ranks from a feasible choice.
         return matching if len(matching) else candidates
 
     def _match_required(self, ranks: Counts) -> Flags:

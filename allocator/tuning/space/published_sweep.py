@@ -12,7 +12,7 @@ from allocator.tuning.space.build_space import list_adapter_shapes, make_adapter
 from allocator.tuning.space.space_file import read_space
 
 RANK = 8
-LAMBDAS = (4.0, 8.0, 16.0)  # beside 1, which the baseline has
+LAMBDAS = (4.0, 8.0, 16.0)  # besides 1, the baseline's
 RANK_CHANGES = {
     "input": (2, 4),
     "qkv": (2, 4),
@@ -24,11 +24,11 @@ RANK_CHANGES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phase:
-    """One allocation of the comparison.
+    """One allocation of the comparison, in one of its phases.
 
     Attributes:
-        phase: `baselines`, `learning rate` or `rank`.
-        name: Its name.
+        phase: Name of the phase: `baselines`, `learning rate` or `rank`.
+        name: Name of the allocation.
         spec: Its adapter shape, scaling and initialisation.
         allocation: Its ranks and rates.
     """
@@ -43,12 +43,12 @@ BASELINE = f"tucker-{RANK}"
 
 
 def list_tenslora_plus(backbone: BackboneShape, learning_rate: float) -> Iterator[Phase]:
-    """List the allocations of the study on a backbone.
+    """List the allocations of the published comparison on a backbone.
 
     Phase one compares Tucker, CP and LoRA of rank 8; phase two raises the learning rate of
     Tucker's core; phase three changes the rank of one mode at a time, at lambda 1. Ranks are as
-    published, beyond what a mode can use too. The input factor of the CP starts at zero, as it does
-    in TensLoRA, and LoRA's A as in the preset `lora`.
+    published, even if they exceed what a mode can use. The input factor of the CP starts at zero,
+    as it does in TensLoRA, and LoRA's A as in the preset `lora`.
 
     Args:
         backbone: The backbone.

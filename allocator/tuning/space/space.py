@@ -22,11 +22,11 @@ class Variant:
     """One adapter shape of a space.
 
     Attributes:
-        choice: Its values of the parameters that distinguish variants: `construction`,
-            `factorization`; empty where there is one variant.
+        choice: Values of the parameters that distinguish variants, `construction` and
+            `factorization`; empty if there is only one variant.
         shape: The adapter shape on the backbone.
         feasible: Feasible set of its ranks.
-        rank_parameters: Optuna's parameter name of every rank name of the shape, in its order.
+        rank_parameters: Optuna's parameter name for every rank name of the shape, in its order.
     """
 
     choice: Mapping[str, str]
@@ -37,15 +37,15 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Space:
-    """What a sampler needs to know; all its suggestions lie in `feasible`.
+    """A search space as samplers see it; all their suggestions lie in `feasible`.
 
-    Most spaces have one variant. Where there are several, `construction` and `factorization` are
+    Most spaces have one variant. If there are several, `construction` and `factorization` are
     parameters, and the ranks of a trial depend on their values.
 
     Attributes:
         variants: Adapter shapes, the baseline's first.
         feasible: Feasible set of the ranks of all variants.
-        distributions: Optuna's distribution of every searched parameter, static over a study.
+        distributions: Optuna's distribution of every searched parameter, the same for all trials.
         fixed: Values of the parameters that are not searched.
     """
 
@@ -56,12 +56,12 @@ class Space:
 
     @property
     def shape(self) -> AdapterShape:
-        """Adapter shape of the baseline, of whose backbone all others are."""
+        """Adapter shape of the baseline; all other shapes have the same backbone."""
         return self.variants[0].shape
 
     @property
     def rank_parameters(self) -> Mapping[str, str]:
-        """Optuna's parameter name of every rank name of the baseline's shape, in its order."""
+        """Optuna's parameter name for every rank name of the baseline's shape, in its order."""
         return self.variants[0].rank_parameters
 
     @property
@@ -107,7 +107,7 @@ class Space:
         )
 
     def read_ranks(self, params: Params) -> dict[str, int]:
-        """Return the ranks, by the shape's names, of a trial's parameters."""
+        """Return the ranks among a trial's parameters, by the shape's rank names."""
         values = {**self.fixed, **params}
         by_rank = self.find_variant(params).rank_parameters
         return {name: int(values[parameter]) for name, parameter in by_rank.items()}
@@ -117,7 +117,7 @@ class Space:
         return self.find_variant(params).shape.num_parameters(self.read_ranks(params))
 
     def make_allocation(self, params: Params) -> Allocation:
-        """Turn a trial's parameters into the allocation they stand for."""
+        """Convert a trial's parameters to an allocation."""
         rates = {
             name: float(value)
             for name, value in {**self.fixed, **params}.items()
@@ -141,7 +141,7 @@ class Space:
         """Place a trial's ranks in the columns of `feasible`."""
         values = {**self.fixed, **params}
         variant = self.find_variant(params)
-        # A column that the variant does not have stays at 1, which adds nothing to a logarithm.
+        # Columns of other variants stay at 1, whose logarithm is 0.
         row = dict.fromkeys(self.rank_columns, 1)
         if VARIANT in row:
             row[VARIANT] = self.variants.index(variant) + 1
@@ -168,7 +168,8 @@ class Space:
 def make_baseline_params(space: Space) -> Params:
     """Return the parameters of the uniform-rank baseline.
 
-    Lambda is 1, learning rates are the geometric middle of their range, dropout is its least.
+    Lambda is 1, learning rates are the geometric middle of their ranges, and dropout is the
+    smallest of its range.
     """
     first = space.variants[0]
     values: dict[str, float | str] = {
@@ -183,6 +184,6 @@ def make_baseline_params(space: Space) -> Params:
             values[name] = (low * high) ** 0.5
         elif name == "dropout":
             values[name] = low
-        else:  # a multiplier: 1 leaves the base rate as it is
+        else:  # a multiplier: 1 keeps the base rate
             values[name] = min(max(1.0, low), high)
     return {name: value for name, value in values.items() if name in space.distributions}

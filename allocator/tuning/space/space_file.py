@@ -1,4 +1,4 @@
-"""Search spaces as YAML files: presets of the package and files of a user's own."""
+"""Search spaces as YAML files: presets of the package, and the user's own files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from allocator.files.yaml_files import read_yaml
 
 
 class Range(BaseModel):
-    """A searched parameter: its values go from `low` to `high`, both included."""
+    """The range of a searched parameter: from `low` to `high`, both included."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -37,12 +37,12 @@ Parameter = Range | Annotated[float, Field(gt=0)] | Literal["full"]
 class SpaceFile(BaseModel):
     """The content of a search-space file; `parameters` has Optuna's parameter names as keys.
 
-    Where `construction` or `factorization` is a list, the search chooses among its entries. A
+    If `construction` or `factorization` is a list, the search chooses among its entries. A
     parameter is a range (searched), a number (fixed) or, for a Tucker rank, `full`. Ranks, lambda
-    and the learning rate have default ranges where the file does not name them; learning-rate
-    multipliers of single modes, `head_learning_rate` and `dropout` are searched only where it
-    does. `zero_mode` names the mode whose part of a CP or a tensor train starts at zero, in place
-    of the output side's.
+    and the learning rate have default ranges if the file does not name them; learning-rate
+    multipliers of single modes, `head_learning_rate` and `dropout` are searched only if it names
+    them. `zero_mode` names the mode whose part starts at zero in a CP or a tensor train; by
+    default it is that of the output side.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

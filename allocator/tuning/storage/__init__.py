@@ -1,1 +1,1 @@
-"""Where a study is kept, and what it keeps."""
+"""The storage of a study, and what it remembers."""

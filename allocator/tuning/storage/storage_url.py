@@ -1,4 +1,4 @@
-"""Opens the storage of a study, and formats its URL without anything secret."""
+"""Open the storage of a study, and format its URL without anything secret."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from allocator.errors import StorageError
 from allocator.files.study_folder import DATABASE_FILE
 
 _SCHEME = re.compile(r"[a-z][a-z0-9_+]*://", re.IGNORECASE)
-_USER, _HOST, _DATABASE = r"[\w.@-]*", r"[\w.:-]*", r"[\w.-]*"  # names that are what they seem
+_USER, _HOST, _DATABASE = r"[\w.@-]*", r"[\w.:-]*", r"[\w.-]*"  # plain names, without escapes
 _DRIVERS = ("psycopg2", "psycopg")
 _USUAL_PORTS = (None, 3306, 5432)
 _INSTALL = "run: pip install 'allocator[postgresql]'"
-# What SQLAlchemy, a driver or Optuna raises on a URL that says something impossible.
+# Exceptions of SQLAlchemy, of a driver or of Optuna for a URL that cannot be used.
 _REFUSALS = (
     SQLAlchemyError,
     optuna.exceptions.StorageInternalError,
@@ -32,7 +32,7 @@ def choose_storage_url(given: str | None, folder: Path) -> str:
     """Return the URL of a study's storage: the one given, or a file in the study's folder.
 
     Raises:
-        StorageError: If the folder's name cannot stand in a URL.
+        StorageError: If the folder's name cannot be part of a URL.
     """
     try:
         return given or _render(URL.create("sqlite", database=str(folder / DATABASE_FILE)))
@@ -47,7 +47,7 @@ def printable_url(url: str) -> str:
     """Format a storage URL for people to read, without anything that may be secret.
 
     The result consists of dialect and driver, user, host, port and database, or of the path of a
-    file. Where these cannot be distinguished from a password for certain, it is the scheme alone.
+    file. If one of these might be part of a password, the result is the scheme alone.
     """
     scheme, parsed = _SCHEME.match(url), _parse(url)
     if scheme is None:
@@ -68,8 +68,8 @@ def printable_url(url: str) -> str:
 def add_installed_driver(url: str) -> str:
     """Add an installed driver to a PostgreSQL URL that names none.
 
-    For such a URL SQLAlchemy takes one driver, whether it is installed or not: psycopg 3 from its
-    version 2.1 on, psycopg2 before.
+    For such a URL SQLAlchemy chooses a driver without checking that it is installed: psycopg 3 from
+    SQLAlchemy 2.1 on, psycopg2 before.
 
     Raises:
         StorageError: If none is installed.
@@ -103,7 +103,7 @@ def open_storage(url: str) -> BaseStorage:
             "its parts"
         )
     try:
-        # Rendered anew, since Optuna takes braces in it for places to fill in.
+        # Rendered again, because Optuna would treat braces in the URL as placeholders.
         return optuna.storages.get_storage(_render(parsed))
     except ImportError as problem:
         name = getattr(problem.__cause__, "name", None) or parsed.drivername
@@ -128,11 +128,11 @@ def _render(url: URL) -> str:
 
 
 def _parse(url: str) -> URL | None:
-    """Parse a URL; None where it is malformed, or it is not certain what its password is."""
+    """Parse a URL; None if it is malformed, or if its password cannot be told apart."""
     try:
-        url.encode()  # bytes of a command line that are not UTF-8 cannot be written again
+        url.encode()  # a command line may hold bytes that are not UTF-8
         parsed = make_url(url)
-    except (ArgumentError, ValueError):  # a port that is no number is a ValueError
+    except (ArgumentError, ValueError):  # ValueError: the port is not a number
         return None
     is_certain = url.count("@") == (0 if parsed.username is None else 1)
     return parsed if is_certain or _is_file(parsed) else None
@@ -145,7 +145,7 @@ def _is_file(url: URL) -> bool:
 
 def _is_plain(url: URL) -> bool:
     """Whether user, host and database are plain names, so that none can hold a password."""
-    # `user:12345` without its host reads as a host and a port.
+    # `user:12345` without a host would be parsed as a host and a port.
     if url.username is None and url.port not in _USUAL_PORTS:
         return False
     parts = ((_USER, url.username), (_HOST, url.host), (_DATABASE, url.database))
@@ -153,7 +153,7 @@ def _is_plain(url: URL) -> bool:
 
 
 def _is_safe(reason: str, url: str, parsed: URL) -> bool:
-    """Whether an error's text holds no part of the URL that is not shown anyway."""
+    """Whether an error's text holds nothing of the URL beyond what `printable_url` shows."""
     shown = printable_url(url)
     values = (v for value in parsed.normalized_query.values() for v in value)
     hidden = {*_split_words(url), *_split_words(unquote(url)), parsed.password or "", *values}

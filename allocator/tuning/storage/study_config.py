@@ -1,4 +1,4 @@
-"""What makes a study's trials comparable: the configuration that all of them share."""
+"""The configuration that all trials of a study share, which makes them comparable."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a study remembers of its trials, as typed access to the user attributes of Optuna's trials.
+"""Typed access to what a study remembers of its trials: user attributes of Optuna's trials.
 
-No other module reads or writes these attributes by their names, which `trials.csv` and
-optuna-dashboard show. Functions that take a `FrozenTrial` read; those that take a `Trial` write.
+No other module uses the names of these attributes, which users see in `trials.csv` and in
+optuna-dashboard. Functions that take a `FrozenTrial` read; those that take a `Trial` write.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def is_protected(trial: FrozenTrial) -> bool:
 
 
 def read_proposer(trial: FrozenTrial) -> str | None:
-    """Return the name of the prior that proposed the trial; None where the sampler suggested it."""
+    """Return the name of the prior that proposed the trial; None if the sampler suggested it."""
     return cast("str | None", trial.user_attrs.get(_PROPOSED_BY))
 
 
@@ -51,7 +51,7 @@ def read_losses(trial: FrozenTrial) -> list[float]:
 
 
 def read_ending(trial: FrozenTrial) -> Ending | None:
-    """Return how the training ended; None while it runs, or where it broke off."""
+    """Return how the training ended; None while it runs, or if it broke off."""
     return cast("Ending | None", trial.user_attrs.get(_ENDING))
 
 
@@ -71,7 +71,7 @@ def read_head_parameters(trial: FrozenTrial) -> int:
 
 
 def read_failure(trial: FrozenTrial) -> str | None:
-    """Return why the trial broke off; None where it did not, or where the user interrupted it."""
+    """Return why the trial broke off; None if it did not, or if the user interrupted it."""
     return cast("str | None", trial.user_attrs.get(_REASON))
 
 
@@ -86,7 +86,7 @@ def has_collapsed(trial: FrozenTrial) -> bool:
 
 
 def is_completed(trial: FrozenTrial) -> bool:
-    """Whether the training reached its last boundary, so that there is an adapter."""
+    """Whether the training reached its last boundary, and so left an adapter."""
     return trial.state == TrialState.COMPLETE and read_ending(trial) == "completed"
 
 
@@ -101,7 +101,7 @@ def is_finished(trial: FrozenTrial) -> bool:
 
 
 def find_baseline(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """Find the baseline among trials: one that has ended or still can, not one that broke off."""
+    """Find the baseline's trial, ignoring attempts that broke off and are tried again."""
     return next(
         (t for t in trials if is_baseline(t) and (t.state != TrialState.FAIL or is_given_up(t))),
         None,
@@ -109,17 +109,17 @@ def find_baseline(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
 
 
 def baseline_attributes() -> Attributes:
-    """Return what is remembered of the baseline as it is enqueued."""
+    """Make the attributes with which the baseline is enqueued."""
     return {_BASELINE: True, _PROTECTED: True}
 
 
 def proposal_attributes(proposer: str) -> Attributes:
-    """Return what is remembered of a prior's proposal as it is enqueued."""
+    """Make the attributes with which a prior's proposal is enqueued."""
     return {_PROPOSED_BY: proposer}
 
 
 def retry_attributes(trial: FrozenTrial) -> Attributes:
-    """Return what is remembered of a trial that repeats a broken-off one, as it is enqueued."""
+    """Make the attributes with which a trial is enqueued that repeats a broken-off one."""
     kept: Mapping[str, object] = {
         name: value
         for name, value in trial.user_attrs.items()
@@ -129,17 +129,17 @@ def retry_attributes(trial: FrozenTrial) -> Attributes:
 
 
 def write_num_parameters(trial: Trial, count: int) -> None:
-    """Remember the adapter's trainable parameters."""
+    """Record the number of the adapter's trainable parameters."""
     trial.set_user_attr(_NUM_PARAMETERS, count)
 
 
 def append_loss(trial: Trial, calibrated_loss: float) -> None:
-    """Remember the calibrated loss at one more boundary."""
+    """Record the calibrated loss at one more boundary."""
     trial.set_user_attr(_LOSSES, [*trial.user_attrs.get(_LOSSES, []), calibrated_loss])
 
 
 def write_ending(trial: Trial, report: Report) -> None:
-    """Remember how the training ended, with all that its last report says."""
+    """Record how the training ended, from its last report."""
     for name, value in {
         _ENDING: report.ending,
         _LOSS: report.loss,
@@ -154,6 +154,6 @@ def write_ending(trial: Trial, report: Report) -> None:
 
 
 def write_failure(trial: Trial, reason: str, *, is_given_up: bool) -> None:
-    """Remember why the trial broke off, and whether its allocation is not tried again."""
+    """Record why the trial broke off, and whether its allocation is given up."""
     trial.set_user_attr(_GIVEN_UP, is_given_up)
     trial.set_user_attr(_REASON, reason)

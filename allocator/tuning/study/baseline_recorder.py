@@ -1,4 +1,4 @@
-"""Records a study's uniform-rank baseline as it trains, for priors, figures and later studies."""
+"""Record a study's uniform-rank baseline as it trains, for priors, figures and later studies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from allocator.tuning.space.space import Space, make_baseline_params
 
 
 class BaselineRecorder:
-    """Collects the reports of a study's baseline, and writes its tables when it is completed.
+    """Collect the reports of a study's baseline, and write its tables when it is completed.
 
     Args:
         folder: The study's folder.
@@ -32,7 +32,7 @@ class BaselineRecorder:
         self._reports: list[Report] = []
 
     def add_report(self, report: Report) -> None:
-        """Add a boundary; those of a training that broke off are dropped when it starts again."""
+        """Add a boundary's report; it replaces those of a broken-off attempt from there on."""
         self._reports = [r for r in self._reports if r.step < report.step] + [report]
 
     def write(self, report: Report, adapter: Path) -> None:
@@ -42,7 +42,7 @@ class BaselineRecorder:
         records.add(UNIFORM, self._config.training.seed, self._reports, adapter)
 
     def read_recorded(self) -> list[Report]:
-        """Return the boundaries of a baseline that was recorded before the study began, if any.
+        """Return the reports of a baseline that was recorded before the study began, if any.
 
         Raises:
             StudyError: If it was recorded with another configuration.

@@ -22,8 +22,8 @@ class Mean:
 
     Attributes:
         value: The mean.
-        error: Its standard error; None of one seed.
-        seeds: How many.
+        error: Its standard error; None if there is one seed.
+        seeds: Number of seeds.
     """
 
     value: float
@@ -36,9 +36,9 @@ class Difference:
     """How much better one allocation scored than another with the same seeds.
 
     Attributes:
-        mean: Over seeds.
-        low: Lower end of its interval of `CONFIDENCE`, by Student's t over seeds.
-        high: Its upper end.
+        mean: Mean difference over seeds.
+        low: Lower end of its confidence interval at level `CONFIDENCE`, by Student's t over seeds.
+        high: Upper end of that interval.
     """
 
     mean: float
@@ -47,7 +47,7 @@ class Difference:
 
     @property
     def is_distinguishable(self) -> bool:
-        """Whether the interval leaves out zero."""
+        """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
@@ -56,20 +56,20 @@ class Confirmation:
     """Scores of some trials' allocations, trained again with other seeds.
 
     Attributes:
-        scores: A row a training: columns `trial`, `is_baseline`, `seed`, `held_out`, and `dev`,
-            which only the chosen allocation and the baseline have.
+        scores: One row for each training, columns `trial`, `is_baseline`, `seed`, `held_out`, and
+            `dev`, which only the chosen allocation and the baseline have.
     """
 
     scores: pd.DataFrame
 
     @property
     def trials(self) -> list[int]:
-        """Numbers of the trials, in their order."""
+        """Numbers of the trials, in ascending order."""
         return sorted(map(int, self.scores.trial.unique()))
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds, in their order."""
+        """The seeds, in ascending order."""
         return sorted(map(int, self.scores.seed.unique()))
 
     @property
@@ -81,13 +81,13 @@ class Confirmation:
 
     @property
     def baseline(self) -> int | None:
-        """Number of the baseline's trial, where it is among them."""
+        """Number of the baseline's trial; None if it was not trained again."""
         baseline = self.scores[self.scores.is_baseline].trial
         return None if baseline.empty else int(baseline.iloc[0])
 
     def mean(self, trial: int, column: str) -> Mean | None:
-        """Average one trial's scores, `held_out` or `dev`; None where it has none."""
-        values = list(self._scores_by_seed(trial, column).values())
+        """Average one trial's scores, `held_out` or `dev`; None if it has none."""
+        values = list(self._read_scores_by_seed(trial, column).values())
         if not values:
             return None
         error = float(stats.sem(values)) if len(values) > 1 else None
@@ -100,11 +100,14 @@ class Confirmation:
             column: `held_out`, on which it was chosen, or `dev`, on which it was not.
 
         Returns:
-            None where one of them is missing or is the other, or they share fewer than two seeds.
+            None if one of them is missing, the baseline was chosen, or they share fewer than two
+            seeds.
         """
         if self.baseline is None or self.best == self.baseline:
             return None
-        mine, other = (self._scores_by_seed(trial, column) for trial in (self.best, self.baseline))
+        mine, other = (
+            self._read_scores_by_seed(trial, column) for trial in (self.best, self.baseline)
+        )
         paired = [mine[seed] - other[seed] for seed in mine.keys() & other.keys()]
         if len(paired) < 2:
             return None
@@ -127,7 +130,7 @@ class Confirmation:
                 summary[f"{column}_difference_high"] = difference.high
         return summary
 
-    def _scores_by_seed(self, trial: int, column: str) -> dict[int, float]:
+    def _read_scores_by_seed(self, trial: int, column: str) -> dict[int, float]:
         mine = self.scores[self.scores.trial == trial].dropna(subset=column)
         return dict(zip(mine.seed.tolist(), mine[column].tolist(), strict=True))
 
@@ -138,6 +141,6 @@ def write_confirmation(folder: Path, confirmation: Confirmation) -> None:
 
 
 def read_confirmation(folder: Path) -> Confirmation | None:
-    """Read what was written into a study's folder; None where the study was not confirmed."""
+    """Read the scores from a study's folder; None if the study was not confirmed."""
     scores = read_table(folder / CONFIRMATION_FOLDER / SCORES_FILE, required=_COLUMNS)
     return None if scores.empty else Confirmation(scores=scores)

@@ -1,4 +1,4 @@
-"""Opens a study in its folder, for one process at a time and with one configuration."""
+"""Open a study in its folder, for one process at a time and with one configuration."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from allocator.tuning.study.study import SearchStudy
 
 @contextlib.contextmanager
 def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Iterator[SearchStudy]:
-    """Create a study, or go on with it where it was made with the same configuration.
+    """Create a study, or resume one that was made with the same configuration.
 
     Args:
         config: What all trials share.
@@ -55,7 +55,7 @@ def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Ite
     if not is_new:
         _require_database(folder, url)
     # Before the lock: a storage that does not answer should leave no folder behind.
-    storage = _storage_in_new_folder(url, folder)
+    storage = _open_storage_in_new_folder(url, folder)
     with lock_study_folder(folder):
         if is_new:
             _require_no_trials(storage, config.study, url)
@@ -86,7 +86,7 @@ def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Ite
 
 @contextlib.contextmanager
 def load_study(folder: Path, url: str | None) -> Iterator[SearchStudy]:
-    """Open a study that there is, to read it and export from it.
+    """Open an existing study, to read it and export from it.
 
     Args:
         folder: The study's folder.
@@ -127,7 +127,7 @@ def _require_database(folder: Path, url: str) -> None:
 
 
 def _require_no_trials(storage: BaseStorage, name: str, url: str) -> None:
-    """Refuse a study of this name that has trials, whose adapters are in another folder."""
+    """Refuse a storage whose study of this name has trials: their adapters are elsewhere."""
     with contextlib.suppress(KeyError):
         study_id = storage.get_study_id_from_name(name)
         if storage.get_all_trials(study_id, deepcopy=False):
@@ -137,8 +137,8 @@ def _require_no_trials(storage: BaseStorage, name: str, url: str) -> None:
             )
 
 
-def _storage_in_new_folder(url: str, folder: Path) -> BaseStorage:
-    """Open a storage, creating the study's folder; remove the folder again where that fails."""
+def _open_storage_in_new_folder(url: str, folder: Path) -> BaseStorage:
+    """Create the study's folder and open its storage; remove the folder if that fails."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,7 @@ def _storage_in_new_folder(url: str, folder: Path) -> BaseStorage:
 
 
 def _write_attributes(study: optuna.Study, config: StudyConfig) -> None:
-    """Write the study's configuration into its attributes, or compare it with those there."""
+    """Write the study's configuration into its attributes, or compare it with the recorded one."""
     recorded = study.user_attrs.get("config")
     if recorded is not None:
         config.require_same(StudyConfig.model_validate(recorded))

@@ -1,4 +1,4 @@
-"""Queues a prior's proposals as a study's first trials, and sets the prior of the sampler."""
+"""Queue a prior's proposals as a study's first trials, and set the prior of the sampler."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.storage.trial_memory import is_baseline, is_finished, proposal_attributes
 
 PROPOSALS = 5
-"""Proposals of a prior that are trained before the sampler is asked, a user's own not counted."""
+"""Proposals of a prior that train before the sampler is asked, besides the user's `--start`."""
 
-_ATTRIBUTE = "prior"  # of Optuna's study
-_START = "start"  # who proposed what the user gave by --start
+_ATTRIBUTE = "prior"  # user attribute of Optuna's study
+_START = "start"  # proposer of the allocations that the user gave with --start
 
 
 class _Proposal(BaseModel):
@@ -43,7 +43,7 @@ class _PriorState(BaseModel):
 
 
 class ProposalQueue:
-    """The prior of one study, from before its baseline was trained to after.
+    """The prior of one study, and the queue of its proposals.
 
     Args:
         study: Optuna's study.
@@ -65,11 +65,11 @@ class ProposalQueue:
         self._folder, self._baseline_params = folder, baseline_params
 
     def queue_next(self) -> None:
-        """Queue the next proposal, where no other trial waits; called before every ask.
+        """Queue the next proposal if no other trial is waiting; called before every ask.
 
         Proposals are queued one at a time, so that none is left waiting when the study has all its
-        trials. A prior that reads the baseline is made when the baseline has ended. Until then,
-        what trains beside the baseline are the baseline's ranks at other core learning rates.
+        trials. A prior that reads the baseline is made when the baseline has ended. Until then
+        the other slots train the baseline's ranks at other core learning rates.
         """
         state = self._read_state()
         if state is None and (not needs_baseline(self._config.prior) or self._has_baseline_ended()):
@@ -83,7 +83,7 @@ class ProposalQueue:
 
     @property
     def used(self) -> str | None:
-        """Name of the prior that is used, once it was made; `uniform` where one lacks evidence."""
+        """Name of the prior once it was made; `uniform` if the requested one lacked evidence."""
         state = self._read_state()
         return None if state is None else state.used
 
@@ -105,14 +105,14 @@ class ProposalQueue:
         return None if content is None else _PriorState.model_validate(content)
 
     def _write_state(self, prior: Prior | None) -> _PriorState:
-        """Decide what is queued, and write it down before anything is queued.
+        """Decide which proposals to queue, and record them before the first is queued.
 
-        A process that is killed in between then queues the same proposals when it goes on.
+        If the process is killed in between, the resumed study queues the same proposals.
         """
         starts = [dict(params) for params in self._config.start]
         proposals = [dict(params) for params in prior.proposals] if prior else []
         tried = [*map(_read_params, self._trials), *starts]
-        # What a user gave does not count among the prior's own.
+        # Allocations from the user do not count towards `PROPOSALS`.
         own = [params for params in proposals if params not in tried][:PROPOSALS]
         used = prior.name if prior else self._config.prior
         state = _PriorState(
@@ -127,7 +127,7 @@ class ProposalQueue:
         return state
 
     def _queue_first_missing(self, proposals: Sequence[_Proposal]) -> None:
-        """Queue the first proposal that no trial has had, however that trial ended."""
+        """Queue the first proposal that no trial has tried, not even a failed one."""
         tried = list(map(_read_params, self._trials))
         for proposal in proposals:
             if proposal.params not in tried:
@@ -136,7 +136,7 @@ class ProposalQueue:
                 return
 
     def _list_proposals_beside_baseline(self) -> list[_Proposal]:
-        """List what may train beside the baseline: the user's own, then the baseline's ranks."""
+        """List what may train beside the baseline: the user's allocations, then its own ranks."""
         uniform = make_prior("uniform", self._space, self._baseline_params)
         assert uniform is not None
         ranks = self._space.params_to_row(self._baseline_params)

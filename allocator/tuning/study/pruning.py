@@ -1,4 +1,4 @@
-"""Stops trials that are not worth finishing, by their loss at boundaries that all trials share."""
+"""Stop trials that are not worth finishing, by their loss at boundaries that all trials share."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from allocator.tuning.storage.trial_memory import is_protected, read_losses
 
 
 class LossPruner(BasePruner):
-    """Compares a trial's last loss with the losses of other trials at the same boundary.
+    """Compare a trial's last loss with the losses of other trials at the same boundary.
 
     The calibrated loss on the scoring split decides: it is smoother than the score that trials
-    report, and does not rise, as the plain loss does, in trials that learn on while they grow too
-    sure of their answers.
+    report. And unlike the plain loss, it does not rise in trials that still learn but become
+    overconfident.
 
     Args:
-        first_step: Boundaries before this one stop nothing: the warm-up has not ended there.
-        min_trials: Losses at a boundary, this trial's included, that a decision needs.
+        first_step: First boundary at which a trial may be stopped; it lies after the warm-up.
+        min_trials: Smallest number of losses at a boundary, this trial's included, for a decision.
     """
 
     def __init__(self, *, first_step: int, min_trials: int) -> None:
@@ -30,7 +30,7 @@ class LossPruner(BasePruner):
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether the trial should stop at its last boundary."""
-        # One loss for each boundary that was reached, so their number is the last boundary.
+        # There is one loss for each boundary reached, so their number is that of the last boundary.
         losses = read_losses(trial)
         step = len(losses)
         if not self._decides_at(step) or is_protected(trial):
@@ -54,7 +54,7 @@ class LossPruner(BasePruner):
 
 
 class SuccessiveHalvingPruner(LossPruner):
-    """Goes on with the better part of the trials that reached a rung, asynchronously.
+    """Asynchronous successive halving: at each rung, only the better trials continue.
 
     After Li et al. 2020 (arXiv 1810.05934): rungs are the boundaries `first_step` times the powers
     of the reduction factor.
@@ -62,7 +62,7 @@ class SuccessiveHalvingPruner(LossPruner):
     Args:
         first_step: The first rung.
         min_trials: As for `LossPruner`.
-        reduction_factor: One trial in this many goes on at each rung; above 1.
+        reduction_factor: At each rung one trial in this many continues; above 1.
     """
 
     def __init__(
@@ -79,12 +79,12 @@ class SuccessiveHalvingPruner(LossPruner):
 
     def _is_beaten(self, loss: float, others: list[float]) -> bool:
         better = sum(other < loss for other in others)
-        # Asynchronous: of those that reached the rung so far, not of a fixed bracket.
+        # Asynchronous: compared are the trials that reached the rung so far, not a fixed bracket.
         return better >= (len(others) + 1) / self._reduction_factor
 
 
 class MedianPruner(LossPruner):
-    """Goes on with trials whose loss is no worse than the median of the others."""
+    """Median rule: stop trials whose loss is worse than the median of the others."""
 
     def __init__(self, *, first_step: int, min_trials: int = 6) -> None:
         super().__init__(first_step=first_step, min_trials=min_trials)
@@ -94,15 +94,15 @@ class MedianPruner(LossPruner):
 
 
 def make_pruner(name: PrunerName, *, warmup: float, final_step: int) -> BasePruner:
-    """Make the pruner of a name.
+    """Make a pruner by its name.
 
     Args:
         name: The pruner's name.
         warmup: Fraction of the training in which learning rates still rise.
         final_step: Boundaries of a whole trial.
     """
-    # Replayed on trained allocations, stopping from a quarter of the training on lost the best
-    # ones: learning curves still cross there.
+    # In replays on trained allocations, stopping after a quarter of the training lost the best
+    # ones, because learning curves still cross at that point.
     first_step = max(int(warmup * final_step) + 1, (final_step + 1) // 2)
     match name:
         case "halving":

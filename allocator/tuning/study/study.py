@@ -1,4 +1,4 @@
-"""One study as the coordinator uses it: it asks Optuna for trials and tells it how they end."""
+"""One study as the coordinator sees it: starts Optuna's trials and records how they end."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from allocator.tuning.study.proposal_queue import ProposalQueue
 
 
 class SearchStudy:
-    """A study with its space.
+    """A study and its search space, as the coordinator's source of trials.
 
     Args:
         study: Optuna's study.
@@ -75,7 +75,7 @@ class SearchStudy:
 
     @property
     def prior(self) -> str | None:
-        """Name of the prior that is used, once that is known."""
+        """Name of the prior, once it was made."""
         return self._proposals.used
 
     @property
@@ -101,7 +101,7 @@ class SearchStudy:
         return self.trials[trial.number]
 
     def make_job(self, trial: FrozenTrial) -> Job:
-        """Describe what a worker is to train for a trial; the baseline is measured."""
+        """Make a trial's job for a worker; only the baseline's asks for measures."""
         return Job(
             trial=trial.number,
             spec=make_adapter_spec(self.config.space, self.space.find_variant(trial.params).shape),
@@ -123,9 +123,9 @@ class SearchStudy:
         return self._running[number].should_prune()
 
     def tell(self, report: Report) -> None:
-        """Tell Optuna how a trial ended."""
+        """Record in Optuna how a trial ended."""
         trial = self._running.pop(report.trial)
-        # The attributes first: a completed trial without them could not be chosen from.
+        # Attributes come first, because a completed trial without them could not be evaluated.
         write_ending(trial, report)
         if report.measures is not None and report.ending == "completed":
             self._baseline.write(report, self.adapter_path(report.trial))
@@ -135,19 +135,20 @@ class SearchStudy:
             self.study.tell(report.trial, report.score, skip_if_finished=True)
 
     def tell_failure(self, number: int, reason: str, *, retry: bool) -> None:
-        """Tell Optuna that a trial broke off through no fault of its allocation.
+        """Record in Optuna that a trial broke off through no fault of its allocation.
 
         Args:
             number: The trial.
             reason: What happened.
             retry: Whether its allocation is to be tried again, before any other.
         """
-        # Written before the trial's state: a process killed in between counts the attempt.
+        # Written before the trial's state, so that the attempt counts even if the process is killed
+        # in between.
         write_failure(self._running.pop(number), reason, is_given_up=not retry)
         self._break_off_trial(self.trials[number], retry=retry)
 
     def interrupt_running(self) -> None:
-        """Break off the running trials, those of a killed process too; they are tried again.
+        """Break off the running trials, also those of a killed process, and queue them again.
 
         Only the process that has locked the study's folder may call this.
         """
@@ -166,7 +167,7 @@ class SearchStudy:
         return self.count_attempts(earlier) + (read_failure(self.trials[earlier]) is not None)
 
     def begin(self) -> None:
-        """Queue what a killed process left behind, and the baseline where it is still missing."""
+        """Queue trials that a killed process left running, and the baseline if it is missing."""
         self.interrupt_running()
         if find_baseline(self.trials) is None:
             self.study.enqueue_trial(
@@ -179,7 +180,7 @@ class SearchStudy:
         return trial_adapter_path(self.folder, number)
 
     def _take_recorded_baseline(self) -> None:
-        """Tell Optuna of a baseline that was trained before the study began, if there is one."""
+        """Add a baseline that was trained before the study began to it, if there is one."""
         reports = self._baseline.read_recorded()
         if not reports or reports[-1].ending is None:
             return
@@ -196,5 +197,5 @@ class SearchStudy:
     def _break_off_trial(self, trial: FrozenTrial, *, retry: bool) -> None:
         self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         if retry:
-            # As a new trial: Optuna's trials do not go back from failed to waiting.
+            # A new trial, because Optuna cannot put a failed one back into its queue.
             self.study.enqueue_trial(trial.params, user_attrs=retry_attributes(trial))

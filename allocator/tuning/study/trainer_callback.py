@@ -13,17 +13,17 @@ from allocator.tuning.storage.trial_memory import append_loss
 
 
 class PruningCallback(TrainerCallback):
-    """Reports every evaluation to an Optuna trial, and ends the training where it is pruned.
+    """Report every evaluation to an Optuna trial, and end the training if it is pruned.
 
-    The trial's pruner decides: any of Optuna's, by the score, or a search's own, by the loss. Its
-    steps are evaluations, counted from 1.
+    The trial's pruner decides: one of Optuna's pruners reads the score, one of this package reads
+    the loss. Its steps are evaluations, counted from 1.
 
     Args:
         trial: The trial that this training belongs to.
         metric: Key of the score among the evaluation's metrics, such as `eval_accuracy`.
 
     Raises:
-        optuna.TrialPruned: Out of `Trainer.train`, when the pruner says so.
+        optuna.TrialPruned: Out of `Trainer.train`, when the pruner stops the trial.
         UnknownNameError: If an evaluation lacks the metric.
     """
 

@@ -1,4 +1,4 @@
-"""Writes the result of a study: the best allocation, its adapter, a table of all trials."""
+"""Write the result of a study: the best allocation, its adapter, a table of all trials."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from allocator.tuning.surrogate.expected_scores import Selection, select_best
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrittenBest:
-    """The choice of a study, its confirmation by other seeds, and the recipe that was written."""
+    """The choice of a study, its confirmation with other seeds, and the recipe that was written."""
 
     selection: Selection
     confirmation: Confirmation | None
@@ -44,7 +44,7 @@ class WrittenBest:
 def write_best(study: SearchStudy) -> WrittenBest:
     """Choose the best trial of a study and write its files into the study's folder.
 
-    Where the study was confirmed with other seeds, their scores choose.
+    If the study was confirmed with other seeds, their scores decide.
 
     Raises:
         StudyError: If no trial was completed.

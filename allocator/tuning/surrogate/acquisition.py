@@ -19,16 +19,16 @@ from allocator.tuning.surrogate.surrogate import Surrogate
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 _ROOT_TAU = np.sqrt(2 * np.pi)
-# With all of these numbers tests/benchmarks/README.md measures a regret of 5.9e-3 after 40 trials,
-# and 0.10 seconds for each ask.
+# With these numbers tests/benchmarks/README.md reports a regret of 5.9e-3 after 40 trials, and
+# 0.10 seconds per ask.
 _NUM_FANTASIES = 32  # draws of the observed points' scores; a power of two keeps Sobol balanced
 _NUM_CANDIDATES = 2000  # random points that are compared before local search
 _NUM_STARTS = 5  # best candidates that local search starts from
-_NUM_SWEEPS = 14  # rounds of local search, each of smaller rate steps than the one before
+_NUM_SWEEPS = 14  # rounds of local search, with smaller rate steps from round to round
 _RATE_STEPS_PER_START = 16  # random steps of the rates alone, in each sweep
 # Standard deviation of a rate step in the unit cube, from crossing a range to refining a rate.
 _FIRST_WIDTH, _LAST_WIDTH = 0.2, 0.002
-_PROPOSAL_WIDTH = 0.1  # the same for the moves from given starts, before any sweep
+_PROPOSAL_WIDTH = 0.1  # the same for moves from given starts, before the first sweep
 
 
 class NoisyExpectedImprovement:
@@ -36,8 +36,8 @@ class NoisyExpectedImprovement:
 
     The noise-free scores of the observed points are drawn from their joint posterior. Given one
     such draw, a fantasy, the expected improvement has its usual closed form; the acquisition is the
-    mean over fantasies (Letham et al. 2019, arXiv 1706.07094, section 4). Points in training are
-    among the observed ones: a point near them promises little, so a batch of proposals spreads.
+    mean over fantasies (Letham et al. 2019, arXiv 1706.07094, section 4). Points in training count
+    as observed, so that points near them promise little and the points of a batch differ.
 
     Args:
         surrogate: The fitted surrogate.
@@ -49,8 +49,8 @@ class NoisyExpectedImprovement:
         self._surrogate, self._observed = surrogate, observed
         mean_b, _ = surrogate.predict(observed)
         covariance_bb = surrogate.compute_covariance(observed, observed)
-        # Close points make the posterior covariance singular up to rounding, and its Cholesky
-        # factorization fail.
+        # Points that are close together make the posterior covariance nearly singular, and its
+        # Cholesky factorization would fail.
         jitter = 1e-6 * float(np.mean(np.diag(covariance_bb))) + 1e-12
         self._cholesky = np.linalg.cholesky(covariance_bb + jitter * np.eye(len(observed)))
         # Sobol points cover the normal distribution more evenly than as many random ones. Clipping
@@ -81,8 +81,8 @@ def compute_log_improvement(z: Floats) -> Floats:
     """Compute log(phi(z) + z Phi(z)) for the standard normal density phi and its integral Phi.
 
     This is the logarithm of the expected improvement of a score with mean z and variance 1 over 0.
-    Ament et al. 2023 (arXiv 2310.20708), equation 9: far below zero the two summands cancel and
-    their difference underflows, so that there another form is used.
+    Ament et al. 2023 (arXiv 2310.20708), equation 9: far below zero the two summands nearly
+    cancel and the result underflows, so that another form is used there.
 
     Args:
         z: Any shape.
@@ -95,8 +95,8 @@ def compute_log_improvement(z: Floats) -> Floats:
     above = np.log(np.exp(-0.5 * near**2) / _ROOT_TAU + near * ndtr(near))
     # log(phi(z) + z Phi(z)) = log(phi(z)) + log(1 + z Phi(z) / phi(z)). The ratio Phi / phi, Mills'
     # ratio, is a scaled complementary error function and does not underflow.
-    # Below -1000, z times the ratio is -1 + 1 / z^2, of which rounding leaves ever less than the
-    # second term; its logarithm -2 log(-z) is taken instead.
+    # Below -1000, 1 + z times the ratio is about 1 / z^2, which rounding errors would swamp; its
+    # logarithm -2 log(-z) is used instead.
     mills = np.sqrt(np.pi / 2) * erfcx(-far / np.sqrt(2))
     below = np.log1p(np.maximum(far, -1e3) * np.where(far < -1e3, 0.0, mills))
     below = np.where(far < -1e3, -2 * np.log(-far), below) - 0.5 * far**2 - np.log(_ROOT_TAU)
@@ -120,7 +120,7 @@ def maximize_acquisition(
         rng: Source of candidates and steps.
 
     Returns:
-        Allowed points, best first, shape (at most 5, columns); none where no candidate is allowed.
+        Allowed points, best first, shape (at most 5, columns); none if no candidate is allowed.
     """
     pool = [
         domain.sample_points(_NUM_CANDIDATES, rng),
@@ -134,7 +134,8 @@ def maximize_acquisition(
     values = acquisition(candidates)
     order = np.argsort(-values, kind="stable")[:_NUM_STARTS]
     best, best_values = candidates[order], values[order]
-    # Each start moves to its own best neighbour where that is better, or stays for a finer sweep.
+    # Each start moves to its best neighbour if that is better; otherwise it stays for a finer
+    # sweep.
     for width in np.geomspace(_FIRST_WIDTH, _LAST_WIDTH, _NUM_SWEEPS):
         moves, start = _list_neighbours(domain, best, width, rng)
         kept = are_allowed(moves)
@@ -142,7 +143,7 @@ def maximize_acquisition(
         if not len(moves):
             continue
         values = acquisition(moves)
-        # Sorted by start and then by value, the last entry of each start is its best move.
+        # After sorting by start and then by value, the last entry of each start is its best move.
         order = np.lexsort((values, start))
         last = order[np.flatnonzero(np.diff(start[order], append=-1))]
         better = last[values[last] > best_values[start[last]]]

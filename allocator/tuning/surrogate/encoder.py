@@ -1,4 +1,4 @@
-"""The inputs of the surrogate: how points of a space are scaled for its Gaussian process."""
+"""Scale the points of a space to inputs of the surrogate's Gaussian process."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Floats = npt.NDArray[np.float64]
 
 
 class Encoder:
-    """Converts points of a space to inputs of the Gaussian process, each in about [0, 1].
+    """Convert points of a space to inputs of the Gaussian process, each in about [0, 1].
 
     Ranks and rates are encoded as logarithms: a step from rank 1 to 2 matters as much as one from
     16 to 32. Lambda is replaced by the core's learning rate, lambda times the base rate, because
     that product decides where training collapses, and a cliff along one input is easy to learn. The
     number of parameters is an input too, because its effect is the same whichever rank it comes
-    from. In a space of several constructions or factorizations each of these has an input that is 0
-    or 1.
+    from. In a space of several constructions or factorizations, each of them has an input that is
+    0 or 1.
 
     Args:
         space: The search space.
@@ -34,14 +34,14 @@ class Encoder:
             for name, distribution in space.distributions.items()
             if not distribution.single() and name not in space.choices
         }
-        # Logarithms are summed for each input: two names make the logarithm of their product.
+        # An input is the sum of the logarithms of its parameters, here that of their product.
         core = ("core_lr_multiplier", "learning_rate")
         self._inputs: dict[str, tuple[str, ...]] = {name: (name,) for name in searched}
         if searched.keys() >= set(core):
             self._inputs["core_lr_multiplier"] = core
-        parts = self._inputs.values()
-        self._low = [sum(math.log(searched[name][0]) for name in names) for names in parts]
-        self._high = [sum(math.log(searched[name][1]) for name in names) for names in parts]
+        groups = self._inputs.values()
+        self._low = [sum(math.log(searched[name][0]) for name in names) for names in groups]
+        self._high = [sum(math.log(searched[name][1]) for name in names) for names in groups]
         self._count_ranks = any(name in searched for name in self.domain.rank_names)
         self._choices = _encode_choices(space)
 
@@ -62,7 +62,7 @@ class Encoder:
         if len(self._choices):
             variants = self.domain.read_ranks(points)[:, 0] - 1
             inputs += [column[variants] for column in self._choices]
-        # A Gaussian process needs an input even where the space has nothing to search.
+        # A Gaussian process needs an input even if the space has nothing to search.
         return np.stack(inputs or [np.zeros(len(points))], axis=1)
 
 

@@ -1,4 +1,4 @@
-"""Chooses among completed trials by expected score, because the best score is partly luck."""
+"""Choose among completed trials by expected score, because the best score is partly luck."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from allocator.tuning.surrogate.surrogate import Surrogate
 class Expectation:
     """The score that the surrogate expects of one trial's allocation.
 
-    There is no standard deviation: a surrogate fitted to a dozen trials takes most of the noise for
-    signal, so its own standard deviation is too small to report.
+    There is no standard deviation: a surrogate fitted to a dozen trials mistakes most of the noise
+    for signal, so its standard deviation would be too small.
 
     Attributes:
         trial: The trial.
@@ -36,7 +36,7 @@ class Selection:
 
     Attributes:
         best: The completed trial that is chosen.
-        baseline: The uniform-rank baseline; None where it was not completed.
+        baseline: The uniform-rank baseline; None if it was not completed.
         completed: Number of completed trials, from which the choice was made.
     """
 
@@ -55,7 +55,7 @@ def select_best(
         trials: All its trials.
         final_step: Boundaries of a whole trial.
         confirmed: Number of the completed trial that was chosen by trainings with other seeds; it
-            is chosen whatever its mean.
+            is selected regardless of its mean.
 
     Raises:
         StudyError: If no trial was completed.
@@ -81,7 +81,7 @@ def compute_expectations(
     Raises:
         StudyError: If no trial was completed.
     """
-    # A trial that was pruned or collapsed leaves no adapter, so that it cannot be chosen.
+    # Trials that were pruned or collapsed left no adapter, so they cannot be chosen.
     completed = [trial for trial in trials if is_completed(trial)]
     if not completed:
         raise StudyError(

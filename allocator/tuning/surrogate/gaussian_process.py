@@ -6,7 +6,7 @@ scale for every input, inferred noise, and the dimension-scaled priors of Hvarfn
 takes a tenth of BoTorch's time.
 
 One part is added: observations of one group, such as the boundaries of one training, share a noise
-term. Without it, their agreement would be taken for certainty about the noise-free score.
+term. Without it, the model would mistake their agreement for certainty about the noise-free score.
 
 Shapes: N observations, D inputs, Q queried points.
 """
@@ -23,13 +23,13 @@ from scipy.optimize import minimize
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.intp]
-_LENGTH_PRIOR_SCALE = math.sqrt(3)  # of the logarithm of a length scale; Hvarfner et al., as below
+_LENGTH_PRIOR_SCALE = math.sqrt(3)  # of a log length scale (Hvarfner et al. 2024)
 # Log-normal priors of noise variances, as location and scale, for targets of variance 1. That of
-# single observations is BoTorch's. What a group shares is expected to be larger, because all
-# boundaries of a training have the luck of its seed in common.
+# single observations is BoTorch's. The noise that a group shares is expected to be larger, because
+# all boundaries of a training share the luck of its seed.
 _NOISE_PRIOR = (-4.0, 1.0)
 _SHARED_PRIOR = (-2.0, 1.0)
-# The lower bounds are BoTorch's; the upper ones only keep the optimiser from running away.
+# The lower bounds are BoTorch's; the upper ones only keep the optimiser from diverging.
 _SMALLEST_LENGTH, _LARGEST_LENGTH = 0.025, 1e3
 _SMALLEST_NOISE, _LARGEST_NOISE = 1e-4, 10.0
 _JITTER = 1e-8  # on the diagonal; without it rounding may make the Cholesky factorization fail
@@ -106,7 +106,7 @@ def fit_gaussian_process(
         rng: Source of the optimiser's second start; the first is the mode of the prior.
         groups: Group of every observation, shape (N,); by default no noise is shared.
         length_prior: Mean and standard deviation of the logarithm of every length scale, shape
-            (2, D); by default `make_dimension_scaled_prior` for the inputs that there are.
+            (2, D); by default that of `make_dimension_scaled_prior`.
     """
     num_inputs = inputs.shape[1]
     lengths_2D = make_dimension_scaled_prior(num_inputs) if length_prior is None else length_prior
@@ -158,7 +158,7 @@ def compute_matern_covariance(left: Floats, right: Floats, lengths: Floats) -> F
 
 
 def make_dimension_scaled_prior(num_inputs: int) -> Floats:
-    """Return the prior of log length scales: means and standard deviations, shape (2, inputs).
+    """Make the prior of log length scales: means and standard deviations, shape (2, inputs).
 
     Hvarfner et al. 2024, equation 4: log-normal with location sqrt(2) + ln(D) / 2. Distances grow
     with the root of the number of inputs D, and length scales with them.
@@ -221,7 +221,7 @@ def _compute_log_normal(
 ) -> tuple[float, Floats]:
     """Compute the log density of log-normal values, up to a constant, and its slope.
 
-    The density is that of the values; the slope is by their logarithms `logs`.
+    The density is that of the values; the slope is its derivative by their logarithms `logs`.
     """
     z = (logs - location) / scale
     return float(np.sum(-logs - 0.5 * z**2)), -1.0 - z / scale

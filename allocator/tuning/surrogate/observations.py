@@ -1,4 +1,4 @@
-"""Reads from a study's trials what the surrogate is fitted to."""
+"""Read the observations that the surrogate is fitted to from a study's trials."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Observation:
     Attributes:
         params: The trial's parameters; those that the space fixes may be missing.
         fidelity: Fraction of the training that precedes the boundary, in (0, 1].
-        score: The signal of `read_signal` at the boundary; higher is better.
+        score: The signal that `read_signal` returns for the boundary; higher is better.
         collapsed: Whether the training collapsed or diverged, at this boundary or later.
     """
 
@@ -39,9 +39,9 @@ def read_observations(
 ) -> list[Observation]:
     """Read the scores of completed and pruned trials at every boundary that they reached.
 
-    The earlier boundaries of completed trials show how much scores rise in training. Without them
-    the surrogate could not tell whether a pruned trial scored low because it was bad or because it
-    was stopped early.
+    The earlier boundaries of completed trials show how much scores rise during training. Without
+    them the surrogate could not tell whether a pruned trial scored low because it was bad or
+    because it was stopped early.
 
     Args:
         space: The search space; trials that lack one of its parameters are left out.
@@ -70,13 +70,13 @@ def read_observations(
 def read_signal(
     trial: FrozenTrial, *, final_step: int, direction: StudyDirection = StudyDirection.MAXIMIZE
 ) -> dict[int, float]:
-    """Read the one number by which the surrogate judges a training: today the trial's score.
+    """Read the number by which the surrogate judges a training, at present the trial's score.
 
     To fit another signal, return its value by boundary here; surrogate, acquisition and choice then
-    follow it. It must be higher for better trainings (a loss changes sign), exist for completed and
+    use it. It must be higher for better trainings (a loss changes sign), exist for completed and
     for pruned trials, and be comparable between boundaries. The calibrated losses by which trials
-    are pruned are in `trial_memory.read_losses`, the first that of boundary 1. What is printed and
-    written as expected score or posterior mean is then in units of that signal.
+    are pruned are in `trial_memory.read_losses`, the first that of boundary 1. Expected scores and
+    posterior means, as printed and written, are then in units of that signal.
 
     Args:
         trial: A trial in any state.

@@ -20,18 +20,18 @@ from allocator.tuning.surrogate.observations import Observation
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.intp]
 _FLOOR = 4.0
-"""How far below the best a score is kept, in units of the distance of the median from the best.
+"""Distance of the floor from the best score, in units of the distance of the median from the best.
 
-Lower scores are raised to that: the farther below they lie, the larger the range that the process
-has to fit, and the flatter it sees the top. The floor is three times as far below the median as
-the best is above it, so that only outliers are raised. In replays of searches on trained
+Scores below the floor are raised to it. Otherwise they would stretch the range that the process
+has to fit, and flatten the differences between the best. The floor is three times as far below the
+median as the best is above it, so that only outliers are raised. In replays of searches on trained
 allocations, floors at 1.5 and at 2 distances chose no better.
 """
 
 _FIDELITY_PRIOR = (0.0, 0.5)
 """Mean and standard deviation of the log length scale of the fidelity, which spans 1 at most.
 
-At a length scale as long as the training, early scores foretell the end only in part.
+At a length scale as long as the training, early scores predict the final one only in part.
 """
 
 
@@ -41,8 +41,8 @@ class Surrogate:
     Args:
         encoder: Encoder of the space.
         process: Process conditioned on standardised scores.
-        center: Score that is 0 when standardised.
-        scale: Difference of scores that is 1 when standardised.
+        center: Score whose standardised value is 0.
+        scale: Difference of scores whose standardised value is 1.
         has_fidelity: Whether the last input of the process is the fidelity.
     """
 
@@ -63,8 +63,8 @@ class Surrogate:
     def fit(cls, space: Space, observations: Sequence[Observation], *, seed: int = 0) -> Surrogate:
         """Fit hyperparameters and condition on the observations.
 
-        Scores of collapsed trainings are left out, unless there are no others: how far below the
-        rest they lie is no evidence of where the best is. `Survival` learns where trainings
+        Scores of collapsed trainings are left out, unless there are no others: how low they are
+        is no evidence of where the best allocations lie. `Survival` learns where trainings
         collapse.
 
         Args:
@@ -81,12 +81,12 @@ class Surrogate:
         encoder = Encoder(space)
         points = encoder.domain.params_to_points([o.params for o in observations])
         inputs = encoder.encode_points(points)
-        # All boundaries of one training share its luck, which the process models as shared noise.
-        # Equal allocations count as one training.
+        # All boundaries of one training share the luck of its seed, which the process models as
+        # shared noise. Equal allocations count as one training.
         _, trainings = np.unique(points, axis=0, return_inverse=True)
         fidelity = np.array([o.fidelity for o in observations])
         length_prior = make_dimension_scaled_prior(inputs.shape[1])
-        # Without early scores the fidelity is constant, and its length scale would fit nothing.
+        # Without early scores the fidelity is constant, and its length scale cannot be fitted.
         has_fidelity = bool(np.any(fidelity < 1))
         if has_fidelity:
             inputs = np.hstack([inputs, fidelity[:, None]])
@@ -141,9 +141,9 @@ def compute_median_gains(scores: Floats, fidelity: Floats, trainings: Labels) ->
     """Compute what each score would typically gain until the end of its training.
 
     This is the median gain between the score's fidelity and the end, over the trainings that
-    reached their end. Without it, the common rise of early scores drowns the differences between
-    allocations: replays in which trials were pruned after a quarter of the training then minimised
-    the loss no better than chance.
+    reached their end. Without this correction, the common rise of scores hides the differences
+    between allocations: in replays in which trials were pruned after a quarter of the training, the
+    loss was minimised no better than by chance.
 
     Args:
         scores: Shape (n,).
@@ -151,7 +151,7 @@ def compute_median_gains(scores: Floats, fidelity: Floats, trainings: Labels) ->
         trainings: Number of the training that each score belongs to, shape (n,).
 
     Returns:
-        Shape (n,); 0 at full fidelity, and where no training with a score there reached its end.
+        Shape (n,); 0 at full fidelity, and at a fidelity of which no training reached its end.
     """
     ended = fidelity >= 1
     ends = dict(zip(trainings[ended], scores[ended], strict=True))
@@ -165,11 +165,11 @@ def compute_median_gains(scores: Floats, fidelity: Floats, trainings: Labels) ->
 
 
 def raise_low_scores(scores: Floats) -> Floats:
-    """Raise very low scores to four times as far below the best as the median is.
+    """Raise very low scores to a floor, four times as far below the best as the median is.
 
-    How far below they lie is no evidence of where the best is, but a process that has to fit such a
-    cliff sees the top as flat. Nothing is raised where there is no typical distance from the best:
-    with fewer than three scores, or where the median equals the best.
+    How low they are is no evidence of where the best allocations lie, but a process that has to fit
+    such a cliff sees little difference between the best. Nothing is raised if there is no typical
+    distance from the best: with fewer than three scores, or if the median equals the best.
 
     Args:
         scores: Shape (n,).

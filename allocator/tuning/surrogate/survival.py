@@ -1,4 +1,4 @@
-"""A model of where trainings collapse, kept apart from the model of how well the others score."""
+"""A model of where trainings collapse, separate from the model of the scores of the others."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Survival:
 
     A Gaussian process is fitted to labels, 1 for an allocation that did not collapse and -1 for one
     that did; the probability is that of a positive label (least-squares classification, Rasmussen
-    and Williams 2006, section 6.5). Were collapsed trainings given a low score in the surrogate
-    instead, an allocation next to one would be expected to score low too.
+    and Williams 2006, section 6.5). If the surrogate were fitted to low scores of collapsed
+    trainings instead, it would expect low scores of the allocations near them too.
 
     Args:
         encoder: Encoder of the space.
         process: Process conditioned on standardised labels.
-        center: Label that is 0 when standardised.
-        scale: Difference of labels that is 1 when standardised.
+        center: Label whose standardised value is 0.
+        scale: Difference of labels whose standardised value is 1.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Survival:
     def fit(
         cls, space: Space, observations: Sequence[Observation], *, seed: int = 0
     ) -> Survival | None:
-        """Fit the model to all trainings; None where none has collapsed.
+        """Fit the model to all trainings; None if none has collapsed.
 
         Args:
             space: The search space.
@@ -53,9 +53,9 @@ class Survival:
         encoder = Encoder(space)
         points = encoder.domain.params_to_points([o.params for o in observations])
         points, rows = np.unique(points, axis=0, return_index=True)
-        # The flag is the same at all boundaries of a training, so that any row will do.
+        # The label is the same at all boundaries of a training, so any row will do.
         labels = np.where([observations[row].collapsed for row in rows], -1.0, 1.0)
-        # Where all trainings collapsed the labels are equal, and their deviation is zero.
+        # If all trainings collapsed, the labels are equal and their deviation is zero.
         center, scale = float(labels.mean()), float(labels.std()) or 1.0
         rng = np.random.default_rng(seed)
         process = fit_gaussian_process(
