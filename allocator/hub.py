@@ -1,4 +1,4 @@
-"""Whether the Hugging Face hub is in reach."""
+"""Check whether the Hugging Face hub can be reached."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def find_hub_problem(patience: float) -> str | None:
     """
     if constants.HF_HUB_OFFLINE or datasets.config.HF_HUB_OFFLINE:
         return "offline mode is set (HF_HUB_OFFLINE)"
-    # In a thread of its own: no timeout of the HTTP client covers a name server that does not
-    # answer.
+    # In a separate thread, because no timeout of the HTTP client covers a name server that does
+    # not answer.
     answers: list[str | None] = []
     probe = threading.Thread(target=lambda: answers.append(_ask_hub(patience)), daemon=True)
     probe.start()
@@ -38,12 +38,12 @@ def _ask_hub(timeout: float) -> str | None:
         response = huggingface_hub.get_session().head(constants.ENDPOINT, timeout=timeout)
     except NETWORK_ERRORS as error:
         return f"{constants.ENDPOINT} is out of reach ({first_line(error)})"
-    # Mirrors may refuse a HEAD request, but an answer below 500 comes from a living server.
+    # Mirrors may refuse a HEAD request, but a status below 500 shows that the server works.
     if response.status_code >= 500:
         return f"{constants.ENDPOINT} answers {response.status_code}"
     return None
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or the error's type where it has none."""
+    """Return the first line of an error's message, or the error's type if it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""`python -m allocator.predict`: answer texts, or images, with a study's best adapter."""
+"""`python -m allocator.predict`: classify or score inputs with a study's best adapter."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Read UTF-8 from standard input, and print a line of TAB-separated answers for each line."""
     parser = make_parser(
         "predict",
-        "Read one text a line, in UTF-8, from standard input (a TAB between the two of a pair), or "
-        "the path of an image, and print its class and the class's probability, or its score.",
+        "Read texts or paths of images in UTF-8 from standard input, one per line (a TAB separates "
+        "the two texts of a pair), and print for each its class and probability, or its score.",
     )
     parser.add_argument("--study", required=True, metavar="NAME", help="name of the study")
     add_options(parser, RunConfig, ["studies_dir"])
@@ -33,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _use_utf8() -> None:
-    """Read and write UTF-8 whatever the locale: data files are UTF-8, and so are class names."""
+    """Read and write UTF-8 whatever the locale, as in data files and class names."""
     for stream in (sys.stdin, sys.stdout):
-        if isinstance(stream, io.TextIOWrapper):  # in a notebook or a test it may be another
+        if isinstance(stream, io.TextIOWrapper):  # notebooks and tests replace the streams
             stream.reconfigure(encoding="utf-8", errors="strict")
 
 

@@ -20,12 +20,13 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--dry-run",
         action="store_true",
-        help="time a few training steps, print the space, the time and the memory, and stop",
+        help="time a few training steps, print the space and the estimated time and memory, and "
+        "exit",
     )
     group.add_argument(
         "--quiet",
         action="store_true",
-        help="print the path of best.yaml, and nothing else but warnings",
+        help="print only the path of best.yaml, and warnings",
     )
     return parser
 
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Search, or with `--dry-run` print what a search would do."""
     arguments = build_parser().parse_args(argv)
     config = read_config(SearchConfig, arguments)
-    read_space(config.space)  # a mistake in the space's name need not wait for torch
+    read_space(config.space)  # checked before torch is imported, which takes seconds
     from rich.console import Console
 
     from allocator.tuning.plan.search_plan import plan_search

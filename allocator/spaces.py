@@ -1,4 +1,4 @@
-"""`python -m allocator.spaces`: list search spaces, and what of them fits a model and a budget."""
+"""`python -m allocator.spaces`: list search spaces, and how many allocations fit a budget."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from allocator.tuning.space.space_file import list_preset_names, read_space
 def main(argv: Sequence[str] | None = None) -> int:
     """List the named spaces, or all presets."""
     parser = make_parser(
-        "spaces", "List search spaces, and what of them fits a model and a budget."
+        "spaces", "List search spaces, and how many of their allocations fit a model and a budget."
     )
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="a preset or a .yaml file; all presets by default"

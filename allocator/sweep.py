@@ -15,8 +15,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Describe the command's options."""
     parser = make_parser(
         "sweep",
-        "Train the allocations of a published comparison, packed, with several seeds, and write "
-        "one table and one plot. Run again, it goes on where it was stopped.",
+        "Train the allocations of a published comparison with several seeds, and write one table "
+        "and one plot. Run it again to resume where it stopped.",
     )
     add_options(parser, SweepConfig)
     return parser

@@ -15,7 +15,7 @@ from allocator.tuning.plan.run_config import RunConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train what a recipe describes."""
+    """Train a recipe's allocation."""
     parser = make_parser("train", "Train an allocation on all of train and score it on dev.")
     parser.add_argument(
         "--config", type=Path, required=True, metavar="FILE", help="best.yaml of a study"
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--output",
         type=Path,
         metavar="FOLDER",
-        help=f"folder of result.yaml and the adapter (default: {TRAINED_FOLDER}/ beside FILE)",
+        help=f"folder for result.yaml and the adapter (default: {TRAINED_FOLDER}/ beside FILE)",
     )
     parser.add_argument(
         "--seed",

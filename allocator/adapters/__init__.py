@@ -1,1 +1,1 @@
-"""Tensor adapters as modules: each computes a low-rank pair (A, B) for every site."""
+"""Tensor adapters as torch modules, which compute a low-rank pair (A, B) for every site."""

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from allocator.allocation.adapter_shape import AdapterShape
 from allocator.config import AdapterConfig
 
-# Shapes: L layers (or 1, where all share one matrix), T targets (or 1), I input width,
+# Shapes: L layers (or 1, if all share one matrix), T targets (or 1), I input width,
 # R bottleneck rank, O output width
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pairs:
-    """Low-rank updates of all sites: `delta_W = A @ B`, applied to inputs as `x @ A @ B`.
+    """The low-rank updates of all sites: `delta_W = A @ B`, applied to inputs as `x @ A @ B`.
 
     Attributes:
         a_LTIR: Shape (L or 1, T or 1, I, R); an axis of 1 stands for a matrix that is shared.
@@ -37,13 +37,13 @@ class Pairs:
     def join_targets(self, targets: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Join the updates of targets that read the same input into one pair for each layer.
 
-        One pair gives all of these targets their updates by two products in place of two for each.
+        With one pair, the updates of all these targets take two products, not two for each target.
 
         Args:
             targets: Indices of the targets, in the order of their outputs.
 
         Returns:
-            A of shape (L or 1, I, R) and B of shape (L or 1, R, sum of O). Where the targets share
+            A of shape (L or 1, I, R) and B of shape (L or 1, R, sum of O). If the targets share
             A, R is their common bottleneck; otherwise R is the sum of their bottlenecks.
         """
         b_LTRO = _select_targets(self.b_LTRO, targets)
@@ -51,8 +51,8 @@ class Pairs:
             b_LTRO = b_LTRO.expand(-1, len(targets), -1, -1)
             return self.a_LTIR[:, 0], b_LTRO.transpose(1, 2).flatten(2)
         a_LTIR = _select_targets(self.a_LTIR, targets)
-        # Each target reads its own bottleneck: B is block-diagonal, of one block a target. U is a
-        # second axis of targets, that of the outputs.
+        # Each target reads its own bottleneck, so B is block-diagonal with one block for each
+        # target. U is a second axis of targets, for the outputs.
         own_TU = torch.eye(len(targets), dtype=b_LTRO.dtype, device=b_LTRO.device)
         diagonal_LTRUO = b_LTRO.unsqueeze(3) * own_TU[:, None, :, None]
         return a_LTIR.transpose(1, 2).flatten(2), diagonal_LTRUO.flatten(1, 2).flatten(2)
@@ -65,7 +65,7 @@ def _select_targets(matrices: Tensor, targets: Sequence[int]) -> Tensor:
 
 
 def _select_matrix(matrices: Tensor, layer: int, target: int) -> Tensor:
-    # An axis of length 1 is shared: whatever the layer or target, its only index is 0.
+    # An axis of length 1 is shared, so that any layer or target has index 0.
     return matrices[min(layer, matrices.shape[0] - 1), min(target, matrices.shape[1] - 1)]
 
 
@@ -75,7 +75,7 @@ class Adapter(nn.Module, ABC):
     Args:
         shape: The adapter shape.
         ranks: Rank by name, as in `shape.rank_names`.
-        config: Factor of the whole update, and the distribution of initial values.
+        config: Factor by which the whole update is multiplied, and distribution of initial values.
     """
 
     def __init__(
@@ -101,5 +101,5 @@ class Adapter(nn.Module, ABC):
 
     @property
     def num_parameters(self) -> int:
-        """Trainable parameters as built."""
+        """Number of trainable parameters as built."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)

@@ -36,7 +36,7 @@ class ParameterGroup(TypedDict):
 
 
 def build_adapter(spec: AdapterSpec, ranks: Mapping[str, int], *, seed: int) -> Adapter:
-    """Build a fresh adapter on the CPU.
+    """Build a new adapter on the CPU.
 
     Args:
         spec: Shape, scaling and initialisation.

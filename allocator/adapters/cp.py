@@ -11,8 +11,8 @@ from allocator.adapters.adapter import Pairs
 from allocator.adapters.mode_parts import ModePartsAdapter
 from allocator.allocation.constructions import Mode
 
-# Shapes: L layers and T targets (each 1 where tensors are shared), X layers and Y targets that
-# have tensors of their own, I input width, R rank-one terms, K head size or output width, H heads,
+# Shapes: L layers and T targets (each 1 if tensors are shared), X layers and Y targets that
+# have their own tensors, I input width, R rank-one terms, K head size or output width, H heads,
 # O output width. In einsum, axes named by the same letter broadcast where one of them is 1.
 
 
@@ -35,7 +35,7 @@ class CPAdapter(ModePartsAdapter):
         input factor, and w scales the rows of B.
         """
         f = self.parts
-        weights_LTR = self._site_weights() * self.scaling
+        weights_LTR = self._compute_site_weights() * self.scaling
         if "output" in f:
             b_LTRO = torch.einsum("ltKr,ltr->ltrK", f["output"], weights_LTR)
         else:
@@ -45,14 +45,14 @@ class CPAdapter(ModePartsAdapter):
             ).flatten(3)
         return Pairs(a_LTIR=f["input"], b_LTRO=b_LTRO)
 
-    def _site_weights(self) -> Tensor:
-        """Multiply the rows of the factors that stack sites: weight of every term, (L, T, R)."""
+    def _compute_site_weights(self) -> Tensor:
+        """Multiply the rows of the factors that stack sites, to weights of terms, (L, T, R)."""
         f = self.parts
         weights: Tensor = self.zero_part.new_ones(1, 1, self.ranks["rank"])
         if "depth" in f:
             weights = torch.einsum("xylr,lyr->lyr", f["depth"], weights)
         if "qkv" in f:
             weights = torch.einsum("lytr,ltr->ltr", f["qkv"], weights)
-        if "site" in f:  # the only such mode; site `layer * targets + target` is row of its factor
+        if "site" in f:  # the only such mode; its rows are sites `layer * targets + target`
             weights = f["site"].view(-1, len(self.shape.backbone.targets), self.ranks["rank"])
         return weights

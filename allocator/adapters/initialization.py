@@ -22,7 +22,7 @@ def draw_factor(
     Args:
         copies: Number of tensors along the layers and along the targets.
         dim: Length of the mode.
-        rank: Columns of the factor.
+        rank: Number of columns of the factor.
         how: `orthogonal` columns (TensLoRA); `normal` with variance 1 / dim, so that columns have
             unit length on average; `kaiming_uniform` within 1 / sqrt(dim), as PEFT draws LoRA's A.
         generator: Source of randomness. It is on the CPU, so that an adapter starts with the same
@@ -33,7 +33,7 @@ def draw_factor(
     """
     if generator is None:
         return nn.Parameter(torch.empty(*copies, dim, rank))
-    # Each tensor draws for itself: an orthogonal factor is orthogonal within one tensor.
+    # Each tensor is drawn separately, because factors are orthogonal within one tensor.
     return nn.Parameter(
         torch.stack(
             [

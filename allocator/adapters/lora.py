@@ -14,7 +14,7 @@ from allocator.config import AdapterConfig
 
 
 class MatrixAdapter(Adapter):
-    """A and B of every site; B starts at zero (Hu et al. 2021, arXiv 2106.09685).
+    """An adapter with A and B for every site; B starts at zero (Hu et al. 2021, arXiv 2106.09685).
 
     Args:
         shape: The adapter shape.

@@ -26,7 +26,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 _ADAPTER, _HEAD = "adapter.", "head."
 _FLOATS = ("F64", "F32", "F16", "BF16")
-_LARGEST = 2**48  # parameters: a petabyte of float32, far below the largest count of torch
+_LARGEST = 2**48  # parameters: a petabyte of float32, far below torch's largest count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +34,7 @@ class SavedAdapter:
     """An adapter read from a file.
 
     Attributes:
-        description: The adapter apart from its values.
+        description: Everything about the adapter but its values.
         adapter: The adapter, with its trained values.
         head: Trained parameters of the task head by name.
     """
@@ -102,7 +102,8 @@ def require_shapes(path: Path, actual: Shapes, expected: Shapes) -> None:
     """Refuse a file whose tensors are not the expected ones.
 
     Raises:
-        CheckpointError: Naming the first that is missing, unexpected, or of another shape.
+        CheckpointError: The message names the first tensor that is missing, unexpected, or of
+            another shape.
     """
     for name in sorted(set(expected) | set(actual)):
         if name not in actual or name not in expected:
@@ -125,7 +126,7 @@ def _read_description(path: Path, metadata: Mapping[str, str]) -> AdapterDescrip
     origin = f"{path} has damaged metadata"
     try:
         content = json.loads(metadata["allocator"])
-    except (ValueError, RecursionError) as problem:  # a number of too many digits is a ValueError
+    except (ValueError, RecursionError) as problem:  # ValueError: also a number of too many digits
         raise CheckpointError(f"{origin}: {problem}") from None
     return validate_mapping(content, AdapterDescription, origin=origin, error=CheckpointError)
 

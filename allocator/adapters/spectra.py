@@ -1,4 +1,4 @@
-"""How much of each mode's rank a trained Tucker core uses, from its singular values."""
+"""Measure how much of each mode's rank a trained Tucker core uses, by its singular values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _METRICS = ["entropy", "normalized_entropy", "effective_rank", "top1_energy", "s
 def compute_energies(singular_values: Tensor) -> Tensor:
     """Normalise the energies of a spectrum: p_i = s_i^2 / sum_j s_j^2.
 
-    A spectrum of zeros, that of a core before training, has all of its energy in the first.
+    A spectrum of zeros, as of a core before training, has all of its energy in the first value.
 
     Args:
         singular_values: Shape (n,), largest first, none negative.
@@ -43,7 +43,7 @@ def compute_spectrum_metrics(singular_values: Tensor) -> dict[str, float]:
 
     Returns:
         `entropy`, H = -sum_i p_i ln p_i, between 0 and ln n; `normalized_entropy`, H / ln n, which
-        can be compared between modes of different lengths (1 where n is 1: nothing is unused);
+        can be compared between modes of different lengths (1 if n is 1, as nothing is unused);
         `effective_rank`, exp H, between 1 and n (Roy and Vetterli 2007, who normalise singular
         values, not energies);
         `top1_energy`, p_1; `stable_rank`, sum_i s_i^2 / s_1^2 (Rudelson and Vershynin 2007).
@@ -65,10 +65,10 @@ class ModeSpectrum:
     """The singular values of one unfolding of one core.
 
     Attributes:
-        layer: Layer of the tensor; 0 where layers share one.
-        target: Index of the tensor's target; 0 where targets share one.
+        layer: Layer of the tensor; 0 if layers share one.
+        target: Index of the tensor's target; 0 if targets share one.
         mode: The mode that is unfolded.
-        singular_values: Largest first.
+        singular_values: The singular values, largest first.
     """
 
     layer: int

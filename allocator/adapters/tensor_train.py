@@ -12,8 +12,8 @@ from allocator.adapters.adapter import Pairs
 from allocator.adapters.mode_parts import ModePartsAdapter
 from allocator.allocation.constructions import Mode
 
-# Shapes: L layers and T targets (each 1 where tensors are shared), X layers and Y targets that
-# have tensors of their own, I input width, K head size or output width, H heads, S sites; a, b, c
+# Shapes: L layers and T targets (each 1 if tensors are shared), X layers and Y targets that
+# have their own tensors, I input width, K head size or output width, H heads, S sites; a, b, c
 # bonds. In einsum, axes named by the same letter broadcast where one of them is 1.
 
 
@@ -42,7 +42,7 @@ class TTAdapter(ModePartsAdapter):
         side, which turns the cores of the output side into B.
         """
         cores = self.parts
-        sites_LTc = self._site_vectors() * self.scaling
+        sites_LTc = self._compute_site_vectors() * self.scaling
         if "output" in cores:
             b_LTRO = torch.einsum("ltaKc,ltc->ltaK", cores["output"], sites_LTc)
         else:
@@ -51,11 +51,11 @@ class TTAdapter(ModePartsAdapter):
             b_LTRO = torch.einsum("ltaKb,ltbH->ltaHK", cores["head_dim"], heads_LTbH).flatten(3)
         return Pairs(a_LTIR=cores["input"].squeeze(2), b_LTRO=b_LTRO)
 
-    def _site_vectors(self) -> Tensor:
+    def _compute_site_vectors(self) -> Tensor:
         """Contract the cores of the modes that stack sites, from the right.
 
         Returns:
-            One vector for every site, shape (L, T, bond left of these cores); ones where no mode
+            One vector for every site, shape (L, T, bond left of these cores); ones if no mode
             stacks sites.
         """
         cores = self.parts
@@ -65,7 +65,7 @@ class TTAdapter(ModePartsAdapter):
         if "qkv" in cores:
             vectors = torch.einsum("lybtc,lyc->ltb", cores["qkv"], vectors)
         if "site" in cores:
-            # The last core (1, 1, b, S, 1); site `layer * targets + target` is its column.
+            # The last core has shape (1, 1, b, S, 1), with site `layer * targets + target` along S.
             vectors_Sb = cores["site"][0, 0, :, :, 0].T
             vectors = vectors_Sb.reshape(-1, len(self.shape.backbone.targets), vectors_Sb.shape[1])
         return vectors

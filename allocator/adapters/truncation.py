@@ -18,8 +18,8 @@ def truncate_mode(adapter: TuckerAdapter, mode: str, rank: int) -> TuckerAdapter
 
     The update's unfolding along the mode is replaced by its best approximation of that rank (De
     Lathauwer, De Moor and Vandewalle 2000, section 4, for one mode). The leading left singular
-    vectors of the update are those of its core only if all factors have orthonormal columns, which
-    trained factors lack. So each factor is written as Q R, and the core is multiplied by every R.
+    vectors of the update are those of its core only if all factors have orthonormal columns, and
+    trained factors do not. So each factor is written as Q R, and the core is multiplied by every R.
 
     Args:
         adapter: A trained adapter.
@@ -40,8 +40,8 @@ def truncate_mode(adapter: TuckerAdapter, mode: str, rank: int) -> TuckerAdapter
             # Projecting on the leading singular vectors keeps the core's shape.
             u = torch.linalg.svd(tl.unfold(whole, axis), full_matrices=False).U[:, :rank]
             kept = tl.tenalg.mode_dot(whole, u @ u.T, axis)
-            # Back to the trained factors. A factor with more columns than rows has an R that is no
-            # square: its pseudo-inverse is a right inverse.
+            # Convert back to the trained factors. If a factor has more columns than rows, its R is
+            # not square, and the pseudo-inverse is a right inverse.
             inverses = [torch.linalg.pinv(triangle) for triangle in triangles]
             cut.core[place] = tl.tenalg.multi_mode_dot(kept, inverses).to(cut.core)
     return cut

@@ -12,8 +12,8 @@ from allocator.adapters.initialization import draw_factor
 from allocator.allocation.adapter_shape import AdapterShape
 from allocator.config import AdapterConfig
 
-# Shapes: L layers and T targets (each 1 where tensors are shared), X layers and Y targets that
-# have tensors of their own, I input width, O output width, H heads, K head size; i, o, h, k, q, d,
+# Shapes: L layers and T targets (each 1 if tensors are shared), X layers and Y targets that
+# have their own tensors, I input width, O output width, H heads, K head size; i, o, h, k, q, d,
 # s the ranks of input, output, heads, head_dim, qkv, depth, site. In einsum, axes named by the same
 # letter broadcast where one of them is 1.
 
@@ -60,7 +60,7 @@ class TuckerAdapter(Adapter):
         return {mode: self._factors[mode] for mode in self.shape.factor_modes}
 
     def get_factor(self, mode: str) -> Tensor:
-        """Return the factor of a mode, the identity where it is full, shape (X, Y, dim, rank)."""
+        """Return the factor of a mode, the identity if it is full, shape (X, Y, dim, rank)."""
         if mode in self._identities:
             dim = self._identities[mode]
             return torch.eye(dim, device=self.core.device, dtype=self.core.dtype)[None, None]
@@ -69,10 +69,10 @@ class TuckerAdapter(Adapter):
     def compute_pairs(self) -> Pairs:
         """Compute the update of every site as a pair of matrices.
 
-        The bottleneck is the smaller of the input rank and the rank of the output side, and the
-        matrix on the other side of it is shared by all sites of a tensor.
+        The bottleneck is the smaller of the input rank and the rank of the output side. The matrix
+        on that side is shared by all sites of a tensor.
         """
-        slices = self._site_cores() * self.scaling  # (L, T, i, h or o, k or 1)
+        slices = self._compute_site_cores() * self.scaling  # (L, T, i, h or o, k or 1)
         u_in = self.get_factor("input")  # (X, Y, I, i)
         rank_in, rank_out = slices.shape[2], slices.shape[3] * slices.shape[4]
         # `U_in @ core @ U_out` is split on the side of the core that has the smaller rank: A is
@@ -85,7 +85,7 @@ class TuckerAdapter(Adapter):
         b = self._expand_output(identity.view(1, 1, rank_out, *slices.shape[3:]))
         return Pairs(a_LTIR=u_in @ slices.flatten(3), b_LTRO=b)
 
-    def _site_cores(self) -> Tensor:
+    def _compute_site_cores(self) -> Tensor:
         """Multiply the core by the factors of the modes that stack sites.
 
         Returns:

@@ -1,1 +1,1 @@
-"""How many parameters adapters have and which fit a budget, from numbers alone."""
+"""The parameter counts of adapters, and which of them fit a budget, without building any."""

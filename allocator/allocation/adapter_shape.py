@@ -1,4 +1,4 @@
-"""The shape of an adapter: everything that its parameters depend on, apart from its ranks."""
+"""The shape of an adapter: everything but ranks that determines its parameter counts."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ from allocator.errors import SpaceError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdapterShape:
-    """A construction and a factorization on one backbone; with ranks it makes an adapter.
+    """A construction and a factorization on one backbone; ranks complete it to an adapter.
 
     Attributes:
         construction: How sites are stacked into tensors.
         factorization: How each tensor is factorized.
-        backbone: The numbers of the backbone.
-        full_modes: Tucker modes that are not compressed: identity factor, not trained, not counted.
-        zero_mode: Mode whose factor, or core of a tensor train, starts at zero; by default that of
-            the output side. None for Tucker, whose core starts at zero.
+        backbone: The sizes of the backbone.
+        full_modes: Tucker modes that are not compressed. Their factor is the identity, which is
+            neither trained nor counted.
+        zero_mode: Mode whose factor (in a tensor train, whose core) starts at zero; by default the
+            mode of the output side. None for Tucker, whose core starts at zero.
 
     Raises:
         SpaceError: If construction and factorization cannot be combined, or a mode is not one of
@@ -68,7 +69,7 @@ class AdapterShape:
     def _set_zero_mode(self) -> None:
         default = self.formulas.zero_mode(self.tensor)
         if self.zero_mode is None:
-            # The default is filled in, so that equal adapters have equal shapes.
+            # Fill in the default, so that equal adapters have equal shapes.
             object.__setattr__(self, "zero_mode", default)
             return
         choices = tuple(self.tensor.dims) if self.formulas.chooses_zero_mode else (default,)
@@ -81,12 +82,12 @@ class AdapterShape:
 
     @property
     def formulas(self) -> Formulas:
-        """What is known of the factorization before anything is built."""
+        """Counts, bounds and properties of the factorization."""
         return FACTORIZATIONS[self.factorization]
 
     @property
     def stated_zero_mode(self) -> Mode | None:
-        """The `zero_mode` that a file has to state: None if it is the default."""
+        """The `zero_mode` that a file has to state; None if it is the default."""
         default = self.formulas.zero_mode(self.tensor)
         return None if self.zero_mode == default else self.zero_mode
 
@@ -103,7 +104,7 @@ class AdapterShape:
 
     @property
     def rank_bounds(self) -> dict[str, int]:
-        """Largest rank of each name that can add expressiveness, whatever the other ranks are."""
+        """Largest rank of each name that can add expressiveness, for any choice of the others."""
         bounds = self.formulas.bounds(self.tensor)
         return {name: bounds[name] for name in self.rank_names}
 
@@ -119,9 +120,9 @@ class AdapterShape:
             ranks: One integer, or one integer array, per name in `rank_names`; arrays broadcast.
 
         Returns:
-            Parameters by mode, in the order of modes: those of its factor, or, in a tensor train,
-            of the core that carries it. Then `core`, of Tucker. A full mode trains nothing and is
-            left out. Python integers where all ranks are, which cannot overflow.
+            Parameters of every mode's factor (in a tensor train, of every mode's core), in the
+            order of modes, then those of Tucker's `core`. Full modes train nothing and are left
+            out. Counts are Python integers, which cannot overflow, if all ranks are.
         """
         full = frozenset[str](self.full_modes)
         counts = self.formulas.count_parts(self.tensor, full, self._add_full_modes(ranks))
@@ -141,12 +142,12 @@ class AdapterShape:
     def num_parameters(self, ranks: Mapping[str, int]) -> int:
         """Count the trainable parameters of one adapter, without building it.
 
-        The count is exact however large it is: Python's integers do not overflow.
+        The count is exact for any size, because Python's integers do not overflow.
         """
         return int(sum(self.count_parts(ranks).values()))
 
     def is_usable(self, ranks: Ranks) -> Flags:
-        """Whether every rank can add expressiveness: none exceeds its mode or the others."""
+        """Whether every rank can add expressiveness, given its mode and the other ranks."""
         full = frozenset[str](self.full_modes)
         return self.formulas.is_usable(self.tensor, full, self._add_full_modes(ranks))
 
@@ -154,7 +155,7 @@ class AdapterShape:
         """Refuse ranks that do not name this shape's modes or are not positive integers.
 
         Raises:
-            SpaceError: Naming the rank, the rule and the value.
+            SpaceError: The message names the rank, the rule and the value.
         """
         if set(ranks) != set(self.rank_names):
             raise SpaceError(

@@ -1,4 +1,4 @@
-"""One complete choice of what a search varies."""
+"""An allocation: one complete choice of everything that a search varies."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Allocation:
             learning rate.
         lr_multipliers: Learning rate of a mode's factor divided by the base learning rate, by mode;
             1 for modes without an entry.
-        head_learning_rate: Learning rate of the task head; None for that of the training
-            configuration.
-        dropout: Fraction of an adapter's inputs that are dropped while it trains; None for that of
-            the training configuration.
+        head_learning_rate: Learning rate of the task head; None to use the training
+            configuration's.
+        dropout: Fraction of an adapter's inputs that are dropped while it trains; None to use the
+            training configuration's.
     """
 
     ranks: Mapping[str, int]

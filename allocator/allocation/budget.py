@@ -1,4 +1,4 @@
-"""The parameters that a budget allows, given as their number or as the rank of a LoRA."""
+"""Count the parameters of a budget that is given as a number or as the rank of a LoRA."""
 
 from __future__ import annotations
 

@@ -42,10 +42,10 @@ def require_same_names(table: str, keys: Iterable[str], names: Iterable[str]) ->
     Args:
         table: The table's name, for the message.
         keys: The table's keys.
-        names: The names that must be its keys, no more and no fewer.
+        names: The names that its keys must be, exactly.
 
     Raises:
-        TypeError: Naming the keys that are missing or unknown.
+        TypeError: The message names the keys that are missing or unknown.
     """
     keys, names = set(keys), set(names)
     if missing := sorted(names - keys):
@@ -59,13 +59,13 @@ require_same_names("MODES", MODES, get_args(Construction))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackboneShape:
-    """The numbers of a backbone that adapters depend on.
+    """The sizes of a backbone that adapters depend on.
 
     Attributes:
-        d_in: Input width of the adapted projections, which all have the same.
-        heads: Attention heads; a projection is `heads * head_size` wide at its output.
+        d_in: Input width of the adapted projections, the same for all.
+        heads: Number of attention heads; the output of a projection is `heads * head_size` wide.
         head_size: Width of one head.
-        layers: Adapted layers.
+        layers: Number of adapted layers.
         targets: Names of the adapted projections of one layer, in the order of the `qkv` mode.
     """
 
@@ -90,8 +90,8 @@ class TensorShape:
 
     Attributes:
         dims: Length of every mode, in the canonical order of modes.
-        layer_copies: Tensors along the layers: their number, or 1 where all layers share one.
-        target_copies: Tensors along the targets: their number, or 1 where all targets share one.
+        layer_copies: Number of tensors along the layers; 1 if all layers share one.
+        target_copies: Number of tensors along the targets; 1 if all targets share one.
     """
 
     dims: Mapping[Mode, int]
@@ -106,7 +106,7 @@ class TensorShape:
 
 def make_tensor_shape(construction: Construction, backbone: BackboneShape) -> TensorShape:
     """Compute the tensors that a construction makes of a backbone's sites."""
-    # `site` runs over layers and targets together, targets fastest.
+    # `site` runs over layers and targets together; the target varies fastest.
     lengths: Mapping[Mode, int] = {
         "input": backbone.d_in,
         "output": backbone.d_out,

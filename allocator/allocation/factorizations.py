@@ -1,8 +1,8 @@
-"""Parameter counts and usable ranks of every factorization, from numbers alone.
+"""Parameter counts and usable ranks of every factorization.
 
-Every function takes ranks as integers, or as integer arrays that broadcast against each other, so
-that one formula counts a single adapter and a grid of a million. Counts of Python integers are
-Python integers, which cannot overflow; counts of arrays have 64 bits.
+Every function takes ranks as integers, or as integer arrays that broadcast against each other. So
+the same formula counts the parameters of a single adapter and of a grid of a million. Counts of
+Python integers are Python integers, which cannot overflow; counts of arrays have 64 bits.
 """
 
 from __future__ import annotations
@@ -31,23 +31,25 @@ CORE = "core"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Formulas:
-    """What is known of a factorization before anything is built.
+    """Functions and properties of a factorization, which need no adapter to be built.
 
-    A function that takes full modes gets their lengths among the ranks.
+    Functions that take full modes expect the lengths of these among the ranks.
 
     Attributes:
         rank_names: Names of the ranks, given the tensors.
         bounds: Largest rank of each name that can add expressiveness, given the tensors.
         count_parts: Trainable parameters of one tensor by part, given the tensors, the full modes
-            and the ranks: those of each mode's factor (in a tensor train, of the core that carries
-            the mode), in the order of modes, then those of the Tucker core. A full mode trains
-            nothing and is left out.
-        is_usable: Whether no rank exceeds what the others let it use, given the same.
-        zero_mode: Mode whose factor starts at zero by default, or None if a core does; lambda
-            is the learning rate of what starts at zero over that of the rest.
-        chooses_zero_mode: Whether any other mode's factor may start at zero in its place.
-        has_core: Whether a core joins the factors, as in Tucker. Then modes may be full, a rank is
-            limited by the product of the others, and the core's spectra show which ranks are used.
+            and the ranks: those of every mode's factor (in a tensor train, of every mode's core),
+            in the order of modes, then those of the Tucker core. Full modes train nothing and are
+            left out.
+        is_usable: Whether every rank can add expressiveness beside the others, given the same
+            arguments as `count_parts`.
+        zero_mode: Mode whose factor starts at zero by default; None if a core does. Lambda is the
+            learning rate of the part that starts at zero divided by that of the others.
+        chooses_zero_mode: Whether the factor of any other mode may start at zero instead.
+        has_core: Whether a core joins the factors, as in Tucker. If so, modes may be full, a rank
+            is limited by the product of the others, and the core's spectra show which ranks are
+            used.
         is_of_matrices: Whether it factorizes the matrices of construction `matrix`, and not the
             tensors of the other constructions.
     """
@@ -95,8 +97,8 @@ def _count_cp(shape: TensorShape, full: frozenset[str], ranks: Ranks) -> PartCou
 
 
 def _bound_cp(shape: TensorShape) -> dict[str, int]:
-    # Every tensor is a sum of as many rank-one terms as its unfolding by the longest mode has
-    # columns: one term for each.
+    # Every tensor is a sum of rank-one terms, one for each column of its unfolding along the
+    # longest mode.
     return {"rank": math.prod(shape.dims.values()) // max(shape.dims.values())}
 
 
@@ -113,8 +115,8 @@ def _name_bonds(shape: TensorShape) -> tuple[str, ...]:
 
 
 def _bound_tt(shape: TensorShape) -> dict[str, int]:
-    # The unfolding that a bond cuts a tensor into has the product of the modes on its left as rows
-    # and that on its right as columns (Oseledets 2011, theorem 2.1).
+    # A bond divides the modes of a tensor: the unfolding has as many rows as the product of the
+    # modes on its left, and as many columns as that on its right (Oseledets 2011, theorem 2.1).
     dims = list(shape.dims.values())
     return {
         name: min(math.prod(dims[:i]), math.prod(dims[i:]))

@@ -13,15 +13,15 @@ from allocator.allocation.factorizations import Counts, Flags
 from allocator.errors import BudgetError
 
 ENUMERATION_LIMIT = 1_000_000
-_CHUNK = 2_000_000  # grid points that are tested at once: 16 MB for each array of 64-bit counts
+_CHUNK = 2_000_000  # grid points that are tested together: 16 MB for each array of 64-bit counts
 
 
 class FeasibleSet:
     """The usable ranks of one adapter shape whose adapter has at most `budget` parameters.
 
-    The grid of all choices is tested row by row. A row fixes all ranks but one, the rank with the
-    most choices, which varies along it. Up to a million feasible points are kept. Of a larger set
-    only the number of feasible points in each row is kept, which is enough to sample uniformly.
+    The grid of all choices is tested row by row. Along a row only one rank varies, the one with the
+    most choices. Up to a million feasible points are kept. For a larger set, only the number of
+    feasible points in each row is kept, which is enough to sample uniformly.
 
     Args:
         shape: The adapter shape.
@@ -54,7 +54,7 @@ class FeasibleSet:
 
     @property
     def choices(self) -> Mapping[str, Counts]:
-        """Allowed ranks per name, ascending, without those that exceed the budget in any choice."""
+        """Allowed ranks per name, ascending, without those that no choice within the budget has."""
         return self._choices
 
     @cached_property
@@ -65,7 +65,7 @@ class FeasibleSet:
         chunks = []
         for start, flags in self._test_all_rows():
             row, column = np.nonzero(flags)
-            chunks.append(self._to_points(row + start, column))
+            chunks.append(self._convert_to_points(row + start, column))
         return np.concatenate(chunks)
 
     def is_feasible(self, points: Counts) -> Flags:
@@ -81,16 +81,18 @@ class FeasibleSet:
         """Draw `n` points uniformly and independently, shape (n, names)."""
         if self.points is not None:
             return self.points[rng.integers(self.size, size=n)]
-        # A number below `size` is the index of a point among all feasible ones in the order of the
-        # rows: the cumulative counts give its row, and what is left its place among the row's
+        # A number below `size` is the index of a point among all feasible ones, in the order of the
+        # rows. The cumulative counts show its row, and the remainder is its index among the row's
         # feasible points. Only the rows that were drawn are tested again.
         ends = np.cumsum(self._row_counts)
         drawn = rng.integers(self.size, size=n)
         rows = np.searchsorted(ends, drawn, side="right")
-        nth = drawn - (ends[rows] - self._row_counts[rows])  # index among its row's feasible points
+        nth = drawn - (ends[rows] - self._row_counts[rows])  # index in its row
         flags = self._test_rows(rows)
         # The first column with more than `nth` feasible points up to it is the nth feasible one.
-        return self._to_points(rows, np.argmax(np.cumsum(flags, axis=1) > nth[:, None], axis=1))
+        return self._convert_to_points(
+            rows, np.argmax(np.cumsum(flags, axis=1) > nth[:, None], axis=1)
+        )
 
     def count_parameters(self, points: Counts) -> Counts:
         """Count the trainable parameters of points of shape (n, names), shape (n,)."""
@@ -105,12 +107,12 @@ class FeasibleSet:
         return self._find_extreme(largest=True)
 
     def find_uniform(self) -> dict[str, int]:
-        """Find the largest rank that fits where all modes have it, capped at their largest choices.
+        """Find the largest equal ranks that are feasible, each capped at its largest choice.
 
-        Where no such ranks are feasible, the feasible ranks with the most parameters.
+        If no such ranks are feasible, find the feasible ranks with the most parameters.
         """
         for rank in range(max(int(c[-1]) for c in self._choices.values()), 0, -1):
-            # A mode that lacks this choice has its next smaller one, or its smallest.
+            # A mode without this choice takes its next smaller one, or else its smallest.
             capped = {
                 name: int(choices[max(int(np.searchsorted(choices, rank, side="right")) - 1, 0)])
                 for name, choices in self._choices.items()
@@ -139,7 +141,7 @@ class FeasibleSet:
             )
 
     def _drop_choices_beyond_budget(self) -> None:
-        """Drop the ranks that exceed the budget even where all other ranks are smallest."""
+        """Drop the ranks that exceed the budget even if all other ranks are smallest."""
         least: dict[str, int | Counts] = {
             name: int(choices[0]) for name, choices in self._choices.items()
         }
@@ -154,7 +156,7 @@ class FeasibleSet:
 
     def _test_rows(self, rows: Counts) -> Flags:
         """Test whole rows, shape (len(rows), choices of the rank that varies along a row)."""
-        # The fixed ranks have shape (rows, 1), the varying one (1, choices): counts broadcast.
+        # Fixed ranks have shape (rows, 1) and the varying one (1, choices), so counts broadcast.
         ranks = {
             name: self._choices[name][self._rows[i, rows]][:, None]
             for i, name in enumerate(self._fixed)
@@ -165,13 +167,13 @@ class FeasibleSet:
         )
 
     def _test_all_rows(self) -> Iterator[tuple[int, Flags]]:
-        """Test all rows in chunks: index of the first row, and the flags of `_test_rows`."""
+        """Test all rows in chunks; yield the index of each first row and the flags."""
         step = max(1, _CHUNK // len(self._choices[self._varying]))
         for start in range(0, self._rows.shape[1], step):
             stop = min(start + step, self._rows.shape[1])
             yield start, self._test_rows(np.arange(start, stop))
 
-    def _to_points(self, rows: Counts, columns: Counts) -> Counts:
+    def _convert_to_points(self, rows: Counts, columns: Counts) -> Counts:
         by_name = {
             name: self._choices[name][self._rows[i, rows]] for i, name in enumerate(self._fixed)
         }
@@ -184,7 +186,7 @@ class FeasibleSet:
             row, column = np.nonzero(flags)
             if not len(row):
                 continue
-            points = self._to_points(row + start, column)
+            points = self._convert_to_points(row + start, column)
             counts = self.count_parameters(points)
             index = int(np.argmax(counts) if largest else np.argmin(counts))
             if best is None or (counts[index] > best[0]) == largest:

@@ -16,11 +16,11 @@ VARIANT = "variant"
 class FeasibleUnion:
     """The points of several feasible sets, distinguished by their first column.
 
-    A point's first column is the number of its set, from 1; the others are the parameters of all
-    sets. A parameter that the point's set does not have is 1, whose logarithm is 0.
+    A point's first column is the number of its set, from 1; the others are the ranks of all sets. A
+    rank that the point's set does not have is 1, whose logarithm is 0.
 
     Args:
-        sets: The feasible sets; all have one budget.
+        sets: The feasible sets, all with the same budget.
         names: For each set, the parameter name of every rank name of its shape.
     """
 
@@ -41,7 +41,7 @@ class FeasibleUnion:
         if self.size > ENUMERATION_LIMIT or any(points is None for points in listed):
             return None
         return np.concatenate(
-            [self._to_points(i, p) for i, p in enumerate(listed) if p is not None]
+            [self._convert_to_points(i, p) for i, p in enumerate(listed) if p is not None]
         )
 
     def is_feasible(self, points: Counts) -> Flags:
@@ -57,13 +57,13 @@ class FeasibleUnion:
     def sample(self, n: int, rng: np.random.Generator) -> Counts:
         """Draw `n` points, shape (n, columns).
 
-        Each is from a set drawn uniformly, so that a small set has as many as a large one.
+        For each, a set is drawn uniformly, so that small and large sets are equally likely.
         """
         drawn = rng.integers(len(self._sets), size=n)
         points = np.empty((n, len(self.columns)), dtype=np.int64)
         for i, feasible in enumerate(self._sets):
             rows = np.flatnonzero(drawn == i)
-            points[rows] = self._to_points(i, feasible.sample(len(rows), rng))
+            points[rows] = self._convert_to_points(i, feasible.sample(len(rows), rng))
         return points
 
     def count_parameters(self, points: Counts) -> Counts:
@@ -74,7 +74,7 @@ class FeasibleUnion:
             counts[own] = feasible.count_parameters(points[own][:, self._rank_columns[i]])
         return counts
 
-    def _to_points(self, i: int, ranks: Counts) -> Counts:
+    def _convert_to_points(self, i: int, ranks: Counts) -> Counts:
         """Convert ranks of set `i`, shape (n, its names), to points of the union, (n, columns)."""
         points = np.ones((len(ranks), len(self.columns)), dtype=np.int64)
         points[:, 0] = i + 1

@@ -17,22 +17,23 @@ from transformers.masking_utils import eager_mask, sdpa_mask
 
 SHORT_ATTENTION, FUSED_ATTENTION = "allocator_short", "allocator_fused"
 # A row of scores whose largest one lies between these needs no shift before the exponential: sums
-# of e^80 are finite in float32 and bfloat16, and beside a largest exponential of e^-40 all that
-# count in a float32 sum, those of e^-57 and more, are above _SMALLEST_WEIGHT.
+# of e^80 are finite in float32 and bfloat16. If the largest exponential is e^-40, all exponentials
+# that matter in a float32 sum are at least e^-57, which is above _SMALLEST_WEIGHT.
 _LOWEST_MAXIMUM, _HIGHEST_MAXIMUM = -40.0, 80.0
 # Exponentials below this become 0. Masked scores leave some as small as e^-80, whose products are
 # denormal numbers, which a CPU multiplies many times more slowly in float32.
 _SMALLEST_WEIGHT = 1e-30
-# Options of transformers that change nothing here: either the mask already has their effect, or
-# they concern dropout inside of attention, which is off, and caches, which are not used.
+# Options of transformers without effect here: the mask already has their effect, or they concern
+# dropout inside of attention, which is off, or caches, which are not used.
 _IGNORED_OPTIONS = frozenset(
     {"dropout", "deterministic", "is_causal", "position_ids", "sliding_window", "use_cache"}
 )
-# Tokens up to which a row is summed by a product with ones. With 257 tokens (32 images, 6 heads,
-# forward and backward) products take 208 ms and sums 130 ms in bfloat16, 543 and 311 in float32.
+# Largest number of tokens for which a row is summed by a product with ones. With 257 tokens (32
+# images, 6 heads, forward and backward) products take 208 ms and sums 130 ms in bfloat16, 543 and
+# 311 in float32.
 _LONGEST_SHORT_ROW = 100
-# Without cuDNN's kernel, which plans 0.1 s for every new shape: the lengths of batches make dozens
-# of shapes, and as many again for every number of trials in a pack.
+# Without cuDNN's kernel, which needs 0.1 s to plan every new shape: there are dozens of lengths of
+# batches, each with every number of trials in a pack.
 _FUSED_KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
@@ -57,18 +58,19 @@ class ShortAttention(torch.autograd.Function):
         """Compute attention.
 
         Args:
-            ctx: Keeps what the backward pass needs.
+            ctx: Context that keeps tensors for the backward pass.
             q_BHTK: Queries.
             k_BHTK: Keys.
             v_BHTK: Values.
-            mask: Added to the scores; any shape that broadcasts to (B, H, T, T), or none.
+            mask: Mask that is added to the scores, of a shape that broadcasts to (B, H, T, T), or
+                None.
             scaling: Factor of the scores before the mask is added.
 
         Returns:
             Shape (B, H, T, K).
         """
-        # Each is read by one product here and one in the backward pass; laid out once, it is not
-        # copied for both.
+        # Each is read by a product here and another in the backward pass; made contiguous once, it
+        # is not copied for each.
         q_BHTK, k_BHTK, v_BHTK = q_BHTK.contiguous(), k_BHTK.contiguous(), v_BHTK.contiguous()
         p_BHTT = (q_BHTK @ k_BHTK.transpose(2, 3)).mul_(scaling)
         if mask is not None:
@@ -109,7 +111,7 @@ def _sum_rows(x_BHTT: Tensor) -> Tensor:
     """Sum every row, to a shape that broadcasts to that of `x_BHTT`."""
     if x_BHTT.shape[-1] > _LONGEST_SHORT_ROW:
         return x_BHTT.sum(-1, keepdim=True)
-    # A square of ones, so that every column holds the sum and nothing is left to broadcast.
+    # A square matrix of ones, so that every column holds the sum and nothing needs to broadcast.
     return x_BHTT @ x_BHTT.new_ones(x_BHTT.shape[-1], x_BHTT.shape[-1])
 
 
@@ -130,7 +132,8 @@ def short_attention(
         key: Shape (B, H, T, K), or with fewer heads, each for several neighbouring heads of the
             query (grouped-query attention, Ainslie et al. 2023, arXiv 2305.13245).
         value: As `key`.
-        attention_mask: Added to the scores; broadcasts to (B, H, T, T). None hides nothing.
+        attention_mask: Mask that is added to the scores, broadcast to (B, H, T, T); None for no
+            mask.
         scaling: Factor of the scores; None for 1 / sqrt(K).
         options: Further options of transformers.
 
@@ -177,8 +180,8 @@ def fused_attention(
 def fused_mask(*, attention_mask: Tensor | None = None, **options: Any) -> Tensor | None:
     """Build the mask of fused attention without reading whether anything is padded.
 
-    transformers reads that from the device to leave out a mask that hides nothing, and every step
-    would wait for it. Batches without padding come without a mask already.
+    transformers reads from the device whether a mask hides anything, to leave it out otherwise, and
+    every step would wait for that. Here batches without padding have no mask to begin with.
 
     Args:
         attention_mask: Shape (B, T), 1 for a token and 0 for padding; None if nothing is padded.

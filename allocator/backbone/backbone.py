@@ -30,7 +30,7 @@ class Backbone:
         model: The backbone, frozen, in its final precision, with dropout off.
         head: The head as loaded; every trial gets a copy.
         sites: The adapted projections.
-        repeater: Repeats a batch for every slot.
+        repeater: Object that repeats a batch for every slot.
         device: Device of the backbone.
         packs: Whether trials may train together on it.
     """
@@ -63,9 +63,9 @@ class ForwardPath:
 
     Attributes:
         own_layers: Whether attention, embeddings and linear layers are transformers' own instead
-            of this package's faster ones. The adapted projections are this package's in any case.
+            of this package's faster ones. The adapted projections are always this package's.
         packs: Whether trials train together; otherwise one at a time.
-        reason: Why it is not the fastest way, for the user to read; empty where it is.
+        reason: Why it is not the fastest way, for the user; empty if it is.
     """
 
     own_layers: bool = False
@@ -74,7 +74,7 @@ class ForwardPath:
 
     @property
     def description(self) -> str:
-        """The way and the reason for it, for the user to read."""
+        """The way and the reason for it, in words for the user."""
         layers = "transformers' own attention" if self.own_layers else "fast attention"
         together = "" if self.packs else ", one trial at a time"
         return layers + together + (f", because {self.reason}" if self.reason else "")
@@ -84,19 +84,18 @@ FASTEST = ForwardPath()
 
 
 class BatchRepeater:
-    """Repeat a batch for every slot, as late in the model as possible.
+    """An object that repeats a batch for every slot, as late in the model as possible.
 
-    Embeddings are the same for all slots, so they are computed once and then repeated. Where a
-    model has no module of that name, its inputs are repeated instead.
+    Embeddings are the same for all slots, so they are computed once and then repeated. If a model
+    has no module of that name, its inputs are repeated instead.
 
     Args:
         model: The backbone.
-        repeats_embeddings: Whether to repeat embeddings where the model has them.
+        repeats_embeddings: Whether to repeat embeddings if the model has them.
     """
 
     def __init__(self, model: PreTrainedModel, *, repeats_embeddings: bool = True) -> None:
-        # ELECTRA widens its embeddings by `embeddings_project`; what follows that is as wide as a
-        # layer.
+        # ELECTRA widens its embeddings to the width of its layers by `embeddings_project`.
         names = ("embeddings_project", "embeddings")
         embeddings = next((getattr(model, name) for name in names if hasattr(model, name)), None)
         self._repeats_embeddings = repeats_embeddings and isinstance(embeddings, nn.Module)
@@ -110,7 +109,7 @@ class BatchRepeater:
         self._slots = slots
         if not self._repeats_embeddings:
             return {name: self._repeat(values) for name, values in inputs.items()}
-        # The mask is read by attention, behind the embeddings.
+        # Attention reads the mask, after the embeddings.
         return {n: self._repeat(v) if n == "attention_mask" else v for n, v in inputs.items()}
 
     def _repeat(self, rows: Tensor) -> Tensor:
@@ -153,7 +152,7 @@ def load_backbone(
     model.requires_grad_(False)
     model.config.use_cache = False  # a decoder would keep keys and values to generate more tokens
     backbone, head = split_off_head(model, missing, trains_pooler=trains_pooler)
-    # By nn.Module, because mypy sees no `self` in the method that transformers wraps.
+    # Called on nn.Module, because mypy does not see `self` in the method that transformers wraps.
     nn.Module.to(backbone, device=device, dtype=getattr(torch, precision))
     last_layer = _find_layer_name(find_projections(backbone, targets)[-1][0][0])
     sites = adapt_projections(backbone, targets, joins=path.packs)
@@ -167,7 +166,7 @@ def load_backbone(
         device=device,
         packs=path.packs,
     )
-    # Image models are left out: they add to all tokens behind attention.
+    # Not for image models, which add to all tokens after attention.
     if not path.own_layers and not reads_images(source):
         skip_unread_tokens(backbone, last_layer, loaded, loaded.head)
     return loaded
@@ -180,7 +179,7 @@ def choose_attention(source: ModelSource, device: torch.device) -> str:
         source: The pretrained model.
         device: The device that it will run on.
     """
-    # MPNet and DeBERTa have an attention of their own and refuse any other name.
+    # MPNet and DeBERTa have their own attention and refuse any other name.
     model = MODEL_MAPPING[type(read_config(source))]
     if not getattr(model, "_supports_attention_backend", False):
         return "eager"

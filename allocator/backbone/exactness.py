@@ -1,4 +1,4 @@
-"""Choice of the fastest way to run a model that computes exactly what transformers computes."""
+"""Choose the fastest way to run a model that computes exactly what transformers computes."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ def choose_forward_path(
     try:
         return choose(device=device)
     except torch.OutOfMemoryError:
-        # Of a GPU, in float32: training in bfloat16 needs less, so the model may still fit there.
+        # Memory of a GPU ran out in float32. Training in bfloat16 needs less, so it may still fit.
         return choose(device=torch.device("cpu"))
     finally:
         if device.type == "cuda":
-            torch.cuda.empty_cache()  # memory that this process keeps is lost to the worker's
+            torch.cuda.empty_cache()  # memory that this process keeps is missing in the worker
 
 
 def _add_short_example(examples: Examples) -> Examples:
@@ -110,8 +110,8 @@ def compare_forward_paths(
         attention_of: Kind of device whose attention is compared, `cuda` or `cpu`.
 
     Returns:
-        The first of these that agrees: trials together on this package's layers; trials together on
-        transformers' own attention and layers; one trial at a time on the latter.
+        The first of these ways that agrees: trials together on this package's layers; trials
+        together on transformers' own attention and layers; one trial at a time on the latter.
 
     Raises:
         ModelError: If none agrees.
@@ -138,7 +138,7 @@ def compare_forward_paths(
     reason = mismatch = ""
     for path in _PATHS:
         try:
-            # No name keeps the backbone: memory may hold only one.
+            # The backbone is not bound to a name, because memory may hold only one.
             answers = answer_packed(load(path=path), trials, split, rows)
             mismatch = describe_mismatch(answers, expected)
         except (AllocatorError, torch.OutOfMemoryError):
@@ -148,7 +148,7 @@ def compare_forward_paths(
             mismatch = f"{trained} with {describe_error(problem)}"
         if not mismatch:
             return dataclasses.replace(path, reason=reason)
-        reason = reason or mismatch  # why the fastest way is not taken
+        reason = reason or mismatch  # why the fastest way is not used
     raise ModelError(
         f"model {source.name!r} cannot be trained exactly: {mismatch}; choose another --model"
     )

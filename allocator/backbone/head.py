@@ -1,4 +1,4 @@
-"""The task head of a model, split off its backbone so that every trial has a head of its own."""
+"""The task head of a model, separated from the backbone so that every trial has its own."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from allocator.models.head_parameters import find_head_parameters
 
 
 class HiddenStates(nn.Module):
-    """Replace the backbone of a model and return hidden states that were computed before.
+    """A replacement for a model's backbone that returns hidden states computed before.
 
     Args:
         pooler: The backbone's pooler; None if it has none.
-        activation: Activation that the backbone applies behind a pooler that is a single linear
+        activation: Activation that the backbone applies after its pooler if that is a single linear
             layer, as in ALBERT.
 
     Attributes:
@@ -42,7 +42,7 @@ class HiddenStates(nn.Module):
         if self.pooler is None:
             return None
         if self.activation is not None:
-            # ALBERT's backbone takes the first token itself; other poolers do so on their own.
+            # ALBERT's backbone selects the first token; other poolers do so themselves.
             activated: Tensor = self.activation(self.pooler(hidden[:, 0]))
             return activated
         pooled: Tensor = self.pooler(hidden)
@@ -57,7 +57,7 @@ class Head(nn.Module):
     Args:
         model: A classification model whose backbone is a `HiddenStates`.
         fresh: Names of the parameters that the checkpoint lacked.
-        trains_pooler: Whether the pooler trains with the head; None for yes where the checkpoint
+        trains_pooler: Whether the pooler trains with the head; None to train it if the checkpoint
             lacked any of the head's parameters.
     """
 
@@ -72,11 +72,11 @@ class Head(nn.Module):
         for parameter in find_head_parameters(model, trains_pooler=self.trains_pooler).values():
             parameter.requires_grad_(True)
         # A head for sequences reads the last token that is not padding, and finds it by the padding
-        # token of the configuration. Where there is none, `_select_ids` returns a mask instead.
+        # token of the configuration. If there is none, `_select_ids` returns a mask instead.
         self._has_padding_token = getattr(model.config, "pad_token_id", None) is not None
         if not self._has_padding_token:
-            model.config = copy.copy(model.config)  # the backbone has the same one
-            model.config.pad_token_id = 0  # padding in a mask
+            model.config = copy.copy(model.config)  # the backbone shares it
+            model.config.pad_token_id = 0  # the value of padding in a mask
 
     def forward(self, hidden: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         """Compute logits from hidden states.
@@ -96,15 +96,15 @@ class Head(nn.Module):
         if "attention_mask" in inputs:
             arguments["attention_mask"] = inputs["attention_mask"]
         logits = self.model(**arguments).logits
-        stand_in.hidden = None  # or they would keep the memory of the whole forward pass
+        stand_in.hidden = None  # otherwise the memory of the whole forward pass would be kept
         assert isinstance(logits, Tensor)
         return logits
 
     def _select_ids(self, hidden: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Select what a head looks for the last token in, of shape (batch, tokens).
+        """Select the ids in which a head finds the last token, shape (batch, tokens).
 
-        Where no token stands for padding, the mask takes the place of the token ids: 1 for a token
-        and 0 for padding.
+        If there is no padding token, the mask replaces the token ids: 1 for a token and 0 for
+        padding.
         """
         if self._has_padding_token and "input_ids" in inputs:
             return inputs["input_ids"]
@@ -114,7 +114,8 @@ class Head(nn.Module):
     def copy_with_fresh_parameters(self, seed: int) -> Head:
         """Copy the head and initialise the parameters that the checkpoint lacked from `seed`."""
         head = copy.deepcopy(self)
-        # transformers initialises from torch's global generator, whose state is kept for others.
+        # transformers initialises from torch's global generator, whose state is restored
+        # afterwards.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for name, module in head.model.named_modules():
@@ -128,7 +129,7 @@ class Head(nn.Module):
         return {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad}
 
     def load_trained_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Load values that `trained_state_dict` returned of a head like this one."""
+        """Load values that `trained_state_dict` of a similar head returned."""
         self.model.load_state_dict(self.model.state_dict() | dict(state))
 
     @property

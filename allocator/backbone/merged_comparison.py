@@ -1,4 +1,4 @@
-"""Comparison of a pack's answers with those of transformers' own model with merged updates."""
+"""Compare a pack's answers with those of transformers' own model with merged updates."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from allocator.models.projections import find_backbone_shape, find_projections
 
 _RANKS = (2, 3)  # ranks of LoRA in the two slots; different, so that one is padded
 _UPDATE_SIZE = 0.3  # norm of an update over the norm of the weights that it is added to
-_HEAD_NOISE = 0.05  # standard deviation of what is added to a head's parameters
-# Largest differences, as fractions of the largest logit and of the largest gradient. Over tiny
-# models of all architectures, differences from rounding are at most 2e-6 and 4e-6 of these, and
-# differences from a fault 5e-4 and more.
+_HEAD_NOISE = 0.05  # standard deviation of the noise added to a head's parameters
+# Largest allowed differences, as fractions of the largest logit and of the largest gradient. For
+# tiny models of all architectures, rounding causes differences of at most 2e-6 and 4e-6, and faults
+# of at least 5e-4.
 _LOGIT_TOLERANCE, _GRADIENT_TOLERANCE = 1e-4, 1e-3
 
 
@@ -37,7 +37,7 @@ class RandomTrial:
 
     Attributes:
         adapter: An adapter whose updates are not zero.
-        head: Parameters of the head by name, which are not those that it was loaded with.
+        head: Parameters of the head by name; they differ from the loaded ones.
     """
 
     adapter: Adapter
@@ -77,9 +77,9 @@ def answer_merged(
     num_labels: int,
     device: torch.device,
 ) -> tuple[list[RandomTrial], tuple[Tensor, Tensor]]:
-    """Make two random trials and compute their answers by transformers' own model.
+    """Make two random trials and compute their answers with transformers' own model.
 
-    The updates are merged into the model's weights, and each example is read alone.
+    The updates are merged into the model's weights, and the examples are read one by one.
 
     Args:
         source: The pretrained model.
@@ -105,7 +105,8 @@ def answer_merged(
             for target, (name, linear) in enumerate(layer_projections):
                 a_IR, b_RO = pairs.select_site(layer, target)
                 weights[f"{name}.weight"] = linear.weight + (a_IR @ b_RO).T
-        # Called with other weights instead of written to, so that gradients reach the adapter.
+        # The weights are passed in a call, not written to the model, so that gradients reach the
+        # adapter.
         answers = [torch.func.functional_call(model, weights, (), one).logits for one in inputs]
         logits.append(torch.cat(answers))
     return trials, _add_gradients(torch.stack(logits), trials)
@@ -143,7 +144,7 @@ def _add_gradients(logits_SBC: Tensor, trials: Sequence[RandomTrial]) -> tuple[T
     parameters = [parameter for trial in trials for parameter in trial.adapter.parameters()]
     if not logits_SBC.requires_grad:
         raise ValueError("its answers do not depend on the targets")
-    # Squares, so that every logit counts with its own weight.
+    # The sum of squares weights every logit differently.
     gradients = torch.autograd.grad(logits_SBC.float().pow(2).sum(), parameters)
     return logits_SBC.detach().float(), torch.cat([gradient.flatten() for gradient in gradients])
 
@@ -156,7 +157,7 @@ def describe_mismatch(packed: tuple[Tensor, Tensor], merged: tuple[Tensor, Tenso
         merged: Logits and gradients of `answer_merged`.
 
     Returns:
-        A clause for the user to read; empty where the answers differ by rounding only.
+        A clause for the user; empty if the answers differ only by rounding.
     """
     for what, mine, theirs, tolerance in zip(
         ("logits", "gradients"),
@@ -170,7 +171,7 @@ def describe_mismatch(packed: tuple[Tensor, Tensor], merged: tuple[Tensor, Tenso
                 f"{what} of shape {tuple(mine.shape)} where transformers has {tuple(theirs.shape)}"
             )
         difference, largest = float((mine - theirs).abs().max()), float(theirs.abs().max())
-        if not difference <= tolerance * largest:  # also where the difference is not a number
+        if not difference <= tolerance * largest:  # also true if the difference is NaN
             return (
                 f"{what} on a padded batch differ by {difference:.1e} from transformers' own on "
                 f"each example alone, where the largest is {largest:.1e}"

@@ -15,9 +15,9 @@ from allocator.allocation.constructions import BackboneShape
 from allocator.backbone.frozen_linear import FrozenLinear, UpdatedProduct
 from allocator.models.projections import ATTENTION_INPUTS, find_backbone_shape, find_projections
 
-# Shapes: S slots, N tokens of one slot, L layers (1 where all share one matrix), I input width,
-# R bottleneck rank, of all targets of a layer side by side (the largest of all slots; a slot with a
-# smaller one has zeros beyond it), O output width, of all targets of a layer side by side
+# Shapes: S slots, N tokens of one slot, L layers (1 if all share one matrix), I input width, R
+# bottleneck rank and O output width, each of all targets of a layer together. R is the largest of
+# all slots; slots with a smaller one are padded with zeros.
 
 
 class LayerProjections(nn.Module):
@@ -30,9 +30,9 @@ class LayerProjections(nn.Module):
         projections: The layer's projections, on their device and in their final precision.
 
     Attributes:
-        linear: The frozen weights, those of all projections below each other.
-        reads_embeddings: Whether the input is always the embeddings, which are the same for all
-            slots; then so is the frozen product.
+        linear: The concatenated frozen weights of all projections.
+        reads_embeddings: Whether the input is always the embeddings. These are the same for all
+            slots, and so is their frozen product.
         widths: Output width of every projection.
     """
 
@@ -59,13 +59,13 @@ class LayerProjections(nn.Module):
             generators: As for `PackedSites.set_updates`.
         """
         self._pair, self._dropout, self._generators = pair, dropout, generators
-        # The same input may come again, but these outputs were computed with the last updates.
+        # The same input may come again, but the outputs belong to the previous updates.
         self._x: Tensor | None = None
         self._outputs: tuple[Tensor, ...] = ()
 
     def project(self, x: Tensor, index: int) -> Tensor:
         """Project x of shape (..., I) by the projection at `index`."""
-        if self._x is not x:  # the same object, as comparing values would wait for the device
+        if self._x is not x:  # compares objects, because comparing values would wait for the device
             self._x, self._outputs = x, self(x).split(self.widths, -1)
         return self._outputs[index]
 
@@ -73,7 +73,7 @@ class LayerProjections(nn.Module):
         """Compute `x W^T + b + (x A) B` of all projections.
 
         Args:
-            x: Shape (..., I), the rows slot after slot.
+            x: Shape (..., I), with the rows of one slot after those of another.
 
         Returns:
             Shape (..., O).
@@ -84,8 +84,8 @@ class LayerProjections(nn.Module):
         a_SIR, b_SRO = self._pair
         x_SNI = x.reshape(a_SIR.shape[0], -1, x.shape[-1])
         if any(self._dropout):
-            # The update reads other inputs than the frozen product, so `UpdatedProduct`, which has
-            # one input for both, does not apply.
+            # The update and the frozen product have different inputs, so `UpdatedProduct`, which
+            # has one input for both, cannot be used.
             down_SNR = torch.bmm(self._drop_inputs(x_SNI), a_SIR)
             return torch.baddbmm(self.linear(x_SNI), down_SNR, b_SRO).view(*x.shape[:-1], -1)
         updated: Tensor = UpdatedProduct.apply(  # type: ignore[no-untyped-call]
@@ -94,30 +94,30 @@ class LayerProjections(nn.Module):
         return updated.view(*x.shape[:-1], -1)
 
     def _drop_inputs(self, x_SNI: Tensor) -> Tensor:
-        # Slot by slot, so that each draws from its own generator what it draws alone.
+        # Slot by slot, so that each draws from its own generator, as if it trained alone.
         slots = zip(x_SNI, self._dropout, self._generators, strict=True)
         return torch.stack([_drop_slot_inputs(*slot) for slot in slots])
 
 
 def _drop_slot_inputs(x_NI: Tensor, dropout: float, generator: torch.Generator) -> Tensor:
-    """Drop a fraction of one slot's inputs and scale the others, so that their mean stays."""
+    """Drop a fraction of one slot's inputs and scale the others, so that their mean is kept."""
     if not dropout:
-        return x_NI  # drawing nothing, as where no slot has dropout
+        return x_NI  # draw nothing, as if no slot had dropout
     keep_NI = torch.empty_like(x_NI).bernoulli_(1 - dropout, generator=generator)
     return x_NI * keep_NI / (1 - dropout)
 
 
 class AdaptedProjection(nn.Module):
-    """Replace one projection in a model.
+    """A replacement for one projection in a model.
 
     Args:
-        layer: The projections that are computed together with it.
-        index: Its place among them.
+        layer: The projections that are computed together.
+        index: Index of this one among them.
     """
 
     def __init__(self, layer: LayerProjections, index: int) -> None:
         super().__init__()
-        self._layer = (layer,)  # in a tuple, or it would be a submodule once for every target
+        self._layer = (layer,)  # in a tuple, so that it is not a submodule of every target
         self._index = index
 
     def forward(self, x: Tensor) -> Tensor:
@@ -162,10 +162,10 @@ class PackedSites:
         Args:
             pack: The updates of every slot; empty for none. The inputs of a pass must hold one copy
                 of the batch for every slot, slot after slot.
-            dropout: For every slot the fraction of a site's inputs that its update does not see;
+            dropout: For every slot, the fraction of a site's inputs that its update does not see;
                 empty for none, as in an evaluation.
-            generators: For every slot the source of its dropout's randomness, on the device of the
-                model; needed where a slot has dropout.
+            generators: For every slot, the source of its dropout's randomness, on the device of the
+                model; needed if a slot has dropout.
         """
         for group in self.groups:
             pairs = _join_slots(pack, group) if pack else [None] * len(group.layers)
@@ -174,15 +174,15 @@ class PackedSites:
 
 
 def _join_slots(pack: Sequence[Pairs], group: SiteGroup) -> list[tuple[Tensor, Tensor]]:
-    """Join the slots' updates of a group: for every layer A of (S, I, R) and B of (S, R, O)."""
+    """Join the slots' updates of a group to pairs of A (S, I, R) and B (S, R, O) by layer."""
     layers, dtype = len(group.layers), group.layers[0].linear.dtype
     a_s, b_s = zip(*(pairs.join_targets(group.targets) for pairs in pack), strict=True)
     # Zeros beyond a slot's own rank add nothing to its output, and the backward pass of padding
-    # drops their gradients: a slot trains as it does at its own rank.
+    # drops their gradients, so the slot trains as without padding.
     rank = max(a_LIR.shape[2] for a_LIR in a_s)
     a_LSIR = _stack_slots([F.pad(a_LIR, (0, rank - a_LIR.shape[2])) for a_LIR in a_s])
     b_LSRO = _stack_slots([F.pad(b_LRO, (0, 0, 0, rank - b_LRO.shape[1])) for b_LRO in b_s])
-    # Cast and cut into layers here, once a pass, and not in each layer.
+    # Cast and divide into layers here, once per pass, not in each layer.
     a_layers, b_layers = (
         (list(m.unbind()) if m.shape[0] > 1 else [m[0]] * layers)
         for m in (a_LSIR.to(dtype), b_LSRO.to(dtype))
@@ -191,7 +191,7 @@ def _join_slots(pack: Sequence[Pairs], group: SiteGroup) -> list[tuple[Tensor, T
 
 
 def _stack_slots(slots: Sequence[Tensor]) -> Tensor:
-    """Stack matrices of shape (L, ., .) to (L, S, ., .); L stays 1 where it is 1 in all slots."""
+    """Stack matrices of shape (L, ., .) to (L, S, ., .); L is 1 if it is 1 in all slots."""
     layers = max(matrices.shape[0] for matrices in slots)
     return torch.stack([matrices.expand(layers, -1, -1) for matrices in slots], dim=1)
 
@@ -217,7 +217,7 @@ def adapt_projections(
         model: The backbone.
         targets: The adapted projections.
         joins: Whether query, key and value are computed as one product, which slots share in the
-            first layer; otherwise each is computed by itself from the input that it is given.
+            first layer; otherwise each is computed separately from its input.
 
     Raises:
         ModelError: If projections are missing, or are not all of one shape.
@@ -227,8 +227,8 @@ def adapt_projections(
     is_joined = [joins and target in ATTENTION_INPUTS for target in targets]
     together = [i for i, joined in enumerate(is_joined) if joined]
     alone = [[i] for i, joined in enumerate(is_joined) if not joined]
-    # Where layers share their weights (ALBERT), the first one also reads the output of others, and
-    # fewer are found than the model has.
+    # If layers share their weights (ALBERT), the first one also reads the output of others, and
+    # fewer layers are found than the model has.
     layers = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     has_own_first_layer = len(projections) == layers
     groups = []

@@ -1,4 +1,4 @@
-"""Skipping of tokens in the last layer that no head reads."""
+"""Skip tokens in the last layer that the head does not read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 # Largest difference that counts as rounding, as a fraction of the largest hidden state: products of
-# other sizes may add in another order.
+# other sizes may sum in another order.
 _ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 0.02}
 
 
@@ -19,14 +19,14 @@ def skip_unread_tokens(
     hidden_states: Callable[[Mapping[str, Tensor]], Tensor],
     head: Callable[[Tensor, Mapping[str, Tensor]], Tensor],
 ) -> bool:
-    """Make the last layer drop all tokens but the first behind its attention, where that is exact.
+    """Make the last layer drop all tokens but the first after its attention, if that is exact.
 
-    Most heads read the first token alone. The gradient of the logits shows whether this one does.
-    Which submodule of the layer is its attention, names do not tell, so the tokens are dropped
-    behind one submodule after the other, until the first token's hidden state stays the same.
+    Most heads read only the first token. The gradient of the logits shows whether this one does.
+    Names do not show which submodule of the layer is its attention. So dropping tokens is tried
+    after one submodule after another, until the first token's hidden state stays the same.
 
     Args:
-        model: The backbone; a hook stays on it where tokens are skipped.
+        model: The backbone; a hook stays on it if tokens are skipped.
         last_layer: Name of its last layer.
         hidden_states: Runs the backbone on its inputs; returns shape (batch, tokens, width).
         head: Computes logits from hidden states and the inputs of the backbone.
@@ -46,7 +46,7 @@ def skip_unread_tokens(
         hook = module.register_forward_hook(lambda _module, _in, output: _keep_first_token(output))
         try:
             shortened = hidden_states(inputs).detach()
-        except RuntimeError:  # the layer adds other tokens to these, so shapes do not fit
+        except RuntimeError:  # shapes do not fit: the layer adds all tokens afterwards
             shortened = expected
         if shortened.shape[1] == 1 and bool(
             (shortened[:, 0] - expected[:, 0]).abs().max() <= rounding * expected.abs().max()

@@ -1,1 +1,1 @@
-"""The parser and the options that commands share."""
+"""The parser, and how a command's options become its configuration."""

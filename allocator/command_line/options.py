@@ -1,4 +1,4 @@
-"""The options of a command, made from the fields of its configuration class."""
+"""Make the options of a command from the fields of its configuration class."""
 
 from __future__ import annotations
 
@@ -86,7 +86,10 @@ def _add_option(
     default = None if is_required else field.default
     if option.is_positional:
         group.add_argument(
-            name, type=_make_parse(name, field, option), metavar=option.metavar, help=option.help
+            name,
+            type=_make_value_parser(name, field, option),
+            metavar=option.metavar,
+            help=option.help,
         )
         return
     flag = f"--{name.replace('_', '-')}"
@@ -98,10 +101,10 @@ def _add_option(
             flag, type=Path, action="append", default=[], metavar=option.metavar, help=option.help
         )
         return
-    parse = _make_parse(name, field, option)
+    parse = _make_value_parser(name, field, option)
     group.add_argument(
         flag,
-        type=_with_auto(parse) if option.has_auto else parse,
+        type=_accept_auto(parse) if option.has_auto else parse,
         required=is_required,
         default="auto" if option.has_auto else default,
         metavar=option.metavar or _make_metavar(field, option),
@@ -109,8 +112,8 @@ def _add_option(
     )
 
 
-def _make_parse(name: str, field: FieldInfo, option: Option) -> Callable[[str], object]:
-    """Return what reads the value of a field, and refuses what its type or bounds do not allow."""
+def _make_value_parser(name: str, field: FieldInfo, option: Option) -> Callable[[str], object]:
+    """Make the function that parses the value of a field and checks its type and bounds."""
     noun = option.noun or name.replace("_", " ")
     kind = _list_types(field)[0]
     # Pydantic keeps the bounds of a `Field` as annotated_types' Ge, Gt and Lt.
@@ -134,15 +137,17 @@ def _make_parse(name: str, field: FieldInfo, option: Option) -> Callable[[str], 
 
 
 def _parse_list(text: str, *, noun: str, item: object) -> tuple[str, ...]:
-    """Parse names with commas between them, each once."""
-    names = tuple(dict.fromkeys(part for part in text.split(",") if part))
+    """Parse names separated by commas, without duplicates."""
+    names = tuple(dict.fromkeys(entry for entry in text.split(",") if entry))
     if get_origin(item) is Literal:
-        for part in names:
-            parse_choice(part, kind=noun, choices=get_args(item))
+        for entry in names:
+            parse_choice(entry, kind=noun, choices=get_args(item))
     return names
 
 
-def _with_auto(parse: Callable[[str], object]) -> Callable[[str], object]:
+def _accept_auto(parse: Callable[[str], object]) -> Callable[[str], object]:
+    """Extend a parser by the word `auto`, which stands for None."""
+
     def parse_or_auto(text: str) -> object:
         try:
             return None if text == "auto" else parse(text)

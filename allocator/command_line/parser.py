@@ -1,4 +1,4 @@
-"""The parser of every command: one-line errors, and values that are checked as they are read."""
+"""The parser of every command, with one-line errors, and functions that parse single values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from allocator.errors import AllocatorError, describe_unknown
 
 INTERRUPTED = 130
 LARGEST = 2**31 - 1
-"""The largest integer that an option takes: seeds, counts and their products stay in 64 bits."""
+"""The largest integer that an option takes, so that products of counts stay within 64 bits."""
 
 EXIT_STATUSES = (
     "exit status: 0 done, 2 a mistake in what was asked (one line says which), "
@@ -30,16 +30,16 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit with status 2; what follows `://` is left out, as a URL may hold a password."""
+        """Print one line and exit with status 2; hide text after `://`, which may be a password."""
         shown = re.sub(r"://.*", "://...", message)
         self.exit(2, f"error: {shown} (see {self.prog} --help)\n")
 
 
 class _Help(argparse.HelpFormatter):
-    """Show a default in the help where there is one to show."""
+    """A help formatter that shows a default only if there is one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        is_flag = action.default is False  # 0 equals False, and is a default to show
+        is_flag = action.default is False  # `is`, because the default 0 equals False and is shown
         is_silent = is_flag or action.default in (None, [], (), argparse.SUPPRESS)
         return action.help if is_silent else f"{action.help} (default: %(default)s)"
 
@@ -51,7 +51,7 @@ def make_parser(command: str, description: str) -> Parser:
         description=description,
         epilog=EXIT_STATUSES,
         formatter_class=_Help,
-        allow_abbrev=False,  # `--trial 8` would otherwise be read as another option, and train
+        allow_abbrev=False,  # otherwise `--trial 8` would be read as `--trials 8`
     )
 
 
@@ -68,7 +68,7 @@ def run_command(main: Main, argv: Sequence[str] | None = None) -> int:
 
 
 def _escape_what_cannot_be_printed() -> None:
-    """Print what the output's encoding lacks as escapes: a folder's name may hold anything."""
+    """Print characters that the output's encoding lacks, as in a folder's name, as escapes."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -85,7 +85,7 @@ def parse_integer(text: str, *, minimum: int) -> int:
 def parse_number(
     text: str, *, above: float | None = None, minimum: float | None = None, below: float = math.inf
 ) -> float:
-    """Parse a finite number within bounds: above one or from a minimum on, and below another."""
+    """Parse a finite number that is above `above` or at least `minimum`, and below `below`."""
     try:
         value = float(text)
     except ValueError:
@@ -125,8 +125,8 @@ def parse_folder(text: str) -> Path:
 
 
 def _parse_digits(text: str) -> int | None:
-    """Return a number that is written in digits alone; None if the text is anything else."""
-    # `int` alone would also take signs, blanks, underscores and digits of other scripts.
+    """Parse a number that is written in digits alone; None if the text is anything else."""
+    # `int` by itself would also accept signs, blanks, underscores and digits of other scripts.
     if not text.isascii() or not text.isdigit():
         return None
     if len(text) > len(str(LARGEST)) or int(text) > LARGEST:

@@ -1,8 +1,8 @@
 """Distribute trials to workers and collect their reports, in rounds.
 
-In a round every worker trains its trials to their next boundary. Only then does the coordinator
-decide which trials stop and which start, in the order of their numbers. So it does not matter which
-worker was faster, and one seed makes one study.
+In each round, every worker trains its trials to their next boundary. Only then does the coordinator
+decide which trials stop and which start, in the order of their numbers. So the result does not
+depend on which worker was faster, and a seed always produces the same study.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from allocator.errors import StudyError
 from allocator.training.messages import Boundary, Job, Orders, Report, WorkerDied
 
 _ATTEMPTS = 2  # a trial is given up when its worker has died this often
-_DEATHS = 4  # the run ends after this many deaths of workers in a row, without a trial that ended
+_DEATHS = 4  # the run fails after this many deaths of workers without a trial ending in between
 
 
 class Coordinator:
     """Start, follow and end the trials that workers train.
 
     Args:
-        trials: What is to be trained.
+        trials: The trials to train.
         launch: Starts a worker on a device; its second argument is the number of trials that the
             worker trains together, or None for the worker to measure which number is best.
         devices: Names of the devices, each of which gets one worker.
-        watcher: Told what happens, to show it.
+        watcher: Shows the progress.
         slots: Trials that a worker trains together, in place of the number that `trials` recorded.
-        waiting: Context in which the coordinator waits for workers, and may be interrupted.
+        waiting: Context in which the coordinator waits for workers and can be interrupted.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class Coordinator:
         self._slots, self._waiting = slots or trials.slots, waiting
         if slots is not None:
             trials.slots = slots
-        # A place is the index of a device; these are by place.
+        # A place is the index of a device; these mappings and the set `_gone` have places as keys.
         self._workers: dict[int, Worker] = {}
         self._boundaries: dict[int, Boundary] = {}  # the last one of each worker
         self._training: dict[int, set[int]] = {}  # numbers of the trials in training
         self._gone: set[int] = set()  # places whose device left together with its worker
         self._stop: set[int] = set()  # numbers of the trials that the next orders stop
-        # Trials that train again after a death, each alone in its pack: one of them may have been
-        # the cause, and would otherwise take its neighbours down again.
+        # Number of trials that train again after a death, each alone in its pack: the one that
+        # caused the death would otherwise end the others of its pack again.
         self._alone = 0
         self._deaths = 0
 
@@ -76,7 +76,7 @@ class Coordinator:
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         try:
             while True:
-                # Trials in training count as if finished: one that breaks off is missing again.
+                # Trials in training count as finished; one that breaks off will be missing again.
                 missing = trials - self._trials.num_finished - self._num_training
                 if missing <= 0 or time.monotonic() >= deadline:
                     missing = 0
@@ -99,10 +99,10 @@ class Coordinator:
         present = [place for place in range(len(self._devices)) if place not in self._gone]
         if not present:
             raise StudyError("all devices are gone; run the same command to go on")
-        # No more workers than trials are missing: a worker takes seconds to start.
+        # Start no more workers than there are missing trials: a worker takes seconds to start.
         new = [place for place in present[:missing] if place not in self._workers]
         while new:
-            # Where the number of slots is unknown, the first worker measures it for all.
+            # If the number of slots is unknown, the first worker measures it for all.
             together = len(new) if self._slots else 1
             for place in new[:together]:
                 self._workers[place] = self._launch(self._devices[place], self._slots)
@@ -118,7 +118,7 @@ class Coordinator:
             open_places = [place for place in jobs if self._has_free_slot(place)]
             if not open_places:
                 break
-            # Of equally empty workers the first, so that the assignment does not hang on time.
+            # Among equally empty workers take the first, so that timing does not matter.
             place = min(open_places, key=lambda p: (len(self._training[p]), p))
             job = self._trials.start_next_trial()
             self._alone = max(0, self._alone - 1)
@@ -130,7 +130,7 @@ class Coordinator:
     def _has_free_slot(self, place: int) -> bool:
         boundary = self._boundaries[place]
         slots = 1 if self._alone else boundary.slots
-        # Trials start where an epoch does: all of them see the same batches in the same order.
+        # Trials start only with an epoch, so that all see the same batches in the same order.
         return boundary.may_start and len(self._training[place]) < slots
 
     def _send_orders(self, jobs: Mapping[int, list[Job]]) -> None:
@@ -143,7 +143,7 @@ class Coordinator:
                 self._workers[place].send_orders(order)
             except WorkerDied as death:
                 self._remove_dead(place, death)
-        # All workers train at the same time; waiting for them one after the other costs nothing.
+        # All workers train at the same time, so waiting for them one by one costs nothing.
         for place in [place for place in orders if place in self._workers]:
             self._receive_boundary(place)
 
@@ -162,7 +162,7 @@ class Coordinator:
             self._watcher.on_ready(boundary.slots)
 
     def _process_reports(self) -> None:
-        """Add all scores of a round to the trials, then decide in their order which end."""
+        """Add all scores of a round to the trials, then decide in order of number which end."""
         reports = sorted(
             (report for boundary in self._boundaries.values() for report in boundary.reports),
             key=lambda report: report.trial,
@@ -171,7 +171,7 @@ class Coordinator:
             if report.ending in (None, "completed"):
                 self._trials.add_report(report)
                 self._watcher.on_report(report)
-        # Only now, since whether a trial stops depends on the scores of the others.
+        # Decide only now, because whether a trial stops depends on the scores of the others.
         for report in reports:
             ended = report
             if report.ending is None:
@@ -191,7 +191,8 @@ class Coordinator:
     def _remove_dead(self, place: int, death: WorkerDied) -> None:
         """Remove a dead worker; its trials are tried once more, one at a time, by a new worker.
 
-        A worker whose device left did not die of its trials, which then count no attempt.
+        If the device left the cluster, its trials did not cause the death, so that no attempt
+        counts.
         """
         is_gone = death.exit_code is None
         self._workers.pop(place).close()
@@ -205,7 +206,7 @@ class Coordinator:
             self._gone.add(place)
             return
         if death.exit_code == -signal.SIGKILL and self._slots is not None:
-            # Linux kills a process when memory runs out; half as many trials need less of it.
+            # Linux kills a process when memory runs out; half as many trials need less memory.
             self._slots = self._trials.slots = max(1, self._slots // 2)
         self._deaths += 1
         if self._deaths >= _DEATHS:

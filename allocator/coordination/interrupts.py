@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, which interrupt a run only while it waits, never while it writes."""
+"""Interruption by Ctrl-C or SIGTERM: only while a run waits, never while it writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Interrupts:
     """Turn a signal into `KeyboardInterrupt`, but only while the process waits for workers.
 
     An exception in the middle of a storage's transaction would leave the storage locked, and a
-    trial half written. A signal that comes at another time takes effect at the next wait.
+    trial half written. A signal at another time takes effect at the next wait.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Interrupts:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Raise an interrupt when a signal comes, or at once where one has come before.
+        """Raise an interrupt when a signal comes, or at once if one has come before.
 
         Raises:
             KeyboardInterrupt: When a signal comes.
@@ -47,5 +47,5 @@ class Interrupts:
 
     def _handle(self, *_: object) -> None:
         self._came = True
-        if self._is_waiting:  # Python runs handlers in the main thread, where the wait is
+        if self._is_waiting:  # Python runs handlers in the main thread, which waits
             raise KeyboardInterrupt

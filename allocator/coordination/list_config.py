@@ -1,4 +1,4 @@
-"""What makes trainings comparable: the configuration that all trainings of a folder share."""
+"""The configuration that all trainings of a folder share, which makes them comparable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Shared = TypeVar("Shared", bound="SharedConfig")
 
 
 class SharedConfig(Config):
-    """What all trainings of a folder share; others are not added to it."""
+    """The configuration that all trainings of a folder share; others are refused."""
 
     study: str
     model: ModelSection
@@ -28,10 +28,10 @@ class SharedConfig(Config):
     versions: dict[str, str]
 
     def require_same(self, recorded: Self) -> None:
-        """Refuse to go on with trainings of another configuration; versions may differ.
+        """Refuse trainings that were recorded with another configuration; versions may differ.
 
         Raises:
-            StudyError: Naming the first setting that differs, and both values.
+            StudyError: The message names the first setting that differs, and both values.
         """
         mine, theirs = self.model_dump(mode="json"), recorded.model_dump(mode="json")
         mine, theirs = _flatten_keys(mine), _flatten_keys(theirs)
@@ -44,14 +44,14 @@ class SharedConfig(Config):
 
 
 class ListConfig(SharedConfig):
-    """What a list of allocations is trained with: the `config.yaml` beside their tables."""
+    """The content of the `config.yaml` beside the tables of a list of allocations."""
 
     allocations: dict[str, ListedAllocation]
 
     @classmethod
     def of(cls, shared: SharedConfig, allocations: dict[str, ListedAllocation]) -> Self:
-        """Add a list of allocations to what their trainings share."""
-        # A study's configuration has more, which is not shared by trainings of a list.
+        """Add a list of allocations to the configuration that their trainings share."""
+        # `shared` may be a study's configuration, with fields that a list does not have.
         fields = {name: getattr(shared, name) for name in SharedConfig.model_fields}
         return cls(**fields, allocations=allocations)
 
@@ -59,7 +59,7 @@ class ListConfig(SharedConfig):
         """Add the allocations that were trained before.
 
         Raises:
-            StudyError: If anything else differs, or another allocation has a name of this list.
+            StudyError: If anything else differs, or one name stands for different allocations.
         """
         names = self.allocations.keys() & recorded.allocations.keys()
         mine, theirs = (

@@ -1,4 +1,4 @@
-"""A list of allocations to train with one seed, in place of a study that searches for them."""
+"""A list of allocations as the coordinator's source of trials, in place of a study."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from allocator.training.messages import Job, Report
 
 
 class ListedTrials:
-    """The allocations of a list that are not recorded yet; none is stopped before its end.
+    """The allocations of a list that one seed has not trained yet; none is stopped early.
 
     Args:
-        config: The list, and what its trainings share.
+        config: The list, and the configuration that its trainings share.
         records: Tables that each training is added to as it ends.
         seed: Seed of these trainings.
         is_measured: Whether spectra and gradients are recorded.
@@ -21,8 +21,8 @@ class ListedTrials:
 
     Attributes:
         names: Names of all allocations; a trial's number is its place among them.
-        slots: Trials that a worker trains together, once that was measured.
-        given_up: Why trainings broke off that are not tried again, by name.
+        slots: Number of trials that a worker trains together, once it was measured.
+        given_up: For each training that is not tried again, by name, why it broke off.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ListedTrials:
 
     @property
     def progress(self) -> float:
-        """Number of trainings so far; a running one counts as the fraction of its boundaries."""
+        """Number of trainings done; a running one counts by the fraction of its boundaries."""
         boundaries = self.config.training.num_boundaries
         return self.num_finished + sum(map(len, self._running.values())) / boundaries
 
@@ -61,7 +61,7 @@ class ListedTrials:
         return self.names[number]
 
     def start_next_trial(self) -> Job:
-        """Start the next allocation that waits, and return what a worker is to train."""
+        """Start the next allocation that waits, and return its job for a worker."""
         name = self._waiting.pop(0)
         self._running[name] = []
         self._attempts[name] += 1
@@ -75,7 +75,7 @@ class ListedTrials:
         )
 
     def add_report(self, report: Report) -> None:
-        """Add a running trial's boundary."""
+        """Add a running trial's report at a boundary."""
         self._running[self.name(report.trial)].append(report)
 
     def should_stop(self, number: int) -> bool:
@@ -98,7 +98,7 @@ class ListedTrials:
         return self._attempts[self.name(number)]
 
     def tell_failure(self, number: int, reason: str, *, retry: bool) -> None:
-        """Queue a trial that broke off before all others, or give it up."""
+        """Put a trial that broke off at the front of the queue, or give it up."""
         name = self.name(number)
         self._running.pop(name)
         if retry:
@@ -108,7 +108,7 @@ class ListedTrials:
 
     def interrupt_running(self) -> None:
         """Queue the running trials again, in the order of the list."""
-        # In the order of the list, so that an interrupted list trains as one that was not.
+        # In the order of the list, as if there had been no interrupt.
         self._waiting = [name for name in self.names if name in {*self._running, *self._waiting}]
         self._running.clear()
 

@@ -1,4 +1,4 @@
-"""What the coordinator needs of workers, devices, trials and whoever shows the progress."""
+"""The interfaces of workers, devices, trials and watchers that the coordinator uses."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from allocator.workers.setup import TrainingSetup
 
 
 class Worker(Protocol):
-    """A worker, wherever it runs."""
+    """A worker, on this machine or on another one."""
 
     def send_orders(self, orders: Orders) -> None:
-        """Answer a boundary."""
+        """Send orders in answer to a boundary."""
 
     def receive_boundary(self) -> Boundary:
         """Wait for the next boundary, the first one when the worker is ready."""
@@ -23,7 +23,7 @@ class Worker(Protocol):
 
 
 class Devices(Protocol):
-    """Where workers run."""
+    """The devices that workers run on."""
 
     names: tuple[str, ...]
     """Names of the devices, each of which gets one worker."""
@@ -35,7 +35,7 @@ class Devices(Protocol):
     """Name of a device of this machine, for computations between trainings."""
 
     threads: int
-    """Threads of a worker that trains on processors."""
+    """Number of threads of a worker that trains on a CPU."""
 
     def launch(self, setup: TrainingSetup, device: str, slots: int | None) -> Worker:
         """Start a worker on a device.
@@ -43,7 +43,7 @@ class Devices(Protocol):
         Args:
             setup: What the worker must know.
             device: One of `names`.
-            slots: Trials that it trains together; None lets it measure which number is best.
+            slots: Number of trials that it trains together; None to measure which number is best.
         """
 
     def choose_precision(self, width: int) -> Precision:
@@ -54,14 +54,14 @@ class Trials(Protocol):
     """The trials to train: those of a study, or of a list of allocations."""
 
     slots: int | None
-    """Trials that a worker trains together, once that was measured."""
+    """Number of trials that a worker trains together, once it was measured."""
 
     @property
     def num_finished(self) -> int:
         """Number of trials that count towards the total, those of earlier runs included."""
 
     def start_next_trial(self) -> Job:
-        """Start the next trial, and return what a worker is to train."""
+        """Start the next trial, and return its job for a worker."""
 
     def add_report(self, report: Report) -> None:
         """Add a running trial's score and loss at a boundary."""
@@ -83,16 +83,16 @@ class Trials(Protocol):
 
 
 class Watcher(Protocol):
-    """Show the progress; trials are given by their numbers."""
+    """An object that shows the progress; trials are identified by their numbers."""
 
     def on_ready(self, slots: int) -> None:
-        """A worker is ready to train `slots` trials together."""
+        """Show that a worker is ready to train `slots` trials together."""
 
     def on_started(self, number: int) -> None:
-        """A worker started a trial."""
+        """Show that a worker started a trial."""
 
     def on_report(self, report: Report) -> None:
-        """A trial reached a boundary."""
+        """Show that a trial reached a boundary."""
 
     def on_ended(self, number: int) -> None:
-        """A trial ended, however it did."""
+        """Show that a trial ended, in whatever way."""

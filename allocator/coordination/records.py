@@ -1,4 +1,4 @@
-"""Trainings of named allocations, as tables in a folder that is complete after each training."""
+"""Record complete trainings of named allocations in the tables of a folder."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Records:
     """Tables of named trainings in a folder, by the name of the allocation and the seed.
 
     Each table is a CSV file whose first columns are `name` and `seed`. A training is recorded once
-    `training.csv` has it, which is written last: what a killed process left of it in other tables
-    is replaced when it is trained again.
+    its rows are in `training.csv`, which is written last. Rows that a killed process left in other
+    tables are replaced when the training is repeated.
 
     Args:
         folder: Folder of the tables and the adapters, which are added there.
@@ -44,7 +44,7 @@ class Records:
         """Open the records in a folder for trainings of a list, and write the list's configuration.
 
         Raises:
-            StudyError: If the folder's trainings were of another configuration.
+            StudyError: If the folder's trainings had another configuration.
         """
         path = folder / CONFIG_FILE
         if path.exists():
@@ -56,7 +56,7 @@ class Records:
         return cls(folder)
 
     def read(self, table: TableName) -> pd.DataFrame:
-        """Read a table as `tabulate_reports` describes it; an empty one where it was not written.
+        """Read a table as `tabulate_reports` describes it; an empty one if it was not written.
 
         Raises:
             StudyError: If trainings were recorded by another version, without a column that is
@@ -72,7 +72,7 @@ class Records:
         return names
 
     def read_reports(self, name: str, seed: int) -> list[Report]:
-        """Return the boundaries of one training, without its measures; none where it is missing."""
+        """Return the reports of one training, without measures; none if it is not recorded."""
         training = self.read("training")
         mine = training[(training.name == name) & (training.seed == seed)].sort_values(
             "step", kind="stable"
@@ -90,7 +90,7 @@ class Records:
         ]
 
     def adapter_path(self, name: str, seed: int) -> Path:
-        """Return the path of the trained adapter, which exists where it was kept."""
+        """Return the path of the trained adapter, which exists only if it was kept."""
         return named_adapter_path(self.folder, name, seed)
 
     def add(
@@ -101,14 +101,14 @@ class Records:
         Args:
             name: Name of its allocation.
             seed: Its seed.
-            reports: Its boundaries in their order.
+            reports: Its reports, in the order of boundaries.
             adapter: File of the trained adapter, which is copied; None keeps no adapter.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if adapter is not None:
             write_whole(self.adapter_path(name, seed), adapter.read_bytes())
         rows = tabulate_reports(reports)
-        for table in get_args(TableName):  # `training` is the last: it makes the others count
+        for table in get_args(TableName):  # `training` comes last and makes the training count
             if not rows[table].empty:
                 self._append(table, name, seed, rows[table])
 
@@ -124,18 +124,18 @@ class Records:
 
 
 def tabulate_reports(reports: Sequence[Report]) -> Mapping[TableName, pd.DataFrame]:
-    """Tabulate the boundaries of one training.
+    """Tabulate the reports of one training.
 
     Returns:
         `training`: a row for each boundary, columns `step`, `train_loss` (mean since the start),
         `loss`, `calibrated_loss` and `score` (on the scoring split), `ending` (empty before the
         last), `num_parameters`, `head_parameters`, `seconds`, and the metric's components by name.
 
-        Of a measured training also `gradients`: a row for each boundary and part, columns `step`,
-        `part`, `mean`, `max` (norms over the steps since the boundary before); `spectra` and
+        A measured training also has `gradients`: a row for each boundary and part, columns `step`,
+        `part`, `mean`, `max` (norms over the steps since the previous boundary); `spectra` and
         `modes`: the columns of `tabulate_spectra` and `tabulate_spectrum_metrics`, with `step` in
         front; `truncation`: columns `mode`, `rank`, `loss`, the loss on the scoring split with one
-        mode of the trained adapter cut to a rank.
+        mode of the trained adapter truncated to a rank.
     """
     rows = [
         {**{c: getattr(report, c) for c in _COLUMNS}, **report.components} for report in reports

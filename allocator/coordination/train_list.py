@@ -1,4 +1,4 @@
-"""Train a list of allocations with one or more seeds, going on where it was stopped."""
+"""Train a list of allocations with one or more seeds, resuming where it stopped."""
 
 from __future__ import annotations
 
@@ -38,12 +38,13 @@ def train_list(
     the seed's order of the data.
 
     Args:
-        setup: What every worker must know, but for the seed.
-        config: The list, and what its trainings share.
+        setup: What every worker must know; its seed is replaced by each of `seeds`.
+        config: The list, and the configuration that its trainings share.
         folder: Folder of the records.
-        console: Where each training is shown as it ends.
+        console: Console on which each training is shown as it ends.
         devices: Where workers run.
-        slots: Trials that a worker trains together; None lets it measure which number is best.
+        slots: Number of trials that a worker trains together; None to measure which number is
+            best.
         seeds: Seeds of the trainings.
         is_measured: As for `ListedTrials`.
         keeps_adapters: As for `ListedTrials`.
@@ -70,7 +71,7 @@ def train_list(
                 slots=slots,
                 waiting=interrupts.waiting,
             ).run(trials=len(trials.names))
-        slots = slots or trials.slots  # what the first seed measured holds for the others
+        slots = slots or trials.slots  # measured with the first seed, used for all
         for name, reason in trials.given_up.items():
             console.print(f"[yellow]{name}, seed {seed}, was given up[/yellow]: {reason}")
     return records
@@ -94,7 +95,7 @@ class ListWatcher:
         """Show nothing."""
 
     def on_ended(self, number: int) -> None:
-        """Print the score, and how far the list is."""
+        """Print the score and the progress through the list."""
         trials, name = self._trials, self._trials.name(number)
         if name in trials.given_up:
             return

@@ -1,1 +1,1 @@
-"""Tasks, files, splits, metrics and the bundled corpus."""
+"""Tasks, the files and splits of their data, metrics, and the bundled corpus."""

@@ -23,7 +23,7 @@ def read_delimited_split(path: Path, *, task: Task, layout: FileLayout) -> Examp
         layout: The file's delimiter, quotes and header.
 
     Raises:
-        DataError: The file cannot be read, lacks a column, has no examples, or has a malformed
+        DataError: If the file cannot be read, lacks a column, has no examples, or has a malformed
             line; the message names file and line.
     """
     rows = _read_rows(path, layout)
@@ -51,7 +51,7 @@ def read_classes(path: Path, *, column: str, layout: FileLayout) -> tuple[str, .
     """List the distinct values of a column, sorted.
 
     Raises:
-        DataError: The file cannot be read, lacks the column, or has an empty value in it.
+        DataError: If the file cannot be read, lacks the column, or has an empty value in it.
     """
     rows = _read_rows(path, layout)
     line, header = next(rows, (1, []))

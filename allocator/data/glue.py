@@ -81,7 +81,7 @@ def find_glue_task(name: str) -> KnownTask:
     """Find a task of GLUE by its name.
 
     Raises:
-        UnknownNameError: There is no such task.
+        UnknownNameError: If there is no such task.
     """
     if name not in GLUE:
         raise UnknownNameError("task", name, (*GLUE, SYNTHETIC))

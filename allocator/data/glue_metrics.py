@@ -16,7 +16,7 @@ Components = dict[str, float]
 
 
 class GlueMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate is not typed
-    """The common frame of the metrics below, whose docstrings are their descriptions."""
+    """Base class of the metrics below, whose docstrings are their descriptions."""
 
     regression: ClassVar[bool] = False
 
@@ -32,21 +32,21 @@ class GlueMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate is not type
 
 
 class MatthewsCorrelation(GlueMetric):
-    """Matthews correlation coefficient; 0 where predictions or references are constant."""
+    """Matthews correlation coefficient; 0 if predictions or references are constant."""
 
     def _compute(self, predictions: NDArray[np.int64], references: NDArray[np.int64]) -> Components:
         return {"matthews_correlation": float(matthews_corrcoef(references, predictions))}
 
 
 class Accuracy(GlueMetric):
-    """Share of predictions that are right."""
+    """Fraction of predictions that are right."""
 
     def _compute(self, predictions: NDArray[np.int64], references: NDArray[np.int64]) -> Components:
         return {"accuracy": float(accuracy_score(references, predictions))}
 
 
 class AccuracyAndF1(GlueMetric):
-    """Accuracy, and F1 of class 1 of two; F1 is 0 where class 1 is neither there nor predicted."""
+    """Accuracy, and F1 of class 1 of two; F1 is 0 if class 1 neither occurs nor is predicted."""
 
     def _compute(self, predictions: NDArray[np.int64], references: NDArray[np.int64]) -> Components:
         return {
@@ -56,14 +56,14 @@ class AccuracyAndF1(GlueMetric):
 
 
 class PearsonAndSpearman(GlueMetric):
-    """Pearson's and Spearman's correlation; 0 where either side is constant or not finite."""
+    """Pearson's and Spearman's correlation; 0 if either side is constant or not finite."""
 
     regression: ClassVar[bool] = True
 
     def _compute(
         self, predictions: NDArray[np.float64], references: NDArray[np.float64]
     ) -> Components:
-        if not (_varies(predictions) and _varies(references)):
+        if not (_has_variation(predictions) and _has_variation(references)):
             return {"pearson": 0.0, "spearman": 0.0}
         return {
             "pearson": float(stats.pearsonr(predictions, references).statistic),
@@ -79,8 +79,8 @@ METRICS: Mapping[str, type[GlueMetric]] = {
 }
 
 
-def _varies(values: NDArray[np.float64]) -> bool:
-    """Whether a correlation is defined, by a margin above what scipy warns of."""
+def _has_variation(values: NDArray[np.float64]) -> bool:
+    """Whether values vary enough for a correlation, with a margin above scipy's warning."""
     if not np.isfinite(values).all():
         return False
     return bool(np.ptp(values) > 1e-12 * np.abs(values).max())

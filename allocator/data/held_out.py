@@ -23,7 +23,7 @@ def split_held_out(
 
     Its size is `fraction` of the examples, but at least the smaller of `minimum` and a quarter of
     train: 855 of 8551 for CoLA, 500 of 2490 for RTE, 158 of 635 for WNLI. Classes keep their
-    shares. For regression the sorted scores are divided into as many quantile bins as examples
+    proportions. For regression the sorted scores are divided into as many quantile bins as examples
     are held out, and one is drawn from each. Both portions keep the order of train.
 
     Args:
@@ -31,13 +31,13 @@ def split_held_out(
         task: Whether labels are classes, and their names.
         seed: Seed of the choice of examples.
         fraction: Fraction of train to hold out, between 0 and 1.
-        minimum: Smallest number to hold out where a quarter of train is more.
+        minimum: Smallest number to hold out, if a quarter of train is more than that.
 
     Returns:
         The examples to train on, and those held out.
 
     Raises:
-        DataError: A portion would be empty or too small for all classes, or a class has only one
+        DataError: If a portion would be empty or too small for all classes, or a class has only one
             example.
     """
     if not 0 < fraction < 1:
@@ -59,7 +59,8 @@ def _check_room(train: Examples, size: int, needed: int, what: str) -> None:
     if min(size, len(train) - size) < needed:
         raise DataError(
             f"train is too small to hold out {what}: {size} of {len(train)} examples would be "
-            f"held out and each part needs {needed}; at least {LARGEST_SHARE * needed} are needed"
+            f"held out and each portion needs {needed}; at least {LARGEST_SHARE * needed} "
+            "are needed"
         )
 
 

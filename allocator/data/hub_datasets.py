@@ -34,8 +34,8 @@ def load_hub_splits(
         patience: Seconds to wait for the hub's first answer. If none comes, only the cache is read.
 
     Raises:
-        TaskError: Neither the hub nor its cache has the data.
-        DataError: The data have other columns or labels than the task.
+        TaskError: If neither the hub nor its cache has the data.
+        DataError: If the data have other columns or labels than the task.
     """
     reason = None if Path(repository).is_dir() else find_hub_problem(patience)
     try:

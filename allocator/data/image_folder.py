@@ -20,15 +20,15 @@ def read_image_folder(root: Path) -> tuple[tuple[str, ...], Examples, Examples]:
     """Find the images of a task and check that every one can be read.
 
     Args:
-        root: Holds `train/<class>/` (or `training`) and `dev/<class>/` (or `validation`, `valid`,
-            `val`, `test`: the first that exists). Files without an image's suffix, and names that
-            begin with a dot, are ignored.
+        root: Folder with `train/<class>/` (or `training`) and `dev/<class>/` (or `validation`,
+            `valid`, `val`, `test`: the first that exists). Files without an image's suffix, and
+            names that begin with a dot, are ignored.
 
     Returns:
         The classes, sorted; the paths of train and of dev, sorted within each class.
 
     Raises:
-        DataError: A folder is missing or empty, dev has a class that train lacks, or a file is
+        DataError: If a folder is missing or empty, dev has a class that train lacks, or a file is
             not a readable image; the message names it.
     """
     train, dev = _find_split_folder(root, TRAIN_FOLDERS), _find_split_folder(root, DEV_FOLDERS)

@@ -1,4 +1,4 @@
-"""At most so many examples of a task, for a quick look at it."""
+"""Limit the number of examples of a task, for a quick look at it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def limit_splits(
 ) -> tuple[Examples, Examples]:
     """Keep at most `limit` examples of train and of dev.
 
-    Classes keep their shares, but at least two examples in train and one in dev where they have as
-    many; for regression, one score is drawn from each of `limit` quantile bins. Which examples are
-    kept depends on the data and the limit alone. They keep the order of the files.
+    Classes keep their proportions, with at least two examples in train and one in dev if they have
+    as many; for regression, one score is drawn from each of `limit` quantile bins. Which examples
+    are kept depends only on the data and the limit. They keep the order of the files.
 
     Args:
         train: The training split.
@@ -27,7 +27,8 @@ def limit_splits(
         limit: Largest number of examples in each split.
 
     Raises:
-        TaskError: The limit is not a positive integer, or too small to hold out a part of train.
+        TaskError: If the limit is not a positive integer, or too small to hold out a portion of
+            train.
     """
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise TaskError(f"limit must be a positive integer, got {limit!r}; raise it or drop it")
@@ -44,7 +45,7 @@ def _check_room(train: Examples, limit: int, needed: int, what: str) -> None:
     if limit < max(needed, min(len(train), LARGEST_SHARE * needed)):
         raise TaskError(
             f"limit must be at least {LARGEST_SHARE * needed} ({LARGEST_SHARE} {what}, so that a "
-            f"part of train can be held out), got {limit}; raise it or drop it"
+            f"portion of train can be held out), got {limit}; raise it or drop it"
         )
 
 

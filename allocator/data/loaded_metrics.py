@@ -1,4 +1,4 @@
-"""A metric by its name: one of this package, or whatever `evaluate.load` can load."""
+"""Load a metric by its name: one of this package, or any that `evaluate.load` can load."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Labels = Sequence[float] | NDArray[np.number]
 
 _PATIENCE = 4.0  # seconds to wait for the hub's first answer, as for models and data
 
-# Columns of tables, keys of files and attributes of trials. A component of such a name would
-# replace the number there.
+# Columns of tables, keys of files and attributes of trials. A component of the same name would
+# overwrite the number there.
 RESERVED_COMPONENTS = frozenset(
     "name seed trial step ending score scored_on best_score best_boundary_score loss losses "
     "train_loss calibrated_loss num_parameters head_parameters seconds measures components "
@@ -33,30 +33,30 @@ RESERVED_COMPONENTS = frozenset(
 
 
 class LoadedMetric:
-    """One metric, loaded once in a process and safe to use from several threads.
+    """One metric, loaded once per process and safe to use from several threads.
 
     Args:
         name: Its name, for messages.
-        metric: The metric; it keeps what it computes on in memory.
+        metric: The metric; it must keep its inputs in memory.
     """
 
     def __init__(self, name: str, metric: evaluate.EvaluationModule) -> None:
         self._name, self._metric = name, metric
-        self._lock = threading.Lock()  # a metric collects its inputs in attributes of its own
+        self._lock = threading.Lock()  # a metric collects its inputs in its attributes
 
     def compute(self, predictions: Labels, references: Labels) -> Components:
         """Compute the metric's components.
 
         Args:
             predictions: Class ids, or scores for regression.
-            references: The true ones, as many.
+            references: The true classes or scores, as many.
 
         Returns:
-            The numbers in the dictionary that the metric answers with, by their keys; those that
-            are not finite are 0. Values of other types are left out.
+            The numbers in the dictionary that the metric returns, by their keys; those that are
+            not finite become 0. Values of other types are left out.
 
         Raises:
-            TaskError: The metric fails, or answers without a number.
+            TaskError: If the metric fails, or answers without a number.
         """
         with self._lock:
             try:
@@ -77,18 +77,18 @@ class LoadedMetric:
 
 @functools.cache
 def load_metric(name: str) -> LoadedMetric:
-    """Load a metric, once in a process.
+    """Load a metric, once per process.
 
     Args:
         name: A key of `METRICS`, the absolute path of a metric script (or of a folder that holds a
             script of the folder's name), or an id on the Hugging Face hub such as `f1`.
 
     Raises:
-        TaskError: The metric is nowhere, or cannot be loaded.
+        TaskError: If the metric does not exist, or cannot be loaded.
     """
     if name in METRICS:
-        # evaluate makes a folder even for a metric that keeps everything in memory. One that is
-        # gone at once keeps the user's cache clean.
+        # evaluate makes a folder even for a metric that keeps everything in memory; a temporary
+        # one keeps the user's cache clean.
         with tempfile.TemporaryDirectory() as folder:
             return LoadedMetric(name, METRICS[name](keep_in_memory=True, cache_dir=folder))
     is_path = Path(name).is_absolute()
@@ -98,7 +98,7 @@ def load_metric(name: str) -> LoadedMetric:
     try:
         with _stay_offline() if reason else contextlib.nullcontext():
             metric = evaluate.load(name, module_type="metric", keep_in_memory=True)
-    except Exception as error:  # a script of someone else's may raise anything
+    except Exception as error:  # a user's script may raise anything
         if is_path:
             raise TaskError(f"metric script {name}: {first_line(error)}") from error
         raise TaskError(
@@ -116,7 +116,7 @@ def require_answers(name: str, num_classes: int) -> None:
         num_classes: Number of classes; 0 for regression.
 
     Raises:
-        TaskError: The metric cannot be loaded, fails, answers without a number or under a name
+        TaskError: If the metric cannot be loaded, fails, answers without a number or under a name
             that reports use, or is lower for right predictions than for wrong ones.
     """
     labels: list[int] | list[float] = [*range(num_classes)] * 2 or [0.0, 1.0, 2.0, 3.0]
@@ -129,14 +129,14 @@ def require_answers(name: str, num_classes: int) -> None:
             f"metric {name} must not answer under the name {', '.join(reserved)}, which reports "
             "use for a number of their own; rename it"
         )
-    if _mean(right) < _mean(wrong):
+    if _average(right) < _average(wrong):
         raise TaskError(
-            f"metric {name} must be higher for better predictions, got {_mean(right):g} for right "
-            f"ones and {_mean(wrong):g} for wrong ones"
+            f"metric {name} must be higher for better predictions, got {_average(right):g} for "
+            f"right ones and {_average(wrong):g} for wrong ones"
         )
 
 
-def _mean(components: Components) -> float:
+def _average(components: Components) -> float:
     return math.fsum(components.values()) / len(components)
 
 

@@ -1,4 +1,4 @@
-"""Scores of predictions: a task's metric as one number and its components."""
+"""Score predictions by a task's metric: one number and its components."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from allocator.data.loaded_metrics import Labels, load_metric
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
-    """What a metric says of some predictions.
+    """The score of some predictions.
 
     Attributes:
-        value: The mean of the components, as in GLUE's overall score: higher is better, never nan.
+        value: The mean of the components, as in GLUE's overall score: higher is better, never NaN.
         components: The metric's components by name.
     """
 
@@ -30,15 +30,15 @@ def compute_score(metric: str, predictions: Labels, references: Labels) -> Score
     """Score predictions against the true labels.
 
     Args:
-        metric: A key of `METRICS`, or another name that `load_metric` takes. Of the dictionary that
-            the metric answers with, every number is a component and their mean is the score, so
+        metric: A key of `METRICS`, or another name that `load_metric` takes. Every number in the
+            dictionary that the metric returns is a component and their mean is the score, so
             higher must be better for each.
         predictions: Class ids, or scores for a regression metric.
-        references: The true ones, as many.
+        references: The true classes or scores, as many.
 
     Raises:
-        TaskError: The metric is not known, or fails.
-        ValueError: There are no predictions, or not as many as references.
+        TaskError: If the metric is not known, or fails.
+        ValueError: If there are no predictions, or not as many as references.
     """
     if len(predictions) != len(references) or not len(references):
         raise ValueError(
@@ -46,7 +46,7 @@ def compute_score(metric: str, predictions: Labels, references: Labels) -> Score
             f"got {len(predictions)} and {len(references)}"
         )
     if metric not in METRICS and not _are_scores(references):
-        # A metric of someone else's may take numbers as they come, and class ids may be floats.
+        # Other metrics may not convert their inputs, and class ids may be floats.
         predictions = np.asarray(predictions).astype(np.int64).tolist()
     components = load_metric(metric).compute(predictions, references)
     return Score(value=math.fsum(components.values()) / len(components), components=components)
@@ -55,7 +55,7 @@ def compute_score(metric: str, predictions: Labels, references: Labels) -> Score
 def compute_majority_score(metric: str, train_labels: Labels, references: Labels) -> Score:
     """Score the predictor that always answers train's majority class, or its mean score.
 
-    Of classes equally frequent the smallest id is taken. Labels that are floats are scores.
+    Among equally frequent classes the smallest id is taken. Labels that are floats are scores.
     """
     if _are_scores(train_labels):
         answer = math.fsum(train_labels) / len(train_labels)

@@ -24,14 +24,14 @@ class TaskData:
     """A task's two labelled splits, and where they were loaded from.
 
     Attributes:
-        task: The task; `cola-synthetic` where the data are the bundled corpus.
+        task: The task; `cola-synthetic` if the data are the bundled corpus.
         source: `dir:<folder>`, `file:<task file>`, `hub:<repository>/<configuration>` or `bundled`.
         fingerprint: First 16 hexadecimal digits of the sha256 over all texts, or images, and
             labels.
         train: The training split, of which a portion is held out to score trials on.
         dev: The official dev split, for the report only.
-        passed_over: For each place that was tried before `source`, why it had no data, in words for
-            the user.
+        passed_over: For each place that was tried before `source`, the reason why it had no data,
+            for the user.
     """
 
     task: Task
@@ -63,13 +63,13 @@ def load_task(
         data_dir: A folder in GLUE's layout that must have the task.
         fallback_dir: A folder in GLUE's layout that may have the task.
         repository: The dataset repository on the hub, or a folder in its layout.
-        limit: Keep at most so many examples of train and of dev, as `limit_splits` chooses them;
-            None keeps all. The fingerprint is that of what is kept.
+        limit: Largest number of examples of train and of dev, chosen by `limit_splits`; None keeps
+            all. The fingerprint is that of the examples kept.
 
     Raises:
-        UnknownNameError: There is no such task.
-        TaskError: No place has the data, or the limit is too small.
-        DataError: A place has the task, but a file breaks its format.
+        UnknownNameError: If there is no such task.
+        TaskError: If no place has the data, or the limit is too small.
+        DataError: If a place has the task, but a file breaks its format.
     """
     if is_task_file(name):
         return _load_own_files(Path(name), source, data_dir, limit)
@@ -88,7 +88,7 @@ def load_task(
             splits = hub_datasets.load_hub_splits(known.hub, task=known.task, repository=repository)
         except TaskError as error:
             passed_over.append(str(error))
-        else:  # not above, where an error of the limit would be taken for one of the hub
+        else:  # not in `try`, because errors about the limit are not the hub's
             place = f"hub:{repository}/{known.hub.config}"
             return _make_task_data(known.task, place, *splits, limit, tuple(passed_over))
     if source == "auto" and name == "cola":
@@ -106,8 +106,8 @@ def load_task_files(
     """Load a task from the files that `layout` names under `root`.
 
     Raises:
-        TaskError: The limit is too small.
-        DataError: A file is missing or breaks its format; the message names file and line.
+        TaskError: If the limit is too small.
+        DataError: If a file is missing or breaks its format; the message names file and line.
     """
     folder = (root / layout.folder).resolve()
     train = read_delimited_split(folder / layout.train, task=task, layout=layout)

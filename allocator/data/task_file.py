@@ -1,4 +1,4 @@
-"""A user's own task: a YAML file that names the data files, their columns and the metric."""
+"""Read a user's own task from a YAML file that names its data, their columns and the metric."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SUFFIXES = (".yaml", ".yml")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
-def _as_tuple(value: object) -> object:
+def _convert_to_tuple(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
 def _require_as_written(value: object) -> object:
-    """Refuse values whose text YAML does not keep, such as a bare yes or .inf."""
+    """Refuse values whose original text YAML loses, such as a bare yes or .inf."""
     if isinstance(value, bool):
         raise ValueError(
             "YAML takes a bare yes, no, on, off, true or false for a truth value; quote it"
@@ -37,17 +37,19 @@ def _require_as_written(value: object) -> object:
 
 
 Name = Annotated[str, BeforeValidator(_require_as_written)]
-Columns = Annotated[tuple[Name, ...], BeforeValidator(_as_tuple), Field(min_length=1, max_length=2)]
+Columns = Annotated[
+    tuple[Name, ...], BeforeValidator(_convert_to_tuple), Field(min_length=1, max_length=2)
+]
 
 
 class _TaskFile(BaseModel):
-    """What task files of all kinds may say.
+    """The fields that task files of all kinds may have.
 
     Attributes:
         name: The task's name; by default the file's, without its suffix.
         metric: A metric of this package; an id that `evaluate.load` takes, such as `f1`; or the
-            path of a metric script, relative to the task file. It gets class ids, or scores where
-            the task is a regression. All numbers in the dictionary that it answers with become
+            path of a metric script, relative to the task file. It gets class ids, or scores if
+            the task is a regression. All numbers in the dictionary that it returns become
             components, and their mean is the score, so higher must be better. By default accuracy,
             or `pearson_and_spearman` for a regression.
     """
@@ -66,7 +68,7 @@ class TextTaskFile(_TaskFile):
     Attributes:
         train: File of the training split.
         dev: File of the split that the final model is scored on.
-        text: One column, or two for pairs.
+        text: Column of the text, or two columns for pairs.
         label: Column of the class or the score.
         classes: Class names in the order of their ids; by default those in train, sorted.
         regression: Whether labels are scores.
@@ -104,8 +106,8 @@ def read_task_file(path: Path) -> tuple[Task, Examples, Examples]:
         The task, named after the file unless the file names it, and its train and dev splits.
 
     Raises:
-        TaskError: The file is missing or invalid.
-        DataError: A data file that it names is malformed.
+        TaskError: If the file is missing or invalid.
+        DataError: If a data file that it names is malformed.
     """
     content = read_yaml_mapping(path, error=TaskError, what="task file ")
     origin = str(path)

@@ -1,4 +1,4 @@
-"""A task, its examples, and where its files and columns are."""
+"""A task, its examples, and the places of its files and columns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def is_valid_score(value: float) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """What is predicted from which columns, in the names of the task's own files.
+    """A task: what is predicted from which columns, by the names in the task's own files.
 
     Attributes:
         name: The task's name on the command line and in reports.
@@ -53,7 +53,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileLayout:
-    """Where a task's two splits are in a folder of delimited text files, and their format.
+    """The places of a task's two splits in a folder of delimited text files, and their format.
 
     Attributes:
         folder: The task's folder under the data folder.

@@ -1,4 +1,4 @@
-"""An adapter as data: what recipes, saved adapters and lists of allocations say of one."""
+"""An adapter as data, in recipes, saved adapters and lists of allocations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class AdapterSection(Config):
-    """An adapter, apart from the backbone's numbers and its trained values."""
+    """An adapter's description, without the backbone's sizes and the trained values."""
 
     construction: Construction
     factorization: Factorization
@@ -47,7 +47,7 @@ class AdapterSection(Config):
         """Return the adapter's specification on a backbone.
 
         Raises:
-            SpaceError: If construction, factorization and modes do not go together.
+            SpaceError: If construction, factorization and modes are not compatible.
         """
         shape = AdapterShape(
             construction=self.construction,
@@ -71,7 +71,7 @@ class RatesSection(Config):
 class ListedAllocation(RatesSection):
     """One allocation of a list: its adapter, its size and its rates.
 
-    `head_learning_rate` and `dropout` are None if they are the training configuration's.
+    `head_learning_rate` and `dropout` are None if the training configuration's values apply.
     """
 
     adapter: AdapterSection
@@ -106,10 +106,10 @@ class ListedAllocation(RatesSection):
 
 
 class AdapterDescription(AdapterSection):
-    """An adapter on its backbone, apart from its values: the metadata of a saved adapter.
+    """A saved adapter's metadata: the adapter and its backbone, without values.
 
     `trains_pooler` is whether the model's pooler, if it has one, trained with the head;
-    `model_sha256` is empty where the model's files are not known; `head` holds the shapes of the
+    `model_sha256` is empty if the model's files are not known; `head` holds the shapes of the
     head's trained parameters by name.
     """
 

@@ -13,7 +13,7 @@ from allocator.files.study_folder import LOCK_FILE
 
 
 def holds_other_files(folder: Path, *own: str) -> bool:
-    """Whether a folder holds any file but the lock and those that match a pattern.
+    """Whether a folder holds files besides the lock and those that match a pattern.
 
     Args:
         folder: The folder, which may be missing.
@@ -27,7 +27,7 @@ def holds_other_files(folder: Path, *own: str) -> bool:
 
 @contextlib.contextmanager
 def lock_study_folder(folder: Path) -> Iterator[None]:
-    """Lock a study's folder, which must exist, for this process.
+    """Lock an existing study folder for this process.
 
     Raises:
         StudyError: If another process has locked it.

@@ -1,4 +1,4 @@
-"""A recipe: everything needed to train one allocation again, as a YAML file for people."""
+"""Recipes: YAML files with everything needed to train one allocation again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ModelSection(Config):
 class TaskSection(Config):
     """The task, where its data came from, and the hash of all its texts, or images, and labels.
 
-    `labels` are the names of its classes in the order of the head's outputs; none for scores.
+    `labels` are the names of its classes in the order of the head's outputs; empty for regression.
     `limit` is the largest number of examples of each split; None if all are used.
     """
 
@@ -40,7 +40,7 @@ class TaskSection(Config):
 
     @property
     def reference(self) -> str:
-        """What `load_task` finds the task by: its task file, or its name."""
+        """The path of its task file, or its name, as `load_task` takes it."""
         file = self.source.removeprefix("file:")
         return self.name if file == self.source else file
 
@@ -66,7 +66,7 @@ class TrainingSection(TrainingConfig, RatesSection):
         trains_pooler: bool,
     ) -> Self:
         """Join an allocation's learning rates and the training configuration."""
-        # Where the space searches these two, the trial's own values were trained with.
+        # If the space searches these two, the trial trained with its own values.
         own = {"head_learning_rate": allocation.head_learning_rate, "dropout": allocation.dropout}
         shared = config.model_dump() | {k: value for k, value in own.items() if value is not None}
         return cls(
@@ -80,7 +80,7 @@ class TrainingSection(TrainingConfig, RatesSection):
 
     @property
     def config(self) -> TrainingConfig:
-        """The part that does not belong to the allocation."""
+        """The training configuration, without the allocation's learning rates."""
         return TrainingConfig(**self.model_dump(include=set(TrainingConfig.model_fields)))
 
 
@@ -102,7 +102,7 @@ class Recipe(Config):
 
         Raises:
             SpaceError: If the ranks do not fit the construction.
-            CheckpointError: If they do not make the number of parameters that the recipe says.
+            CheckpointError: If they do not have the number of parameters that the recipe states.
         """
         spec = self.adapter.to_spec(backbone)
         spec.shape.check_ranks(self.adapter.ranks)

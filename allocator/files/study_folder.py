@@ -1,4 +1,4 @@
-"""The names and places of a study's files: what users, and every room of this package, rely on."""
+"""The names and places of a study's files."""
 
 from __future__ import annotations
 
@@ -55,12 +55,11 @@ def has_trial_adapters(folder: Path) -> bool:
 
 
 def baseline_folder(folder: Path, rank: int | None = None, *, is_capped: bool = True) -> Path:
-    """Return the folder of a baseline: a search takes its own, without a rank, as its first trial.
+    """Return the folder of a baseline; a search uses only the baseline without a given rank.
 
     Args:
         folder: The study's folder.
-        rank: Rank of every mode that was asked for, whatever the budget; None for the largest one
-            within it.
+        rank: The rank of every mode that the user gave; None for the largest within the budget.
         is_capped: Whether ranks are capped at what their mode can use.
     """
     if rank is None:
@@ -77,7 +76,7 @@ def require_study(folder: Path) -> None:
     """Refuse a study that does not exist.
 
     Raises:
-        UnknownNameError: Listing the studies that do.
+        UnknownNameError: The message lists the studies that exist.
     """
     if not folder.is_dir():
         known = [path.parent.name for path in folder.parent.glob(f"*/{CONFIG_FILE}")]

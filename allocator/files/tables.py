@@ -1,4 +1,4 @@
-"""Tables as CSV files: one reader and one writer for all that a study keeps."""
+"""Read and write the tables of a study as CSV files."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def read_table(path: Path, *, required: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table.
 
     Args:
-        path: Its file.
+        path: File of the table.
         required: Columns that it must have.
 
     Returns:
-        The table; where the file is missing or empty, one of the required columns without rows.
+        The table; if the file is missing or empty, one with the required columns and no rows.
 
     Raises:
         StudyError: If the table lacks a required column.

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, also where a process is killed while it writes."""
+"""Files that appear whole or not at all, even if the process is killed while writing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place and move it there; folders that lack are made."""
+    """Write a temporary file beside `path` and move it there, creating missing folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.unfinished")
     unfinished.write_bytes(content)
@@ -16,6 +16,6 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def hash_file(path: Path) -> str:
-    """Hash a file."""
+    """Compute the sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

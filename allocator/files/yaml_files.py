@@ -1,4 +1,4 @@
-"""YAML files: read with the safe loader, validated against a schema, mistakes described."""
+"""Read and write YAML files, with a schema and one-line descriptions of mistakes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from allocator.files.whole_files import write_whole
 
 Model = TypeVar("Model", bound=BaseModel)
 _LONGEST = 200  # characters of a value that a message shows
-# Beside its own errors PyYAML raises Python's on a 13th month, or on a !!bool that is none.
+# Besides its own errors PyYAML raises Python's, for a 13th month or an invalid !!bool.
 _NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
-_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")  # in a model, in a dataclass
 
 
 def read_yaml(
@@ -94,11 +94,11 @@ def validate_mapping(
 def _describe_mistake(
     problem: ValidationError, model: type[BaseModel], content: Mapping[object, object]
 ) -> str:
-    """Describe the mistake that helps most to mend a file.
+    """Describe the mistake that is most useful for correcting a file.
 
-    An unknown key comes first: a misspelt key is the reason why another one is missing. A number
-    that is not finite comes next: where a value may be a number or something else, pydantic also
-    complains that it is not the other, which does not help.
+    An unknown key comes first, because a misspelt key explains why another one is missing. A number
+    that is not finite comes next: if a value may have other types too, pydantic also complains
+    about those, which does not help.
     """
     mistakes = problem.errors()
     unknown_keys = [m for m in mistakes if m["type"] in _UNKNOWN_KEY]
@@ -119,7 +119,7 @@ def _join_keys(content: object, parts: Sequence[int | str]) -> str:
     keys = []
     for part in parts:
         try:
-            content = content[part]  # type: ignore[index]  # of what cannot be indexed a TypeError
+            content = content[part]  # type: ignore[index]  # TypeError if it cannot be indexed
         except (LookupError, TypeError):
             continue  # the name of a type
         keys.append(str(part))
@@ -127,10 +127,10 @@ def _join_keys(content: object, parts: Sequence[int | str]) -> str:
 
 
 def _format_value(value: object) -> str:
-    """Format a value for a message; of a long one, only the beginning."""
+    """Format a value for a message, shortened if it is long."""
     try:
         text = repr(value)
-    except ValueError:  # Python writes no integer of more than 4,300 digits
+    except ValueError:  # Python formats no integer of more than 4,300 digits
         return "a number of too many digits"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 

@@ -1,1 +1,1 @@
-"""Batches of tokens and of images."""
+"""Splits and batches of tokens and of images."""

@@ -1,4 +1,4 @@
-"""The interface of splits and their batches, and the order in which an epoch goes through them."""
+"""The interface of splits and their batches, and the order of an epoch's examples."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-# Batches that are sorted by length together. A larger pool pads less but mixes lengths less; at 100
-# padding stays under 2% of the tokens.
+# Number of batches whose examples are sorted by length together. A larger pool needs less padding
+# but mixes lengths less; with 100, padding stays under 2% of the tokens.
 _POOL = 100
 
 
@@ -24,7 +24,7 @@ class Batch(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """Shape (batch,): class ids, or scores for regression."""
+        """Labels of shape (batch,): class ids, or scores for regression."""
 
 
 class Split(Protocol):
@@ -32,7 +32,7 @@ class Split(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """Shape (examples,): class ids (int64), or scores (float32) for regression."""
+        """Labels of shape (examples,): class ids (int64), or scores (float32) for regression."""
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:

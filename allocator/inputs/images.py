@@ -1,4 +1,4 @@
-"""Images kept in memory as bytes, and batches of them that are normalised when they are read."""
+"""Splits of images in memory as bytes, and batches that are normalised when they are read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ImageSplit:
     Attributes:
         pixels_NCHW: The images, on the device that trains: 150 KB each at 224 x 224.
         scale_C11: Factor that normalises a byte, by channel.
-        offset_C11: What is added after that, by channel.
+        offset_C11: Offset added to the scaled byte, by channel.
         labels: Shape (examples,): class ids.
     """
 
@@ -41,7 +41,7 @@ class ImageSplit:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """One for every image: all cost the same."""
+        """Cost of every image: 1, because all cost the same."""
         return np.ones(len(self), dtype=np.int64)
 
     def make_batch(self, indices: Sequence[int], device: torch.device) -> ImageBatch:
@@ -73,7 +73,7 @@ class ImageBatch:
         """The images, copied and normalised at each access.
 
         The batches of an epoch exist at once. If they held normalised images, an epoch would take
-        five times the memory: 4 bytes a value beside the split's one.
+        five times the memory: 4 bytes for each value besides the split's one.
         """
         pixels_BCHW = self.split.pixels_NCHW[self.rows].float()
         return {"pixel_values": pixels_BCHW * self.split.scale_C11 + self.split.offset_C11}
@@ -87,7 +87,7 @@ def decode_images(
     Args:
         examples: The split; each input is the path of a readable image.
         processor: The model's image processor.
-        device: Where the images are kept.
+        device: Device on which the images are kept.
     """
     paths = [path for (path,) in examples.inputs]
     with ThreadPoolExecutor() as threads:
@@ -104,7 +104,8 @@ def decode_images(
 def _measure_normalization(processor: BaseImageProcessor) -> tuple[Tensor, Tensor]:
     """Measure how a processor normalises bytes.
 
-    A black and a white image show it, whatever names its configuration has for mean and deviation.
+    A black and a white image are processed, so the names of mean and deviation in its configuration
+    do not matter.
 
     Returns:
         Scale and offset, each of shape (C, 1, 1).

@@ -1,4 +1,4 @@
-"""Convert the examples of a task to what a model reads: tokens, or pixels."""
+"""Convert the examples of a task to a model's inputs: tokens, or pixels."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def require_tokens(source: ModelSource, data: TaskData, *, max_length: int) -> N
             f"its embedding, got {token_id:,} for token {token!r}; use its own tokenizer"
         )
     if tokenizer("")["input_ids"]:
-        return  # it adds tokens where a text begins or ends, so every text has some
+        return  # it adds tokens at the start or the end, so no text is without
     for split, inputs in splits.items():
         for start in range(0, len(inputs), _CHUNK):
             columns = [list(column) for column in zip(*inputs[start : start + _CHUNK], strict=True)]
@@ -91,7 +91,7 @@ def _find_token_beyond(
 ) -> tuple[str, int] | None:
     """Find a token that the tokenizer produces, but that has no row in the embedding.
 
-    A tokenizer may have tokens that its model lacks, such as one for images, as long as no text
+    A tokenizer may have tokens without an embedding, such as one for images, as long as no text
     contains them.
     """
     beyond = {token: i for token, i in tokenizer.get_vocab().items() if i >= rows}

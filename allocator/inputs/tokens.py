@@ -20,7 +20,7 @@ class TokenBatch:
 
     Attributes:
         inputs: Keyword arguments of the backbone, each of shape (batch, tokens); without
-            `attention_mask` where nothing is padded.
+            `attention_mask` if nothing is padded.
         labels: Shape (batch,): class ids, or scores for regression.
     """
 
@@ -60,7 +60,7 @@ class TokenizedSplit:
             inputs["token_type_ids"] = self._pad_rows(
                 self.token_type_ids, indices, length, self.pad[1]
             )
-        # Without a mask attention has no masking step.
+        # Without a mask, attention skips the masking step.
         if any(len(self.input_ids[i]) < length for i in indices):
             lengths = torch.tensor([len(self.input_ids[i]) for i in indices])
             inputs["attention_mask"] = (torch.arange(length) < lengths[:, None]).long()
@@ -90,7 +90,7 @@ def tokenize_examples(
     encoded = tokenizer(*columns, truncation=True, max_length=max_length)
     segments = encoded.get("token_type_ids")
     if segments is not None and not any(map(any, segments)):
-        segments = None  # all 0, which models assume where none are given
+        segments = None  # all 0, which models assume by default
     is_regression = isinstance(examples.labels[0], float)
     return TokenizedSplit(
         input_ids=encoded["input_ids"],
@@ -103,7 +103,8 @@ def tokenize_examples(
 def _choose_pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """Choose the token id of padding.
 
-    A tokenizer without one pads with the token that ends a text, or with id 0: the mask hides it.
+    If the tokenizer has none, that of the token that ends a text is used, or else id 0; the mask
+    hides padding.
     """
     ids: tuple[int | None, ...] = (tokenizer.pad_token_id, tokenizer.eos_token_id)
     return next((i for i in ids if i is not None), 0)

@@ -28,8 +28,8 @@ class SiteUpdates:
     def refresh(self, *_: object) -> None:
         """Compute the updates again; a forward pre-hook of the backbone.
 
-        They are kept until the next forward pass, because a backward pass that recomputes layers
-        (gradient checkpointing) needs them again.
+        The updates are kept until the next forward pass, because a backward pass that recomputes
+        layers (gradient checkpointing) needs them again.
         """
         self.pairs = self.adapter.compute_pairs()
 

@@ -41,7 +41,7 @@ class Attached:
 
     Attributes:
         model: The model.
-        adapter: Its adapter.
+        adapter: The adapter on it.
 
     Raises:
         ModelError: If the model has an adapter already.
@@ -96,7 +96,7 @@ class Attached:
         """Group all trained parameters by learning rate, for a torch optimizer.
 
         Args:
-            recipe: Its lambda, the multipliers of its modes, and its learning rate of the head.
+            recipe: Recipe with lambda, the multipliers of modes, and the learning rate of the head.
             learning_rate: Base learning rate of the adapter, in place of the recipe's.
 
         Returns:
@@ -140,7 +140,7 @@ class Attached:
             for target, (_, projection) in enumerate(projections):
                 a_IR, b_RO = pairs.select_site(layer, target)
                 weight_OI = projection.weight
-                # Added in float32 and rounded once, whatever the precision of the weights.
+                # Add in float32 and round once, for weights of any precision.
                 weight_OI.copy_(weight_OI.float() + (a_IR @ b_RO).T.to(weight_OI.device))
         self._unhook()
 
@@ -160,15 +160,15 @@ class Attached:
 
 
 def attach(model: PreTrainedModel, recipe: Recipe, *, trains_lm_head: bool = False) -> Attached:
-    """Attach a new adapter of a recipe's allocation.
+    """Attach a new adapter with a recipe's allocation.
 
-    Until it trains, it does not change the model's outputs. The classification head trains with it,
-    and the pooler where it trained in the recipe's search.
+    Before training, it does not change the model's outputs. The classification head trains with it,
+    and so does the pooler if it trained in the recipe's search.
 
     Args:
         model: Any supported model; it need not be the recipe's.
         recipe: The recipe, as `read_recipe` returns it.
-        trains_lm_head: Whether a language-modelling head trains, where the model has one.
+        trains_lm_head: Whether a language-modelling head trains, if the model has one.
 
     Raises:
         ModelError: If the model lacks the recipe's targets, or has an adapter already.
@@ -204,7 +204,7 @@ def attach_saved(
     """
     path = Path(path)
     saved = load_adapter(path)
-    # Either hash is empty where the model's files are not known; then nothing can be compared.
+    # A hash is empty if the model's files are not known; then they cannot be compared.
     sha256, trained_on = hash_model(model), saved.description.model_sha256
     if sha256 and trained_on and sha256 != trained_on:
         raise CheckpointError(

@@ -57,10 +57,10 @@ def load_classifier(
     attention: str | None = None,
     has_dropout: bool = True,
 ) -> tuple[PreTrainedModel, frozenset[str]]:
-    """Load a model with a head for a task, whatever task its checkpoint was trained for.
+    """Load a model with a head for a task, even if its checkpoint was trained for another.
 
-    The number of outputs and the kind of problem are the task's, and the padding token is the
-    tokenizer's, whatever the checkpoint's configuration says.
+    The task sets the number of outputs and the kind of problem, and the tokenizer sets the padding
+    token; the checkpoint's configuration of these is ignored.
 
     Args:
         source: The pretrained model.
@@ -116,7 +116,7 @@ def load_classifier(
 
 
 def _make_config(source: ModelSource, num_labels: int) -> PretrainedConfig:
-    """Read a model's configuration and set what the task and the tokenizer decide."""
+    """Read a model's configuration, and change it for the task and the tokenizer."""
     config = read_config(source)
     config.num_labels = num_labels
     config.problem_type = "regression" if num_labels == 1 else "single_label_classification"
@@ -128,7 +128,7 @@ def _make_config(source: ModelSource, num_labels: int) -> PretrainedConfig:
 
 
 def _remove_dropout(config: PretrainedConfig) -> None:
-    """Set every kind of dropout to 0, also that of layers and paths, by whatever name."""
+    """Set every kind of dropout to 0, including that of layers and paths, under any name."""
     for name, value in vars(config).items():
         if isinstance(value, PretrainedConfig):
             _remove_dropout(value)

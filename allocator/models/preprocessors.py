@@ -1,4 +1,4 @@
-"""Load what makes a model's inputs: its tokenizer, or its image processor."""
+"""Load a model's tokenizer or image processor, which makes its inputs."""
 
 from __future__ import annotations
 

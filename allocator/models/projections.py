@@ -15,7 +15,7 @@ from allocator.errors import ModelError
 ATTENTION_INPUTS = ("query", "key", "value")
 """The targets that read the same input tensor in all models."""
 
-# Ends of the names that the models of transformers give to the projections of attention.
+# For each target, the name endings that models in transformers use for it.
 PROJECTION_NAMES = {
     "query": ("query", "q", "q_lin", "q_proj", "query_proj"),
     "key": ("key", "k", "k_lin", "k_proj", "key_proj"),
@@ -40,7 +40,7 @@ def find_projections(model: nn.Module, targets: Sequence[str]) -> list[list[tupl
             or one that another target matches too.
     """
     linears = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
-    if linears and len(targets) > len(linears):  # a file from elsewhere may have a million
+    if linears and len(targets) > len(linears):  # a file from elsewhere may list a million
         raise ModelError(
             f"targets must name different linear layers of {type(model).__name__}, which has "
             f"{len(linears)}, got {len(targets):,} targets"
@@ -97,7 +97,7 @@ def find_backbone_shape(model: PreTrainedModel, targets: Sequence[str]) -> Backb
             heads wide.
     """
     projections = find_projections(model, targets)
-    by_shape: dict[tuple[int, int], dict[str, None]] = defaultdict(dict)  # targets in their order
+    by_shape: dict[tuple[int, int], dict[str, None]] = defaultdict(dict)  # ordered targets by shape
     for layer in projections:
         for target, (_, projection) in zip(targets, layer, strict=True):
             by_shape[projection.in_features, projection.out_features][target] = None

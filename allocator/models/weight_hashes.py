@@ -16,8 +16,8 @@ def hash_folder(folder: Path) -> str:
     """Hash the weights in a model's folder.
 
     Returns:
-        The sha256 of the one safetensors file, or that of the hashes of several; empty where there
-        is none.
+        The sha256 of the only safetensors file, or of the hashes of several; empty if there is
+        none.
     """
     files = sorted(folder.glob("*.safetensors"))
     if len(files) < 2:
@@ -29,7 +29,7 @@ def hash_model(model: PreTrainedModel) -> str:
     """Hash the files that a model was loaded from.
 
     Returns:
-        As for `hash_folder`; empty also where the files are not found.
+        As for `hash_folder`; empty also if the files are not found.
     """
     name = model.name_or_path
     if not name:
@@ -39,5 +39,5 @@ def hash_model(model: PreTrainedModel) -> str:
     try:
         config = try_to_load_from_cache(name, "config.json")
     except HFValidationError:
-        return ""  # a folder that is gone
+        return ""  # the folder was removed
     return hash_folder(Path(config).parent) if isinstance(config, str) else ""

@@ -40,7 +40,7 @@ def write_export(trained: TrainedAdapter, how: ExportFormat, output: Path) -> Wr
     The folder also gets the tokenizer or image processor, and a model card.
 
     Args:
-        trained: The adapter on its model; `merged` changes the weights of that model for good.
+        trained: The adapter on its model; `merged` changes the weights of that model permanently.
         how: `peft` writes a LoRA of the smallest ranks that are exact, `merged` the whole model.
         output: A folder that does not exist or is empty. It appears whole or not at all.
 
@@ -65,7 +65,7 @@ def write_export(trained: TrainedAdapter, how: ExportFormat, output: Path) -> Wr
 
 
 def base_model_name(trained: TrainedAdapter) -> str:
-    """Return the id of the pretrained model on the hub, or its folder where it has no id."""
+    """Return the id of the pretrained model on the hub, or its folder if it has no id."""
     name = trained.source.name
     return PACKAGED_MODELS[name].hub_id if name in PACKAGED_MODELS else name
 

@@ -56,7 +56,7 @@ def factorize_lora(a_IR: Tensor, b_RO: Tensor) -> Lora:
     q_out, triangle_out = torch.linalg.qr(b_RO.T)
     u, values, v = torch.linalg.svd(triangle_in @ triangle_out.T, full_matrices=False)
     rank = max(1, int((values > _ROUNDING * values[0]).sum()))
-    # A square root of every singular value for each side, so that A and B have one size.
+    # Each side gets the square roots of the singular values, so that A and B have equal norms.
     roots = values[:rank].sqrt()
     a_rI = (q_in @ u[:, :rank] * roots).T
     b_Or = q_out @ v[:rank].T * roots
@@ -88,7 +88,7 @@ def export_peft(attached: Attached, folder: Path, *, base_model: str) -> int:
     loras, model, head = compute_site_loras(attached), attached.model, attached.head_state_dict()
     modules = list_parent_modules(head)
     config = _build_config(loras, model, modules)
-    # Without values, on the meta device: PEFT needs only names and shapes of the model's weights.
+    # On the meta device, because PEFT needs only names and shapes of the model's weights.
     with torch.device("meta"):
         skeleton = type(model)(copy.deepcopy(model.config))
         skeleton.name_or_path = base_model
@@ -123,7 +123,7 @@ def _choose_task_type(model: PreTrainedModel, modules: list[str]) -> str | None:
     """Choose the task type by which PEFT wraps a model; None for its general wrapper.
 
     PEFT has no task type for images. For sequence classification it copies the whole child
-    `classifier` or `score` for every adapter. Where that child is not a single linear layer, the
+    `classifier` or `score` for every adapter. If that child is not a single linear layer, the
     general wrapper copies its layers one by one instead, which also works for batches of several
     adapters (`adapter_names`).
     """
@@ -136,7 +136,7 @@ def _choose_task_type(model: PreTrainedModel, modules: list[str]) -> str | None:
 
 
 def _name_target_modules(loras: Mapping[str, Lora], model: PreTrainedModel) -> list[str]:
-    """Name the sites by the ends of their names, or in full where other modules share the ends."""
+    """Name the sites by the ends of their names, or in full if other modules share the ends."""
     last = {name.rsplit(".", 1)[-1] for name in loras}
     named = {name for name, _ in model.named_modules() if name.rsplit(".", 1)[-1] in last}
     return sorted(last if named == set(loras) else loras)

@@ -31,12 +31,12 @@ def predict_lines(
         origin: Where the lines come from, for error messages.
 
     Yields:
-        For every line the name of the likeliest class and its probability; for regression only the
-        score.
+        For every line, the name of the most likely class and its probability; for regression, only
+        the score.
 
     Raises:
         DataError: If a line does not have the task's texts or image. The batches before that line
-            have been answered by then.
+            are answered first.
     """
     labels, model = trained.recipe.task.labels, trained.attached.model
     numbered = enumerate(_iterate_decoded(lines, origin), start=1)
@@ -49,7 +49,7 @@ def predict_lines(
 def _choose_reader(
     trained: TrainedAdapter,
 ) -> tuple[Callable[[LocatedLines], BatchFeature | BatchEncoding], int]:
-    """Return a function that makes inputs of the model from lines, and how many lines it takes."""
+    """Return a function that converts lines to inputs of the model, and its number of lines."""
     task, preprocessor = trained.recipe.task, trained.preprocessor
     if isinstance(preprocessor, BaseImageProcessor):
         return lambda rows: _read_pixels(rows, preprocessor), _BATCH_SIZE

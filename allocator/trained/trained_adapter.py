@@ -38,7 +38,7 @@ class TrainedAdapter:
 
 
 def load_model(recipe: Recipe, cache: Path | None = None) -> PreTrainedModel:
-    """Load the pretrained model of a recipe, with the head that its training started from.
+    """Load the pretrained model of a recipe, with the initial head of its training.
 
     Dropout is off, as it is in a search: a frozen model does not overfit. The model is in float32
     on the CPU.
@@ -92,7 +92,7 @@ def _load_classifier(
 ) -> tuple[PreTrainedModel, frozenset[str]]:
     """Load a model; also returns the names of the parameters that its checkpoint lacked."""
     labels = recipe.task.labels
-    # The head starts from torch's global generator, whose state is kept for others.
+    # The head is drawn from torch's global generator, whose state is restored afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         return load_classifier(source, len(labels) or 1, labels=labels, has_dropout=has_dropout)

@@ -1,1 +1,1 @@
-"""Frozen backbones, tasks and the loop that trains adapters on them; knows nothing of Optuna."""
+"""The training and evaluation of packs of trials on one frozen backbone."""

@@ -1,4 +1,4 @@
-"""The calibrated loss: how good answers are, apart from how confident they are."""
+"""The calibrated loss, which measures answers independently of how confident they are."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _LARGEST_BIAS = 30.0  # the bias of a class that never occurs would go to minus 
 def compute_calibrated_loss(outputs: Floats, labels: npt.NDArray[np.generic]) -> float:
     """Compute the mean loss of outputs after the best correction of their confidence.
 
-    A network that goes on learning which answers are right also grows too confident of all of them,
-    so its loss can rise while its answers improve (Guo et al. 2017, arXiv 1706.04599). On a part of
-    CoLA a baseline's loss rose from 0.589 to 0.670 while its MCC rose from 0.15 to 0.25. The
-    correction is the one with the least loss: a scale of all logits, at least 0, and a bias for
-    every class (bias-corrected temperature scaling, Alexandari et al. 2020, arXiv 1901.06852), or
-    for scores a line that does not fall.
+    A network that still learns which answers are right also becomes overconfident, so its loss can
+    rise while its answers improve (Guo et al. 2017, arXiv 1706.04599). On a portion of CoLA, a
+    baseline's loss rose from 0.589 to 0.670 while its MCC rose from 0.15 to 0.25. The
+    correction is the one of least loss: a scale of at least 0 for all logits and a bias for every
+    class (bias-corrected temperature scaling, Alexandari et al. 2020, arXiv 1901.06852), or,
+    for scores, a line with a slope of at least 0.
 
     Args:
         outputs: Logits of shape (examples, classes), or predicted scores of shape (examples, 1).
         labels: Shape (examples,): classes as integers, or real scores.
 
     Returns:
-        Mean cross-entropy in nats, or mean squared error; at most that of the predictor that
-        answers the class shares or the mean score. Infinity where an output is not finite.
+        Mean cross-entropy in nats, or mean squared error; never above that of
+        always predicting the class shares or the mean score. Infinity if an output is not finite.
     """
     if not np.isfinite(outputs).all():
         return math.inf
@@ -49,23 +49,23 @@ def _compute_squared_error(predicted: Floats, scores: Floats) -> float:
 def _compute_cross_entropy(logits_NC: Floats, labels_N: npt.NDArray[np.int64]) -> float:
     """Compute the cross-entropy with the best scale and biases; N examples, C classes."""
     rows, classes = logits_NC.shape
-    # At unit spread, so that L-BFGS finds a scale near 1 whatever the size of the logits.
+    # With unit spread, the scale that L-BFGS has to find is near 1 for logits of any size.
     centered_NC = logits_NC - logits_NC.mean()
     unit_NC = centered_NC / max(float(centered_NC.std()), np.finfo(np.float64).tiny)
     is_label_NC = labels_N[:, None] == np.arange(classes)
 
-    def loss(parameters: Floats) -> tuple[float, Floats]:
+    def compute_loss(parameters: Floats) -> tuple[float, Floats]:
         scale, biases_C = parameters[0], parameters[1:]
         log_p_NC = log_softmax(scale * unit_NC + biases_C, axis=1)
-        # Of softmax and cross-entropy together: probability minus label.
+        # Gradient of softmax and cross-entropy together: probability minus label.
         to_logits_NC = (np.exp(log_p_NC) - is_label_NC) / rows
         gradient = np.concatenate([[np.sum(to_logits_NC * unit_NC)], to_logits_NC.sum(axis=0)])
         return -float(log_p_NC[is_label_NC].mean()), gradient
 
     shares_C = np.clip(is_label_NC.mean(axis=0), np.exp(-_LARGEST_BIAS), None)
     fit = minimize(
-        loss,
-        # Begin at the predictor of the class shares: the fit is never worse than that.
+        compute_loss,
+        # Start from the predictor of the class shares, so that the fit is never worse.
         np.concatenate([[0.0], np.log(shares_C)]),
         jac=True,
         method="L-BFGS-B",

@@ -1,4 +1,4 @@
-"""Evaluation of slots on a split, and of the majority-class predictor beside them."""
+"""Evaluate slots, and the majority-class predictor, on a split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from allocator.training.pack import AnySlot, Pack
 from allocator.training.task_loss import compute_task_loss
 
 _ROWS_AT_ONCE = 256  # examples times slots in one pass
-_SMALLEST_BATCH = 32  # examples in one pass, however many slots there are
+_SMALLEST_BATCH = 32  # examples in one pass, for any number of slots
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,9 +28,9 @@ class Evaluation:
         score: Value of the task's metric.
         loss: Mean loss.
         calibrated_loss: As `compute_calibrated_loss` defines it.
-        spread: How much answers depend on the input. For classes: logits are centered within each
-            example, and the spread is their standard deviation over examples, of the class where it
-            is largest. For real labels: the standard deviation of the predictions over that of the
+        spread: How much answers depend on the input. For classes, logits are centered within each
+            example, and the spread is the largest standard deviation over examples of any class.
+            For real labels, it is the standard deviation of the predictions divided by that of the
             labels.
     """
 
@@ -75,7 +75,7 @@ def _evaluate_slots(
         answers.append(
             torch.stack([z.squeeze(1) if is_regression else z.argmax(1) for z in logits])
         )
-        # A constant added to all logits of an example changes no answer, so it is no spread.
+        # A constant added to all logits of an example changes no answer, so it must not count.
         stacked_SBC = torch.stack(logits)
         centered.append(stacked_SBC if is_regression else stacked_SBC - stacked_SBC.mean(2, True))
         order += indices
@@ -125,6 +125,6 @@ def _compute_prior_loss(train: Split, split: Split) -> float:
         return F.mse_loss(train.labels.mean().expand(len(split)), split.labels).item()
     classes = 1 + max(int(train.labels.max()), int(split.labels.max()))
     shares = torch.bincount(train.labels, minlength=classes) / len(train)
-    # A class that train lacks counts as one example, or its loss would be infinite.
+    # A class that train lacks counts as one example, because its loss would be infinite.
     log_shares: Sequence[float] = shares.clamp_min(1 / len(train)).log().tolist()
     return -math.fsum(log_shares[label] for label in split.labels.tolist()) / len(split)

@@ -17,12 +17,12 @@ from allocator.training.trial_run import TrialRun
 from allocator.training.truncated_losses import compute_truncated_losses
 
 OnBoundary = Callable[[Boundary], Orders | None]
-"""Called with the reports of all trials; returns which stop and which start, or None to end."""
+"""Function of the reports of all trials; returns which stop and start, or None to end."""
 
 OnCompleted = Callable[[Job, TrainingSlot], None]
-"""Called with a trial that has reached its last boundary, before its slot is discarded."""
+"""Function of a trial that reached its last boundary, called before its slot is discarded."""
 
-_DIVERGENCE_CHECK = 32  # steps between two readings of the losses, each a host-device sync
+_DIVERGENCE_CHECK = 32  # steps between two checks of the losses, each a host-device sync
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,8 +30,8 @@ class Splits:
     """The data of all trials.
 
     Attributes:
-        train: What trials train on.
-        scoring: What trials are scored on.
+        train: Examples that trials train on.
+        scoring: Examples that trials are scored on.
         metric: Name of the task's metric.
     """
 
@@ -49,9 +49,9 @@ def train_trials(
     on_boundary: OnBoundary,
     on_completed: OnCompleted,
 ) -> None:
-    """Train the trials that are ordered, up to `slots` at once, until `on_boundary` returns None.
+    """Train trials as ordered, up to `slots` at once, until `on_boundary` returns None.
 
-    All epochs have the same batches in the same order, and trials start only where an epoch starts.
+    All epochs have the same batches in the same order, and trials start only with an epoch.
     So every trial sees the same data in the same order, whenever it starts and whichever trials
     train beside it.
 
@@ -60,8 +60,8 @@ def train_trials(
         splits: The data of all trials.
         config: The training configuration of all trials.
         slots: Largest number of trials that train together.
-        on_boundary: Asked for orders at every boundary, and at the start of an epoch while no trial
-            trains.
+        on_boundary: Called for orders at every boundary, and at the start of an epoch while no
+            trial trains.
         on_completed: Called with every trial that was completed.
 
     Raises:
@@ -81,7 +81,7 @@ def train_trials(
 
     runs: list[TrialRun] = []
     for number, batches in cycle(enumerate(portions)):
-        # A trial that ended has its last report at this boundary, and then leaves.
+        # A trial that ended sends its last report at this boundary, and then leaves the pack.
         reports = tuple(run.report() for run in runs)
         runs = [run for run in runs if run.ending is None]
         may_start = number == 0
@@ -131,7 +131,7 @@ def _train_to_boundary(
         if step % _DIVERGENCE_CHECK == 0 or step == len(batches):
             _drop_diverged(pack, runs)
     evaluations = evaluate_pack(pack, splits.scoring, splits.metric)
-    # Slots that diverged have left the pack, so runs and evaluations are matched by slot.
+    # Slots that diverged have left the pack, so evaluations are matched to trials by slot.
     by_slot = {id(slot): result for slot, result in zip(pack.slots, evaluations, strict=True)}
     for run in runs:
         if run.ending is None:

@@ -14,11 +14,11 @@ from allocator.adapters.spectra import ModeSpectrum, compute_mode_spectra
 
 @dataclass(frozen=True, slots=True)
 class TruncatedLoss:
-    """The calibrated loss on the scoring split with one mode of an adapter cut to a rank.
+    """The calibrated loss on the scoring split with one mode of an adapter truncated.
 
     Attributes:
-        mode: The mode that was cut.
-        rank: The rank that it was cut to; at the mode's own rank nothing is cut.
+        mode: The mode that was truncated.
+        rank: The rank that it was truncated to; its own rank means no truncation.
         loss: The calibrated loss.
     """
 
@@ -34,7 +34,7 @@ class Measures:
     Attributes:
         gradients: For every part of the adapter, `core` or the mode of a factor, the mean and the
             largest norm of its gradient before clipping, over the steps since the last boundary.
-        spectra: Spectrum of every mode of every core; none for an adapter without a core.
+        spectra: Spectrum of every mode of every core; empty for an adapter without a core.
         truncation: Losses of the trained adapter at lower ranks; empty until it is completed.
     """
 
@@ -44,13 +44,13 @@ class Measures:
 
 
 class Observer:
-    """Measures one adapter while it trains, without waiting for the device in a step.
+    """An observer that measures one adapter as it trains, without waiting for the device in a step.
 
     Args:
         adapter: The adapter, on its device.
 
     Attributes:
-        truncation: As in `Measures`; set when the training is completed.
+        truncation: As in `Measures`; set by the training loop when the training is completed.
     """
 
     def __init__(self, adapter: Adapter) -> None:
@@ -66,7 +66,7 @@ class Observer:
 
     def measure(self) -> Measures:
         """Summarise the steps since the last call, and the adapter in its present state."""
-        # Zeros stand for the norms of a training that was not observed in any step.
+        # Without an observed step, the norms are zero.
         norms = torch.stack(self._norms or [self._adapter.zero_part.new_zeros(len(self._parts))])
         means, largest = norms.mean(0).tolist(), norms.amax(0).tolist()  # host-device sync
         self._norms = []

@@ -46,12 +46,12 @@ class Report:
         calibrated_loss: As `compute_calibrated_loss` defines it, at the last boundary.
         components: The metric's components at the last boundary.
         best_score: Best score of all boundaries; for information, never for selection, because the
-            best of several is partly luck.
+            best of several scores is partly luck.
         step: Number of boundaries reached.
         train_loss: Mean loss over all steps of the training.
         num_parameters: Trainable parameters of the adapter as built.
         head_parameters: Trainable parameters of the head.
-        seconds: Wall time since its start; other trials of the pack trained in the same time.
+        seconds: Wall time since its start, in which other trials of the pack trained too.
         measures: Spectra and gradients; None if the job did not ask for them.
     """
 
@@ -72,11 +72,11 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Boundary:
-    """What a worker sends at a boundary; it then waits for `Orders`.
+    """A worker's message at a boundary, after which it waits for `Orders`.
 
     Attributes:
         reports: One report for every trial that trained up to this boundary.
-        may_start: Whether trials may start here, which is so where an epoch starts.
+        may_start: Whether trials may start here, because an epoch starts.
         slots: Largest number of trials that the worker trains together.
     """
 
@@ -87,7 +87,7 @@ class Boundary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Orders:
-    """What a worker is to do until the next boundary.
+    """Orders to a worker for the time until the next boundary.
 
     Attributes:
         stop: Numbers of the trials that end at this boundary.
@@ -99,11 +99,11 @@ class Orders:
 
 
 class WorkerDied(Exception):  # noqa: N818  # an event to handle, not a mistake to report
-    """Raised where a worker's process ended before its trials did.
+    """The process of a worker ended before its trials did.
 
     Args:
         device: The worker's device.
-        exit_code: Exit code of the process; a negative one is the signal that ended it. None where
+        exit_code: Exit code of the process; a negative one is the signal that ended it. None if
             the device is gone as well.
     """
 

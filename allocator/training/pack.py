@@ -1,4 +1,4 @@
-"""Slots that share one pass of the frozen backbone, to answer or to train."""
+"""Packs: slots that share one pass of the frozen backbone, to answer or to train."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ Result = TypeVar("Result")
 class Pack(Generic[AnySlot]):
     """Slots that answer together on one backbone and never influence each other.
 
-    Where memory runs out, the pack halves its width and the slots take turns from then on: the
-    numbers are the same, only slower.
+    If memory runs out, the pack halves its width, and from then on the slots take turns. The
+    results are the same, only slower.
 
     Args:
         backbone: The frozen backbone.
         slots: The slots.
-        width: Largest number of slots in one pass of the backbone; 1 where the backbone does not
-            take several.
+        width: Largest number of slots in one pass of the backbone; 1 if the backbone cannot run
+            several.
 
     Attributes:
-        slots: The slots; the owner of the pack exchanges them between steps.
+        slots: The slots; the owner of the pack may replace them between steps.
         width: Largest number of slots in one pass of the backbone.
     """
 
@@ -51,7 +51,7 @@ class Pack(Generic[AnySlot]):
         dropout: Sequence[float] = (),
         generators: Sequence[torch.Generator] = (),
     ) -> Tensor:
-        """Compute the hidden states of a batch under the update of each of some slots.
+        """Compute the hidden states of a batch for some slots, each with its own updates.
 
         Args:
             slots: At most `width` of the pack's slots.
@@ -71,8 +71,8 @@ class Pack(Generic[AnySlot]):
         """Compute something for all slots, `width` slots at a time.
 
         Args:
-            compute: Called with one group of slots after the other; called again, with half as
-                many of them, where the memory did not suffice.
+            compute: Called with one group of slots after the other; if memory did not suffice for a
+                group, called again with half as many slots.
 
         Returns:
             One result for each group, in the order of the slots.
@@ -96,14 +96,14 @@ class Pack(Generic[AnySlot]):
     def _halve_width(self, group: Sequence[AnySlot]) -> None:
         if len(group) == 1:
             raise ModelError("one trial does not fit into memory; lower --batch-size") from None
-        # From the group, not from the width: the last group may be smaller than the others.
+        # Half of the group, not of the width: the last group may be smaller than the others.
         self.width = len(group) // 2
         if self.backbone.device.type == "cuda":
-            torch.cuda.empty_cache()  # blocks cached for larger tensors are of no use to smaller
+            torch.cuda.empty_cache()  # free blocks that were cached for larger tensors
 
 
 class TrainingPack(Pack[TrainingSlot]):
-    """Slots that train together: one forward and one backward pass of the backbone for all.
+    """Slots that train together, in one forward and one backward pass of the backbone for all.
 
     Args:
         backbone: The frozen backbone.
@@ -116,10 +116,10 @@ class TrainingPack(Pack[TrainingSlot]):
         self.run_in_turns(lambda slots: self._train(slots, batch))
 
     def list_diverged(self) -> list[TrainingSlot]:
-        """List the slots that have had a loss that was not finite; this waits for the device."""
+        """List the slots with a loss that was not finite; this waits for the device."""
         if not self.slots:
             return []
-        # Stacked, so that all slots together wait once.
+        # Stacked, so that there is one wait for all slots together.
         sums = torch.stack([slot.loss_sum for slot in self.slots]).tolist()  # host-device sync
         return [s for s, total in zip(self.slots, sums, strict=True) if not math.isfinite(total)]
 
@@ -141,12 +141,12 @@ class TrainingPack(Pack[TrainingSlot]):
             slot.update(loss)
 
     def _halve_width(self, group: Sequence[TrainingSlot]) -> None:
-        for slot in group:  # a backward pass that broke off has filled some of them
+        for slot in group:  # a backward pass that broke off may have filled some
             slot.drop_gradients()
         super()._halve_width(group)
 
 
 def is_out_of_memory(problem: RuntimeError) -> bool:
     """Whether an error says that a device, or the machine itself, had no memory left."""
-    # torch has no error of its own for memory of the machine: its allocator raises RuntimeError.
+    # torch has no special error for the machine's memory: its allocator raises RuntimeError.
     return isinstance(problem, torch.OutOfMemoryError) or "allocate memory" in str(problem)

@@ -13,7 +13,7 @@ from allocator.backbone.head import Head
 
 
 class Slot:
-    """What answers for one trial; `TrainingSlot` is a slot that also trains.
+    """One trial's adapter and head, for answers; a `TrainingSlot` also trains.
 
     Args:
         adapter: The trial's adapter, on the backbone's device.

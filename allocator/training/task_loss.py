@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 
 def compute_task_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Compute the mean loss of a batch: cross-entropy, or squared error where labels are real.
+    """Compute the mean loss of a batch: cross-entropy, or squared error if labels are real.
 
     Args:
         logits: Shape (batch, classes); (batch, 1) for regression.

@@ -40,7 +40,7 @@ class TrainingSlot(Slot):
     """A slot that trains; all of its state belongs to one trial, so trials never interact.
 
     Args:
-        allocation: What the trial tries; its head learning rate and its dropout take the place of
+        allocation: The trial's allocation; its head learning rate and dropout, if any, replace
             those of `config`.
         spec: Shape, scaling and initialisation of the adapter.
         backbone: The backbone that the trial trains on.
@@ -53,7 +53,7 @@ class TrainingSlot(Slot):
         dropout: Fraction of the adapter's inputs that are dropped in a step.
         generator: Source of the dropout's randomness.
         observer: Measures the adapter; None if that was not asked for.
-        loss_sum: Sum of the losses of all steps, on the device; not finite where one was not.
+        loss_sum: Sum of the losses of all steps, on the device; not finite if one of them was not.
         steps: Optimizer steps taken.
     """
 

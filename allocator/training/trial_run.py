@@ -1,4 +1,4 @@
-"""The state of one trial in training: its evaluations so far, and how it ended."""
+"""The progress of one trial: its evaluations so far, and how it ended."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class TrialRun:
     Args:
         job: The trial to train.
         slot: The slot that trains it.
-        majority: Evaluation of the majority-class predictor; a trial that failed is scored so.
+        majority: Evaluation of the majority-class predictor, used for trials that diverged or
+            collapsed.
         boundaries: Number of boundaries of a whole training.
 
     Attributes:
@@ -34,7 +35,7 @@ class TrialRun:
         self._start = time.perf_counter()
 
     def reach_boundary(self, evaluation: Evaluation) -> None:
-        """Record the evaluation at the next boundary, and whether the trial ends there."""
+        """Record the evaluation at the next boundary, and the trial's ending if it ends there."""
         self._history.append(evaluation)
         if self._has_collapsed(evaluation):
             self.ending = "collapsed"
@@ -42,7 +43,7 @@ class TrialRun:
             self.ending = "completed"
 
     def report(self) -> Report:
-        """Report the state of the trial; this waits for the device."""
+        """Make the report of the trial's state; this waits for the device."""
         failed = self.ending in ("diverged", "collapsed")
         last = self._majority if failed else self._history[-1]
         observer = self.slot.observer
@@ -65,9 +66,9 @@ class TrialRun:
     def _has_collapsed(self, last: Evaluation) -> bool:
         """Whether the trial gives the same answer to every input, and will not recover.
 
-        Before half of the training it may still recover. The spread of the logits decides, not the
-        classes answered: a sound trial that has not learnt much also answers a single class, but
-        with different confidence for different inputs.
+        In the first half of the training it may still recover. The spread of the logits decides,
+        not the classes answered: a sound trial that has not learnt much also answers a single
+        class, but with different confidence for different inputs.
         """
         is_late = 2 * len(self._history) >= self._boundaries
         return is_late and last.spread < _COLLAPSED_SPREAD

@@ -1,4 +1,4 @@
-"""The loss of a trained adapter with one mode cut to lower ranks, without further training."""
+"""Compute the loss of a trained adapter with one mode truncated, without further training."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from allocator.training.slot import Slot
 def compute_truncated_losses(
     pack: TrainingPack, slot: Slot, split: Split, metric: str
 ) -> list[TruncatedLoss]:
-    """Evaluate a trained slot with one mode at a time cut to several ranks.
+    """Evaluate a trained slot with one mode at a time truncated to several ranks.
 
-    A cut also makes answers less confident, which alone can lower the loss of a network that is
-    overconfident. So the calibrated loss is computed, in which only what the cut takes away counts.
+    Truncation also makes answers less confident, which by itself can lower the loss of a network
+    that is overconfident. The calibrated loss shows only what truncation costs in the answers.
 
     Args:
         pack: The pack that the slot was trained in.
@@ -26,13 +26,13 @@ def compute_truncated_losses(
         metric: Name of the task's metric.
 
     Returns:
-        One loss for each mode and rank; none for an adapter without a core.
+        One loss for each mode and rank; empty for an adapter without a core.
     """
     adapter = slot.adapter
     if not isinstance(adapter, TuckerAdapter):
         return []
     cuts = list(list_truncations(adapter))
-    # A pack of their own, so that the pack in training keeps its slots and its width.
+    # A separate pack, so that the pack in training keeps its slots and its width.
     slots = [Slot(truncate_mode(adapter, mode, rank), slot.head) for mode, rank in cuts]
     evaluations = evaluate_pack(Pack(pack.backbone, slots, width=pack.width), split, metric)
     return [

@@ -1,1 +1,1 @@
-"""Processes and Ray actors that train, and the devices that they run on."""
+"""Worker processes and Ray actors, and the devices that they run on."""

@@ -1,4 +1,4 @@
-"""Devices of this machine, and how a process claims one."""
+"""List the devices of this machine, and claim one for a process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def require_devices(names: Sequence[str]) -> None:
     """Refuse devices that this machine does not have.
 
     Raises:
-        UnknownNameError: Naming the device and those that the machine has.
+        UnknownNameError: The message names the device and those that the machine has.
     """
     present = {"cpu", *list_visible_devices()}
     for name in names:
@@ -29,7 +29,7 @@ def require_devices(names: Sequence[str]) -> None:
 
 def count_available_threads() -> int:
     """Count the processors that this process may use."""
-    # A container or a scheduler may allow fewer than the machine has; macOS cannot tell.
+    # A container or a scheduler may allow fewer than the machine has; macOS does not report it.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -46,7 +46,7 @@ def claim_device(device: str, threads: int) -> torch.device:
     if device == "cpu":
         torch.set_num_threads(threads)
         return torch.device("cpu")
-    # This works because CUDA has not started in this process yet: it will see one device only.
+    # CUDA has not started in this process yet, so it will see only this device.
     index = int(device.removeprefix("cuda:"))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[index] if visible else str(index)

@@ -1,4 +1,4 @@
-"""Devices of this machine; each has a worker in a process of its own."""
+"""Devices of this machine; each has a worker in a separate process."""
 
 from __future__ import annotations
 

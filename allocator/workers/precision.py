@@ -1,4 +1,4 @@
-"""Choice of the precision of frozen weights: the faster one on a device."""
+"""Choose the precision of frozen weights that is faster on a device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from allocator.config import Precision
 
 _TOKENS = 512  # rows of the product that is timed
 _ROUNDS = 30
-_GAIN = 1.2  # bfloat16 must be this many times as fast, so that noise cannot choose it
+_GAIN = 1.2  # bfloat16 must be faster by this factor, so that noise cannot decide for it
 
 
 def choose_precision(device: torch.device, width: int) -> Precision:
@@ -21,7 +21,7 @@ def choose_precision(device: torch.device, width: int) -> Precision:
         width: Hidden width of the backbone.
     """
     seconds: dict[Precision, float] = {"float32": float("inf"), "bfloat16": float("inf")}
-    # In turn, and the fastest of each, because other work on the machine slows some products.
+    # Alternate, and take the fastest of each: other work on the machine slows some products.
     for _ in range(_ROUNDS):
         for precision, fastest in seconds.items():
             seconds[precision] = min(fastest, _time_product(device, width, precision))

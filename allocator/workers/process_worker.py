@@ -1,4 +1,4 @@
-"""The coordinator's side of a worker in a process of its own."""
+"""The coordinator's side of a worker in a separate process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _EXIT_TIMEOUT = 10.0  # seconds for a process to end by itself before it is kill
 
 
 class ProcessWorker:
-    """A worker in a process of its own on this machine.
+    """A worker in a separate process on this machine.
 
     Args:
         setup: The setup of the study's workers.
@@ -23,14 +23,14 @@ class ProcessWorker:
     def __init__(self, setup: TrainingSetup, device: str, slots: int | None) -> None:
         self.device = device
         self._is_training = True  # until its next boundary arrives
-        # A forked process could not start CUDA once this one has.
+        # A forked process could not use CUDA if this process already has.
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
             target=run_worker, args=(theirs, setup, device, slots), daemon=True
         )
         self._process.start()
-        theirs.close()  # or this end would never see that the process has closed its own
+        theirs.close()  # otherwise this end would not notice that the process closed its end
 
     def send_orders(self, orders: Orders) -> None:
         """Send orders in answer to a `Boundary`.
@@ -58,7 +58,7 @@ class ProcessWorker:
         return boundary
 
     def close(self) -> None:
-        """End the process, also in the middle of a training."""
+        """End the process, even in the middle of a training."""
         self._connection.close()  # a worker that waits for orders ends by itself
         if self._is_training:
             self._process.terminate()

@@ -1,4 +1,4 @@
-"""The cluster's side of a Ray worker: it trains in a thread and answers calls from the outside."""
+"""The cluster's side of a Ray worker: it trains in a thread and answers the coordinator's calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from allocator.workers.worker import serve_orders
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BoundaryWithFiles:
-    """A boundary, with the adapters of the trials that were completed at it.
+    """A boundary, with the adapters of the trials that it completed.
 
     Attributes:
         boundary: The boundary.
@@ -33,7 +33,7 @@ class BoundaryWithFiles:
 
 
 class RayActor:
-    """Train on a machine of the cluster, which needs nothing but this package.
+    """An actor that trains on a machine of the cluster, where only this package is needed.
 
     Args:
         setup: The setup of the study's workers.
@@ -45,8 +45,8 @@ class RayActor:
         self._boundaries: SimpleQueue[BoundaryWithFiles | BaseException] = SimpleQueue()
         self._orders: SimpleQueue[Orders] = SimpleQueue()
         self._files: dict[Path, bytes] = {}
-        # Training blocks until it gets orders, and an actor answers one call at a time: in a thread
-        # it leaves the actor free for the call that brings them.
+        # Training blocks until it gets orders, and an actor answers one call at a time. So training
+        # runs in a thread, and the actor remains free for the call that brings the orders.
         Thread(target=self._serve, args=(setup, device, slots), daemon=True).start()
 
     @ray.method
@@ -60,7 +60,7 @@ class RayActor:
 
     @ray.method
     def receive_boundary(self) -> BoundaryWithFiles:
-        """Wait for the next boundary; raises what ended the training, if anything did."""
+        """Wait for the next boundary; if the training failed, raise its exception."""
         received = self._boundaries.get()
         if isinstance(received, BaseException):
             raise received
@@ -88,7 +88,7 @@ class RayActor:
 
 
 def _locate_model(setup: TrainingSetup) -> TrainingSetup:
-    """Locate the model on this machine, where its folder may be another than the coordinator's."""
+    """Locate the model on this machine, where its folder may differ from the coordinator's."""
     model = setup.model
     if model.folder.is_dir():
         return setup

@@ -1,4 +1,4 @@
-"""Devices of a Ray cluster; each has a worker that is an actor there."""
+"""Devices of a Ray cluster; each has an actor as its worker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CONNECTION_TIMEOUT = 4.0  # seconds for a cluster to accept a connection
 
 
 class RayDevices:
-    """Devices of a Ray cluster: every GPU, or where it has none the processors of every machine.
+    """Devices of a Ray cluster: every GPU or, if there is none, the CPU of every machine.
 
     All machines of the cluster need this package. They need no shared folder, but a model or images
     that are given as a folder must lie at the same path on all of them.
@@ -77,7 +77,7 @@ def _connect(address: str) -> None:
 
 
 def _require_listener(address: str) -> None:
-    """Connect to an address once, which fails in seconds; Ray itself would retry for minutes.
+    """Connect to an address once, to fail within seconds; Ray itself would retry for minutes.
 
     Raises:
         OSError: If nothing listens at the address.

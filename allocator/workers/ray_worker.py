@@ -23,7 +23,7 @@ from allocator.workers.setup import TrainingSetup
 Answer = TypeVar("Answer")
 
 _PLACEMENT_TIMEOUT = 60.0  # seconds for Ray to find a place for an actor
-_NODE_LOSS_DELAY = 5.0  # seconds that Ray may take to mark a machine dead once its processes end
+_NODE_LOSS_DELAY = 5.0  # seconds that Ray may need to mark a machine dead after its processes ended
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,12 +42,12 @@ class RayPlace:
 
     @property
     def device(self) -> str:
-        """The device as a process in this place sees it; Ray makes no other GPU visible there."""
+        """The device as a process in this place sees it; Ray hides all other GPUs."""
         return "cuda:0" if self.gpus else "cpu"
 
     @property
     def options(self) -> dict[str, int | NodeAffinitySchedulingStrategy]:
-        """Options that make Ray run a task or an actor in this place."""
+        """Options with which Ray runs a task or an actor in this place."""
         here = NodeAffinitySchedulingStrategy(node_id=self.node, soft=False)
         return {"num_gpus": self.gpus, "num_cpus": self.cpus, "scheduling_strategy": here}
 
@@ -89,7 +89,7 @@ class RayWorker:
         self._actor = actor.remote(setup, place.device, slots)
 
     def send_orders(self, orders: Orders) -> None:
-        """Send orders in answer to a `Boundary`; that a worker ended shows at the next one."""
+        """Send orders in answer to a `Boundary`; a dead worker is noticed at the next boundary."""
         self._actor.send_orders.remote(orders)
 
     def receive_boundary(self) -> Boundary:
@@ -117,7 +117,7 @@ class RayWorker:
         return received.boundary
 
     def close(self) -> None:
-        """End the actor, also in the middle of a training."""
+        """End the actor, even in the middle of a training."""
         # The annotations of `remote` and of `kill` differ in the type of an actor's handle.
         ray.kill(cast("ActorHandle[RayActor]", self._actor))
 
@@ -136,4 +136,4 @@ class RayWorker:
             if not any(n["Alive"] for n in ray.nodes() if n["NodeID"] == self._place.node):
                 return None
             time.sleep(0.2)
-        return -signal.SIGKILL  # Ray does not tell the exit code; most often memory ran out
+        return -signal.SIGKILL  # Ray does not report the exit code; most often memory ran out

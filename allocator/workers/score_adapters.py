@@ -1,4 +1,4 @@
-"""Scores of saved adapters on examples that they were not trained on."""
+"""Score saved adapters on examples that they were not trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The setup of a study's workers, and what a worker loads and saves by it."""
+"""The setup of a study's workers, and functions that load and save what it describes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TrainingSetup:
         training: The training configuration of all trials.
         precision: Precision of the frozen weights.
         threads: Number of threads of a worker on a CPU.
-        typical: A typical allocation, to measure how many trials a device trains together best.
+        typical: A typical allocation, to measure how many trials a device should train together.
         path: How the backbone is run.
         trains_pooler: As for `Head`.
     """

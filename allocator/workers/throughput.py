@@ -1,4 +1,4 @@
-"""Measurement of how many trials a device trains together best."""
+"""Measure how many trials a device should train together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from allocator.training.training_slot import TrainingSlot
 _PACK_SIZES = 5  # packs of 1, 2, 4, 8 and 16 trials
 _BATCHES, _ROUNDS = 5, 3
 _TIME_LIMIT = 60.0  # seconds after which no further pack is measured
-_WORTHWHILE_GAIN = 1.1  # a larger pack must train this many times as many examples a second
+_WORTHWHILE_GAIN = 1.1  # factor in examples per second that justifies a larger pack
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +31,7 @@ class Throughput:
 
     Attributes:
         slots: Number of trials that train together.
-        examples: Examples a second, over all slots; 0 where they do not fit into memory.
+        examples: Examples per second, over all slots; 0 if they do not fit into memory.
         memory_gib: Peak memory up to and including this measurement, in GiB: on a GPU that of its
             tensors, on a CPU that of the process.
     """
@@ -62,7 +62,8 @@ def measure_throughput(
     order = order_epoch(split, config.batch_size, seed=config.seed)
     lengths = split.lengths
     order.sort(key=lambda indices: -lengths[indices].max())
-    # Batches of all lengths, the longest first: the step that is not timed claims all memory.
+    # Batches of all lengths, the longest first, so that the step that is not timed claims all
+    # memory.
     picked = np.linspace(0, len(order) - 1, min(_BATCHES, len(order))).round().astype(int)
     batches = [split.make_batch(order[i], backbone.device) for i in picked]
     pack = TrainingPack(
@@ -86,14 +87,15 @@ def measure_packs(
     split: Split,
     config: TrainingConfig,
 ) -> list[Throughput]:
-    """Measure packs of 1, 2, 4, 8 and 16 trials, for a minute at most.
+    """Measure packs of 1, 2, 4, 8 and 16 trials, for at most a minute.
 
     Larger packs are left out once two doublings together gain less than 10%, or memory ran out.
 
     Args:
         allocation: As for `measure_throughput`.
         spec: As for `measure_throughput`.
-        backbone: As for `measure_throughput`; one that runs a single trial is measured with that.
+        backbone: As for `measure_throughput`; if it can only run single trials, only packs of one
+            are measured.
         split: As for `measure_throughput`.
         config: As for `measure_throughput`.
 
@@ -115,7 +117,7 @@ def measure_packs(
             break
         if time.perf_counter() - start > _TIME_LIMIT:
             break
-    # Other work on the machine slows some measurements and speeds up none.
+    # Other work on the machine can only slow measurements, so the best of several counts.
     for _ in range(_ROUNDS - 1):
         if time.perf_counter() - start > _TIME_LIMIT:
             break
@@ -131,7 +133,7 @@ def measure_packs(
 def choose_slots(measured: Sequence[Throughput]) -> Throughput:
     """Choose the smallest pack that is nearly as fast as the fastest.
 
-    The more trials start at a time, the less a search has learnt when it proposes them, so a larger
+    The more trials start together, the less a search has learnt when it proposes them. So a larger
     pack must be at least 10% faster.
     """
     fastest = max(throughput.examples for throughput in measured)

@@ -1,4 +1,4 @@
-"""Training of a recipe on all of train, scored once on the official dev split."""
+"""Train a recipe's allocation on all of train, and score it once on the official dev split."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def train_recipe(
     model_cache: Path,
     say: Callable[[str], None],
 ) -> Report:
-    """Train a recipe and write its adapter and its scores into a folder.
+    """Train a recipe's allocation, and write its adapter and its scores into a folder.
 
     Args:
         recipe: The recipe to train.
         output: Folder that `adapter.safetensors` and `result.yaml` are written to.
-        data_source: Where the data may come from.
+        data_source: As for `load_task`.
         data_dir: As for `load_task`.
         fallback_dir: As for `load_task`.
         model_cache: Folder of fetched models.

@@ -26,7 +26,7 @@ def serve_orders(
     on_boundary: OnBoundary,
     on_completed: OnCompleted,
 ) -> None:
-    """Train the trials that are ordered, on a device that this process has for itself.
+    """Claim a device for this process, and train on it the trials that are ordered.
 
     Args:
         setup: The setup of the study's workers.
@@ -64,7 +64,7 @@ def run_worker(
         device: As for `claim_device`.
         slots: Largest number of trials to train together; None to measure how many are best.
     """
-    # A terminal sends Ctrl-C to the workers too, but the coordinator decides what it means.
+    # A terminal sends Ctrl-C to the workers too, but the coordinator decides what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the usual exit, which cleans up
 
@@ -83,4 +83,4 @@ def run_worker(
         )
     except (EOFError, BrokenPipeError, ConnectionResetError):
         # The coordinator has closed the connection, or has ended.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the exit that has begun is not broken off
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # do not interrupt the exit that has begun

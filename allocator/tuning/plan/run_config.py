@@ -117,7 +117,7 @@ class RunConfig(Config):
         str | None,
         Option(
             "devices",
-            "train on all GPUs of a Ray cluster, or on its processors where it has none: auto for "
+            "train on all GPUs of a Ray cluster, or on its CPUs if it has no GPU: auto for "
             "the cluster of this machine, local to start one on it, or an address as for ray.init",
             metavar="ADDRESS",
         ),

@@ -29,7 +29,7 @@ class Baseline:
         ranks: The baseline's ranks, by the rank names of its adapter shape.
         modes: Summaries of the spectrum of each mode of each core at each boundary, columns
             `step`, `layer`, `target`, `mode`, `rank`, `normalized_entropy`, `effective_rank`,
-            `top1_energy` and more; no rows where the adapter has no core.
+            `top1_energy` and more; no rows if the adapter has no core.
         gradients: Gradient norms of the adapter's parts between boundaries, columns `step`,
             `part`, `mean` and more.
         truncation: Calibrated loss with one mode of the trained core truncated to a lower rank,

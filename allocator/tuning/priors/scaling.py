@@ -83,7 +83,7 @@ def _fill_weights(feasible: FeasibleSet, weights: Mapping[str, float]) -> npt.ND
 
 
 def _lower_to_usable(feasible: FeasibleSet, points: Counts) -> Counts:
-    """Lower ranks to allowed ones, and to the product of the others where a core limits them.
+    """Lower ranks to allowed ones, and to the product of the others if a core limits them.
 
     A Tucker rank above the product of the other ranks adds parameters and no expressiveness.
     """

@@ -163,7 +163,7 @@ class FeasibleGPSampler(FeasibleSampler):
         starts = observed[np.argsort(-mean, kind="stable")[:_NUM_LOCAL_STARTS]]
         power = self.prior_strength / (1 + num_seen)
 
-        def acquisition(points: Points) -> Floats:
+        def compute_acquisition(points: Points) -> Floats:
             values = improvement(points)
             if survival is not None:
                 values = values + survival.compute_log_probability(points)
@@ -176,7 +176,7 @@ class FeasibleGPSampler(FeasibleSampler):
         if self.prior is not None and not domain.required_params:
             starts = np.concatenate([starts, self.prior.points])
 
-        def allowed(points: Points) -> Flags:
+        def are_allowed(points: Points) -> Flags:
             return domain.are_feasible(points) & domain.are_new(points, used)
 
-        return maximize_acquisition(acquisition, domain, allowed, starts, rng)
+        return maximize_acquisition(compute_acquisition, domain, are_allowed, starts, rng)

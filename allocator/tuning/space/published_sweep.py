@@ -61,7 +61,7 @@ def list_tenslora_plus(backbone: BackboneShape, learning_rate: float) -> Iterato
     )
     uniform = dict.fromkeys(tucker.shape.rank_names, RANK)
 
-    def phase(
+    def make_phase(
         phase: str,
         name: str,
         ranks: dict[str, int],
@@ -73,11 +73,11 @@ def list_tenslora_plus(backbone: BackboneShape, learning_rate: float) -> Iterato
         )
         return Phase(phase=phase, name=name, spec=spec, allocation=allocation)
 
-    yield phase("baselines", BASELINE, uniform)
-    yield phase("baselines", f"cp-{RANK}", dict.fromkeys(cp.shape.rank_names, RANK), cp)
-    yield phase("baselines", f"lora-{RANK}", dict.fromkeys(lora.shape.rank_names, RANK), lora)
+    yield make_phase("baselines", BASELINE, uniform)
+    yield make_phase("baselines", f"cp-{RANK}", dict.fromkeys(cp.shape.rank_names, RANK), cp)
+    yield make_phase("baselines", f"lora-{RANK}", dict.fromkeys(lora.shape.rank_names, RANK), lora)
     for multiplier in LAMBDAS:
-        yield phase("learning rate", f"lambda-{multiplier:g}", uniform, multiplier=multiplier)
+        yield make_phase("learning rate", f"lambda-{multiplier:g}", uniform, multiplier=multiplier)
     for mode, ranks in RANK_CHANGES.items():
         for rank in ranks:
-            yield phase("rank", f"{mode}-{rank}", {**uniform, mode: rank})
+            yield make_phase("rank", f"{mode}-{rank}", {**uniform, mode: rank})

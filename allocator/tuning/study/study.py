@@ -89,7 +89,7 @@ class SearchStudy:
         self.study.set_user_attr("slots", value)
 
     def start_next_trial(self) -> Job:
-        """Start the next trial, and return what a worker is to train for it."""
+        """Start the next trial, and return its job for a worker."""
         return self.make_job(self.ask())
 
     def ask(self) -> FrozenTrial:

@@ -57,7 +57,7 @@ class Encoder:
         if self._count_ranks:
             feasible = self.domain.space.feasible
             counts = feasible.count_parameters(self.domain.read_ranks(points))
-            # 1 where the budget is used up, 0 at a sixteenth of it.
+            # 1 if the budget is used up, 0 at a sixteenth of it.
             inputs.append(np.log2(counts / feasible.budget) / 4 + 1)
         if len(self._choices):
             variants = self.domain.read_ranks(points)[:, 0] - 1
