@@ -49,8 +49,7 @@ class Option:
         metavar: Placeholder of its value; by default N for integers and X for other numbers.
         is_positional: Whether it is a positional argument.
         has_auto: Whether `auto` stands for None, which is the default.
-        noun: What its value is called in the message about an unknown name; by default the field's
-            name.
+        noun: Noun for the value in the message about an unknown name; by default the field's name.
     """
 
     group: str
