@@ -28,7 +28,7 @@ Budget = int | LoraBudget
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdapterConfig:
-    """What an adapter needs besides its shape and ranks.
+    """The configuration of an adapter besides its shape and ranks.
 
     Attributes:
         scaling: Factor by which the whole update is multiplied.
@@ -41,7 +41,7 @@ class AdapterConfig:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """How a field appears on the command line.
+    """The command-line option of a field.
 
     Attributes:
         group: Heading of the option in the help.
@@ -121,7 +121,7 @@ class TrainingConfig(Config):
 
     @property
     def num_boundaries(self) -> int:
-        """Boundaries of a whole trial."""
+        """Number of boundaries of a whole trial."""
         return self.epochs * self.boundaries_per_epoch
 
 

@@ -173,7 +173,7 @@ class AdapterShape:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdapterSpec:
-    """Everything but ranks and seed that determines a new adapter; picklable and small."""
+    """The specification of a new adapter, without ranks and seed; picklable and small."""
 
     shape: AdapterShape
     config: AdapterConfig

@@ -1,4 +1,4 @@
-"""How the updates of a backbone's sites are stacked into tensors."""
+"""Constructions, which stack the updates of a backbone's sites into tensors."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Backbone:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForwardPath:
-    """How a backbone is run; the default is the fastest way.
+    """The way in which a backbone is run; the default is the fastest.
 
     Attributes:
         own_layers: Whether attention, embeddings and linear layers are transformers' own instead

@@ -96,4 +96,4 @@ def _read_image(path: str) -> None:
             image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
         reason = str(problem).splitlines()[0]
-        raise DataError(f"{path} is no image that can be read: {reason}; remove it") from None
+        raise DataError(f"{path} is not a readable image: {reason}; remove it") from None

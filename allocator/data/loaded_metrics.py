@@ -71,7 +71,7 @@ class LoadedMetric:
             and not isinstance(value, bool)
         }
         if not numbers:
-            raise TaskError(f"metric {self._name} must answer with a number, got {answer!r}")
+            raise TaskError(f"metric {self._name} must return a number, got {answer!r}")
         return {name: value if math.isfinite(value) else 0.0 for name, value in numbers.items()}
 
 
@@ -126,8 +126,8 @@ def require_answers(name: str, num_classes: int) -> None:
     )
     if reserved := sorted(RESERVED_COMPONENTS & right.keys()):
         raise TaskError(
-            f"metric {name} must not answer under the name {', '.join(reserved)}, which reports "
-            "use for a number of their own; rename it"
+            f"metric {name} must not return a number named {', '.join(reserved)}, which reports "
+            "use for another number; rename it"
         )
     if _average(right) < _average(wrong):
         raise TaskError(

@@ -121,7 +121,7 @@ class AdapterDescription(AdapterSection):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_targets(cls, content: object) -> object:
-        """Take the targets of the backbone where a file does not repeat them."""
+        """Use the targets of the backbone if a file does not repeat them."""
         backbone = content.get("backbone") if isinstance(content, dict) else None
         if isinstance(backbone, dict) and isinstance(content, dict) and "targets" in backbone:
             return {"targets": backbone["targets"], **content}

@@ -101,7 +101,7 @@ def load_classifier(
     assert isinstance(model, PreTrainedModel)
     if model.base_model is model:
         raise ModelError(
-            f"model {source.name!r} keeps no backbone apart from its head ({type(model).__name__})"
+            f"model {source.name!r} has no backbone separate from its head ({type(model).__name__})"
         )
     missing = frozenset({*report["missing_keys"], *(n for n, *_ in report["mismatched_keys"])})
     prefix = f"{model.base_model_prefix}."

@@ -67,7 +67,7 @@ def load_image_processor(source: ModelSource) -> BaseImageProcessor:
     if shapes[0] != shapes[1]:
         raise ModelError(
             f"model {source.name!r} must bring all images to one size, got {shapes[0]} and "
-            f"{shapes[1]} of a wide and a high one; set do_center_crop in its {_PROCESSOR_FILE}"
+            f"{shapes[1]} for a wide and a tall one; set do_center_crop in its {_PROCESSOR_FILE}"
         )
     return processor
 

@@ -56,7 +56,7 @@ def find_projections(model: nn.Module, targets: Sequence[str]) -> list[list[tupl
                     raise ModelError(
                         f"target {target} must name one linear layer in each layer of "
                         f"{type(model).__name__}, got {layer[target][0]} and {name}; "
-                        "give more of its name with --targets"
+                        "give a longer ending of its name with --targets"
                     )
                 layer[target] = (name, module)
     ordered = [layers[number] for number in sorted(layers)]
@@ -66,7 +66,7 @@ def find_projections(model: nn.Module, targets: Sequence[str]) -> list[list[tupl
         raise ModelError(
             f"projections {', '.join(missing)} not found in every layer of "
             f"{type(model).__name__}; its linear layers are {', '.join(kinds) or 'none'}; "
-            "choose among the ends of their names with --targets"
+            "choose among the endings of their names with --targets"
         )
     _require_distinct(targets, ordered[0])
     return [[layer[target] for target in targets] for layer in ordered]

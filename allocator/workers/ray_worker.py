@@ -65,7 +65,7 @@ def wait_for_first_answer(answer: ObjectRef[Answer], device: str) -> Answer:
     ready, _ = ray.wait([answer], timeout=_PLACEMENT_TIMEOUT)
     if not ready:
         raise DeviceError(
-            f"{device} has no place free after {_PLACEMENT_TIMEOUT:.0f} s; "
+            f"{device} had no free place within {_PLACEMENT_TIMEOUT:.0f} s; "
             "`ray status` shows what is reserved"
         )
     return ray.get(answer)

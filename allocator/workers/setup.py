@@ -23,7 +23,7 @@ from allocator.training.slot import Slot
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingSetup:
-    """Everything that a worker needs before its first trial; the same for all workers of a study.
+    """The setup that a worker needs before its first trial; all workers of a study share it.
 
     Attributes:
         model: The pretrained model.

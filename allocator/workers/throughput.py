@@ -27,7 +27,7 @@ _WORTHWHILE_GAIN = 1.1  # factor in examples per second that justifies a larger 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Throughput:
-    """How fast packs of one size train.
+    """The training speed of packs of one size.
 
     Attributes:
         slots: Number of trials that train together.

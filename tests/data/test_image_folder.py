@@ -76,8 +76,8 @@ def write_text_for_an_image(root: Path) -> None:
             "{root}/validation/pink: train has no class 'pink'; its classes are blue, green, red",
         ),
         (leave_one_class, "{root}/train: a task needs two classes or more, each a folder, got gre"),
-        (cut_an_image, "{root}/validation/red/2.png is no image that can be read: "),
-        (write_text_for_an_image, "{root}/train/blue/a.jpg is no image that can be read: "),
+        (cut_an_image, "{root}/validation/red/2.png is not a readable image: "),
+        (write_text_for_an_image, "{root}/train/blue/a.jpg is not a readable image: "),
     ],
 )
 def test_a_folder_that_is_no_task_is_refused_by_name(

@@ -114,9 +114,9 @@ def test_a_regression_may_have_a_script(file: Path) -> None:
     ("body", "message"),
     [
         ("return {'x': 1 / 0}", "metric {script} fails: division by zero"),
-        ("return {'x': 'high'}", "metric {script} must answer with a number, got {{'x': 'high'}}"),
-        ("return None", "metric {script} must answer with a number, got None"),
-        ("return {'loss': 1.0}", "metric {script} must not answer under the name loss, which"),
+        ("return {'x': 'high'}", "metric {script} must return a number, got {{'x': 'high'}}"),
+        ("return None", "metric {script} must return a number, got None"),
+        ("return {'loss': 1.0}", "metric {script} must not return a number named loss, which"),
         (
             "return {'error': float(sum(p != r for p, r in pairs))}",
             "metric {script} must be higher for better predictions, got 0 for right ones and 4 for",

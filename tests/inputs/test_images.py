@@ -98,8 +98,8 @@ def do_not_crop(file: Path) -> None:
         (damage, "has no usable image processor: "),
         (
             do_not_crop,
-            "must bring all images to one size, got (3, 18, 24) and (3, 24, 18) of a wide and a "
-            "high one; set do_center_crop in its preprocessor_config.json",
+            "must bring all images to one size, got (3, 18, 24) and (3, 24, 18) for a wide and a "
+            "tall one; set do_center_crop in its preprocessor_config.json",
         ),
     ],
 )

@@ -107,7 +107,7 @@ def test_a_missing_target_is_refused_with_the_linear_layers_that_there_are() -> 
         "transformer.layer.*.attention.k_lin, transformer.layer.*.attention.out_lin, "
         "transformer.layer.*.attention.q_lin, transformer.layer.*.attention.v_lin, "
         "transformer.layer.*.ffn.lin1, transformer.layer.*.ffn.lin2; "
-        "choose among the ends of their names with --targets"
+        "choose among the endings of their names with --targets"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
         find_projections(model_of(CONFIGS[5]), ("query", "gate", "up"))
@@ -143,7 +143,7 @@ def test_a_target_that_names_two_linear_layers_of_one_layer_is_refused() -> None
     message = (
         "target dense must name one linear layer in each layer of BertModel, got "
         "encoder.layer.0.attention.output.dense and encoder.layer.0.intermediate.dense; "
-        "give more of its name with --targets"
+        "give a longer ending of its name with --targets"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
         find_projections(model_of(BertConfig.from_dict(SMALL)), ("query", "dense"))

@@ -127,7 +127,7 @@ def test_a_device_that_others_keep_busy_is_an_error(
     try:
         first.receive_boundary()
         monkeypatch.setattr("allocator.workers.ray_worker._PLACEMENT_TIMEOUT", 2.0)
-        with pytest.raises(DeviceError, match=r"no place free after 2 s; `ray status` shows"):
+        with pytest.raises(DeviceError, match=r"no free place within 2 s; `ray status` shows"):
             second.receive_boundary()
     finally:
         first.close()

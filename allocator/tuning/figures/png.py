@@ -26,7 +26,7 @@ _HINT = (
 
 
 class RenderingError(Exception):
-    """No figure could be drawn; the message gives the reason and a remedy in one line."""
+    """Failure to draw any figure; the message states the reason and a remedy in one line."""
 
 
 def render_png(figures: Sequence[go.Figure]) -> list[bytes]:

@@ -1,1 +1,1 @@
-"""Turn what the user asked into a plan of what will run."""
+"""The configurations that users state, and the plans of what will run."""

@@ -25,7 +25,7 @@ from allocator.tuning.names import (
 
 
 class RunConfig(Config):
-    """What a user asked of any command that trains; None if a default depends on other options."""
+    """The options of every command that trains; None if a default depends on other options."""
 
     task: Annotated[
         str,
@@ -143,7 +143,7 @@ class RunConfig(Config):
 
 
 class SpaceConfig(RunConfig):
-    """What a user asked of a command that works on a search space within a budget."""
+    """The options of a command that works on a search space within a budget."""
 
     budget: Annotated[
         Budget,
@@ -165,7 +165,7 @@ class SpaceConfig(RunConfig):
 
 
 class BaselineConfig(SpaceConfig):
-    """What a user asked of a baseline."""
+    """The options of the command `baseline`."""
 
     also: Annotated[
         tuple[KindName, ...],
@@ -200,7 +200,7 @@ class BaselineConfig(SpaceConfig):
 
 
 class SweepConfig(RunConfig):
-    """What a user asked of a sweep."""
+    """The options of the command `sweep`."""
 
     sweep: Annotated[
         SweepName,
@@ -217,7 +217,7 @@ class SweepConfig(RunConfig):
 
 
 class SearchConfig(SpaceConfig):
-    """What a user asked of one search."""
+    """The options of the command `search`."""
 
     trials: Annotated[
         int,

@@ -37,7 +37,7 @@ Recorded = TypeVar("Recorded", bound=SharedConfig)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan(Generic[Recorded]):
-    """What a search, or a baseline, will run.
+    """The plan of a search or of a baseline: everything that will run.
 
     Attributes:
         recorded: What all trainings share, as the study's folder records it.
@@ -72,7 +72,7 @@ def plan_search(config: SearchConfig) -> Plan[StudyConfig]:
 def plan_space(
     config: SpaceConfig, record: Callable[[SharedConfig, SpaceFile, Space], Recorded]
 ) -> Plan[Recorded]:
-    """Find model and data, place the space on the model, and check what was asked.
+    """Find model and data, place the space on the model, and check the options.
 
     Args:
         config: What the user asked.

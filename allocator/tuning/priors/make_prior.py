@@ -28,7 +28,7 @@ from allocator.tuning.space.space import Params, Space
 
 
 class _MeasuredPrior(NamedTuple):
-    """How a prior proposes ranks from a baseline, and the table of the baseline that it reads."""
+    """The function with which a prior proposes ranks, and the baseline's table that it reads."""
 
     propose_ranks: Callable[[FeasibleSet, Baseline], list[dict[str, int]]]
     evidence: Evidence

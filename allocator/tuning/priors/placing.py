@@ -67,7 +67,7 @@ def _check_ranks(space: Space, variant: Variant, ranks: Mapping[str, int]) -> No
                 f"{parameter} must be {_describe_range(low, high)} in this space, got {ranks[name]}"
             )
     if not variant.feasible.contains(ranks):
-        raise SpaceError(f"no rank may exceed what the others let it use, got {text}; lower it")
+        raise SpaceError(f"every rank must be usable beside the others, got {text}; lower it")
 
 
 def _collect_rates(space: Space, allocation: Allocation) -> dict[str, float]:

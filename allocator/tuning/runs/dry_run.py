@@ -67,13 +67,13 @@ def _print_estimated_cost(
         )
     chosen = choose_slots(measured)
     if not chosen.examples:
-        console.print(f"slots {chosen.slots} do not fit into memory", highlight=False)
+        console.print(f"{chosen.slots} slots do not fit into memory", highlight=False)
         return
     per_training = training.epochs * (len(train) + _EVALUATION * len(setup.scoring))
     examples = (trials + confirming) * per_training
     minutes = examples / chosen.examples / len(plan.devices.names) / 60
     console.print(
         f"{trials} trials of {training.epochs} epochs and {confirming} trainings to confirm, "
-        f"{chosen.slots} at a time: at most about {minutes:.0f} min, less what pruning saves",
+        f"{chosen.slots} at a time: about {minutes:.0f} min without pruning",
         highlight=False,
     )

@@ -47,7 +47,7 @@ def print_result(console: Console, study: SearchStudy, exported: WrittenBest, ur
     )
     console.print(verdict, highlight=False, soft_wrap=True)
     if confirmation is not None and is_on_dev:
-        console.print("Dev also chose, so its scores of the choice are optimistic.")
+        console.print("The choice was made on dev, so its dev scores are optimistic.")
     if study.prior not in (None, study.config.prior):
         console.print(
             f"The baseline gives no evidence for prior {study.config.prior} in this space: "
@@ -119,7 +119,7 @@ def _describe_gain(confirmation: Confirmation) -> str:
         return "No allocation beat the uniform baseline with other seeds."
     gain = confirmation.difference("dev")
     if gain is None:
-        return "Whether it beats the baseline, more --confirm-seeds would tell."
+        return "More --confirm-seeds would show whether it beats the baseline."
     interval = (
         f"95% interval over {len(confirmation.seeds)} seeds {gain.low:+.4f} to {gain.high:+.4f}"
     )
@@ -135,6 +135,6 @@ def _describe_expected_gain(selection: Selection) -> str:
     if selection.best.trial.number == selection.baseline.trial.number:
         return "No allocation is expected to beat the uniform baseline."
     return (
-        f"Expected gain {selection.best.mean - selection.baseline.mean:+.4f}, of one seed each and "
-        f"the best of {selection.completed} trials: not confirmed (see --confirm-seeds)."
+        f"Expected gain {selection.best.mean - selection.baseline.mean:+.4f}, from one seed per "
+        f"trial and the best of {selection.completed} trials: not confirmed (see --confirm-seeds)."
     )

@@ -98,7 +98,7 @@ def open_storage(url: str) -> BaseStorage:
     shown, parsed = printable_url(url), _parse(add_installed_driver(url))
     if parsed is None:
         raise StorageError(
-            f"storage {shown} cannot be read for certain; give a URL such as "
+            f"storage {shown} cannot be parsed reliably; give a URL such as "
             "postgresql://user@host/db or sqlite:///study.db, with %40 %3A %2F %3F for @ : / ? in "
             "its parts"
         )

@@ -1,4 +1,4 @@
-"""Typed access to what a study remembers of its trials: user attributes of Optuna's trials.
+"""Read and write what a study remembers of its trials: the user attributes of Optuna's trials.
 
 No other module uses the names of these attributes, which users see in `trials.csv` and in
 optuna-dashboard. Functions that take a `FrozenTrial` read; those that take a `Trial` write.

@@ -33,7 +33,7 @@ class Mean:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """How much better one allocation scored than another with the same seeds.
+    """The difference between the scores of two allocations with the same seeds.
 
     Attributes:
         mean: Mean difference over seeds.

@@ -108,7 +108,7 @@ def load_study(folder: Path, url: str | None) -> Iterator[SearchStudy]:
         except KeyError:
             raise StudyError(
                 f"study {config.study!r} is not in {printable_url(url)}; "
-                "give the --storage that it was searched with"
+                "give the --storage that its search used"
             ) from None
         yield SearchStudy(study, space, config, folder)
 
@@ -122,7 +122,7 @@ def _require_database(folder: Path, url: str) -> None:
     ):
         raise StudyError(
             f"study {folder.name!r} has trials but no {DATABASE_FILE}; "
-            "give the --storage that it was searched with"
+            "give the --storage that its search used"
         )
 
 

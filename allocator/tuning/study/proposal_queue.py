@@ -33,7 +33,7 @@ class _Proposal(BaseModel):
 
 
 class _PriorState(BaseModel):
-    """What a study remembers of its prior, so that it never changes and nothing is queued twice."""
+    """A study's record of its prior, so that it never changes and nothing is queued twice."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 

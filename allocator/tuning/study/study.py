@@ -65,12 +65,12 @@ class SearchStudy:
 
     @property
     def num_finished(self) -> int:
-        """Trials that count towards the total: completed, pruned, or given up."""
+        """Number of trials that count towards the total: completed, pruned or given up."""
         return sum(is_finished(trial) for trial in self.trials)
 
     @property
     def final_step(self) -> int:
-        """Boundaries of a whole trial."""
+        """Number of boundaries of a whole trial."""
         return self.config.training.num_boundaries
 
     @property
@@ -80,7 +80,7 @@ class SearchStudy:
 
     @property
     def slots(self) -> int | None:
-        """Trials that a worker trains together, once that was measured."""
+        """Number of trials that a worker trains together, once it was measured."""
         slots: int | None = self.study.user_attrs.get("slots")
         return slots
 

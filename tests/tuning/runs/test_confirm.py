@@ -69,7 +69,7 @@ def test_other_seeds_choose_and_dev_is_scored_for_the_choice_and_the_baseline(
 
 def test_a_gain_on_dev_that_dev_chose_is_called_optimistic(make_config: MakeConfig) -> None:
     text, _ = search(make_config(trials=2, confirm_seeds=1, select_on="dev"))
-    assert "Dev also chose, so its scores of the choice are optimistic." in text
+    assert "The choice was made on dev, so its dev scores are optimistic." in text
     assert "dev, 1 other seed " in text
     assert "held out" not in text
 

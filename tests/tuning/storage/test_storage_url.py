@@ -132,7 +132,7 @@ def test_of_a_url_only_what_is_certain_to_be_no_secret_is_shown(url: str, shown:
 )
 def test_a_url_that_cannot_be_read_for_certain_is_not_opened(url: str) -> None:
     line = refusal(url)
-    assert "cannot be read for certain; give a URL such as postgresql://user@host/db" in line
+    assert "cannot be parsed reliably; give a URL such as postgresql://user@host/db" in line
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_trials_in_another_storage_are_not_begun_anew(make_config: MakeConfig) -
         study.tell(report(trial.number, 0.5))
         study.adapter_path(trial.number).parent.mkdir()
         study.adapter_path(trial.number).touch()
-    message = "has trials but no study.db; give the --storage that it was searched with"
+    message = "has trials but no study.db; give the --storage that its search used"
     with pytest.raises(StudyError, match=message), opened(plan):
         pass
     with pytest.raises(StudyError, match=message), load_study(plan.folder, None):
