@@ -63,7 +63,7 @@ class UnknownNameError(AllocatorError):
         kind: Kind of thing that the name stands for, such as `task`.
         name: The name.
         known: The names that are known.
-        advice: What else the user can do; appended to the message.
+        advice: Further remedy, appended to the message.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], advice: str = "") -> None:

@@ -41,7 +41,7 @@ class Devices(Protocol):
         """Start a worker on a device.
 
         Args:
-            setup: What the worker must know.
+            setup: The worker's setup.
             device: One of `names`.
             slots: Number of trials that it trains together; None to measure which number is best.
         """

@@ -38,11 +38,11 @@ def train_list(
     the seed's order of the data.
 
     Args:
-        setup: What every worker must know; its seed is replaced by each of `seeds`.
+        setup: The setup that all workers share; its seed is replaced by each of `seeds`.
         config: The list, and the configuration that its trainings share.
         folder: Folder of the records.
         console: Console on which each training is shown as it ends.
-        devices: Where workers run.
+        devices: The devices that workers run on.
         slots: Number of trials that a worker trains together; None to measure which number is
             best.
         seeds: Seeds of the trainings.

@@ -30,7 +30,7 @@ def read_yaml(
         path: The file, UTF-8.
         model: Schema of its mapping.
         error: Class of the error to raise.
-        what: What the file is, for messages, such as `task file `.
+        what: Kind of file, for messages, such as `task file `.
 
     Raises:
         AllocatorError: Of class `error`, naming the file, the key, the rule and the value.
@@ -79,7 +79,7 @@ def validate_mapping(
     Args:
         content: The mapping.
         model: The schema.
-        origin: Where the mapping is from, for messages.
+        origin: Origin of the mapping, for messages.
         error: Class of the error to raise.
 
     Raises:

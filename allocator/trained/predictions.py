@@ -28,7 +28,7 @@ def predict_lines(
         trained: An adapter on its model.
         lines: Lines of one text each, of two texts with a TAB between them for a task on pairs, or
             of the path of an image.
-        origin: Where the lines come from, for error messages.
+        origin: Origin of the lines, for error messages.
 
     Yields:
         For every line, the name of the most likely class and its probability; for regression, only

@@ -40,13 +40,13 @@ class Plan(Generic[Recorded]):
     """The plan of a search or of a baseline: everything that will run.
 
     Attributes:
-        recorded: What all trainings share, as the study's folder records it.
-        space_name: What the user called the space.
+        recorded: The configuration that all trainings share, as the study's folder records it.
+        space_name: The space's name or path, as the user wrote it.
         space_file: The space as it was read.
         space: The space, placed on the model within the budget.
         data: The task's data.
-        setup: What every worker must know.
-        devices: Where workers run.
+        setup: The setup that all workers share.
+        devices: The devices that workers run on.
         folder: The study's folder.
     """
 
@@ -75,7 +75,7 @@ def plan_space(
     """Find model and data, place the space on the model, and check the options.
 
     Args:
-        config: What the user asked.
+        config: The options of the command.
         record: Makes the configuration to record, from what all trainings share and the space.
 
     Raises:

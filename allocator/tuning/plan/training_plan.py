@@ -119,13 +119,13 @@ def make_setup(
     spec: AdapterSpec,
     typical: Allocation,
 ) -> TrainingSetup:
-    """Choose how to run the model, and collect what every worker must know.
+    """Choose how to run the model, and make the setup that all workers share.
 
     Args:
-        config: What the user asked.
+        config: The options of the command.
         model: The pretrained model.
         data: The task's data.
-        devices: Where workers run.
+        devices: The devices that workers run on.
         precision: Number format of the frozen weights.
         spec: As for `TrainingSetup`.
         typical: As for `TrainingSetup`.

@@ -33,7 +33,7 @@ def run_search(
     An interrupt (Ctrl-C, or SIGTERM) ends the search; what has finished is kept and written.
 
     Args:
-        config: What the user asked.
+        config: The options of the command.
         plan: The plan made from it.
         console: Console on which the search is shown.
 

@@ -150,7 +150,7 @@ class Domain:
 
         Args:
             ranks: Any positive ranks, shape (ranks,).
-            rng: Random generator of that sample.
+            rng: Random generator for that sample.
 
         Returns:
             Feasible ranks, shape (ranks,); `ranks` themselves if they are feasible.

@@ -18,7 +18,7 @@ class BaselineRecorder:
 
     Args:
         folder: The study's folder.
-        config: What all trials share.
+        config: The configuration that all trials share.
         space: The search space.
         spec: Shape, scaling and initialisation of the baseline's adapter.
     """

@@ -35,7 +35,7 @@ def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Ite
     """Create a study, or resume one that was made with the same configuration.
 
     Args:
-        config: What all trials share.
+        config: The configuration that all trials share.
         space: The search space.
         folder: The study's folder.
         url: URL of its storage.

@@ -19,7 +19,7 @@ from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.storage.trial_memory import is_baseline, is_finished, proposal_attributes
 
 PROPOSALS = 5
-"""Proposals of a prior that train before the sampler is asked, besides the user's `--start`."""
+"""Number of a prior's proposals that are tried before the sampler is asked."""
 
 _ATTRIBUTE = "prior"  # user attribute of Optuna's study
 _START = "start"  # proposer of the allocations that the user gave with --start
@@ -48,7 +48,7 @@ class ProposalQueue:
     Args:
         study: Optuna's study.
         space: The search space.
-        config: What all trials share.
+        config: The configuration that all trials share.
         folder: The study's folder.
         baseline_params: Parameters of the uniform-rank baseline.
     """

@@ -39,7 +39,7 @@ class SearchStudy:
     Args:
         study: Optuna's study.
         space: The search space.
-        config: What all trials share.
+        config: The configuration that all trials share.
         folder: The study's folder.
     """
 
@@ -139,7 +139,7 @@ class SearchStudy:
 
         Args:
             number: The trial.
-            reason: What happened.
+            reason: Reason why it broke off.
             retry: Whether its allocation is to be tried again, before any other.
         """
         # Written before the trial's state, so that the attempt counts even if the process is killed
