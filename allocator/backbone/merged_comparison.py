@@ -144,7 +144,7 @@ def _add_gradients(logits_SBC: Tensor, trials: Sequence[RandomTrial]) -> tuple[T
     parameters = [parameter for trial in trials for parameter in trial.adapter.parameters()]
     if not logits_SBC.requires_grad:
         raise ValueError("its answers do not depend on the targets")
-    # The sum of squares weights every logit differently.
+    # The sum of squares weights every logit differently, so that errors cannot cancel.
     gradients = torch.autograd.grad(logits_SBC.float().pow(2).sum(), parameters)
     return logits_SBC.detach().float(), torch.cat([gradient.flatten() for gradient in gradients])
 

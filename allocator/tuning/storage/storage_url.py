@@ -16,7 +16,7 @@ from allocator.errors import StorageError
 from allocator.files.study_folder import DATABASE_FILE
 
 _SCHEME = re.compile(r"[a-z][a-z0-9_+]*://", re.IGNORECASE)
-_USER, _HOST, _DATABASE = r"[\w.@-]*", r"[\w.:-]*", r"[\w.-]*"  # plain names, without escapes
+_USER, _HOST, _DATABASE = r"[\w.@-]*", r"[\w.:-]*", r"[\w.-]*"  # names that cannot hide a password
 _DRIVERS = ("psycopg2", "psycopg")
 _USUAL_PORTS = (None, 3306, 5432)
 _INSTALL = "run: pip install 'allocator[postgresql]'"
@@ -128,7 +128,7 @@ def _render(url: URL) -> str:
 
 
 def _parse(url: str) -> URL | None:
-    """Parse a URL; None if it is malformed, or if its password cannot be told apart."""
+    """Parse a URL; None if it is malformed, or if it is unclear where its password ends."""
     try:
         url.encode()  # a command line may hold bytes that are not UTF-8
         parsed = make_url(url)

@@ -31,7 +31,8 @@ allocations, floors at 1.5 and at 2 distances chose no better.
 _FIDELITY_PRIOR = (0.0, 0.5)
 """Mean and standard deviation of the log length scale of the fidelity, which spans 1 at most.
 
-At a length scale as long as the training, early scores predict the final one only in part.
+The fidelity at the end of a training is 1, so a length scale of 1 means that scores seen early in a
+training say something about its final score, but not everything.
 """
 
 
