@@ -14,7 +14,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from allocator.errors import AllocatorError, DeviceError
+from allocator.errors import DeviceError, ModelError, UnknownNameError
 from allocator.files.whole_files import write_whole
 from allocator.training.messages import Boundary, Orders, WorkerDied
 from allocator.workers.ray_actor import RayActor
@@ -99,14 +99,16 @@ class RayWorker:
 
         Raises:
             WorkerDied: If the actor or its machine is gone, or its training failed.
-            AllocatorError: If the machine does not have the model, or others have reserved the device.
+            ModelError: If the machine does not have the model.
+            UnknownNameError: If no machine can have a model of that name.
+            DeviceError: If others have reserved the device.
         """
         try:
             self._wait_for_place()
             received = ray.get(self._actor.receive_boundary.remote())
         except RayTaskError as failure:
-            # A mistake that the user can mend, such as a model that this machine does not have.
-            if isinstance(failure.cause, AllocatorError):
+            # The user can mend this: the machine does not have the model.
+            if isinstance(failure.cause, ModelError | UnknownNameError):
                 raise failure.cause from None
             print(failure, file=sys.stderr)
             raise WorkerDied(self._device, 1) from None

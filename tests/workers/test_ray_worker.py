@@ -13,7 +13,7 @@ from ray.cluster_utils import Cluster
 
 from allocator.adapters.saved import load_adapter
 from allocator.allocation.allocation import Allocation
-from allocator.errors import DeviceError, ModelError
+from allocator.errors import DeviceError, UnknownNameError
 from allocator.training.messages import Boundary, Job, Orders, Report, WorkerDied
 from allocator.workers.process_worker import ProcessWorker
 from allocator.workers.ray_devices import RayDevices
@@ -94,7 +94,7 @@ def test_a_machine_without_the_model_looks_for_it_and_says_so(
         dataclasses.replace(training_setup, model=elsewhere), devices.names[0], 2
     )
     try:
-        with pytest.raises(ModelError, match=r"^unknown model 'nosuch'"):
+        with pytest.raises(UnknownNameError, match=r"^unknown model 'nosuch'"):
             worker.receive_boundary()
     finally:
         worker.close()

@@ -136,7 +136,7 @@ class ProposalQueue:
                 return
 
     def _list_proposals_beside_baseline(self) -> list[_Proposal]:
-        """List what may train beside the baseline: the user's own, then its ranks at other rates."""
+        """List what may train beside the baseline: the user's, then its ranks at other rates."""
         uniform = make_prior("uniform", self._space, self._baseline_params)
         assert uniform is not None
         ranks = self._space.params_to_row(self._baseline_params)
