@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from allocator import allocation
 from allocator.adapters import build
 from allocator.adapters.build import build_adapter, make_parameter_groups
+from allocator.allocation import factorizations
 from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
 from allocator.allocation.allocation import Allocation
 from allocator.allocation.constructions import MODES, BackboneShape, Construction, Mode
@@ -143,6 +143,6 @@ def test_every_part_is_built_as_large_as_it_is_counted(
 
 def test_a_factorization_without_a_module_fails_at_import(monkeypatch: pytest.MonkeyPatch) -> None:
     declared = Literal["tucker", "cp", "tt", "matrix", "vera"]
-    monkeypatch.setattr(allocation, "Factorization", declared)
+    monkeypatch.setattr(factorizations, "Factorization", declared)
     with pytest.raises(TypeError, match=r"^_MODULES must have an entry for vera; add it$"):
         runpy.run_path(build.__file__)
