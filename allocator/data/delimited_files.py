@@ -27,6 +27,7 @@ def read_delimited_split(path: Path, *, task: Task, layout: FileLayout) -> Examp
             line; the message names file and line.
     """
     rows = _read_rows(path, layout)
+    # An empty file has no header, so its first column is reported as missing.
     line, header = (1, layout.header) if layout.header else next(rows, (1, ()))
     text_at = [_find_column(column, header, f"{path}:{line}") for column in task.text_columns]
     label_at = _find_column(task.label_column, header, f"{path}:{line}")
@@ -79,8 +80,10 @@ def _read_rows(path: Path, layout: FileLayout) -> Iterator[Row]:
 
 
 def _read_quoted_rows(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[Row]:
+    # Without `strict`, an open quote would silently take the rest of the file as one field.
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
+        # A row with line breaks in quotes has several lines, and errors name its first.
         first_line = reader.line_num + 1
         try:
             row = next(reader)
@@ -102,6 +105,7 @@ def _decode_lines(path: Path, layout: FileLayout) -> Iterator[str]:
         wanted = f"this task's splits are {layout.train} and {layout.dev}"
         raise DataError(f"{path}: {error.strerror}; {wanted}") from error
     with file:
+        # Lines of bytes end at LF alone, a byte that is part of no other character in UTF-8.
         for number, line in enumerate(file, start=1):
             try:
                 text = line.decode("utf-8")
@@ -111,6 +115,7 @@ def _decode_lines(path: Path, layout: FileLayout) -> Iterator[str]:
                     f"{path}:{number}: a data file must be UTF-8, got byte 0x{byte:02x}; "
                     f"save it as UTF-8"
                 ) from error
+            # A byte-order mark would become part of the first column's name.
             yield text.removeprefix("\ufeff") if number == 1 else text
 
 
@@ -140,6 +145,7 @@ def _parse_label(text: str, task: Task, where: str) -> float:
         value = float(text)
     except ValueError as error:
         raise DataError(f"{where}: {column} must be a number, got {text!r}") from error
+    # `float` also reads `nan`, `inf` and numbers that are too large for float32.
     if not is_valid_score(value):
         raise DataError(f"{where}: {column} must be a finite number of float32, got {text!r}")
     return value

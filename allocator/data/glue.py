@@ -18,6 +18,7 @@ class KnownTask:
     hub: HubLayout
 
 
+# Classes stand in the order of their ids on the hub, which stores ids and not names.
 _BINARY = ("0", "1")
 
 _ENTAILMENT = ("entailment", "not_entailment")
@@ -45,12 +46,14 @@ def _make_task(
     )
 
 
+# CoLA's files have no header line.
 _COLA = FileLayout(folder="CoLA", header=("source", "label", "mark", "sentence"))
 
 # A few questions of the original QQP contain line breaks, which split their rows into malformed
 # lines; the hub's copy lacks these rows too.
 _QQP = FileLayout(folder="QQP", skip_malformed=True)
 
+# Of MNLI's two dev splits, the matched one is scored.
 _MNLI = FileLayout(folder="MNLI", dev="dev_matched.tsv")
 
 _MNLI_LABELS = ("entailment", "neutral", "contradiction")

@@ -63,6 +63,7 @@ class PearsonAndSpearman(GlueMetric):
     def _compute(
         self, predictions: NDArray[np.float64], references: NDArray[np.float64]
     ) -> Components:
+        # scipy answers NaN with a warning if a side is constant, and a score is never NaN.
         if not (_has_variation(predictions) and _has_variation(references)):
             return {"pearson": 0.0, "spearman": 0.0}
         return {
@@ -83,4 +84,5 @@ def _has_variation(values: NDArray[np.float64]) -> bool:
     """Whether values vary enough for a correlation, with a margin above scipy's warning."""
     if not np.isfinite(values).all():
         return False
+    # scipy warns where the norm of the deviations is below 1e-13 of the mean.
     return bool(np.ptp(values) > 1e-12 * np.abs(values).max())

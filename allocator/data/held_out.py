@@ -47,6 +47,7 @@ def split_held_out(
         _check_room(train, size, 1, "a score")
         held_out = draw_one_per_bin(np.asarray(train.labels, dtype=np.float64), size, seed)
     else:
+        # Checked here, because the errors of `train_test_split` would name neither task nor class.
         _check_classes(train, task)
         _check_room(train, size, len(set(train.labels)), "one of each class")
         held_out = _draw_by_class(train, size, seed)

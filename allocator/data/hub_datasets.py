@@ -37,6 +37,7 @@ def load_hub_splits(
         TaskError: If neither the hub nor its cache has the data.
         DataError: If the data have other columns or labels than the task.
     """
+    # A folder in the hub's layout is read without the network.
     reason = None if Path(repository).is_dir() else find_hub_problem(patience)
     try:
         with _stay_offline() if reason else contextlib.nullcontext():
@@ -61,6 +62,7 @@ def load_hub_splits(
 @contextlib.contextmanager
 def _stay_offline() -> Iterator[None]:
     """Restrict `datasets` to its cache: without a network it would retry for minutes."""
+    # `datasets` reads the environment only when it is imported, so its constant is set.
     before = datasets.config.HF_HUB_OFFLINE
     datasets.config.HF_HUB_OFFLINE = True
     try:
@@ -79,6 +81,7 @@ def _convert_examples(split: datasets.Dataset, hub: HubLayout, task: Task, where
     columns = [list(split[column]) for column in hub.text_columns]
     texts = tuple(tuple(row) for row in zip(*columns, strict=True))
     for row, strings in enumerate(texts):
+        # A missing text is None.
         if not all(isinstance(text, str) for text in strings):
             raise DataError(f"{where}, row {row}: a text must be a string, got {strings!r}")
     labels = tuple(
@@ -94,6 +97,7 @@ def _convert_label(value: object, task: Task, where: str) -> float:
             raise DataError(f"{where}: a score must be a finite number of float32, got {value!r}")
         # The hub stores float32. Rounded to seven digits, its values equal those in GLUE's files.
         return float(f"{value:.7g}")
+    # A label that the hub hides is -1.
     if not isinstance(value, int) or not 0 <= value < task.num_labels:
         raise DataError(f"{where}: a class must be 0 to {task.num_labels - 1}, got {value!r}")
     return value

@@ -12,6 +12,7 @@ from allocator.data.tasks import Examples
 from allocator.errors import DataError
 
 TRAIN_FOLDERS = ("train", "training")
+# In the order of preference: `test` is taken only if no folder has another of these names.
 DEV_FOLDERS = ("dev", "validation", "valid", "val", "test")
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -59,6 +60,7 @@ def _list_classes(folder: Path) -> tuple[str, ...]:
 def _list_examples(folder: Path, classes: Sequence[str]) -> Examples:
     paths: list[str] = []
     labels: list[int] = []
+    # Dev may lack classes of train, but not the other way round.
     present = _list_classes(folder)
     for name in present:
         if name not in classes:
@@ -73,6 +75,7 @@ def _list_examples(folder: Path, classes: Sequence[str]) -> Examples:
         labels += [classes.index(name)] * len(images)
     if not paths:
         raise DataError(f"{folder}: no examples; a split needs at least one")
+    # Before anything trains: a worker reads the images only once a study has started.
     _require_readable(paths)
     return Examples(inputs=tuple((path,) for path in paths), labels=tuple(labels))
 
@@ -83,6 +86,7 @@ def _is_image(path: Path) -> bool:
 
 def _require_readable(paths: Iterable[str]) -> None:
     with ThreadPoolExecutor() as threads:
+        # `map` raises a thread's error only when its result is taken.
         for _ in threads.map(_read_image, paths):
             pass
 
@@ -90,10 +94,10 @@ def _require_readable(paths: Iterable[str]) -> None:
 def _read_image(path: str) -> None:
     try:
         with Image.open(path) as image:
-            image.draft(
-                "RGB", (64, 64)
-            )  # a JPEG is decoded to its end, but at an eighth of its size
+            # A JPEG is then decoded to its end, but at as little as an eighth of its size.
+            image.draft("RGB", (64, 64))
             image.load()
+    # PIL raises SyntaxError for a broken PNG.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
         reason = str(problem).splitlines()[0]
         raise DataError(f"{path} is not a readable image: {reason}; remove it") from None

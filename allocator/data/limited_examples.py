@@ -37,11 +37,13 @@ def limit_splits(
         return _spread_scores(train, limit), _spread_scores(dev, limit)
     classes = len({*train.labels, *dev.labels})
     _check_room(train, limit, classes, f"for each of {classes} classes")
+    # Two of each class in train: one to train on and one to hold out.
     return _keep_classes(train, limit, 2), _keep_classes(dev, limit, 1)
 
 
 def _check_room(train: Examples, limit: int, needed: int, what: str) -> None:
     """Refuse a limit that leaves fewer examples than `split_held_out` can divide."""
+    # A train split of at most `limit` examples is kept whole, whatever its size.
     if limit < max(needed, min(len(train), LARGEST_SHARE * needed)):
         raise TaskError(
             f"limit must be at least {LARGEST_SHARE * needed} ({LARGEST_SHARE} {what}, so that a "
@@ -75,6 +77,8 @@ def _apportion(counts: Indices, limit: int, minimum: int) -> Indices:
     shares = limit * counts / counts.sum()
     least = np.minimum(counts, minimum)
     sizes: Indices = np.maximum(np.floor(shares).astype(np.intp), least)
+    # Both loops end: the limit is below the sum of `counts`, and not below the sum of `least`.
+    # The next place goes to the class furthest below its share.
     while sizes.sum() < limit:
         sizes[np.argmax(np.where(sizes < counts, shares - sizes, -np.inf))] += 1
     while sizes.sum() > limit:  # the places of small classes are taken from the others

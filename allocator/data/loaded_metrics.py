@@ -68,10 +68,12 @@ class LoadedMetric:
             str(name): float(value)
             for name, value in (answer or {}).items()
             if isinstance(value, int | float | np.integer | np.floating)
+            # A bool is an int in Python.
             and not isinstance(value, bool)
         }
         if not numbers:
             raise TaskError(f"metric {self._name} must return a number, got {answer!r}")
+        # Undefined values, such as a correlation with a constant, count as none.
         return {name: value if math.isfinite(value) else 0.0 for name, value in numbers.items()}
 
 
@@ -119,6 +121,7 @@ def require_answers(name: str, num_classes: int) -> None:
         TaskError: If the metric cannot be loaded, fails, answers without a number or under a name
             that reports use, or is lower for right predictions than for wrong ones.
     """
+    # Every class occurs. Rotated by one place no class is right; reversed, scores correlate at -1.
     labels: list[int] | list[float] = [*range(num_classes)] * 2 or [0.0, 1.0, 2.0, 3.0]
     right = load_metric(name).compute(labels, labels)
     wrong = load_metric(name).compute(
@@ -143,6 +146,7 @@ def _average(components: Components) -> float:
 @contextlib.contextmanager
 def _stay_offline() -> Iterator[None]:
     """Restrict evaluate to its cache: without a network it may wait 100 s for each address."""
+    # As for `datasets`: the environment is read only when evaluate is imported.
     before = evaluate.config.HF_EVALUATE_OFFLINE
     evaluate.config.HF_EVALUATE_OFFLINE = True
     try:

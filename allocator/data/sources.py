@@ -79,6 +79,7 @@ def load_task(
     if data_dir is not None:
         return _load_given_folder(known, source, data_dir, limit)
     passed_over: list[str] = []
+    # A folder that has the task is the last place tried: a mistake in its files is the user's.
     if source in ("auto", "dir"):
         if fallback_dir is not None and (fallback_dir / known.files.folder).is_dir():
             return load_task_files(known.task, known.files, root=fallback_dir, limit=limit)
@@ -86,11 +87,13 @@ def load_task(
     if source in ("auto", "hub"):
         try:
             splits = hub_datasets.load_hub_splits(known.hub, task=known.task, repository=repository)
+        # A DataError passes: the repository has the task, but in another form.
         except TaskError as error:
             passed_over.append(str(error))
         else:  # not in `try`, because errors about the limit are not the hub's
             place = f"hub:{repository}/{known.hub.config}"
             return _make_task_data(known.task, place, *splits, limit, tuple(passed_over))
+    # The bundled corpus has CoLA's format; the other tasks have no substitute.
     if source == "auto" and name == "cola":
         return _load_bundled(name, source, data_dir, limit, tuple(passed_over))
     wanted = f"{known.files.folder}/{known.files.train} and {known.files.folder}/{known.files.dev}"
@@ -156,8 +159,10 @@ def _load_bundled(
     passed_over: tuple[str, ...] = (),
 ) -> TaskData:
     if name not in ("cola", SYNTHETIC):
+        # An unknown task is refused as unknown first.
         find_glue_task(name)
         raise TaskError(f"the bundled corpus is for task 'cola' alone, got {name!r}")
+    # Only the name `cola-synthetic` comes here with such a source.
     if source in ("dir", "hub"):
         raise TaskError(
             f"task {SYNTHETIC!r} is bundled, got data source {source!r}; use 'auto', or task 'cola'"
@@ -200,8 +205,10 @@ def _make_task_data(
 def _compute_fingerprint(task: Task, *splits: Examples) -> str:
     digest = hashlib.sha256()
     for split in splits:
+        # The lengths tell splits apart, and JSON's quotes the texts.
         digest.update(f"{len(split)}\n".encode())
         for inputs, label in zip(split.inputs, split.labels, strict=True):
+            # Images by content, so that moving their folder changes nothing.
             content = [hash_file(Path(i)) for i in inputs] if task.is_of_images else inputs
             digest.update(json.dumps([*content, label]).encode() + b"\n")
     return digest.hexdigest()[:16]

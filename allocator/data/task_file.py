@@ -54,6 +54,7 @@ class _TaskFile(BaseModel):
             or `pearson_and_spearman` for a regression.
     """
 
+    # Classes and columns may have bare numbers for names.
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True
     )
@@ -111,6 +112,7 @@ def read_task_file(path: Path) -> tuple[Task, Examples, Examples]:
     """
     content = read_yaml_mapping(path, error=TaskError, what="task file ")
     origin = str(path)
+    # One key decides the kind, so that mistakes are described by the schema that was meant.
     if "images" in content:
         images = validate_mapping(content, ImageTaskFile, origin=origin, error=TaskError)
         classes, train, dev = read_image_folder(path.resolve().parent / images.images)
@@ -123,6 +125,7 @@ def read_task_file(path: Path) -> tuple[Task, Examples, Examples]:
 def _read_texts(path: Path, file: TextTaskFile) -> tuple[Task, Examples, Examples]:
     root = path.resolve().parent
     train, dev = root / file.train, root / file.dev
+    # One of the files may be a CSV and the other a TSV.
     layouts = {split: _choose_layout(path, file, split) for split in (train, dev)}
     if file.regression and file.classes is not None:
         raise TaskError(f"{path}: a task has classes or regression: true, got both; drop one")
@@ -153,6 +156,7 @@ def _choose_layout(path: Path, file: TextTaskFile, split: Path) -> FileLayout:
         train=file.train,
         dev=file.dev,
         delimiter=delimiter,
+        # As in GLUE's files, where quotes are part of the texts.
         quoted=delimiter != "\t",
     )
 
@@ -183,6 +187,7 @@ def _choose_metric(path: Path, metric: str | None, classes: tuple[str, ...]) -> 
     if metric is None:
         return "accuracy" if classes else "pearson_and_spearman"
     if metric in METRICS:
+        # A metric of scores for a task with classes, or the other way round.
         if METRICS[metric].regression == bool(classes):
             needed = "regression: true" if classes else "classes"
             raise TaskError(f"{path}: metric {metric} needs {needed}; give another")
@@ -190,6 +195,7 @@ def _choose_metric(path: Path, metric: str | None, classes: tuple[str, ...]) -> 
             raise TaskError(f"{path}: metric {metric} needs two classes, got {len(classes)}")
         return metric
     script = path.resolve().parent / metric
+    # evaluate also loads a folder that holds a script of the folder's name.
     is_script = metric.endswith(".py") or (script / f"{script.name}.py").is_file()
     name = str(script) if is_script else metric
     try:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 SYNTHETIC = "cola-synthetic"
 """The task of the bundled corpus: CoLA's format under its own name."""
 
+# (2 - 2^-23) x 2^127.
 _LARGEST_FLOAT32 = float.fromhex("0x1.fffffep+127")
 
 
 def is_valid_score(value: float) -> bool:
     """Whether a number can be a score: finite, also in float32, in which heads are trained."""
+    # NaN compares false, so it is refused too.
     return abs(value) <= _LARGEST_FLOAT32
 
 

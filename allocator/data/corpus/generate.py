@@ -13,6 +13,7 @@ Split = Literal["train", "dev"]
 
 LEXICONS: dict[Split, Lexicon] = {"train": TRAIN, "dev": DEV}
 SIZES: dict[Split, int] = {"train": 8_000, "dev": 1_000}
+# Scores on other sentences would not compare, so tests hold both splits to a digest.
 SEEDS: dict[Split, int] = {"train": 1, "dev": 2}
 UNACCEPTABLE_SHARE = 0.3  # as in CoLA
 SHORTEST, LONGEST = 4, 20  # words
@@ -46,10 +47,12 @@ def generate(split: Split) -> list[Example]:
         for phenomenon, size in zip(PHENOMENA, _shares(SIZES[split], len(PHENOMENA)), strict=True)
         for example in _examples(phenomenon, size, LEXICONS[split], rng, seen)
     ]
+    # In place of `shuffle`, whose numbers may change with Python's version (see `pick`).
     return sorted(examples, key=lambda _: rng.random())
 
 
 def _shares(total: int, parts: int) -> list[int]:
+    # Differences of rounded sums: the parts differ by one at most, and add up to `total`.
     return [total * (i + 1) // parts - total * i // parts for i in range(parts)]
 
 
@@ -60,6 +63,7 @@ def _examples(
     for index in range(size - unacceptable):
         pair = _new_pair(phenomenon, lexicon, rng, seen)
         for label, sentence in ((1, pair.acceptable), (0, pair.unacceptable)):
+            # The first pairs give both of their sentences, the others only the acceptable one.
             if label == 1 or index < unacceptable:
                 seen.add(sentence.lower())
                 yield Example(sentence=sentence, label=label, phenomenon=phenomenon.name)
@@ -72,5 +76,6 @@ def _new_pair(
         pair = fill(pick(rng, pick(rng, phenomenon.frames)), lexicon, rng)
         lengths = [len(sentence.split()) for sentence in pair]
         fits = all(SHORTEST <= length <= LONGEST for length in lengths)
+        # Both must be new, so that no sentence occurs twice or with both labels.
         if fits and not any(sentence.lower() in seen for sentence in pair):
             return pair

@@ -55,6 +55,7 @@ PHRASES = {
     "where": ("in the {place.sg}", "near the {place.sg}", "behind the {place.sg}"),
 }
 
+# The digit 9, which no frame uses, keeps these words apart from those of the clause.
 CONTEXTS = (
     *["CLAUSE"] * 8,
     "{name9} {say9.past} that CLAUSE",
@@ -74,9 +75,12 @@ class Slots(dict[str, Word]):
         self._used: list[Word] = [] if used is None else used
 
     def __missing__(self, slot: str) -> Word:
+        # `format_map` asks once for each slot; the counterpart then gets the same word. For
+        # `{person1.pl}` it asks for `person1`, and takes the attribute `pl` of the answer itself.
         kind = slot.rstrip("0123456789")
         if kind in PHRASES:
             phrase = pick(self._rng, PHRASES[kind])
+            # New slots, or two phrases would share a word; the same `used`, or a word might repeat.
             word: Word = phrase.format_map(Slots(self._lexicon, self._rng, self._used))
         else:
             word = pick(self._rng, [w for w in self._lexicon[kind] if w not in self._used])
@@ -125,8 +129,10 @@ def fill(template: Template, lexicon: Lexicon, rng: random.Random) -> Template:
 
 
 def _written(text: str) -> str:
+    # An empty phrase leaves two blanks, or one in front of a comma or full stop.
     text = re.sub(r"\s+", " ", text).strip()
     text = re.sub(r"\s+([,.?])", r"\1", text)
+    # By the letter: the lexicons have no word such as `hour` or `unit`.
     text = re.sub(r"\ba (?=[aeiou])", "an ", text)
     if not text.endswith((".", "?")):
         text += "."

@@ -62,6 +62,7 @@ def _noun(singular: str, plural: str | None = None) -> Noun:
 def _verb(base: str, past: str | None = None, participle: str | None = None) -> Verb:
     regular_past = base + "d" if base.endswith("e") else _y_to_i(base) + "ed"
     past = past or regular_past
+    # A past such as `grinned` says that `grinning` doubles its consonant too.
     doubled = past == f"{base}{base[-1]}ed"
     ing_stem = base + base[-1] if doubled else base.removesuffix("e")
     return Verb(

@@ -36,7 +36,9 @@ ISLANDS = Phenomenon(
     ),
 )
 
+# Pairs of a word that opens the clause and what fills its object; empty is a gap.
 _OBJECT = (("what", ""), ("that", "the {thing.sg}"))
+# `np4`, because the frames use `np1` to `np3` themselves.
 _PERSON = (("who", ""), ("that", "{np4}"))
 
 # A wh-word needs a gap, and a gap needs a wh-word.

@@ -67,7 +67,9 @@ REFLEXIVES = Phenomenon(
     ),
 )
 
+# Without `it` and `you`, which have one form for both cases.
 _PRONOUNS = (("he", "him"), ("she", "her"), ("they", "them"), ("we", "us"))
+# For each, a text with a subject at `[y]`, and one with an object or the subject of an infinitive.
 _CASE_POSITIONS = (
     (
         "{np1} {say.past} that [y] {admire.past} {np2}",
@@ -155,6 +157,7 @@ VERB_FORMS = Phenomenon(
         crossed("what [x] {np1} [y] {where}?", *_TRANSITIVE),
         crossed("the {thing.sg} that {np1} [x] never [y] {amuse.past} {np2}", *_TRANSITIVE),
         crossed(
+            # Verbs like `steal`, because the past and the participle of regular verbs are equal.
             "[x] {where}",
             ("{np1} [y] the {thing.sg}", "{steal.past}"),
             ("the {thing.sg} was [y] by {np1}", "{steal.participle}"),

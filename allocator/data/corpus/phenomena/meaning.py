@@ -40,6 +40,7 @@ TENSE = Phenomenon(
             "next {period}",
         ),
         crossed(
+            # In a clause of time the present stands for the future.
             "as soon as {np1} [x] {where}, {np2} [y]",
             ("{sneeze1.past}", "{sneeze2.past}"),
             ("{sneeze1.third}", "will {sneeze2.base}"),

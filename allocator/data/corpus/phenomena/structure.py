@@ -37,6 +37,7 @@ ARGUMENT_STRUCTURE = Phenomenon(
         ),
         swapped("{np1} [x] the {thing1.sg} when the {thing2.sg} [y]", _REPAIR, "{break.past}"),
         swapped(
+            # `Give` may have two objects, `donate` only one and a phrase with `to`.
             "{np1} [x] {np2} the {thing1.sg} and {np3} [y] the {thing2.sg} to {np4}",
             "{give.past}",
             "{donate.past}",
@@ -89,6 +90,7 @@ RAISING_CONTROL = Phenomenon(
             "{persuade.past}",
         ),
         swapped(
+            # The subject of `easy` is the infinitive's object; that of `eager` is its subject.
             "the {thing.sg} was [x] for {np1} to {repair.base}, but {np2} was [y] to {sneeze.base}",
             "{easy}",
             "{eager}",
