@@ -51,4 +51,6 @@ class SiteUpdate:
         assert self.updates.pairs is not None  # set when the backbone's forward pass began
         a_IR, b_RO = self.updates.pairs.select_site(self.layer, self.target)
         x = F.dropout(inputs[0], self.updates.dropout, projection.training)
+        # From left to right, so that no d x d matrix is built. The adapter is in float32, x in the
+        # precision of the model.
         return output + x @ a_IR.to(x) @ b_RO.to(x)

@@ -74,6 +74,7 @@ class Attached:
         model.add_module(ADAPTER, self.adapter)
         updates = SiteUpdates(self.adapter, dropout)
         self.projections = find_projections(model, spec.shape.backbone.targets)
+        # The backbone's hook runs before its projections, whose hooks read what it has computed.
         self._hooks = [model.base_model.register_forward_pre_hook(updates.refresh)]
         for layer, projections in enumerate(self.projections):
             for target, (_, projection) in enumerate(projections):
@@ -123,6 +124,7 @@ class Attached:
         """
         self._require_attached()
         state = self.head_state_dict()
+        # Detached tensors share memory with their parameters, so this writes into the model.
         for name, value in self._head_before.items():
             state[name].copy_(value)
         self._unhook()
@@ -154,6 +156,7 @@ class Attached:
     def _unhook(self) -> None:
         for hook in self._hooks:
             hook.remove()
+        # First, because `_trained_before` does not list the adapter's parameters.
         delattr(self.model, ADAPTER)
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(self._trained_before[name])
@@ -216,7 +219,9 @@ def attach_saved(
     if shape != spec.shape.backbone:
         raise CheckpointError(f"{path} fits {spec.shape.backbone}, got a model of {shape}")
     trains_pooler = saved.description.trains_pooler or bool(fresh)
+    # A head in the file has trained, even one that predicts words.
     head = find_head_parameters(model, trains_pooler=trains_pooler, trains_lm_head=bool(saved.head))
+    # The last check; up to here nothing of the model has changed.
     require_shapes(path, read_shapes(saved.head), read_shapes(head))
     attached = Attached(
         model,

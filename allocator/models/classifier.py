@@ -38,9 +38,11 @@ def read_backbone_shape(source: ModelSource, targets: Sequence[str]) -> Backbone
             targets.
     """
     try:
+        # Modules on the meta device have shapes, but no memory for weights.
         with torch.device("meta"):
             model = choose_auto_class(source).from_config(read_config(source))  # type: ignore[no-untyped-call]
         return find_backbone_shape(model, targets)
+    # What `find_backbone_shape` refuses says more than "cannot be built".
     except AllocatorError:
         raise
     except Exception as problem:  # noqa: BLE001  # a model's own code may raise anything
@@ -78,6 +80,7 @@ def load_classifier(
     """
     silence_loading()
     config = _make_config(source, num_labels)
+    # After `num_labels` is set, which replaces both dictionaries.
     if labels or num_labels == 1:
         config.id2label = dict(enumerate(labels or ("score",)))
         config.label2id = {label: number for number, label in config.id2label.items()}
@@ -92,6 +95,7 @@ def load_classifier(
             attn_implementation=attention,
             output_loading_info=True,
         )
+    # It keeps its class, because a caller may go on with the processor.
     except torch.OutOfMemoryError:
         raise
     except Exception as problem:  # noqa: BLE001  # as above
@@ -99,10 +103,12 @@ def load_classifier(
             f"model {source.name!r} cannot be loaded: {describe_error(problem)}"
         ) from None
     assert isinstance(model, PreTrainedModel)
+    # As in CLIP, whose head cannot be told from its backbone.
     if model.base_model is model:
         raise ModelError(
             f"model {source.name!r} has no backbone separate from its head ({type(model).__name__})"
         )
+    # A head may start anew, but a backbone must be complete.
     missing = frozenset({*report["missing_keys"], *(n for n, *_ in report["mismatched_keys"])})
     prefix = f"{model.base_model_prefix}."
     of_head = find_head_parameters(model, trains_pooler=True)
@@ -121,6 +127,7 @@ def _make_config(source: ModelSource, num_labels: int) -> PretrainedConfig:
     config.num_labels = num_labels
     config.problem_type = "regression" if num_labels == 1 else "single_label_classification"
     if not reads_images(source):
+        # Decoders' heads read the last token that is not padding, and find it by this id.
         for part in (config, config.get_text_config()):
             if hasattr(part, "pad_token_id"):
                 part.pad_token_id = load_tokenizer(source).pad_token_id

@@ -38,6 +38,7 @@ def find_head_parameters(
     """
     # Only a language-modelling head has output embeddings: one output for each word.
     words = model.get_output_embeddings()
+    # A backbone without a head is its own `base_model`.
     if model.base_model is model or (words is not None and not trains_lm_head):
         return {}
     if words is not None and words.weight is model.get_input_embeddings().weight:

@@ -36,4 +36,5 @@ def reads_images(source: ModelSource) -> bool:
     Raises:
         ModelError: If the model has no usable configuration.
     """
+    # Models of texts and images, such as CLIP, are among these and count as models of images.
     return type(read_config(source)) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING

