@@ -90,6 +90,7 @@ def decode_images(
         device: Device on which the images are kept.
     """
     paths = [path for (path,) in examples.inputs]
+    # Threads are enough: Pillow decodes and resizes without holding Python's lock.
     with ThreadPoolExecutor() as threads:
         images = list(threads.map(partial(_read_image, processor=processor), paths))
     scale_C11, offset_C11 = _measure_normalization(processor)
@@ -114,6 +115,7 @@ def _measure_normalization(processor: BaseImageProcessor) -> tuple[Tensor, Tenso
         _select_center(processor(Image.new("RGB", (64, 64), color), return_tensors="pt"))
         for color in ("black", "white")
     )
+    # Normalised = scale x byte + offset: black, byte 0, shows the offset.
     return (white_C11 - black_C11) / 255, black_C11
 
 
@@ -126,4 +128,5 @@ def _select_center(processed: Mapping[str, Tensor]) -> Tensor:
 
 def _read_image(path: str, processor: BaseImageProcessor) -> npt.NDArray[np.uint8]:
     with Image.open(path) as image:
+        # A camera may store a photograph as it was held, with a note to turn it.
         return prepare_image(ImageOps.exif_transpose(image).convert("RGB"), processor)

@@ -97,6 +97,8 @@ def _find_token_beyond(
     beyond = {token: i for token, i in tokenizer.get_vocab().items() if i >= rows}
     if not beyond:
         return None
+    # Any text may contain ordinary tokens. An added token must stand in a text, unless it is one
+    # of those that frame or pad every text.
     added = tokenizer.get_added_vocab()
     special = (tokenizer.pad_token, tokenizer.bos_token, tokenizer.eos_token)
     always = {*special, tokenizer.cls_token, tokenizer.sep_token}

@@ -62,6 +62,7 @@ class TokenizedSplit:
             )
         # Without a mask, attention skips the masking step.
         if any(len(self.input_ids[i]) < length for i in indices):
+            # From lengths, not from ids: a text may end in a token of the padding's id.
             lengths = torch.tensor([len(self.input_ids[i]) for i in indices])
             inputs["attention_mask"] = (torch.arange(length) < lengths[:, None]).long()
         return TokenBatch(
