@@ -80,6 +80,7 @@ def _list_loading_options(trained: TrainedAdapter) -> dict[str, object]:
     if own.num_labels != trained_config.num_labels:
         # The checkpoint's classifier is for other classes; the export replaces it.
         options["ignore_mismatched_sizes"] = True
+    # Training used the tokenizer's padding token, whatever the checkpoint says.
     padding = getattr(trained_config, "pad_token_id", None)
     if padding != getattr(own, "pad_token_id", None):
         options["pad_token_id"] = padding
@@ -96,6 +97,7 @@ def _create_folder(output: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         yield unfinished
+        # A rename may replace an empty folder, so `output` need not be removed first.
         os.replace(unfinished, output)
     except OSError as problem:
         raise StudyError(f"{output} cannot be written: {problem.strerror or problem}") from None

@@ -58,6 +58,7 @@ def write_model_card(
         preprocessor_class="AutoImageProcessor" if of_images else "AutoTokenizer",
     )
     kind = "A LoRA that is exactly" if is_lora else "A model that is merged with"
+    # Of the data's source only the kind is named, because its path means nothing elsewhere.
     return f"""---
 {yaml.safe_dump(header, sort_keys=False)}---
 

@@ -66,6 +66,7 @@ def factorize_lora(a_IR: Tensor, b_RO: Tensor) -> Lora:
 @torch.no_grad()
 def compute_site_loras(attached: Attached) -> dict[str, Lora]:
     """Factorize the update of every site; keys are the names of projections in the model."""
+    # On a copy in float64, so that only the rounding of the result to float32 remains.
     pairs = copy.deepcopy(attached.adapter).cpu().double().compute_pairs()
     return {
         name: factorize_lora(*pairs.select_site(layer, target))
@@ -96,6 +97,8 @@ def export_peft(attached: Attached, folder: Path, *, base_model: str) -> int:
             warnings.simplefilter("ignore", FutureWarning)
             lora_model = get_peft_model(skeleton, config)
     state = _build_state_dict(loras, head)
+    # Not strict, because the frozen weights stay on the meta device and are not saved; assigned,
+    # because a meta tensor has no memory to copy into.
     result = lora_model.load_state_dict(state, strict=False, assign=True)
     assert not result.unexpected_keys
     config.modules_to_save = modules or None  # PEFT has added names of its own to the list

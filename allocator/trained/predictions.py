@@ -73,6 +73,7 @@ def _choose_reader(
 def _read_pixels(rows: LocatedLines, processor: BaseImageProcessor) -> BatchFeature:
     images = []
     for line, where in rows:
+        # A path may end in a blank, so only the line's end is removed.
         path = line.removesuffix("\n").removesuffix("\r")
         try:
             with Image.open(path) as image:
@@ -94,6 +95,7 @@ def _format_answers(logits: Tensor, labels: Sequence[str]) -> Iterator[tuple[str
 def _iterate_decoded(lines: Iterable[str], origin: str) -> Iterator[str]:
     try:
         yield from lines
+    # A text stream decodes while it is read, so the error comes out of the iteration.
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
         raise DataError(
@@ -102,6 +104,7 @@ def _iterate_decoded(lines: Iterable[str], origin: str) -> Iterator[str]:
 
 
 def _split_texts(line: str, columns: Sequence[str], where: str) -> list[str]:
+    # `strip` would also remove the TAB before or after an empty text of a pair.
     texts = line.removesuffix("\n").removesuffix("\r").split("\t")
     if len(texts) != len(columns):
         raise DataError(

@@ -75,6 +75,7 @@ def load_trained(folder: Path, cache: Path) -> TrainedAdapter:
     model, fresh = _load_classifier(source, recipe)
     preprocessor = (load_image_processor if reads_images(source) else load_tokenizer)(source)
     attached = attach_saved(model, folder / ADAPTER_FILE, fresh=fresh)
+    # A file of another adapter would load as well if it fits the same backbone.
     expected = recipe.spec(attached.spec.shape.backbone), recipe.adapter.ranks
     if (attached.spec, attached.adapter.ranks) != expected:
         raise CheckpointError(
