@@ -35,6 +35,7 @@ class AdapterSection(Config):
         return cls(
             construction=shape.construction,
             factorization=shape.factorization,
+            # Sorted, because a set has no order and files of equal adapters are to be equal.
             full_modes=tuple(sorted(shape.full_modes)),
             zero_mode=shape.stated_zero_mode,
             ranks=dict(ranks),
@@ -130,6 +131,7 @@ class AdapterDescription(AdapterSection):
     @field_validator("backbone")
     @classmethod
     def _require_sizes(cls, backbone: BackboneShape) -> BackboneShape:
+        # A file from elsewhere may say anything, and pydantic knows no bounds of a plain dataclass.
         for name in ("d_in", "heads", "head_size", "layers"):
             if getattr(backbone, name) < 1:
                 raise ValueError(f"{name} must be 1 or more")
@@ -153,6 +155,7 @@ def describe_adapter(
     spec: AdapterSpec, ranks: Mapping[str, int], model_sha256: str, *, trains_pooler: bool
 ) -> AdapterDescription:
     """Describe an adapter for its file."""
+    # `head` is left to `serialize_adapter`, which has its tensors.
     return AdapterDescription(
         **dict(AdapterSection.from_spec(spec, ranks)),
         backbone=spec.shape.backbone,

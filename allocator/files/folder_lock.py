@@ -34,6 +34,7 @@ def lock_study_folder(folder: Path) -> Iterator[None]:
     """
     lock = FileLock(folder / LOCK_FILE)
     try:
+        # Without waiting, because another search may take hours.
         with lock.acquire(timeout=0):
             yield
     except Timeout:

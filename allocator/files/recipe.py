@@ -51,6 +51,7 @@ class TrainingSection(TrainingConfig, RatesSection):
     `trains_pooler` is whether the model's pooler, if it has one, trains with the head.
     """
 
+    # There is no other choice yet, but a recipe says everything that its training needs.
     optimizer: Literal["adamw"] = "adamw"
     schedule: Literal["cosine"] = "cosine"
     precision: Precision
@@ -93,6 +94,7 @@ class Recipe(Config):
     task: TaskSection
     adapter: AdapterSection
     training: TrainingSection
+    # From here on for people and model cards: no training reads it.
     scores: dict[str, float | int | str] = Field(default_factory=dict)
     study: dict[str, int | str] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)

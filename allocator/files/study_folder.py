@@ -46,6 +46,7 @@ def named_adapter_path(folder: Path, name: str, seed: int) -> Path:
 
 def trial_adapter_path(folder: Path, number: int) -> Path:
     """Return the path of the adapter of a study's trial."""
+    # Leading zeros, so that names sort as numbers do.
     return folder / TRIALS_FOLDER / f"{number:05d}.safetensors"
 
 

@@ -11,6 +11,7 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write a temporary file beside `path` and move it there, creating missing folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.unfinished")
+    # Not synchronised with the disk: this is for killed processes, not for power cuts.
     unfinished.write_bytes(content)
     os.replace(unfinished, path)  # atomic within one file system: readers see the old or the new
 

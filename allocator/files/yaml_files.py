@@ -60,6 +60,7 @@ def read_yaml_mapping(
 
 def write_yaml(path: Path, content: BaseModel, comment: str) -> None:
     """Write a model as YAML under a comment; the file appears whole or not at all."""
+    # Unsorted: the schema's order is the one to read the fields in.
     body = yaml.safe_dump(
         content.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
     )
@@ -109,6 +110,7 @@ def _describe_mistake(
         place, known_keys = _locate_mapping(model, parts[:-1])
         message = describe_unknown("key", parts[-1], known_keys)
     else:
+        # In a union pydantic adds names of types, which only the content tells from keys.
         place = _join_keys(content, first["loc"]) if infinite else _locate_mapping(model, parts)[0]
         message = f"{first['msg']}, got {_format_value(first['input'])}"
     return f"{place}: {message}" if place else message
@@ -142,12 +144,14 @@ def _locate_mapping(model: type, parts: Sequence[str]) -> tuple[str, set[str]]:
     """
     schemas, keys = {model}, []
     for part in parts:
+        # A value of several types has several schemas, until pydantic names the chosen one.
         fields = {name: hint for schema in schemas for name, hint in _list_fields(schema).items()}
         if part in fields:
             schemas = set(_list_schemas(fields[part]))
         elif chosen := {schema for schema in schemas if schema.__name__ == part}:
             schemas = chosen
             continue
+        # What is left over in brackets is a type or a validator, such as `function-after[...]`.
         if not re.search(r"[\[\]()]", part):
             keys.append(part)
     return ".".join(keys), {name for schema in schemas for name in _list_fields(schema)}
