@@ -26,6 +26,7 @@ from allocator.tuning.plan.run_config import RunConfig
 
 Asked = TypeVar("Asked", bound=RunConfig)
 
+# In the order in which `--help` shows them.
 _GROUPS = ("search", "sweep", "task", "data", "training", "devices", "study")
 
 
@@ -72,6 +73,7 @@ def fallback_data_dir() -> Path | None:
 
 def _list_option_fields(config: type[Config]) -> Iterator[tuple[str, FieldInfo, Option]]:
     for name, field in config.model_fields.items():
+        # Options of the nested configuration stand beside the command's own.
         if field.annotation is TrainingConfig:
             yield from _list_option_fields(TrainingConfig)
         for option in field.metadata:
@@ -93,6 +95,7 @@ def _add_option(
         )
         return
     flag = f"--{name.replace('_', '-')}"
+    # A flag can only turn something on, so such a field is off by default.
     if field.annotation is bool:
         group.add_argument(flag, action="store_true", help=option.help)
         return
@@ -106,6 +109,7 @@ def _add_option(
         flag,
         type=_accept_auto(parse) if option.has_auto else parse,
         required=is_required,
+        # argparse parses a default that is text: help shows `auto`, and the result is None.
         default="auto" if option.has_auto else default,
         metavar=option.metavar or _make_metavar(field, option),
         help=option.help,
@@ -123,6 +127,7 @@ def _make_value_parser(name: str, field: FieldInfo, option: Option) -> Callable[
     if get_origin(kind) is tuple:
         return partial(_parse_list, noun=noun, item=get_args(kind)[0])
     if kind is int:
+        # A field without the bound that is looked up here fails as the parser is made.
         is_budget = LoraBudget in _list_types(field)
         return parse_budget if is_budget else partial(parse_integer, minimum=bounds[Ge].ge)
     if kind is float:
@@ -167,6 +172,7 @@ def _make_metavar(field: FieldInfo, option: Option) -> str:
 def _list_types(field: FieldInfo) -> list[object]:
     """List the types that a field's value may have, without None."""
     annotation = field.annotation
+    # The arguments of a tuple are its items, and those of a Literal its values.
     is_union = get_origin(annotation) not in (tuple, Literal) and get_args(annotation)
     types = get_args(annotation) if is_union else (annotation,)
     return [kind for kind in types if kind is not NoneType]

@@ -14,6 +14,7 @@ from typing import NoReturn
 from allocator.config import Budget, LoraBudget
 from allocator.errors import AllocatorError, describe_unknown
 
+# As shells report SIGINT: 128 plus its number, 2.
 INTERRUPTED = 130
 LARGEST = 2**31 - 1
 """The largest integer that an option takes, so that products of counts stay within 64 bits."""
@@ -69,6 +70,7 @@ def run_command(main: Main, argv: Sequence[str] | None = None) -> int:
 
 def _escape_what_cannot_be_printed() -> None:
     """Print characters that the output's encoding lacks, as in a folder's name, as escapes."""
+    # Standard error escapes by itself. Other settings, as by PYTHONIOENCODING, are the user's.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -90,6 +92,7 @@ def parse_number(
         value = float(text)
     except ValueError:
         value = math.nan
+    # NaN compares false, and infinity is not below infinity, so both are refused.
     is_low_enough = value < below
     is_high_enough = (above is None or value > above) and (minimum is None or value >= minimum)
     if not (is_low_enough and is_high_enough):
