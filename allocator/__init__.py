@@ -8,6 +8,7 @@ trained adapter.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+# For type checkers, which do not run `__getattr__`.
 if TYPE_CHECKING:
     from allocator.files.recipe import Recipe, read_recipe
     from allocator.models.attached import Attached, attach, attach_saved

@@ -25,6 +25,7 @@ def dispatch(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
+        # Usage that was asked for is no mistake.
         return 0 if arguments else 2
     if arguments[0] not in COMMANDS:
         raise UnknownNameError("command", arguments[0], COMMANDS)

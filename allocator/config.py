@@ -111,6 +111,7 @@ class TrainingConfig(Config):
     ] = 128
     seed: Annotated[
         int,
+        # scikit-learn, which splits off what is held out, takes no larger seed.
         Field(ge=0, lt=2**32),
         Option(
             "training",

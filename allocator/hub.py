@@ -27,6 +27,7 @@ def find_hub_problem(patience: float) -> str | None:
     # In a separate thread, because no timeout of the HTTP client covers a name server that does
     # not answer.
     answers: list[str | None] = []
+    # A daemon, so that a look-up that hangs does not keep the process alive.
     probe = threading.Thread(target=lambda: answers.append(_ask_hub(patience)), daemon=True)
     probe.start()
     probe.join(patience)

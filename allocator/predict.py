@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--study", required=True, metavar="NAME", help="name of the study")
     add_options(parser, RunConfig, ["studies_dir"])
     arguments = parser.parse_args(argv)
+    # Only now that the options are right: these import torch, which takes seconds.
     from allocator.trained.predictions import predict_lines
     from allocator.trained.trained_adapter import load_trained
 

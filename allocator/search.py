@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(quiet=arguments.quiet)
     plan = plan_search(config)
     if arguments.quiet:
+        # On standard error, because standard output is to hold only the path.
         print_banner(Console(stderr=True), plan.data)
     if arguments.dry_run:
         from allocator.tuning.runs.dry_run import print_dry_run

@@ -34,11 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add_options(parser, RunConfig, ["data_dir", "data_source"])
     arguments = parser.parse_args(argv)
+    # Only now that the options are right: these import torch, which takes seconds.
     from allocator.files.recipe import read_recipe
     from allocator.workers.train_recipe import train_recipe
 
     recipe = read_recipe(arguments.config)
     if arguments.seed is not None:
+        # `model_copy` does not validate, but the parser has checked the seed.
         training = recipe.training.model_copy(update={"seed": arguments.seed})
         recipe = recipe.model_copy(update={"training": training})
     train_recipe(
