@@ -63,6 +63,7 @@ def order_epoch(split: Split, batch_size: int, *, seed: int) -> list[list[int]]:
         batches += [
             by_length[i : i + batch_size].tolist() for i in range(0, len(by_length), batch_size)
         ]
+    # Within a pool, batches would otherwise come from short to long.
     return [batches[i] for i in rng.permutation(len(batches))]
 
 

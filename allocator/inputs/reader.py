@@ -78,6 +78,7 @@ def require_tokens(source: ModelSource, data: TaskData, *, max_length: int) -> N
         for start in range(0, len(inputs), _CHUNK):
             columns = [list(column) for column in zip(*inputs[start : start + _CHUNK], strict=True)]
             encoded = tokenizer(*columns, truncation=True, max_length=max_length)
+            # Not strict, because the inputs go on after the chunk.
             for ids, texts in zip(encoded["input_ids"], inputs[start:], strict=False):
                 if not ids:
                     raise DataError(
