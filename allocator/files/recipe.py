@@ -41,6 +41,7 @@ class TaskSection(Config):
     @property
     def reference(self) -> str:
         """The path of its task file, or its name, as `load_task` takes it."""
+        # GLUE's tasks are found by their names, a user's own only by its file.
         file = self.source.removeprefix("file:")
         return self.name if file == self.source else file
 
