@@ -35,6 +35,7 @@ class AdapterConfig:
         initialization: Distribution of the factors that do not start at zero.
     """
 
+    # Like LoRA's alpha / r.
     scaling: float = 4.0
     initialization: Initialization = "orthogonal"
 
