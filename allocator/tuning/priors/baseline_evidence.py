@@ -44,6 +44,7 @@ class Baseline:
 
     def average_modes(self, column: str) -> dict[str, float]:
         """Average a column of `modes` at the last boundary over the tensors, by mode."""
+        # Priors judge the trained core; earlier boundaries serve the figures.
         last = self.modes[self.modes["step"] == self.modes["step"].max()]
         return _average_by(last, "mode", column)
 
@@ -58,6 +59,7 @@ class Baseline:
             "gradients": self.average_gradient_norms().keys(),
             "truncation": set(self.truncation["mode"]),
         }
+        # A subset, not equality: `gradients` also has a part `core`, which has no rank.
         return set(self.ranks) <= covered[evidence]
 
 
@@ -86,6 +88,8 @@ def _average_by(table: pd.DataFrame, by: str, column: str) -> dict[str, float]:
 
 def _read_baseline_rows(records: Records, table: TableName, columns: Sequence[str]) -> pd.DataFrame:
     rows = records.read(table)
+    # A table that was not written is read as a frame without any columns.
     if not {"name", *columns} <= set(rows.columns):
         return pd.DataFrame(columns=list(columns))
+    # `baseline --also` records other kinds of adapters in the same tables.
     return rows[rows["name"] == UNIFORM]

@@ -32,8 +32,10 @@ def list_core_multipliers(space: Space, baseline_params: Params) -> list[dict[st
     if name not in space.distributions:
         return [{}]
     low, high = read_bounds(space.distributions[name])
+    # The base rate is searched, or fixed by the space file.
     base_rate = float({**space.fixed, **baseline_params}["learning_rate"])
     lambdas = [min(max(core_rate / base_rate, low), high) for core_rate in _CORE_RATES]
+    # Clipped lambdas may coincide: drop repeats, keep the order.
     return [{name: value} for value in dict.fromkeys(lambdas)]
 
 

@@ -114,6 +114,7 @@ def make_prior(
             _list_allocations(used, space, baseline_params, baseline),
             list_core_multipliers(space, baseline_params),
         )
+    # Mappings have no hash, so repeats are found by comparison.
     distinct = [p for i, p in enumerate(proposals) if p not in proposals[:i]]
     return Prior(name=used, space=space, proposals=tuple(distinct)) if distinct else None
 
@@ -133,9 +134,12 @@ def _list_allocations(
         listed: list[dict[str, int]] = []
         if baseline is not None and name in _MEASURED:
             listed = _MEASURED[name].propose_ranks(variant.feasible, baseline)
+        # If no proportional choice is feasible, uniform ranks stand in.
         for tier, ranks in enumerate(listed or propose_uniform(variant.feasible)):
             values: dict[str, float | str] = {**baseline_params, **variant.choice}
             values |= {variant.rank_parameters[n]: rank for n, rank in ranks.items()}
+            # The first variant that gets this far opens the tier.
             tiers += [[]] if tier == len(tiers) else []
+            # Only what this variant searches; Optuna would ignore other keys in silence.
             tiers[tier].append({n: values[n] for n in space.list_searched(variant)})
     return tiers

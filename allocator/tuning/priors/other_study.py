@@ -37,9 +37,11 @@ def list_best_of_study(folder: Path, space: Space) -> list[Params]:
     """
     require_study(folder)
     config = read_shared_config(folder / CONFIG_FILE, StudyConfig)
+    # Their trials are read in their own space, and then placed into this one.
     their_space = build_space(config.space, config.backbone, config.budget)
     trials = _load_trials(folder, config.study)
     expected = compute_expectations(their_space, trials, final_step=config.training.num_boundaries)
+    # By posterior mean: the highest of many noisy scores is partly luck.
     expected.sort(key=lambda e: e.mean, reverse=True)
     proposals: list[Params] = []
     misfits: list[SpaceError] = []
@@ -62,6 +64,7 @@ def list_best_of_study(folder: Path, space: Space) -> list[Params]:
 
 def _load_trials(folder: Path, study_name: str) -> Sequence[FrozenTrial]:
     try:
+        # Checked first, because opening the URL of a missing SQLite file would create it.
         if not (folder / DATABASE_FILE).exists():
             raise KeyError(study_name)
         storage = open_storage(choose_storage_url(None, folder))

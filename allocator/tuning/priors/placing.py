@@ -40,6 +40,7 @@ def place_allocation(space: Space, shape: AdapterShape, allocation: Allocation) 
 def _find_variant(space: Space, shape: AdapterShape) -> Variant:
     wanted = _describe_shape(shape)
     for variant in space.variants:
+        # By description, because shapes of different backbones are never equal.
         if _describe_shape(variant.shape) == wanted:
             return variant
     known = ", ".join(_describe_shape(variant.shape) for variant in space.variants)
@@ -66,12 +67,14 @@ def _check_ranks(space: Space, variant: Variant, ranks: Mapping[str, int]) -> No
             raise SpaceError(
                 f"{parameter} must be {_describe_range(low, high)} in this space, got {ranks[name]}"
             )
+    # Budget and ranges hold by now, so some rank exceeds what the other ranks let a core use.
     if not variant.feasible.contains(ranks):
         raise SpaceError(f"every rank must be usable beside the others, got {text}; lower it")
 
 
 def _collect_rates(space: Space, allocation: Allocation) -> dict[str, float]:
     multipliers = {f"lr_multiplier_{m}": v for m, v in allocation.lr_multipliers.items()}
+    # A mode without a multiplier trains at the base rate.
     searched = (n for n in space.rate_parameters if n.startswith("lr_multiplier_"))
     defaults = dict.fromkeys(searched, 1.0)
     # Head learning rate and dropout are parameters of some spaces only; otherwise they belong to
@@ -106,6 +109,7 @@ def _check_rate(space: Space, name: str, value: float) -> None:
 def _read_range(space: Space, name: str) -> tuple[float, float]:
     if name in space.distributions:
         return read_bounds(space.distributions[name])
+    # A fixed value is a range of one; a multiplier that the space does not search is 1.
     fixed = float(space.fixed.get(name, 1.0))
     return fixed, fixed
 

@@ -21,10 +21,12 @@ def propose_by_truncation(feasible: FeasibleSet, baseline: Baseline) -> list[dic
     """List diverse ranks of least predicted loss; at equal loss fewer parameters come first."""
     points = feasible.points
     if points is None:
+        # Distinct, as `select_diverse` requires, and always the same sample.
         points = np.unique(feasible.sample(_NUM_SAMPLED, np.random.default_rng(0)), axis=0)
     # If truncating a mode costs nothing, many losses differ by rounding errors alone, and the
     # number of parameters must decide.
     losses = np.round(predict_losses(feasible, baseline.truncation, points), _DECIMALS)
+    # The last key of `lexsort` is the first to sort by: losses, then parameters.
     order = np.lexsort((feasible.count_parameters(points), losses))
     return [feasible.point_to_ranks(point) for point in select_diverse(points[order], _NUM_LISTED)]
 
@@ -43,6 +45,7 @@ def predict_losses(feasible: FeasibleSet, truncation: pd.DataFrame, points: Coun
     Returns:
         Losses, shape (n,).
     """
+    # The calibrated loss is infinite where an output was not finite.
     measured = truncation[np.isfinite(truncation["loss"].astype(float))]
     untruncated, total = [], np.zeros(len(points))
     for i, name in enumerate(feasible.names):
@@ -50,7 +53,9 @@ def predict_losses(feasible: FeasibleSet, truncation: pd.DataFrame, points: Coun
         if not len(rows):
             continue
         ranks, losses = rows.index.to_numpy(dtype=np.int64), rows.to_numpy(dtype=np.float64)
+        # The largest rank is the baseline's own: nothing is truncated there.
         untruncated.append(losses[-1])
+        # Entry r - 1 belongs to rank r.
         total += predict_increases(ranks, losses, largest=int(feasible.choices[name][-1]))[
             points[:, i] - 1
         ]
@@ -86,6 +91,7 @@ def predict_increases(ranks: Counts, losses: Floats, *, largest: int) -> Floats:
     interpolated = np.interp(np.log(all_ranks), np.log(ranks), raised)
     near = (ranks >= baseline_rank / 2) & (ranks < baseline_rank)
     tail = 1 / ranks[near] - 1 / baseline_rank
+    # Least squares of a line through the origin, for one unknown: c = <y, x> / <x, x>.
     slope = float(raised[near] @ tail / (tail @ tail)) if near.any() else 0.0
     extrapolated = slope * (1 / all_ranks - 1 / baseline_rank)
     return np.asarray(np.where(all_ranks > baseline_rank, extrapolated, interpolated))
@@ -106,6 +112,7 @@ def select_diverse(points: Counts, number: int) -> Counts:
         Selected points in the order of selection, shape (min(n, number), names).
     """
     logs = np.log2(points)
+    # Infinitely far from the empty selection, so that the best point is always the first.
     nearest = np.full(len(points), np.inf)
     selected: list[int] = []
     distance = _FIRST_DISTANCE

@@ -60,7 +60,9 @@ class Prior:
         domain = Domain(self.space)
         centers = domain.params_to_points(self.proposals)
         widths = [_RANK_WIDTH] * len(domain.rank_names) + [_RATE_WIDTH] * len(domain.rate_names)
+        # Shape (n, proposals, columns).
         steps = (np.log(points)[:, None] - np.log(centers)[None]) / np.array(widths)
+        # Not normalised: all Gaussians have the same widths, and the peak is scaled to 1 anyway.
         log_gaussian = -0.5 * np.sum(steps**2, axis=2)
         if VARIANT in domain.columns:
             # Ranks of different shapes are not comparable.

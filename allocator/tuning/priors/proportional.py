@@ -44,6 +44,7 @@ def propose_by_tenslora_plus(feasible: FeasibleSet, baseline: Baseline) -> list[
     median_concentration = median(concentration.values())
     weights = {}
     for mode, rank in baseline.ranks.items():
+        # Strict: a mode at the median of either measure keeps its rank.
         is_busy = evenness[mode] > median_evenness and concentration[mode] < median_concentration
         is_idle = evenness[mode] < median_evenness and concentration[mode] > median_concentration
         weights[mode] = rank * (2.0 if is_busy else 0.5 if is_idle else 1.0)
@@ -60,6 +61,7 @@ def propose_by_gradient(feasible: FeasibleSet, baseline: Baseline) -> list[dict[
     return list_proportional_ranks(
         feasible,
         {
+            # A mode that is left out gets the geometric mean of the other weights.
             mode: norms[mode] / math.sqrt(rank)
             for mode, rank in baseline.ranks.items()
             if mode in norms

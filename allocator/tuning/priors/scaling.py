@@ -67,6 +67,7 @@ def scale_to_budget(
     scales = np.geomspace(0.5 / proportions.max(), 2 * largest / proportions.min(), _NUM_SCALES)
     points = _lower_to_usable(feasible, np.rint(scales[:, None] * proportions).astype(np.int64))
     counts = feasible.count_parameters(points)
+    # To be tested, because raising a rank to its smallest choice may break a limit again.
     fits = feasible.is_feasible(points) & (counts <= fraction * feasible.budget)
     if not fits.any():
         return None
@@ -78,6 +79,7 @@ def _fill_weights(feasible: FeasibleSet, weights: Mapping[str, float]) -> npt.ND
     known = {
         n: max(w, _SMALLEST_WEIGHT) for n, w in weights.items() if n in feasible.names and w >= 0
     }
+    # Only ratios of weights matter, hence the geometric mean; with no weight known, all are 1.
     mean = math.exp(sum(map(math.log, known.values())) / len(known)) if known else 1.0
     return np.array([known.get(name, mean) for name in feasible.names])
 
@@ -91,6 +93,7 @@ def _lower_to_usable(feasible: FeasibleSet, points: Counts) -> Counts:
     shape = feasible.shape
     if not shape.formulas.has_core:
         return points
+    # Full modes have no rank to choose, but their sizes count among the others.
     full = math.prod(shape.tensor.dims[mode] for mode in shape.full_modes)
     # Lowering one rank lowers the limit of the others, so there is one pass for each name.
     for _ in feasible.names:
@@ -103,6 +106,7 @@ def _round_to_allowed(feasible: FeasibleSet, points: Counts) -> Counts:
     """Lower every rank to the nearest allowed one, or raise it to the smallest."""
     columns = []
     for column, choices in zip(points.T, feasible.choices.values(), strict=True):
+        # The last choice that is not above the rank, or -1 if all are.
         place = np.searchsorted(choices, column, side="right") - 1
         columns.append(choices[np.maximum(place, 0)])
     return np.stack(columns, axis=1)

@@ -31,6 +31,7 @@ def read_starts(paths: Sequence[Path], space: Space) -> tuple[Params, ...]:
 def _read_start(path: Path, space: Space) -> Params:
     recipe, backbone = read_recipe(path), space.shape.backbone
     try:
+        # `to_spec` reads the recipe on this space's backbone, whose shape depends on the targets.
         if set(recipe.adapter.targets) != set(backbone.targets):
             raise SpaceError(
                 f"its targets must be {', '.join(backbone.targets)} as in this space, "
