@@ -28,6 +28,7 @@ class BaselineRecorder:
         uniform = ListedAllocation.from_allocation(
             spec, space.make_allocation(make_baseline_params(space))
         )
+        # As the command `baseline` records it, so that each can go on from the other's tables.
         self._config = ListConfig.of(config, {UNIFORM: uniform})
         self._reports: list[Report] = []
 
@@ -38,6 +39,7 @@ class BaselineRecorder:
     def write(self, report: Report, adapter: Path) -> None:
         """Record the completed baseline and copy its adapter."""
         self.add_report(report)
+        # Only now, because this makes the folder: a search records only a completed baseline.
         records = Records.open(self.records.folder, self._config)
         records.add(UNIFORM, self._config.training.seed, self._reports, adapter)
 

@@ -77,6 +77,7 @@ class Confirmation:
         """Number of the trial whose allocation has the highest mean held-out score."""
         means = {trial: self.mean(trial, "held_out") for trial in self.trials}
         values = {trial: mean.value for trial, mean in means.items() if mean is not None}
+        # Of equal means, `max` takes the first: the trial with the lowest number.
         return max(values, key=values.__getitem__)
 
     @property
@@ -108,10 +109,13 @@ class Confirmation:
         mine, other = (
             self._read_scores_by_seed(trial, column) for trial in (self.best, self.baseline)
         )
+        # By seed, so that what a seed does to both allocations cancels.
         paired = [mine[seed] - other[seed] for seed in mine.keys() & other.keys()]
+        # One pair has no standard error.
         if len(paired) < 2:
             return None
         mean, error = float(np.mean(paired)), float(stats.sem(paired))
+        # Student's t, two-sided, with one degree of freedom less than pairs.
         margin = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, len(paired) - 1))
         return Difference(mean=mean, low=mean - margin, high=mean + margin)
 
@@ -131,6 +135,7 @@ class Confirmation:
         return summary
 
     def _read_scores_by_seed(self, trial: int, column: str) -> dict[int, float]:
+        # `dev` is NaN except for the chosen allocation and the baseline.
         mine = self.scores[self.scores.trial == trial].dropna(subset=column)
         return dict(zip(mine.seed.tolist(), mine[column].tolist(), strict=True))
 

@@ -59,6 +59,7 @@ def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Ite
     with lock_study_folder(folder):
         if is_new:
             _require_no_trials(storage, config.study, url)
+        # Also on resume: versions may differ, and those of the last run are recorded.
         write_yaml(recorded, config, "What all trials of this study share.")
         study = optuna.create_study(
             study_name=config.study,
@@ -80,6 +81,7 @@ def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Ite
         )
         _write_attributes(study, config)
         search = SearchStudy(study, space, config, folder)
+        # Under the lock, so that trials left running can only be those of a process that has ended.
         search.begin()
         yield search
 
@@ -128,6 +130,7 @@ def _require_database(folder: Path, url: str) -> None:
 
 def _require_no_trials(storage: BaseStorage, name: str, url: str) -> None:
     """Refuse a storage whose study of this name has trials: their adapters are elsewhere."""
+    # KeyError: the storage has no study of this name, as it should be.
     with contextlib.suppress(KeyError):
         study_id = storage.get_study_id_from_name(name)
         if storage.get_all_trials(study_id, deepcopy=False):
@@ -139,6 +142,7 @@ def _require_no_trials(storage: BaseStorage, name: str, url: str) -> None:
 
 def _open_storage_in_new_folder(url: str, folder: Path) -> BaseStorage:
     """Create the study's folder and open its storage; remove the folder if that fails."""
+    # Deepest first, the order in which `rmdir` can remove them.
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -159,9 +163,11 @@ def _write_attributes(study: optuna.Study, config: StudyConfig) -> None:
         config.require_same(StudyConfig.model_validate(recorded))
         return
     with warnings.catch_warnings():
+        # The dashboard names the score by it; Optuna calls the method experimental.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([config.task.metric])
     study.set_user_attr("config", config.model_dump(mode="json"))
+    # Parts of `config` again, for people who look at the dashboard.
     study.set_user_attr("task", config.task.name)
     study.set_user_attr("data", config.task.source)
     study.set_user_attr("model", config.model.name)

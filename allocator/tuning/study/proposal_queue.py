@@ -75,7 +75,9 @@ class ProposalQueue:
         if state is None and (not needs_baseline(self._config.prior) or self._has_baseline_ended()):
             state = self._write_state(self._make_prior())
         if state is not None:
+            # At every ask, because the sampler of a resumed study starts without a prior.
             self._set_sampler_prior(state)
+        # The baseline and trials to be retried come before any proposal.
         if not any(trial.state == TrialState.WAITING for trial in self._trials):
             self._queue_first_missing(
                 state.queued if state else self._list_proposals_beside_baseline()
@@ -89,6 +91,7 @@ class ProposalQueue:
 
     def _make_prior(self) -> Prior | None:
         tables, baseline = baseline_folder(self._folder), None
+        # Without tables the baseline failed, and `make_prior` falls back to `uniform`.
         if tables.is_dir():
             baseline = read_baseline(tables, self._space.read_ranks(self._baseline_params))
         return make_prior(
@@ -138,7 +141,9 @@ class ProposalQueue:
     def _list_proposals_beside_baseline(self) -> list[_Proposal]:
         """List what may train beside the baseline: the user's, then its ranks at other rates."""
         uniform = make_prior("uniform", self._space, self._baseline_params)
+        # It proposes at least the baseline's ranks.
         assert uniform is not None
+        # Which other ranks to try is for the prior to say, and that still waits for the baseline.
         ranks = self._space.params_to_row(self._baseline_params)
         return [
             *(_make_proposal(_START, params) for params in self._config.start),
@@ -150,6 +155,7 @@ class ProposalQueue:
         ]
 
     def _set_sampler_prior(self, state: _PriorState) -> None:
+        # Other samplers know no prior; they see its proposals only as trials.
         if isinstance(self._study.sampler, FeasibleGPSampler) and state.proposals:
             self._study.sampler.prior = Prior(
                 name=state.used, space=self._space, proposals=state.proposals
@@ -168,5 +174,6 @@ def _make_proposal(proposed_by: str, params: Params) -> _Proposal:
 
 
 def _read_params(trial: FrozenTrial) -> dict[str, float | str]:
+    # Optuna keeps the parameters of a trial that waits there; its `params` are still empty.
     queued: dict[str, float | str] = trial.system_attrs.get("fixed_params", trial.params)
     return queued

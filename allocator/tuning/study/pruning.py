@@ -35,6 +35,7 @@ class LossPruner(BasePruner):
         step = len(losses)
         if not self._decides_at(step) or is_protected(trial):
             return False
+        # Without FAIL: the retry of a broken-off trial reports the same losses again.
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
         curves = [
             read_losses(other)
@@ -73,11 +74,13 @@ class SuccessiveHalvingPruner(LossPruner):
 
     def _decides_at(self, step: int) -> bool:
         rung = float(self._first_step)
+        # The factor need not be whole, so rungs are rounded to boundaries.
         while round(rung) < step:
             rung *= self._reduction_factor
         return round(rung) == step
 
     def _is_beaten(self, loss: float, others: list[float]) -> bool:
+        # Comparisons with NaN are false, so a trial whose loss is unknown is not stopped.
         better = sum(other < loss for other in others)
         # Asynchronous: compared are the trials that reached the rung so far, not a fixed bracket.
         return better >= (len(others) + 1) / self._reduction_factor

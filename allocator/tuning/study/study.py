@@ -128,7 +128,9 @@ class SearchStudy:
         # Attributes come first, because a completed trial without them could not be evaluated.
         write_ending(trial, report)
         if report.measures is not None and report.ending == "completed":
+            # Before the state: once the baseline has ended, the prior is made from its tables.
             self._baseline.write(report, self.adapter_path(report.trial))
+        # A user may have failed the trial on the dashboard, and a plain `tell` would then raise.
         if report.ending == "stopped":
             self.study.tell(report.trial, state=TrialState.PRUNED, skip_if_finished=True)
         else:
@@ -154,6 +156,7 @@ class SearchStudy:
         """
         for trial in self.trials:
             if trial.state == TrialState.RUNNING:
+                # A process killed while it asked left a trial without all parameters.
                 self._break_off_trial(trial, retry=self.space.has_all_params(trial.params))
 
     def count_attempts(self, number: int) -> int:
@@ -184,12 +187,15 @@ class SearchStudy:
         reports = self._baseline.read_recorded()
         if not reports or reports[-1].ending is None:
             return
+        # This asks for the baseline, which was queued just before.
         number = self.ask().number
         path = self.adapter_path(number)
         path.parent.mkdir(parents=True, exist_ok=True)
+        # A baseline that diverged or collapsed has no adapter.
         if self._baseline.adapter.exists():
             shutil.copyfile(self._baseline.adapter, path)
         for report in reports:
+            # A failed training ends with the majority's score, which only `tell` records.
             if report.ending in (None, "completed"):
                 self.add_report(dataclasses.replace(report, trial=number))
         self.tell(dataclasses.replace(reports[-1], trial=number))

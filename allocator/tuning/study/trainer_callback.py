@@ -43,6 +43,7 @@ class PruningCallback(TrainerCallback):
         del args, control
         if self._metric not in metrics:
             raise UnknownNameError("metric", self._metric, metrics)
+        # Before the pruner is asked: those of this package count losses to know the step.
         append_loss(self._trial, metrics.get("eval_loss", math.nan))
         self._step += 1
         step = self._step

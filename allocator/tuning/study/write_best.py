@@ -59,6 +59,7 @@ def write_best(study: SearchStudy) -> WrittenBest:
         confirmed=None if confirmation is None else confirmation.best,
     )
     number = selection.best.trial.number
+    # Before anything is written: a damaged adapter leaves earlier results as they are.
     saved = load_adapter(study.adapter_path(number))
     recipe = _make_recipe(
         study, selection, confirmation, trains_pooler=saved.description.trains_pooler
@@ -68,6 +69,7 @@ def write_best(study: SearchStudy) -> WrittenBest:
     write_table(study.folder / SPECTRA_FILE, tabulate_spectra(spectra))
     write_table(study.folder / MODES_FILE, tabulate_spectrum_metrics(spectra))
     write_table(study.folder / TRIALS_FILE, study.study.trials_dataframe())
+    # Last, because the recipe says that the adapter lies beside it.
     path = study.folder / RECIPE_FILE
     write_yaml(
         path,
