@@ -65,6 +65,7 @@ def confirm_best(
         devices=plan.devices,
         slots=study.slots,
         seeds=other_seeds,
+        # Dev is scored from these files, without training again.
         keeps_adapters=True,
     )
     rows = [
@@ -76,6 +77,7 @@ def confirm_best(
         }
         for trial in trials
         for seed in other_seeds
+        # A training that was given up has no reports.
         if (reports := records.read_reports(_name_training(trial.number), seed))
     ]
     if not rows:
@@ -98,6 +100,7 @@ def _list_candidates(study: SearchStudy) -> list[FrozenTrial]:
     trials = [e.trial for e in sorted(expected, key=lambda e: -e.mean)]
     baseline = [trial for trial in trials if is_baseline(trial)]
     others = [trial for trial in trials if not is_baseline(trial)]
+    # The baseline is always trained again, for a comparison with the same seeds.
     return baseline + others[:CANDIDATES]
 
 

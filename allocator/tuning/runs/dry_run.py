@@ -28,6 +28,7 @@ def print_dry_run(console: Console, config: SearchConfig, plan: Plan[StudyConfig
         if variant.choice:
             console.print(" ".join(variant.choice.values()) + ":", highlight=False)
         _print_extremes(console, variant)
+    # The candidates and the baseline, or all trials of a study that has fewer.
     confirming = min(CANDIDATES + 1, config.trials) * config.confirm_seeds
     _print_estimated_cost(console, plan, config.trials, confirming, config.slots)
 
@@ -69,6 +70,7 @@ def _print_estimated_cost(
     if not chosen.examples:
         console.print(f"{chosen.slots} slots do not fit into memory", highlight=False)
         return
+    # With one evaluation in each epoch, which is the default of `--boundaries-per-epoch`.
     per_training = training.epochs * (len(train) + _EVALUATION * len(setup.scoring))
     examples = (trials + confirming) * per_training
     minutes = examples / chosen.examples / len(plan.devices.names) / 60

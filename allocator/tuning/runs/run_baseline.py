@@ -40,7 +40,9 @@ def run_baseline(config: BaselineConfig, console: Console) -> Records:
     allocations = dict(_list_allocations(config, plan))
     folder = baseline_folder(plan.folder, config.rank, is_capped=not config.uncapped)
     print_header(console, plan)
+    # Only now, so that a mistake found while planning leaves no folder.
     plan.folder.mkdir(parents=True, exist_ok=True)
+    # The lock of the study, because its search writes into the same baseline folder.
     with lock_study_folder(plan.folder):
         records = train_list(
             plan.setup,
@@ -70,9 +72,11 @@ def _list_allocations(
         # The same scaling as the baseline's: another would change what the learning rates mean.
         scaling = {"scaling": plan.space_file.scaling}
         preset = read_space(_PRESETS[kind]).model_copy(update=scaling)
+        # Each of these presets has a single shape.
         (shape,) = list_adapter_shapes(preset, space.shape.backbone)
         specs[kind] = make_adapter_spec(preset, shape)
     for name, spec in specs.items():
+        # The same ranks as the first trial of a search, which keep to the space's ranges.
         if name == UNIFORM and config.rank is None:
             ranks = dict(uniform.ranks)
         else:
@@ -94,5 +98,6 @@ def _choose_ranks(shape: AdapterShape, config: BaselineConfig, budget: int) -> d
         choices = {name: range(1, bound + 1) for name, bound in bounds.items()}
         return FeasibleSet(shape, choices, budget).find_uniform()
     if config.uncapped:
+        # Published baselines give every mode the same rank, even beyond what a mode can use.
         return dict.fromkeys(bounds, config.rank)
     return {name: min(config.rank, bound) for name, bound in bounds.items()}

@@ -40,6 +40,7 @@ def run_search(
     Returns:
         What was written, or None if the search was interrupted.
     """
+    # Optuna logs every trial, which would break the table that a watcher redraws.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = choose_storage_url(config.storage, plan.folder)
     with open_study(plan.recorded, plan.space, plan.folder, url) as study:
@@ -53,6 +54,7 @@ def run_search(
             return None
         best = write_best(study)
         print_result(console, study, best, url)
+        # Last: a figure that fails must not cost the result.
         draw_and_print(console, lambda warn: draw_study(study, best.selection, warn=warn))
     return best
 

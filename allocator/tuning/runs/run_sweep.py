@@ -49,6 +49,7 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
     phases = list(list_tenslora_plus(backbone, config.learning_rate))
     folder = config.studies_dir / name_study(config, data, config.sweep)
     recorded = folder / CONFIG_FILE
+    # A sweep keeps the precision that was timed when it began, so that its scores compare.
     begun = read_shared_config(recorded, ListConfig).precision if recorded.exists() else None
     precision = config.precision or begun or devices.choose_precision(backbone.d_in)
     shared = make_shared_config(
@@ -62,6 +63,7 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
         devices=devices,
         precision=precision,
         spec=phases[0].spec,
+        # The baseline stands for all allocations when the size of a pack is measured.
         typical=phases[0].allocation,
     )
     if setup.path.reason:
@@ -108,7 +110,9 @@ def summarize_sweep(
         `difference` to the baseline of the same seeds and its `difference_error`,
         `calibrated_loss`, `collapsed` (number of trainings that collapsed or diverged), `seeds`.
     """
+    # The folder may hold more seeds, from an earlier run.
     training = training[training.seed.isin(list(seeds))]
+    # Stable: a training that diverged repeats its last step, and the row of its ending is last.
     last = training.sort_values("step", kind="stable").groupby(["name", "seed"]).last()
     scores = last.score.unstack("seed")
     # `reindex`, because a baseline that was given up has no rows.
@@ -118,6 +122,7 @@ def summarize_sweep(
         if phase.name not in scores.index:
             continue
         mine = scores.loc[phase.name].dropna()
+        # pandas aligns both by seed; a seed that one of them lacks becomes NaN.
         paired = (mine - baseline).dropna()
         ended = last.loc[phase.name]
         rows.append(
