@@ -91,6 +91,7 @@ def plan_space(
     # From here on the budget is a number; what `lora:R` amounts to depends on the backbone.
     budget = count_budget_parameters(config.budget, backbone)
     space = build_space(file, backbone, budget)
+    # Studies in the default space have names without it.
     preset = [] if config.space == "tenslora_plus" else [Path(config.space).stem]
     folder = config.studies_dir / name_study(config, data, budget, *preset)
     # A study keeps the precision that was timed when it began: another machine, or a busy one,
@@ -140,6 +141,7 @@ def _make_study_config(
         pruner=config.pruner,
         prior=config.prior,
         prior_strength=config.prior_strength,
+        # Parameters in place of paths: what is compared on resume is what would be tried.
         start=tuple(dict(params) for params in read_starts(config.start, space)),
     )
 

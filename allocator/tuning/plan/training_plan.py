@@ -26,6 +26,7 @@ from allocator.tuning.plan.run_config import RunConfig
 from allocator.workers.local_devices import LocalDevices
 from allocator.workers.setup import TrainingSetup
 
+# For people who read `config.yaml`; a study goes on with other versions.
 _VERSIONED = ("allocator", "torch", "transformers", "datasets", "optuna", "scipy")
 
 
@@ -75,6 +76,7 @@ def name_study(config: RunConfig, data: TaskData, *parts: str | int) -> str:
         everything.append(f"limit-{config.limit}")
     if config.select_on == "dev":
         everything.append("selected-on-dev")
+    # A task may be named by a path, and a folder's name cannot have separators.
     return re.sub(r"[^\w.-]+", "-", "-".join(map(str, everything)))
 
 
@@ -157,6 +159,7 @@ def make_setup(
             data,
             max_length=training.max_length,
             device=torch.device(devices.here),
+            # `here` may be a CPU while workers train on GPUs, whose attention is another.
             attention_of=devices.kind,
         ),
     )
