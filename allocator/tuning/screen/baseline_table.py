@@ -25,6 +25,7 @@ def print_baseline(
         rows = training[training.name == name]
         if rows.empty:
             continue  # it was given up
+        # Rows are in the order of boundaries.
         last = rows.iloc[-1]
         ranks = " ".join(map(str, listed.adapter.ranks.values()))
         scores = (f"{last.score:.4f}", f"{last.loss:.4f}", str(last.ending))
@@ -42,6 +43,7 @@ def _print_mode_spectra(console: Console, modes: pd.DataFrame) -> None:
     table = Table(title="trained core, by mode", title_justify="left")
     for column in ("mode", "rank", *(metric.replace("_", " ") for metric in metrics)):
         table.add_column(column, justify="left" if column == "mode" else "right")
+    # Unsorted, to keep the order of modes.
     for mode, rows in last.groupby("mode", sort=False):
         values = (f"{rows[metric].mean():.2f}" for metric in metrics)
         table.add_row(str(mode), str(rows["rank"].iloc[0]), *values)

@@ -38,6 +38,7 @@ def print_result(console: Console, study: SearchStudy, exported: WrittenBest, ur
         {**_make_cells(study, e), **_make_confirmation_cells(confirmation, e, is_on_dev=is_on_dev)}
         for _, e in shown
     ]
+    # All rows of both columns in order, because two shapes may have different ranks.
     for row in dict.fromkeys(row for cell in cells for row in cell):
         table.add_row(row, *(cell.get(row, "") for cell in cells))
     console.print()
@@ -48,6 +49,7 @@ def print_result(console: Console, study: SearchStudy, exported: WrittenBest, ur
     console.print(verdict, highlight=False, soft_wrap=True)
     if confirmation is not None and is_on_dev:
         console.print("The choice was made on dev, so its dev scores are optimistic.")
+    # None if the study ended before its prior was made.
     if study.prior not in (None, study.config.prior):
         console.print(
             f"The baseline gives no evidence for prior {study.config.prior} in this space: "
@@ -57,12 +59,14 @@ def print_result(console: Console, study: SearchStudy, exported: WrittenBest, ur
         )
     console.print("\nnext:", highlight=False)
     for command in list_next_commands(study, exported.path, url):
+        # To be copied: no brackets read as markup, and no line breaks.
         console.print(Text(f"  {command}"), soft_wrap=True)
 
 
 def list_next_commands(study: SearchStudy, recipe: Path, url: str) -> list[str]:
     """List commands that use the result, quoted for a shell; passwords are left out."""
     commands = [
+        # Without a driver in the URL, SQLAlchemy might choose one that is not installed.
         ["optuna-dashboard", printable_url(add_installed_driver(url))],
         [*_PYTHON, "allocator.train", "--config", str(recipe)],
         [*_PYTHON, "allocator.export", "--study", study.config.study],

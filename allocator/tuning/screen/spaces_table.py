@@ -41,6 +41,7 @@ def print_spaces(
     If a space does not fit the model or the budget, the reason is printed instead.
     """
     console.print(f"on {model.name}, within {_describe_budget(budget)}", highlight=False)
+    # Many spaces have the same targets, so shapes are read once for each set of them.
     backbones: dict[tuple[str, ...], BackboneShape] = {}
     for name, file in spaces.items():
         try:
@@ -53,6 +54,7 @@ def print_spaces(
             rows = {"does not fit": str(mistake)}
         table = Table.grid(padding=(0, 2))
         for title, value in rows.items():
+            # Brackets in a message would be read as markup.
             table.add_row(f"  {title}", escape(value))
         kinds = f"{' | '.join(file.constructions)}, {' | '.join(file.factorizations)}"
         console.print(f"\n[bold]{escape(name)}[/bold]: {kinds}", soft_wrap=True)

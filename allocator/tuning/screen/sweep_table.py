@@ -15,6 +15,7 @@ from allocator.tuning.space.published_sweep import BASELINE
 def print_sweep(console: Console, summary: pd.DataFrame, metric: str) -> None:
     """Print the summary of a sweep as a table, a section for each phase."""
     title = f"{metric}, mean over seeds ± its standard error; calibrated loss"
+    # Without edges and with little padding, the widest rows fit on 80 columns.
     table = Table(
         title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False
     )

@@ -103,6 +103,7 @@ class LiveWatcher(QuietWatcher):
 
     def on_ready(self, slots: int) -> None:
         """Show, above the table, how many trials train together."""
+        # By the live display's console, which redraws the table below; others would write into it.
         self.live.console.print(describe_slots(slots), highlight=False)
 
     def on_started(self, number: int) -> None:
@@ -138,6 +139,7 @@ class LiveWatcher(QuietWatcher):
             table.add_column(name, justify="left" if name == "" else "right")
         for trial in trials[-_ROWS:]:
             step = trial.last_step or 0
+            # A running trial has no value yet, but the score of its last boundary.
             score = trial.value if trial.value is not None else trial.intermediate_values.get(step)
             table.add_row(
                 str(trial.number),
@@ -158,6 +160,7 @@ class _Clock:
 
     def left(self) -> str:
         finished = self._study.num_finished
+        # Nothing has finished in this run, so there is no time to extrapolate from.
         if finished == self._done:
             return ""
         # Trials of earlier runs took no time in this run.
