@@ -66,6 +66,7 @@ def build_space(file: SpaceFile, backbone: BackboneShape, budget: int) -> Space:
             )
         )
     if not variants:
+        # The shape that needs least says which budget would do.
         raise min(misfits, key=lambda misfit: misfit.smallest)
     return Space(
         variants=tuple(variants),
@@ -102,6 +103,7 @@ def list_adapter_shapes(file: SpaceFile, backbone: BackboneShape) -> list[Adapte
     """
     pairs = [(c, f) for c in file.constructions for f in file.factorizations]
     if len(pairs) > 1:
+        # Construction `matrix` goes with factorizations of matrices, and no other does.
         pairs = [(c, f) for c, f in pairs if (c == "matrix") == FACTORIZATIONS[f].is_of_matrices]
     # If a space has several shapes, a full mode or a zero mode applies to those that have it.
     full = {mode for mode in get_args(Mode) if file.parameters.get(f"rank_{mode}") == "full"}
@@ -111,6 +113,7 @@ def list_adapter_shapes(file: SpaceFile, backbone: BackboneShape) -> list[Adapte
             construction=construction,
             factorization=factorization,
             backbone=backbone,
+            # A single shape has to have the mode, and is refused here if it does not.
             zero_mode=file.zero_mode if len(pairs) == 1 else None,
         )
         own = full & set(shape.tensor.dims) if len(pairs) > 1 else full
@@ -140,6 +143,7 @@ def _make_choice(file: SpaceFile, shape: AdapterShape) -> dict[str, str]:
 
 
 def _join_feasible_sets(variants: list[Variant]) -> FeasibleSet | FeasibleUnion:
+    # A variant that is left alone because others did not fit still needs a column for its choice.
     if len(variants) == 1 and not variants[0].choice:
         return variants[0].feasible
     return FeasibleUnion([v.feasible for v in variants], [v.rank_parameters for v in variants])
@@ -149,6 +153,7 @@ def _make_distributions(
     variants: list[Variant], searched: Mapping[str, Range]
 ) -> dict[str, BaseDistribution]:
     chosen: dict[str, BaseDistribution] = {
+        # Only what fits the budget, in the order of the file.
         name: CategoricalDistribution(list(dict.fromkeys(v.choice[name] for v in variants)))
         for name in variants[0].choice
     }
@@ -159,6 +164,7 @@ def _make_distributions(
         if name in ranks
         else FloatDistribution(r.low, r.high, log=r.log)
         for name, r in searched.items()
+        # Ranks of shapes that did not fit are dropped.
         if name in ranks | rates or name.startswith("lr_multiplier_")
     }
 
@@ -179,6 +185,7 @@ def _split_searched_and_fixed(
             continue
         if name not in {*defaults, *optional}:
             raise UnknownNameError("parameter", name, sorted({*defaults, *optional}))
+        # The only string is `full`, here on something that is not a rank of a core's mode.
         if isinstance(value, str):
             raise SpaceError(f"parameter {name} must be a range or a number, got {value!r}")
         searched.pop(name, None)
@@ -196,6 +203,7 @@ def _find_rank_bounds(file: SpaceFile, shapes: list[AdapterShape]) -> dict[str, 
     for shape in shapes:
         for name, bound in shape.rank_bounds.items():
             parameter = name_rank_parameter(name, shape, file)
+            # Shapes that can use less clip it again in `_list_rank_choices`.
             bounds[parameter] = max(bound, bounds.get(parameter, 1))
     return bounds
 
@@ -206,6 +214,7 @@ def _clip_to_bounds(name: str, value: Range, bounds: Mapping[str, int]) -> Range
         return value
     if value.low != int(value.low) or value.high != int(value.high):
         raise SpaceError(f"{name} must be a range of integers, got {value.low} to {value.high}")
+    # Only the lower end has to be usable, because the upper end is clipped.
     _require_usable(name, value.low, bounds)
     return Range(low=value.low, high=min(value.high, bounds[name]))
 
@@ -222,6 +231,7 @@ def _list_rank_choices(
 ) -> list[int]:
     if parameter in searched:
         low, high = int(searched[parameter].low), int(searched[parameter].high)
+        # Never empty: `low` stays even if this shape cannot use it.
         return list(range(low, max(low, min(high, bound)) + 1))
     if fixed[parameter] != int(fixed[parameter]):
         raise SpaceError(f"{parameter} must be a positive integer, got {fixed[parameter]!r}")

@@ -122,6 +122,7 @@ class Domain:
             shape (moves,).
         """
         n, width = ranks.shape
+        # By a quarter, and at least by one.
         up, down = np.maximum(ranks + 1, ranks * 5 // 4), np.minimum(ranks - 1, ranks * 4 // 5)
         # One rank changes: by one to refine, by a quarter or a factor of two to cross large ranks
         # in few moves. Row i of the identity marks the rank that move i changes.
@@ -159,8 +160,10 @@ class Domain:
             return ranks
         candidates = self._list_matching_ranks(rng)
         best: Counts = candidates[np.argmin(_compute_log_distances(candidates, ranks))]
+        # All feasible ranks were among the candidates.
         if self.space.feasible.points is not None:
             return best
+        # Descend from the best of the sample until no move leads nearer.
         while len(moves := self.list_rank_moves(best[None])[0]):
             step: Counts = moves[np.argmin(_compute_log_distances(moves, ranks))]
             if (
@@ -179,6 +182,7 @@ class Domain:
     def _sample_ranks(self, n: int, rng: np.random.Generator) -> Counts:
         is_free = len(self._variants) == len(self.space.variants)
         if is_free and not set(self.rank_names) & set(self._required_values):
+            # Nothing about the ranks is required, so a set of any size can be sampled exactly.
             return self.space.feasible.sample(n, rng)
         candidates = self._list_matching_ranks(rng)
         return candidates[rng.integers(len(candidates), size=n)]
@@ -195,6 +199,7 @@ class Domain:
     def _match_required(self, ranks: Counts) -> Flags:
         flags = np.ones(len(ranks), dtype=np.bool_)
         if self.space.choices:
+            # The first column holds the variant.
             flags &= np.isin(ranks[:, 0], self._variants)
         for i, name in enumerate(self.rank_names):
             if name in self._required_values:
@@ -214,6 +219,7 @@ class Domain:
         return np.asarray(np.clip(rates, self._low, self._high))
 
     def _scale_to_unit(self, name: str, rate: Points, low: float, high: float) -> Points:
+        # A range of a single value would divide zero by zero.
         if low == high:
             return np.zeros_like(rate)
         if self._is_log(name):

@@ -54,6 +54,7 @@ def list_tenslora_plus(backbone: BackboneShape, learning_rate: float) -> Iterato
         backbone: The backbone.
         learning_rate: Base learning rate of all allocations.
     """
+    # Each preset has one shape on a backbone, so this makes three specs.
     tucker, cp, lora = (
         make_adapter_spec(file, shape)
         for file in map(read_space, ("tenslora_plus", "tenslora_att_qkv_depth_cp", "lora"))

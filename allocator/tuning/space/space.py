@@ -100,6 +100,7 @@ class Space:
 
     def has_all_params(self, params: Params) -> bool:
         """Whether `params` has a value for every parameter that its variant searches."""
+        # Not by `find_variant`, which raises for a trial that lacks a choice.
         chosen = {name: params.get(name) for name in self.choices}
         return any(
             chosen == variant.choice and params.keys() >= set(self.list_searched(variant))
@@ -144,12 +145,14 @@ class Space:
         # Columns of other variants stay at 1, whose logarithm is 0.
         row = dict.fromkeys(self.rank_columns, 1)
         if VARIANT in row:
+            # From 1, because distances take the logarithm of every column.
             row[VARIANT] = self.variants.index(variant) + 1
         return list((row | {p: int(values[p]) for p in variant.rank_parameters.values()}).values())
 
     def row_to_params(self, row: Sequence[int] | Counts) -> dict[str, int | str]:
         """Return the choices and searched ranks of one point of `feasible`."""
         values = dict(zip(self.rank_columns, map(int, row), strict=True))
+        # A space of one variant has no column for it.
         variant = self.variants[values.get(VARIANT, 1) - 1]
         ranks = {p: values[p] for p in variant.rank_parameters.values() if p in self.distributions}
         return {**variant.choice, **ranks}
@@ -160,6 +163,7 @@ class Space:
             [
                 number
                 for number, variant in enumerate(self.variants, start=1)
+                # A choice that is still open agrees with every value.
                 if all(decided.get(name, value) == value for name, value in variant.choice.items())
             ]
         )
@@ -186,4 +190,5 @@ def make_baseline_params(space: Space) -> Params:
             values[name] = low
         else:  # a multiplier: 1 keeps the base rate
             values[name] = min(max(1.0, low), high)
+    # Ranks that the space fixes are no parameters of a trial.
     return {name: value for name, value in values.items() if name in space.distributions}

@@ -53,6 +53,7 @@ class SpaceFile(BaseModel):
     scaling: Annotated[float, Field(gt=0)] = 4.0
     initialization: Initialization = "orthogonal"
     zero_mode: Mode | None = None
+    # pydantic copies the default for every instance, so a mutable one is safe.
     parameters: dict[str, Parameter] = {}
 
     @property
