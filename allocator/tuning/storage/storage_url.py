@@ -18,7 +18,7 @@ from allocator.files.study_folder import DATABASE_FILE
 _SCHEME = re.compile(r"[a-z][a-z0-9_+]*://", re.IGNORECASE)
 _USER, _HOST, _DATABASE = r"[\w.@-]*", r"[\w.:-]*", r"[\w.-]*"  # names that cannot hide a password
 _DRIVERS = ("psycopg2", "psycopg")
-_USUAL_PORTS = (None, 3306, 5432)
+_USUAL_PORTS = (None, 3306, 5432)  # those of MySQL and PostgreSQL
 _INSTALL = "run: pip install 'allocator[postgresql]'"
 # Exceptions of SQLAlchemy, of a driver or of Optuna for a URL that cannot be used.
 _REFUSALS = (
@@ -106,6 +106,7 @@ def open_storage(url: str) -> BaseStorage:
         # Rendered again, because Optuna would treat braces in the URL as placeholders.
         return optuna.storages.get_storage(_render(parsed))
     except ImportError as problem:
+        # Optuna raises an error of its own, from the driver's that names the missing module.
         name = getattr(problem.__cause__, "name", None) or parsed.drivername
         way_out = "install it with pip"
         if parsed.get_backend_name() == "postgresql":
@@ -114,6 +115,7 @@ def open_storage(url: str) -> BaseStorage:
             f"storage {shown} needs a driver that is not installed: {name}; {way_out}"
         ) from None
     except _REFUSALS as problem:
+        # Optuna wraps SQLAlchemy's exception, which keeps the driver's in `orig`.
         cause = problem.__cause__ or problem
         reason = str(getattr(cause, "orig", cause)).strip().split("\n")[0]
         if not _is_safe(reason, url, parsed):
@@ -134,7 +136,9 @@ def _parse(url: str) -> URL | None:
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # ValueError: the port is not a number
         return None
+    # A second @ may belong to the password or follow it, and the rest would be shown as the host.
     is_certain = url.count("@") == (0 if parsed.username is None else 1)
+    # The path of a file holds no password, however many @ it has.
     return parsed if is_certain or _is_file(parsed) else None
 
 
@@ -157,6 +161,7 @@ def _is_safe(reason: str, url: str, parsed: URL) -> bool:
     shown = printable_url(url)
     values = (v for value in parsed.normalized_query.values() for v in value)
     hidden = {*_split_words(url), *_split_words(unquote(url)), parsed.password or "", *values}
+    # What is shown anyway is no secret.
     hidden -= {*_split_words(shown), *_split_words(unquote(shown)), ""}
     known = reason.casefold()
     return "..." not in shown and all(h.isascii() and h.casefold() not in known for h in hidden)

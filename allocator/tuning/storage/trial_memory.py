@@ -120,6 +120,7 @@ def proposal_attributes(proposer: str) -> Attributes:
 
 def retry_attributes(trial: FrozenTrial) -> Attributes:
     """Make the attributes with which a trial is enqueued that repeats a broken-off one."""
+    # What the trial is; what the broken-off attempt measured is left behind.
     kept: Mapping[str, object] = {
         name: value
         for name, value in trial.user_attrs.items()
@@ -135,6 +136,7 @@ def write_num_parameters(trial: Trial, count: int) -> None:
 
 def append_loss(trial: Trial, calibrated_loss: float) -> None:
     """Record the calibrated loss at one more boundary."""
+    # A new list: only setting an attribute writes it to the storage.
     trial.set_user_attr(_LOSSES, [*trial.user_attrs.get(_LOSSES, []), calibrated_loss])
 
 
@@ -143,6 +145,7 @@ def write_ending(trial: Trial, report: Report) -> None:
     for name, value in {
         _ENDING: report.ending,
         _LOSS: report.loss,
+        # Names written out here are for users; no code reads them back.
         "calibrated_loss": report.calibrated_loss,
         _BEST_SCORE: report.best_score,
         "train_loss": report.train_loss,
