@@ -57,6 +57,7 @@ TEMPLATE = go.layout.Template(
 def order_modes(names: Iterable[str]) -> list[str]:
     """Sort modes into their fixed order, the core last, without duplicates."""
     present = set(names)
+    # The order of `COLOURS` is that of legends, in every figure.
     return [name for name in COLOURS if name in present]
 
 

@@ -29,6 +29,7 @@ async def draw_figures(requests: Sequence[Request]) -> list[bytes]:
     browser = Kaleido(timeout=None, mathjax=False)
     await browser.open()
     pictures = [await browser.calc_fig(figure, opts=options) for figure, options in requests]
+    # All pictures are there; a browser that does not close is killed in `main`.
     with contextlib.suppress(Exception):
         async with asyncio.timeout(_CLOSING_TIMEOUT):
             await browser.close()
@@ -64,6 +65,7 @@ def main() -> None:
         answer: object = {"pictures": [base64.b64encode(p).decode("ascii") for p in pictures]}
     except Exception as problem:  # noqa: BLE001  # its name is the answer
         answer = {"error": type(problem).__name__}
+    # Before the answer, after which nobody watches over the browser any more.
     kill_children(psutil.Process())
     print(json.dumps(answer), flush=True)
     os._exit(0)

@@ -59,6 +59,7 @@ def draw_budget_split(parameters: pd.DataFrame, *, budget: int | None = None) ->
             textposition="inside",
             textangle=0,
             insidetextanchor="middle",
+            # An empty <extra> drops the box that repeats the trace's name.
             hovertemplate=f"%{{y}}<br>{part}: %{{x:,}}<extra></extra>",
         )
     figure.update_layout(
@@ -68,9 +69,11 @@ def draw_budget_split(parameters: pd.DataFrame, *, budget: int | None = None) ->
         ),
         barmode="stack",
         bargap=0.35,
+        # plotly reverses the legend of stacked bars by default.
         legend={"title": {"text": "part"}, "traceorder": "normal"},
     )
     figure.update_xaxes(title_text="trainable parameters of the adapter", tickformat=",")
+    # plotly starts categories at the bottom.
     figure.update_yaxes(categoryarray=list(names.values()), autorange="reversed", showgrid=False)
     if budget is not None:
         figure.add_vline(

@@ -36,6 +36,7 @@ def save_figures(folder: Path, figures: Mapping[str, go.Figure], *, warn: Warn) 
     if not figures:
         return []
     folder.mkdir(parents=True, exist_ok=True)
+    # One copy for all figures of a folder, each of which is far smaller, and no network.
     write_whole(folder / _PLOTLY_JS, get_plotlyjs().encode())
     contents = {
         folder / f"{name}.html": figure.to_html(include_plotlyjs="directory").encode()

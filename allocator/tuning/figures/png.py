@@ -39,6 +39,7 @@ def render_png(figures: Sequence[go.Figure]) -> list[bytes]:
         RenderingError: If no browser is found, or it fails, or it takes over a minute.
     """
     answer = _run_browser(
+        # plotly's own JSON: `json.dumps` alone would refuse NumPy arrays.
         [(json.loads(figure.to_json()), _make_options(figure)) for figure in figures]
     )
     if "pictures" in answer:
@@ -62,9 +63,11 @@ def _run_browser(requests: object) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(output)
     except subprocess.TimeoutExpired:
         return {"error": f"no answer in {_TIMEOUT:g} seconds"}
+    # No answer, or a part of one: the program crashed or was killed.
     except ValueError:
         return {"error": "it ended without an answer"}
     finally:
+        # After the timeout, or after an exception such as Ctrl-C.
         if process.poll() is None:
             browser.kill_tree(psutil.Process(process.pid))
             process.communicate()

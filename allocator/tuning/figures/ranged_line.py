@@ -49,6 +49,7 @@ def draw_ranged_line(
         fillcolor=_make_translucent(COLOURS[mode]),
         hoverinfo="skip",
     )
+    # The band first, so that the line lies on top.
     return [band, line]
 
 

@@ -49,8 +49,10 @@ def draw_singular_values(spectra: pd.DataFrame) -> go.Figure:
         dtick=_compute_tick_step(int(last["position"].max())),
     )
     figure.update_yaxes(title_text="singular value", type="log", tickformat="~g")
+    # A core of zeros has no logarithms; plotly then chooses the range.
     if largest > 0:
         ends = math.log10(lowest) - _MARGIN, math.log10(largest) + _MARGIN
+        # On a logarithmic axis the range is in exponents, and `dtick=1` is a tick for each decade.
         figure.update_yaxes(range=ends, dtick=1 if ends[1] - ends[0] > 2 else None)
     return figure
 
@@ -68,6 +70,7 @@ def draw_spectra_over_training(modes: pd.DataFrame) -> go.Figure:
             rows = modes[modes["mode"] == mode]
             lines = draw_ranged_line(rows, "step", measure, mode=mode, in_legend=column == 1)
             figure.add_traces(lines, rows=1, cols=column)
+        # Both measures lie between 0 and 1; the margin keeps markers at the ends whole.
         figure.update_yaxes(title_text=label, range=[-0.03, 1.03], col=column)
     figure.update_layout(
         template=TEMPLATE,

@@ -77,6 +77,7 @@ def _list_compared_trials(study: SearchStudy, selection: Selection) -> dict[str,
     if selection.baseline is not None:
         trials["uniform baseline"] = selection.baseline.trial
     proposed = (t for t in study.trials if read_proposer(t) is not None)
+    # A proposal that is still waiting has no ranks to show.
     first = next((t for t in proposed if study.space.has_all_params(t.params)), None)
     if first is not None:
         trials[f"proposed by {read_proposer(first)}"] = first
@@ -84,4 +85,5 @@ def _list_compared_trials(study: SearchStudy, selection: Selection) -> dict[str,
     best = selection.best.trial
     if best.number not in numbers:
         return {**trials, "best": best}
+    # The best is the baseline or the proposal itself: one bar with both names.
     return {f"best, {n}" if t.number == best.number else n: t for n, t in trials.items()}

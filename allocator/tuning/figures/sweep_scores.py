@@ -28,6 +28,7 @@ def draw_sweep_scores(summary: pd.DataFrame, *, metric: str = "score") -> go.Fig
         cols=len(phases),
         shared_yaxes=True,
         subplot_titles=phases,
+        # As wide as its points, and one more for the margins.
         column_widths=[len(table) + 1 for table in tables],
         horizontal_spacing=0.02,
     )
@@ -46,6 +47,7 @@ def draw_sweep_scores(summary: pd.DataFrame, *, metric: str = "score") -> go.Fig
         margin_t=110,  # room for the panels' titles
         width=max(900, _POINT_WIDTH * len(summary) + _MARGINS),
     )
+    # Otherwise plotly guesses from the names whether they are numbers or dates.
     figure.update_xaxes(tickangle=-45, type="category")
     figure.update_yaxes(title_text=f"{metric}, mean over seeds", col=1)
     return figure
@@ -67,5 +69,6 @@ def _draw_points(phase: str, table: pd.DataFrame) -> go.Scatter:
 
 def _find_baseline(summary: pd.DataFrame) -> pd.Series:
     named = summary[summary["name"] == BASELINE]
+    # If the baseline was given up, the first row of its phase stands in.
     chosen = named if len(named) else summary[summary["phase"] == PHASES[0]]
     return (chosen if len(chosen) else summary).iloc[0]

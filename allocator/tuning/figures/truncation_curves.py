@@ -37,6 +37,7 @@ def draw_truncation_curves(truncation: pd.DataFrame) -> go.Figure:
             line={"color": COLOURS[mode], "width": 2},
             marker={"symbol": MARKERS[mode], "size": 8},
         )
+    # The largest rank of all is the baseline's own in its mode, where nothing is truncated.
     untruncated = float(truncation.sort_values("rank")["loss"].iloc[-1])
     figure.add_hline(
         untruncated,
