@@ -73,6 +73,7 @@ class Coordinator:
         Raises:
             StudyError: If workers keep dying.
         """
+        # Monotonic, because a correction of the system's clock must not end a search.
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         try:
             while True:
@@ -104,6 +105,7 @@ class Coordinator:
         while new:
             # If the number of slots is unknown, the first worker measures it for all.
             together = len(new) if self._slots else 1
+            # All start before the first is waited for, so that they load the model side by side.
             for place in new[:together]:
                 self._workers[place] = self._launch(self._devices[place], self._slots)
                 self._training[place] = set()
@@ -121,6 +123,7 @@ class Coordinator:
             # Among equally empty workers take the first, so that timing does not matter.
             place = min(open_places, key=lambda p: (len(self._training[p]), p))
             job = self._trials.start_next_trial()
+            # Retried trials start before any other, so the next ones started are those to isolate.
             self._alone = max(0, self._alone - 1)
             self._training[place].add(job.trial)
             self._watcher.on_started(job.trial)
@@ -134,6 +137,7 @@ class Coordinator:
         return boundary.may_start and len(self._training[place]) < slots
 
     def _send_orders(self, jobs: Mapping[int, list[Job]]) -> None:
+        # Every worker gets all numbers, and passes over those that it does not train.
         orders = {
             place: Orders(stop=frozenset(self._stop), jobs=tuple(jobs[place])) for place in jobs
         }
@@ -149,6 +153,7 @@ class Coordinator:
 
     def _receive_boundary(self, place: int) -> None:
         try:
+            # The only place where an interrupt is let through: nothing is half written here.
             with self._waiting():
                 boundary = self._workers[place].receive_boundary()
         except WorkerDied as death:
@@ -168,6 +173,7 @@ class Coordinator:
             key=lambda report: report.trial,
         )
         for report in reports:
+            # Other endings come with the majority's score, which is not one of the trial's own.
             if report.ending in (None, "completed"):
                 self._trials.add_report(report)
                 self._watcher.on_report(report)
@@ -184,6 +190,7 @@ class Coordinator:
     def _end_trial(self, report: Report) -> None:
         for training in self._training.values():
             training.discard(report.trial)
+        # A trial ended, so workers do not die of something that all trials have in common.
         self._deaths = 0
         self._trials.tell(report)
         self._watcher.on_ended(report.trial)
@@ -196,9 +203,12 @@ class Coordinator:
         """
         is_gone = death.exit_code is None
         self._workers.pop(place).close()
+        # A worker that died before it was ready has none.
         self._boundaries.pop(place, None)
+        # In order of number, so that retries are queued in the same order every time.
         for number in sorted(self._training.pop(place)):
             retry = is_gone or self._trials.count_attempts(number) < _ATTEMPTS
+            # A device that left says nothing against its trials: they may share a pack again.
             self._alone += retry and not is_gone
             self._trials.tell_failure(number, str(death), retry=retry)
             self._watcher.on_ended(number)

@@ -37,6 +37,7 @@ class Interrupts:
         Raises:
             KeyboardInterrupt: When a signal comes.
         """
+        # Set before `_came` is read: a signal between the two raises by itself.
         self._is_waiting = True
         try:
             if self._came:

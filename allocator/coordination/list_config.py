@@ -35,6 +35,7 @@ class SharedConfig(Config):
         """
         mine, theirs = self.model_dump(mode="json"), recorded.model_dump(mode="json")
         mine, theirs = _flatten_keys(mine), _flatten_keys(theirs)
+        # Keys of both: a setting that only one of them has is a difference as well.
         for key in mine | theirs:
             if not key.startswith("versions.") and mine.get(key) != theirs.get(key):
                 raise StudyError(
@@ -61,6 +62,7 @@ class ListConfig(SharedConfig):
         Raises:
             StudyError: If anything else differs, or one name stands for different allocations.
         """
+        # Compare the names that both have; each may have others.
         names = self.allocations.keys() & recorded.allocations.keys()
         mine, theirs = (
             config.model_copy(update={"allocations": {n: config.allocations[n] for n in names}})
@@ -83,6 +85,7 @@ def _flatten_keys(content: dict[str, object], prefix: str = "") -> dict[str, obj
     """Join the keys of nested mappings by dots."""
     flat: dict[str, object] = {}
     for key, value in content.items():
+        # An empty mapping is kept as a value, or no comparison would see it.
         if isinstance(value, dict) and value:
             flat |= _flatten_keys(value, f"{prefix}{key}.")
         else:

@@ -40,6 +40,7 @@ class ListedTrials:
         self.records, self._is_measured = records, is_measured
         self._keeps_adapters = keeps_adapters
         self.names = list(config.allocations)
+        # The folder may also have trainings that this list does not ask for.
         self._ended = set(records.read_names(seed)) & set(self.names)
         self._waiting = [name for name in self.names if name not in self._ended]
         self._running: dict[str, list[Report]] = {}
@@ -86,10 +87,12 @@ class ListedTrials:
     def tell(self, report: Report) -> None:
         """Record a training that has ended."""
         name = self.name(report.trial)
+        # A completed trial has added its last report already, and `report` is that one again.
         reports = [r for r in self._running.pop(name) if r.ending is None]
         saved = self._unfinished_adapter_path(name)
         is_kept = self._keeps_adapters and report.ending == "completed"
         self.records.add(name, self.seed, [*reports, report], saved if is_kept else None)
+        # After it was copied; a training that failed has left none.
         saved.unlink(missing_ok=True)
         self._ended.add(name)
 

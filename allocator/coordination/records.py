@@ -74,9 +74,11 @@ class Records:
     def read_reports(self, name: str, seed: int) -> list[Report]:
         """Return the reports of one training, without measures; none if it is not recorded."""
         training = self.read("training")
+        # Stable: a training that diverged repeats its last step, and the row of its ending is last.
         mine = training[(training.name == name) & (training.seed == seed)].sort_values(
             "step", kind="stable"
         )
+        # Every further column is a component of the metric.
         components = [c for c in mine.columns if c not in _REQUIRED]
         return [
             Report(
@@ -106,6 +108,7 @@ class Records:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if adapter is not None:
+            # Before the tables, so that a training that counts has its adapter.
             write_whole(self.adapter_path(name, seed), adapter.read_bytes())
         rows = tabulate_reports(reports)
         for table in get_args(TableName):  # `training` comes last and makes the training count
@@ -143,6 +146,7 @@ def tabulate_reports(reports: Sequence[Report]) -> Mapping[TableName, pd.DataFra
     training = pd.DataFrame(rows).fillna({"ending": ""})
     measured = [(r.step, r.measures) for r in reports if r.measures is not None]
     gradients = [(step, part, *n) for step, m in measured for part, n in m.gradients.items()]
+    # From the last boundary alone: truncation is measured once a training is completed.
     truncation = [(cut.mode, cut.rank, cut.loss) for _, m in measured[-1:] for cut in m.truncation]
     return {
         "training": training,

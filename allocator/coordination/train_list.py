@@ -118,7 +118,9 @@ class ListWatcher:
         trials = self._trials
         done, total = trials.progress - self._done, len(trials.names)
         later = len(self._seeds) - 1 - self._seeds.index(trials.seed)
+        # Later seeds count in full, even if some of their trainings are recorded.
         missing = total - trials.progress + later * total
+        # Not a division by zero: a training of this run has just ended.
         seconds = (time.monotonic() - self._start) / done * missing
         if seconds < 90:
             return ", about a minute left" if missing else ""
