@@ -44,10 +44,13 @@ def claim_device(device: str, threads: int) -> torch.device:
         The device as this process sees it.
     """
     if device == "cpu":
+        # By default torch takes all processors, and workers side by side would compete for them.
         torch.set_num_threads(threads)
         return torch.device("cpu")
     # CUDA has not started in this process yet, so it will see only this device.
     index = int(device.removeprefix("cuda:"))
+    # If the user has hidden some GPUs, `index` counts among those that are left.
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[index] if visible else str(index)
+    # The only visible device is number 0, whatever its number on the machine.
     return torch.device("cuda:0")

@@ -28,6 +28,7 @@ class LocalDevices:
         self.names = tuple(names or list_visible_devices())
         self.here = self.names[0]
         self.kind = torch.device(self.here).type
+        # The workers of all devices share the processors of this machine.
         self.threads = max(1, count_available_threads() // len(self.names))
 
     def launch(self, setup: TrainingSetup, device: str, slots: int | None) -> ProcessWorker:

@@ -26,6 +26,7 @@ class ProcessWorker:
         # A forked process could not use CUDA if this process already has.
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
+        # A daemon, which multiprocessing ends if this process exits without `close`.
         self._process = context.Process(
             target=run_worker, args=(theirs, setup, device, slots), daemon=True
         )
@@ -61,6 +62,7 @@ class ProcessWorker:
         """End the process, even in the middle of a training."""
         self._connection.close()  # a worker that waits for orders ends by itself
         if self._is_training:
+            # In the middle of a training it would notice only at its next boundary.
             self._process.terminate()
         self._process.join(_EXIT_TIMEOUT)
         if self._process.is_alive():
@@ -68,5 +70,6 @@ class ProcessWorker:
             self._process.join()
 
     def _describe_death(self) -> WorkerDied:
+        # The pipe closes before the process has ended; only then is there an exit code.
         self._process.join()
         return WorkerDied(self.device, self._process.exitcode)

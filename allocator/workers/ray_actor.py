@@ -82,7 +82,9 @@ class RayActor:
             self._boundaries.put(failure)
 
     def _exchange(self, boundary: Boundary) -> Orders:
+        # The machines of a cluster share no folder, so adapters travel with the boundary.
         self._boundaries.put(BoundaryWithFiles(boundary=boundary, files=self._files))
+        # A new mapping: the boundary in the queue still refers to the old one.
         self._files = {}
         return self._orders.get()
 
@@ -92,5 +94,6 @@ def _locate_model(setup: TrainingSetup) -> TrainingSetup:
     model = setup.model
     if model.folder.is_dir():
         return setup
+    # Looked for by name, and taken only with the same checksum.
     section = ModelSection(name=model.name, sha256=model.sha256)
     return dataclasses.replace(setup, model=locate_model_of(section, default_model_cache()))

@@ -41,8 +41,11 @@ class RayDevices:
         if not self._places:
             raise DeviceError(f"the Ray cluster at {address!r} has no GPU and no CPU to train on")
         self.names = tuple(self._places)
+        # Computations between trainings run on this machine, whatever the cluster has.
         self.here = list_visible_devices()[0]
+        # All places are of one kind, so the first stands for all.
         self.kind = torch.device(self._places[self.names[0]].device).type
+        # All workers share one setup, so the smallest machine decides.
         self.threads = min(max(1, place.cpus) for place in self._places.values())
 
     def launch(self, setup: TrainingSetup, device: str, slots: int | None) -> RayWorker:
@@ -58,16 +61,19 @@ class RayDevices:
     def choose_precision(self, width: int) -> Precision:
         """Choose the faster precision on the first device; arguments as for `choose_precision`."""
         place = self._places[self.names[0]]
+        # Timed where trials will train, which may be faster in another precision than this machine.
         probe = ray.remote(choose_precision).options(**place.options)
         answer: ObjectRef[Precision] = probe.remote(torch.device(place.device), width)
         return wait_for_first_answer(answer, self.names[0])
 
 
 def _connect(address: str) -> None:
+    # Ray refuses a second `init` in one process.
     if ray.is_initialized():
         return
     try:
         _require_listener(address)
+        # Actors print on their own machines; failures come back as exceptions.
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as problem:
         reason = str(problem).splitlines()[0]
@@ -97,5 +103,6 @@ def _list_places() -> Iterator[tuple[str, RayPlace]]:
         if not has_gpus and cpus:
             yield machine, RayPlace(node=node["NodeID"], gpus=0, cpus=cpus)
         for index in range(gpus):
+            # One processor for each GPU, or none on a machine that offers Ray no processor.
             share = RayPlace(node=node["NodeID"], gpus=1, cpus=min(cpus, 1))
             yield f"{machine}/gpu{index}", share

@@ -48,6 +48,7 @@ class RayPlace:
     @property
     def options(self) -> dict[str, int | NodeAffinitySchedulingStrategy]:
         """Options with which Ray runs a task or an actor in this place."""
+        # Not soft: elsewhere, Ray would train on a device other than the one that was named.
         here = NodeAffinitySchedulingStrategy(node_id=self.node, soft=False)
         return {"num_gpus": self.gpus, "num_cpus": self.cpus, "scheduling_strategy": here}
 
@@ -110,6 +111,7 @@ class RayWorker:
             # The user can mend this: the machine does not have the model.
             if isinstance(failure.cause, ModelError | UnknownNameError):
                 raise failure.cause from None
+            # Shown here, because the output of actors stays on their machines.
             print(failure, file=sys.stderr)
             raise WorkerDied(self._device, 1) from None
         except (RayActorError, OutOfMemoryError):
@@ -124,6 +126,7 @@ class RayWorker:
         ray.kill(cast("ActorHandle[RayActor]", self._actor))
 
     def _wait_for_place(self) -> None:
+        # Once is enough: Ray keeps the place until the actor ends.
         if not self._is_placed:
             wait_for_first_answer(self._actor.is_there.remote(), self._device)
             self._is_placed = True

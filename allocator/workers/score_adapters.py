@@ -34,6 +34,7 @@ def score_adapters(
         CheckpointError: If a file is missing or damaged, or its head is not that of `setup`.
     """
     backbone = load_frozen_backbone(setup, torch.device(device))
+    # The examples take the place of the scoring split, so that they are read as in training.
     split = load_training_splits(
         dataclasses.replace(setup, scoring=examples), backbone.device
     ).scoring
@@ -41,6 +42,7 @@ def score_adapters(
     for path in paths:
         saved = load_adapter(path)
         expected = backbone.head.trained_state_dict()
+        # `Slot.load` would fill a head that is incomplete with fresh random parameters.
         require_shapes(path, read_shapes(saved.head), read_shapes(expected))
         slots.append(Slot.load(saved, backbone, seed=setup.training.seed))
     pack = Pack(backbone, slots, width=len(slots))

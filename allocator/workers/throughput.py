@@ -68,6 +68,7 @@ def measure_throughput(
     batches = [split.make_batch(order[i], backbone.device) for i in picked]
     pack = TrainingPack(
         backbone,
+        # Any total will do: only the schedule depends on it.
         [TrainingSlot(allocation, spec, backbone, config, total_steps=1000) for _ in range(slots)],
         width=slots,
     )
@@ -111,6 +112,7 @@ def measure_packs(
     sizes = _PACK_SIZES if backbone.packs else 1
     while len(measured) < sizes:
         measured.append(measure(2 ** len(measured)))
+        # Memory ran out: larger packs cannot fit, and another round would only run out again.
         if not measured[-1].examples:
             return measured
         if len(measured) > 2 and measured[-1].examples < _WORTHWHILE_GAIN * measured[-3].examples:
@@ -137,6 +139,7 @@ def choose_slots(measured: Sequence[Throughput]) -> Throughput:
     pack must be at least 10% faster.
     """
     fastest = max(throughput.examples for throughput in measured)
+    # By size, so the first that is fast enough is the smallest.
     return next(t for t in measured if _WORTHWHILE_GAIN * t.examples >= fastest)
 
 

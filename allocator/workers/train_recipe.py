@@ -103,9 +103,12 @@ def _train_one(
     def on_boundary(boundary: Boundary) -> Orders | None:
         for report in boundary.reports:
             reports.append(report)
+            # Without the score on dev, which is told once, at the end.
             say(f"boundary {report.step}: train loss {report.train_loss:.4f}")
+        # The first boundary comes before any training and asks for the job.
         if not reports:
             return Orders(jobs=(job,))
+        # None ends the loop, now that the last report has come.
         return Orders() if reports[-1].ending is None else None
 
     train_trials(

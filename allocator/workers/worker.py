@@ -70,6 +70,7 @@ def run_worker(
 
     def on_boundary(boundary: Boundary) -> Orders:
         connection.send(boundary)
+        # Raises EOFError if the coordinator has closed its end; that ends the training below.
         orders: Orders = connection.recv()
         return orders
 
