@@ -42,6 +42,7 @@ def _compute_squared_error(predicted: Floats, scores: Floats) -> float:
     """Compute the squared error of the least-squares line with a slope of at least 0."""
     centered = predicted - predicted.mean()
     power = float(centered @ centered)
+    # A constant prediction leaves the mean score as the best answer.
     slope = max(0.0, float(centered @ scores) / power) if power else 0.0
     return float(np.mean((scores - scores.mean() - slope * centered) ** 2))
 
@@ -51,6 +52,7 @@ def _compute_cross_entropy(logits_NC: Floats, labels_N: npt.NDArray[np.int64]) -
     rows, classes = logits_NC.shape
     # With unit spread, the scale that L-BFGS has to find is near 1 for logits of any size.
     centered_NC = logits_NC - logits_NC.mean()
+    # Equal logits have no spread; the smallest number avoids 0 / 0.
     unit_NC = centered_NC / max(float(centered_NC.std()), np.finfo(np.float64).tiny)
     is_label_NC = labels_N[:, None] == np.arange(classes)
 
@@ -69,6 +71,7 @@ def _compute_cross_entropy(logits_NC: Floats, labels_N: npt.NDArray[np.int64]) -
         np.concatenate([[0.0], np.log(shares_C)]),
         jac=True,
         method="L-BFGS-B",
+        # A negative scale would turn the worst answers into the best.
         bounds=[(0.0, None), *[(-_LARGEST_BIAS, _LARGEST_BIAS)] * classes],
     )
     return float(fit.fun)

@@ -66,10 +66,12 @@ def _evaluate_slots(
     for indices, batch in iterate_by_length(split, batch_size, pack.backbone.device):
         hidden_SBTW = pack.compute_hidden(slots, batch)
         logits = [
+            # In float32, whatever the precision of the frozen weights.
             slot.compute_logits(hidden_BTW, batch.inputs).float()
             for slot, hidden_BTW in zip(slots, hidden_SBTW, strict=True)
         ]
         losses.append(
+            # Mean times examples, because batches differ in size.
             torch.stack([compute_task_loss(z, batch.labels) for z in logits]) * len(indices)
         )
         answers.append(
@@ -79,13 +81,17 @@ def _evaluate_slots(
         stacked_SBC = torch.stack(logits)
         centered.append(stacked_SBC if is_regression else stacked_SBC - stacked_SBC.mean(2, True))
         order += indices
+    # N runs in the order of `order`, by length, until answers are put back below.
     outputs_SNC = torch.cat(centered, dim=1)
     scale = split.labels.std(correction=0).clamp_min(1e-12).item() if is_regression else 1.0
+    # Host-device sync: here the batches are waited for.
     spreads = (outputs_SNC.std(dim=1, correction=0).amax(dim=1) / scale).tolist()
     labels = split.labels.numpy()[order]
+    # SciPy fits on the CPU, in float64.
     calibrated = [compute_calibrated_loss(z, labels) for z in outputs_SNC.double().cpu().numpy()]
     mean_losses = (torch.stack(losses).sum(0) / len(split)).tolist()  # host-device sync
     predictions = np.zeros((len(slots), len(split)))
+    # Back into the order of the split.
     predictions[:, order] = torch.cat(answers, dim=1).cpu().numpy()
     return [
         Evaluation(
@@ -123,6 +129,7 @@ def evaluate_majority(train: Split, split: Split, metric: str) -> Evaluation:
 def _compute_prior_loss(train: Split, split: Split) -> float:
     if train.labels.is_floating_point():
         return F.mse_loss(train.labels.mean().expand(len(split)), split.labels).item()
+    # The split may have a class that train lacks.
     classes = 1 + max(int(train.labels.max()), int(split.labels.max()))
     shares = torch.bincount(train.labels, minlength=classes) / len(train)
     # A class that train lacks counts as one example, because its loss would be infinite.

@@ -69,6 +69,7 @@ def train_trials(
         ModelError: If memory does not suffice for one trial.
     """
     majority = evaluate_majority(splits.train, splits.scoring, splits.metric)
+    # Made once: all trials and all epochs share these batches on the device.
     portions = split_epoch(splits.train, config, backbone)
     total_steps = config.epochs * sum(map(len, portions))
     pack = TrainingPack(backbone, width=slots)
@@ -80,11 +81,13 @@ def train_trials(
         return TrialRun(job, slot, majority, config.num_boundaries)
 
     runs: list[TrialRun] = []
+    # Endless: the loop ends when `on_boundary` returns None.
     for number, batches in cycle(enumerate(portions)):
         # A trial that ended sends its last report at this boundary, and then leaves the pack.
         reports = tuple(run.report() for run in runs)
         runs = [run for run in runs if run.ending is None]
         may_start = number == 0
+        # Without trials nothing is reported or trained until the next epoch starts.
         if reports or may_start:
             orders = on_boundary(Boundary(reports=reports, may_start=may_start, slots=pack.width))
             if orders is None:
@@ -95,6 +98,7 @@ def train_trials(
             _train_to_boundary(pack, runs, batches, splits)
             for run in runs:
                 if run.ending == "completed":
+                    # Before the last report, which carries these losses.
                     _measure_truncation(pack, run.slot, splits)
                     on_completed(run.job, run.slot)
 
@@ -118,6 +122,7 @@ def split_epoch(split: Split, config: TrainingConfig, backbone: Backbone) -> lis
     if len(order) < per_epoch:
         raise ValueError(f"an epoch of {len(order)} steps cannot have {per_epoch} boundaries")
     batches = [split.make_batch(indices, backbone.device) for indices in order]
+    # Rounding spreads the remainder: portions differ by at most one batch.
     marks = [round(len(batches) * boundary / per_epoch) for boundary in range(per_epoch + 1)]
     return [batches[start:end] for start, end in pairwise(marks)]
 

@@ -55,6 +55,7 @@ class Observer:
 
     def __init__(self, adapter: Adapter) -> None:
         self._adapter = adapter
+        # The part that starts at zero is the core, or the factor of the zero mode.
         self._parts = {adapter.shape.zero_mode or "core": adapter.zero_part, **adapter.factors}
         self._norms: list[Tensor] = []  # one tensor of shape (parts,) for each step
         self.truncation: tuple[TruncatedLoss, ...] = ()
@@ -62,6 +63,7 @@ class Observer:
     def observe(self) -> None:
         """Record the norms of the gradients of a step."""
         gradients = [part.grad for part in self._parts.values() if part.grad is not None]
+        # All norms at once (a private function of torch); they stay on the device.
         self._norms.append(torch.stack(torch._foreach_norm(gradients)))
 
     def measure(self) -> Measures:

@@ -63,7 +63,9 @@ class Pack(Generic[AnySlot]):
             Shape (S, B, T, W).
         """
         pairs = [slot.compute_pairs() for slot in slots]
+        # All packs share the backbone's sites, so updates are set before every pass.
         self.backbone.sites.set_updates(pairs, dropout=dropout, generators=generators)
+        # Slots lie along the batch: (S * B, T, W).
         hidden = self.backbone(batch.inputs, len(slots))
         return hidden.view(len(slots), -1, *hidden.shape[1:])
 
@@ -87,6 +89,7 @@ class Pack(Generic[AnySlot]):
             try:
                 results.append(compute(group))
                 done += len(group)
+            # Groups that are done keep their results; only this one runs again, in halves.
             except RuntimeError as problem:
                 if not is_out_of_memory(problem):
                     raise
@@ -137,6 +140,7 @@ class TrainingPack(Pack[TrainingSlot]):
         # No slot's parameters appear in another slot's loss, so the gradient of the sum is for
         # every slot the gradient of its own loss.
         torch.stack(losses).sum().backward()
+        # No slot steps before all gradients are there, so a pass that broke off can be repeated.
         for slot, loss in zip(slots, losses, strict=True):
             slot.update(loss)
 

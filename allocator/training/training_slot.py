@@ -29,6 +29,7 @@ def learning_rate_fraction(step: int, total_steps: int, warmup: float) -> float:
         total_steps: Optimizer steps of a whole training.
         warmup: Fraction of `total_steps` in which the learning rate rises.
     """
+    # At least one, so that without warm-up the first step has the full rate.
     rising = max(1, round(warmup * total_steps))
     if step < rising:
         return (step + 1) / rising  # from step + 1, because a step at rate 0 would be wasted
@@ -87,6 +88,7 @@ class TrainingSlot(Slot):
             self._optimizer, lambda step: learning_rate_fraction(step, total_steps, config.warmup)
         )
         self.dropout = config.dropout if allocation.dropout is None else allocation.dropout
+        # Its own, so that neighbours do not change what dropout hides.
         self.generator = torch.Generator(backbone.device).manual_seed(config.seed)
         # A tensor, so that adding a loss does not wait for the device.
         self.loss_sum = torch.zeros((), device=backbone.device)
@@ -100,8 +102,10 @@ class TrainingSlot(Slot):
         """Take an optimizer step along the gradients of `loss`, without waiting for the device."""
         if self.observer is not None:
             self.observer.observe()  # before clipping changes the gradients
+        # Adapter and head together, by their joint norm.
         nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm)
         self._optimizer.step()
+        # After the optimizer; in the other order torch warns and skips the first rate.
         self._scheduler.step()
         self.drop_gradients()
         self.loss_sum += loss.detach()

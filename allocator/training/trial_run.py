@@ -37,6 +37,7 @@ class TrialRun:
     def reach_boundary(self, evaluation: Evaluation) -> None:
         """Record the evaluation at the next boundary, and the trial's ending if it ends there."""
         self._history.append(evaluation)
+        # First, so that a trial can collapse at its last boundary too.
         if self._has_collapsed(evaluation):
             self.ending = "collapsed"
         elif len(self._history) == self._boundaries:
@@ -54,12 +55,14 @@ class TrialRun:
             loss=last.loss,
             calibrated_loss=last.calibrated_loss,
             components=last.score.components,
+            # With `last`, because a trial that diverged early has no history.
             best_score=max(evaluation.score.value for evaluation in [*self._history, last]),
             step=len(self._history),
             train_loss=self.slot.compute_mean_loss(),
             num_parameters=self.slot.adapter.num_parameters,
             head_parameters=self.slot.head.num_parameters,
             seconds=time.perf_counter() - self._start,
+            # The spectra of a failed adapter may not even be finite.
             measures=None if failed or observer is None else observer.measure(),
         )
 
