@@ -70,8 +70,8 @@ def _print_estimated_cost(
     if not chosen.examples:
         console.print(f"{chosen.slots} slots do not fit into memory", highlight=False)
         return
-    # With one evaluation in each epoch, which is the default of `--boundaries-per-epoch`.
-    per_training = training.epochs * (len(train) + _EVALUATION * len(setup.scoring))
+    evaluated = training.num_boundaries * len(setup.scoring)
+    per_training = training.epochs * len(train) + _EVALUATION * evaluated
     examples = (trials + confirming) * per_training
     minutes = examples / chosen.examples / len(plan.devices.names) / 60
     console.print(

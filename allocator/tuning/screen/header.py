@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -50,7 +51,8 @@ def print_banner(console: Console, data: TaskData) -> None:
     """Print a banner with the reasons if the bundled corpus stands in for CoLA."""
     if data.source != "bundled":
         return
-    reasons = "".join(f"\n- {reason}" for reason in data.passed_over)
+    # A folder's name may hold brackets, which would be read as markup.
+    reasons = "".join(f"\n- {escape(reason)}" for reason in data.passed_over)
     console.print(
         Panel(
             f"This is not CoLA. The task is [bold]{data.task.name}[/bold], a bundled "
