@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -116,7 +117,11 @@ class TrainingPack(Pack[TrainingSlot]):
 
     def step(self, batch: Batch) -> None:
         """Take one optimizer step in every slot, without waiting for the device."""
-        self.run_in_turns(lambda slots: self._train(slots, batch))
+        # No slot steps before all gradients are there: a pass that ran out of memory is repeated,
+        # and an optimizer step must not be.
+        groups = self.run_in_turns(lambda slots: self._compute_gradients(slots, batch))
+        for slot, loss in zip(self.slots, itertools.chain.from_iterable(groups), strict=True):
+            slot.update(loss)
 
     def list_diverged(self) -> list[TrainingSlot]:
         """List the slots with a loss that was not finite; this waits for the device."""
@@ -126,7 +131,18 @@ class TrainingPack(Pack[TrainingSlot]):
         sums = torch.stack([slot.loss_sum for slot in self.slots]).tolist()  # host-device sync
         return [s for s, total in zip(self.slots, sums, strict=True) if not math.isfinite(total)]
 
-    def _train(self, slots: Sequence[TrainingSlot], batch: Batch) -> None:
+    def _compute_gradients(self, slots: Sequence[TrainingSlot], batch: Batch) -> list[Tensor]:
+        states = [slot.generator.get_state() for slot in slots]
+        try:
+            return self._run_passes(slots, batch)
+        except RuntimeError:
+            # As if the pass had not begun, so that the next one drops the same inputs.
+            for slot, state in zip(slots, states, strict=True):
+                slot.generator.set_state(state)
+                slot.drop_gradients()
+            raise
+
+    def _run_passes(self, slots: Sequence[TrainingSlot], batch: Batch) -> list[Tensor]:
         hidden_SBTW = self.compute_hidden(
             slots,
             batch,
@@ -140,14 +156,7 @@ class TrainingPack(Pack[TrainingSlot]):
         # No slot's parameters appear in another slot's loss, so the gradient of the sum is for
         # every slot the gradient of its own loss.
         torch.stack(losses).sum().backward()
-        # No slot steps before all gradients are there, so a pass that broke off can be repeated.
-        for slot, loss in zip(slots, losses, strict=True):
-            slot.update(loss)
-
-    def _halve_width(self, group: Sequence[TrainingSlot]) -> None:
-        for slot in group:  # a backward pass that broke off may have filled some
-            slot.drop_gradients()
-        super()._halve_width(group)
+        return [loss.detach() for loss in losses]
 
 
 def is_out_of_memory(problem: RuntimeError) -> bool:

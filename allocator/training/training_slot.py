@@ -99,7 +99,11 @@ class TrainingSlot(Slot):
         return compute_task_loss(self.compute_logits(hidden, batch.inputs), batch.labels)
 
     def update(self, loss: Tensor) -> None:
-        """Take an optimizer step along the gradients of `loss`, without waiting for the device."""
+        """Take an optimizer step along the gradients of `loss`, without waiting for the device.
+
+        Args:
+            loss: The loss of the batch, without its graph.
+        """
         if self.observer is not None:
             self.observer.observe()  # before clipping changes the gradients
         # Adapter and head together, by their joint norm.
@@ -108,7 +112,7 @@ class TrainingSlot(Slot):
         # After the optimizer; in the other order torch warns and skips the first rate.
         self._scheduler.step()
         self.drop_gradients()
-        self.loss_sum += loss.detach()
+        self.loss_sum += loss
         self.steps += 1
 
     def drop_gradients(self) -> None:

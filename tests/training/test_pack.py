@@ -173,11 +173,10 @@ class NarrowMemory(TrainingPack):
 def test_without_memory_for_all_a_pack_halves_and_no_trial_is_lost(
     tiny_backbone: Backbone, tiny_spec: AdapterSpec, batches: list[Batch]
 ) -> None:
-    slots = [
-        TrainingSlot(ALLOCATION, tiny_spec, tiny_backbone, TrainingConfig(epochs=1), 20)
-        for _ in range(5)
-    ]
-    alone = TrainingSlot(ALLOCATION, tiny_spec, tiny_backbone, TrainingConfig(epochs=1), 20)
+    # With dropout: what a pass drops must not depend on passes that broke off.
+    config = TrainingConfig(epochs=1, dropout=0.1)
+    slots = [TrainingSlot(ALLOCATION, tiny_spec, tiny_backbone, config, 20) for _ in range(5)]
+    alone = TrainingSlot(ALLOCATION, tiny_spec, tiny_backbone, config, 20)
     pack = NarrowMemory(tiny_backbone, width=5)
     pack.slots = slots
     for batch in batches:
@@ -191,6 +190,25 @@ def test_without_memory_for_all_a_pack_halves_and_no_trial_is_lost(
     assert [slot.loss_sum.item() for slot in slots] == pytest.approx(
         [alone.loss_sum.item()] * 5, rel=1e-5
     )
+
+
+def test_memory_that_runs_out_in_an_optimizer_step_repeats_no_step(
+    tiny_backbone: Backbone,
+    tiny_spec: AdapterSpec,
+    batches: list[Batch],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slots = make_slots(tiny_backbone, tiny_spec)
+    pack = TrainingPack(tiny_backbone, width=len(slots))
+    pack.slots = slots
+
+    def run_out(_loss: Tensor) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(slots[1], "update", run_out)
+    with pytest.raises(torch.OutOfMemoryError):
+        pack.step(batches[0])
+    assert [slot.steps for slot in slots] == [1, 0, 0]
 
 
 def test_a_trial_that_does_not_fit_alone_is_an_error(
