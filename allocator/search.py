@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from allocator.command_line.options import add_options, read_config
 from allocator.command_line.parser import INTERRUPTED, make_parser, run_command
-from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.space.space_file import read_space
 
 

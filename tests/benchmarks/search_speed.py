@@ -37,7 +37,7 @@ from allocator.data.metrics import compute_score
 from allocator.data.tasks import Examples
 from allocator.models.preprocessors import load_tokenizer
 from allocator.search import build_parser
-from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan, plan_search
 from allocator.tuning.runs.run_search import run_search
 from allocator.tuning.storage.study_config import StudyConfig

@@ -18,7 +18,8 @@ from allocator.config import LoraBudget, TrainingConfig
 from allocator.files.recipe import read_recipe
 from allocator.files.study_folder import RECIPE_FILE
 from allocator.tuning.names import KindName, PriorName, PrunerName, SamplerName, SweepName
-from allocator.tuning.plan.run_config import BaselineConfig, SearchConfig, SweepConfig
+from allocator.tuning.plan.run_config import BaselineConfig, SweepConfig
+from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import plan_search
 from tests.command_line.mistakes import read_mistake
 

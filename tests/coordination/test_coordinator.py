@@ -14,6 +14,7 @@ from allocator.coordination.coordinator import Coordinator
 from allocator.errors import StudyError
 from allocator.training.messages import Boundary, Job, Orders, Report, WorkerDied
 from allocator.tuning.screen.watchers import QuietWatcher
+from tests.reports import make_report
 
 SHAPE = AdapterShape(
     construction="matrix",
@@ -84,28 +85,11 @@ class PoisonedWorker:
         numbers = [job.trial for job in self._jobs]
         if self._poison in numbers:
             raise WorkerDied("cpu", 1)
-        reports = tuple(completed(number) for number in numbers)
+        reports = tuple(make_report(number) for number in numbers)
         return Boundary(reports=reports, may_start=True, slots=self._slots)
 
     def close(self) -> None:
         """Hold nothing."""
-
-
-def completed(number: int) -> Report:
-    return Report(
-        trial=number,
-        ending="completed",
-        score=0.5,
-        loss=0.5,
-        calibrated_loss=0.5,
-        components={},
-        best_score=0.5,
-        step=1,
-        train_loss=0.5,
-        num_parameters=1,
-        head_parameters=1,
-        seconds=1.0,
-    )
 
 
 def test_a_trial_that_kills_its_worker_takes_no_other_with_it() -> None:

@@ -12,26 +12,9 @@ from allocator.coordination.list_config import ListConfig
 from allocator.coordination.listed_trials import ListedTrials
 from allocator.coordination.records import Records
 from allocator.files.adapter_section import ListedAllocation
-from allocator.training.messages import Ending, Report
+from tests.reports import make_report
 
 BACKBONE = BackboneShape(d_in=16, heads=2, head_size=8, layers=2)
-
-
-def report(number: int, step: int, ending: Ending | None = None) -> Report:
-    return Report(
-        trial=number,
-        ending=ending,
-        score=0.0,
-        loss=0.6,
-        calibrated_loss=0.6,
-        components={},
-        best_score=0.0,
-        step=step,
-        train_loss=0.5,
-        num_parameters=100,
-        head_parameters=10,
-        seconds=1.0,
-    )
 
 
 def list_of_three(folder: Path) -> ListedTrials:
@@ -51,9 +34,9 @@ def list_of_three(folder: Path) -> ListedTrials:
 def test_a_training_that_diverged_keeps_the_boundaries_it_had(tmp_path: Path) -> None:
     trials = list_of_three(tmp_path)
     number = trials.start_next_trial().trial
-    trials.add_report(report(number, 1))
-    trials.add_report(report(number, 2))
-    trials.tell(report(number, 2, "diverged"))
+    trials.add_report(make_report(number, ending=None, step=1))
+    trials.add_report(make_report(number, ending=None, step=2))
+    trials.tell(make_report(number, ending="diverged", step=2))
     recorded = trials.records.read_reports("a", 0)
     assert [(r.step, r.ending) for r in recorded] == [(1, None), (2, None), (2, "diverged")]
 
@@ -62,11 +45,13 @@ def test_running_trainings_count_by_their_boundaries(tmp_path: Path) -> None:
     trials = list_of_three(tmp_path)
     assert trials.progress == 0
     first, second = trials.start_next_trial().trial, trials.start_next_trial().trial
-    trials.add_report(report(first, 1))
-    trials.add_report(report(second, 1))
+    trials.add_report(make_report(first, ending=None, step=1))
+    trials.add_report(make_report(second, ending=None, step=1))
     assert trials.progress == 2 / 4
-    trials.add_report(report(second, 2))
-    trials.tell(report(first, 2, "collapsed"))  # the two boundaries it never had are done too
+    trials.add_report(make_report(second, ending=None, step=2))
+    trials.tell(
+        make_report(first, ending="collapsed", step=2)
+    )  # the two boundaries it never had are done too
     assert trials.progress == 1 + 2 / 4
     trials.tell_failure(second, "its worker died", retry=True)
     assert trials.progress == 1

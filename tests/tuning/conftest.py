@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from allocator.config import TrainingConfig
-from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.priors.baseline_evidence import Baseline
 from allocator.tuning.space.space import Space
 

@@ -16,7 +16,8 @@ from allocator.data.sources import TaskData
 from allocator.files.study_folder import CONFIG_FILE, list_baseline_configs
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import locate_model
-from allocator.tuning.plan.run_config import SearchConfig, SpaceConfig
+from allocator.tuning.plan.run_config import SpaceConfig
+from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.training_plan import (
     find_devices,
     load_task_data,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from rich.console import Console
 
-from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan
 from allocator.tuning.runs.confirm import CANDIDATES
 from allocator.tuning.screen.header import print_header

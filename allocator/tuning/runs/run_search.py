@@ -12,7 +12,7 @@ from allocator.coordination.interrupts import Interrupts
 from allocator.errors import StudyError
 from allocator.tuning.figures.output import draw_and_print
 from allocator.tuning.figures.study_figures import draw_study
-from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan
 from allocator.tuning.runs.confirm import confirm_best
 from allocator.tuning.screen.header import print_header

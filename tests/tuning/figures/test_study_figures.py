@@ -11,13 +11,13 @@ import pytest
 
 from allocator.allocation.adapter_shape import AdapterShape
 from allocator.files.study_folder import FIGURES_FOLDER, TableName, baseline_folder, table_path
-from allocator.training.messages import Report
 from allocator.tuning.figures.study_figures import draw_study, make_study_figures
-from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan, plan_search
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.surrogate.expected_scores import Selection, select_best
+from tests.reports import make_report
 from tests.tuning.studies import opened
 
 MakeConfig = Callable[..., SearchConfig]
@@ -31,22 +31,7 @@ OTHER = "name,seed,step,layer,target,mode,index,singular_value\ntt,0,1,0,0,input
 
 def tell(study: SearchStudy, score: float) -> int:
     number = study.ask().number
-    study.tell(
-        Report(
-            trial=number,
-            ending="completed",
-            score=score,
-            loss=1 - score,
-            calibrated_loss=1 - score,
-            components={},
-            best_score=score,
-            step=study.final_step,
-            train_loss=0.5,
-            num_parameters=100,
-            head_parameters=10,
-            seconds=1.0,
-        )
-    )
+    study.tell(make_report(number, score, step=study.final_step))
     return number
 
 

@@ -9,16 +9,12 @@ import pytest
 from pydantic import ValidationError
 
 from allocator.config import TrainingConfig
-from allocator.errors import AllocatorError, StudyError, UnknownNameError
-from allocator.tuning.plan.run_config import BaselineConfig, SearchConfig, SweepConfig
-from allocator.tuning.samplers.gp_sampler import PRIOR_STRENGTH
+from allocator.errors import AllocatorError, StudyError
+from allocator.tuning.plan.run_config import BaselineConfig, SweepConfig
+from allocator.tuning.plan.search_config import SearchConfig
 
 MakeConfig = Callable[..., SearchConfig]
 RunFields = Mapping[str, object]
-
-
-def test_the_prior_is_by_default_as_strong_as_the_samplers_own() -> None:
-    assert SearchConfig.model_fields["prior_strength"].default == PRIOR_STRENGTH
 
 
 @pytest.mark.parametrize(
@@ -29,13 +25,6 @@ def test_an_unknown_name_makes_no_configuration(
 ) -> None:
     with pytest.raises(ValidationError, match=f"(?s)1 validation error .*{field}.*'{name}'"):
         make_config(**{field: name})
-
-
-@pytest.mark.parametrize("name", ["truncaton", "study:"])
-def test_an_unknown_prior_gets_the_nearest_name(name: str, make_config: MakeConfig) -> None:
-    with pytest.raises(UnknownNameError, match=f"^unknown prior '{name}': did you mean '"):
-        make_config(prior=name)
-    assert make_config(prior="study:other").prior == "study:other"
 
 
 def test_an_unknown_kind_or_sweep_makes_no_configuration(run_fields: RunFields) -> None:

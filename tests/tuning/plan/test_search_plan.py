@@ -9,7 +9,7 @@ import pytest
 
 from allocator.config import LoraBudget, TrainingConfig
 from allocator.errors import AllocatorError
-from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import plan_search
 
 MakeConfig = Callable[..., SearchConfig]

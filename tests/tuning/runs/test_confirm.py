@@ -14,7 +14,7 @@ from scipy import stats
 
 from allocator.files.recipe import read_recipe
 from allocator.files.study_folder import CONFIRMATION_FOLDER, RECIPE_FILE
-from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import plan_search
 from allocator.tuning.runs.run_search import run_search
 from allocator.tuning.study.confirmation import Confirmation, read_confirmation, write_confirmation

@@ -21,7 +21,8 @@ from allocator.files.study_folder import (
     named_adapter_path,
     table_path,
 )
-from allocator.tuning.plan.run_config import BaselineConfig, SearchConfig
+from allocator.tuning.plan.run_config import BaselineConfig
+from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import plan_search
 from allocator.tuning.runs.run_baseline import run_baseline
 from allocator.tuning.runs.run_search import run_search

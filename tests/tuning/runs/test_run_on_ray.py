@@ -13,7 +13,7 @@ from rich.console import Console
 
 from allocator.coordination.coordinator import Coordinator
 from allocator.training.messages import Report
-from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan, plan_search
 from allocator.tuning.runs.run_search import run_search
 from allocator.tuning.screen.watchers import QuietWatcher

@@ -29,7 +29,7 @@ from allocator.files.study_folder import (
     TRIALS_FOLDER,
 )
 from allocator.training.messages import Report
-from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan, plan_search
 from allocator.tuning.runs.run_search import run_search
 from allocator.tuning.screen.watchers import QuietWatcher

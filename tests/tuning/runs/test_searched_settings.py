@@ -11,7 +11,7 @@ from rich.console import Console
 
 from allocator.files.recipe import Recipe, read_recipe
 from allocator.files.study_folder import CONFIG_FILE, RECIPE_FILE, TRAINED_FOLDER
-from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import plan_search
 from allocator.tuning.runs.run_search import run_search
 from allocator.tuning.study.open_study import load_study

@@ -21,7 +21,7 @@ from allocator.files.study_folder import UNIFORM, TableName, baseline_folder, na
 from allocator.search import build_parser
 from allocator.training.loop import train_trials
 from allocator.training.messages import Boundary, Orders
-from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan, plan_search
 from allocator.tuning.space.build_space import build_space, list_adapter_shapes, make_adapter_spec
 from allocator.tuning.space.space_file import list_preset_names, read_space

@@ -17,7 +17,7 @@ from allocator.errors import StudyError
 from allocator.files.adapter_section import ListedAllocation
 from allocator.files.study_folder import CONFIG_FILE
 from allocator.files.yaml_files import write_yaml
-from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import plan_search
 from allocator.tuning.storage.study_config import StudyConfig
 

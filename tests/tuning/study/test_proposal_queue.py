@@ -16,8 +16,7 @@ from allocator.files.recipe import Recipe, read_recipe
 from allocator.files.study_folder import UNIFORM, TableName, baseline_folder, table_path
 from allocator.files.tables import write_table
 from allocator.files.yaml_files import write_yaml
-from allocator.training.messages import Ending, Report
-from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan, plan_search
 from allocator.tuning.priors.baseline_evidence import Baseline
 from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
@@ -25,27 +24,11 @@ from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.storage.trial_memory import read_proposer, read_retried_trial
 from allocator.tuning.study.proposal_queue import PROPOSALS
 from allocator.tuning.study.study import SearchStudy
+from tests.reports import make_report
 from tests.tuning.studies import opened
 
 MakeConfig = Callable[..., SearchConfig]
 MODES = ("input", "head_dim", "heads", "qkv", "depth")
-
-
-def report(number: int, score: float, ending: Ending = "completed") -> Report:
-    return Report(
-        trial=number,
-        ending=ending,
-        score=score,
-        loss=1 - score,
-        calibrated_loss=1 - score,
-        components={},
-        best_score=score,
-        step=2,
-        train_loss=0.5,
-        num_parameters=100,
-        head_parameters=10,
-        seconds=1.0,
-    )
 
 
 def measure(study: SearchStudy, baseline: Baseline) -> None:
@@ -77,7 +60,7 @@ def search(
         trial = study.ask()
         if trial.number == 0:
             measure(study, make_baseline(plan.space, losses={"input": [0.9, 0.7, 0.5, 0.5]}))
-        study.tell(report(trial.number, 0.1 + 0.01 * trial.number))
+        study.tell(make_report(trial.number, 0.1 + 0.01 * trial.number))
 
     if reopened:
         for _ in range(trials):
@@ -132,7 +115,7 @@ def test_without_a_prior_only_the_baseline_is_queued(make_config: MakeConfig) ->
         trials = [study.ask() for _ in range(3)]
         assert proposers(trials) == [None] * 3
         assert not [t for t in study.trials if t.state == TrialState.WAITING]
-        study.tell(report(0, 0.5))
+        study.tell(make_report(0, 0.5))
         assert read_proposer(study.ask()) is None
 
 
@@ -154,7 +137,7 @@ def test_a_kill_between_two_proposals_loses_and_doubles_none(
     with opened(plan) as study:
         number = study.ask().number
         measure(study, make_baseline(plan.space))
-        study.tell(report(number, 0.5))
+        study.tell(make_report(number, 0.5))
         monkeypatch.setattr(optuna.Study, "enqueue_trial", dies_after_two)
         with pytest.raises(KeyboardInterrupt):
             [study.ask() for _ in range(PROPOSALS)]
@@ -172,7 +155,7 @@ def test_a_proposal_that_was_broken_off_is_tried_again_under_its_name(
     with opened(plan) as study:
         study.ask()
         measure(study, make_baseline(plan.space))
-        study.tell(report(0, 0.5))
+        study.tell(make_report(0, 0.5))
         lost = study.ask()
     with opened(plan) as again:
         asked = [again.ask() for _ in range(PROPOSALS + 1)]
@@ -198,7 +181,7 @@ def test_the_sampler_of_a_resumed_study_has_the_same_prior(
             number = study.ask().number
             if number == 0:
                 measure(study, make_baseline(plan.space, effective_rank={"input": 3.0}))
-                study.tell(report(number, 0.5))
+                study.tell(make_report(number, 0.5))
                 study.ask()
             sampler = study.study.sampler
             assert isinstance(sampler, FeasibleGPSampler)
@@ -212,7 +195,7 @@ def test_a_baseline_without_tables_leaves_the_uniform_prior_and_says_so(
     make_config: MakeConfig,
 ) -> None:
     with opened(plan_search(make_config())) as study:
-        study.tell(report(study.ask().number, 0.0, "diverged"))
+        study.tell(make_report(study.ask().number, 0.0, "diverged"))
         assert read_proposer(study.ask()) == "uniform"
         recorded = study.study.user_attrs["prior"]
     assert recorded["used"] == "uniform"

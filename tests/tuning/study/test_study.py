@@ -14,35 +14,16 @@ from sqlalchemy.engine import make_url
 from allocator.config import TrainingConfig
 from allocator.errors import StorageError, StudyError, UnknownNameError
 from allocator.files.study_folder import CONFIG_FILE, DATABASE_FILE, RECIPE_FILE
-from allocator.training.messages import Ending, Report
-from allocator.tuning.plan.run_config import SearchConfig
+from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import plan_search
 from allocator.tuning.screen.result_table import list_next_commands
 from allocator.tuning.storage.storage_url import choose_storage_url
 from allocator.tuning.storage.trial_memory import is_baseline, read_losses, read_retried_trial
 from allocator.tuning.study.open_study import load_study
+from tests.reports import make_report
 from tests.tuning.studies import opened
 
 MakeConfig = Callable[..., SearchConfig]
-
-
-def report(
-    number: int, score: float, ending: Ending | None = "completed", *, step: int = 2
-) -> Report:
-    return Report(
-        trial=number,
-        ending=ending,
-        score=score,
-        loss=1 - score,
-        calibrated_loss=1 - score,
-        components={"matthews_correlation": score},
-        best_score=score,
-        step=step,
-        train_loss=0.5,
-        num_parameters=100,
-        head_parameters=10,
-        seconds=1.0,
-    )
 
 
 def test_the_first_trial_is_the_uniform_baseline(make_config: MakeConfig) -> None:
@@ -58,9 +39,9 @@ def test_scores_are_kept_when_the_study_is_opened_again(make_config: MakeConfig)
     plan = plan_search(make_config())
     with opened(plan) as study:
         number = study.ask().number
-        study.add_report(report(number, 0.25, None, step=1))
+        study.add_report(make_report(number, 0.25, None, step=1))
         assert not study.should_stop(number)
-        study.tell(report(number, 0.5))
+        study.tell(make_report(number, 0.5))
     with opened(plan) as again:
         (trial,) = again.trials
     assert trial.value == 0.5
@@ -99,7 +80,7 @@ def test_trials_in_another_storage_are_not_begun_anew(make_config: MakeConfig) -
     elsewhere = f"sqlite:///{plan.folder.parent}-elsewhere.db"
     with opened(plan, elsewhere) as study:
         trial = study.ask()
-        study.tell(report(trial.number, 0.5))
+        study.tell(make_report(trial.number, 0.5))
         study.adapter_path(trial.number).parent.mkdir()
         study.adapter_path(trial.number).touch()
     message = "has trials but no study.db; give the --storage that its search used"
@@ -134,8 +115,8 @@ def test_what_a_kill_left_before_the_configuration_is_taken_over(make_config: Ma
 def test_a_stopped_trial_is_pruned_and_counts(make_config: MakeConfig) -> None:
     with opened(plan_search(make_config())) as study:
         number = study.ask().number
-        study.add_report(report(number, 0.25, None, step=1))
-        study.tell(report(number, 0.25, "stopped", step=1))
+        study.add_report(make_report(number, 0.25, None, step=1))
+        study.tell(make_report(number, 0.25, "stopped", step=1))
     assert study.trials[0].state == TrialState.PRUNED
     assert study.num_finished == 1
 
@@ -220,7 +201,7 @@ def postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
 def test_a_real_postgresql_server_keeps_a_study(make_config: MakeConfig, postgresql: str) -> None:
     plan = plan_search(make_config(storage=postgresql))
     with opened(plan, postgresql) as study:
-        study.tell(report(study.ask().number, 0.5))
+        study.tell(make_report(study.ask().number, 0.5))
     with load_study(plan.folder, postgresql) as again:
         assert again.trials[0].value == 0.5
         dashboard, _, export = list_next_commands(again, plan.folder / RECIPE_FILE, postgresql)
@@ -237,7 +218,7 @@ def test_a_study_in_a_folder_of_any_name_is_found_again(
 ) -> None:
     plan = plan_search(make_config(studies_dir=tmp_path / name))
     with opened(plan) as study:
-        study.tell(report(study.ask().number, 0.5))
+        study.tell(make_report(study.ask().number, 0.5))
     assert (tmp_path / name / "tiny" / DATABASE_FILE).is_file()
     with opened(plan) as again:
         assert again.trials[0].value == 0.5

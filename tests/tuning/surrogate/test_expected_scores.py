@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from allocator.allocation.constructions import BackboneShape
 from allocator.errors import StudyError
-from allocator.training.messages import Ending, Report
+from allocator.training.messages import Ending
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Space
 from allocator.tuning.space.space_file import read_space
@@ -22,6 +22,7 @@ from allocator.tuning.storage.trial_memory import (
     write_ending,
 )
 from allocator.tuning.surrogate.expected_scores import select_best
+from tests.reports import make_report
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def make_trial(
     study = optuna.create_study()
     study.enqueue_trial({}, user_attrs=queued_with)
     trial = study.ask()
-    write_ending(trial, make_report(ending, score))
+    write_ending(trial, make_report(0, score, ending))
     ranks = {
         space.rank_parameters[n]: r for n, r in space.variants[0].feasible.find_uniform().items()
     }
@@ -52,23 +53,6 @@ def make_trial(
         value=score,
         state=TrialState.COMPLETE,
         user_attrs=trial.user_attrs,
-    )
-
-
-def make_report(ending: Ending, score: float) -> Report:
-    return Report(
-        trial=0,
-        ending=ending,
-        score=score,
-        loss=1 - score,
-        calibrated_loss=1 - score,
-        components={},
-        best_score=score,
-        step=3,
-        train_loss=0.5,
-        num_parameters=100,
-        head_parameters=10,
-        seconds=1.0,
     )
 
 
