@@ -110,6 +110,15 @@ class TrainingConfig(Config):
         Field(ge=4),
         Option("training", "tokens after which a text is cut; images ignore it"),
     ] = 128
+    held_out: Annotated[
+        float,
+        Field(gt=0, le=0.5),
+        Option(
+            "training",
+            "fraction of train, at most 5,000 examples, that each seed holds out to score its "
+            "trainings on",
+        ),
+    ] = 0.25
     seed: Annotated[
         int,
         # scikit-learn, which splits off what is held out, takes no larger seed.

@@ -45,7 +45,7 @@ from allocator.models.attached import attach
 from allocator.models.model_source import ModelSource, locate_model
 from allocator.models.preprocessors import load_tokenizer
 from allocator.trained.trained_adapter import load_model
-from allocator.training.loop import Splits
+from allocator.training.splits import Splits
 
 pytest_plugins = ["tests.tiny_images"]
 

@@ -42,17 +42,18 @@ class Backbone:
     device: torch.device
     packs: bool = True
 
-    def __call__(self, inputs: Mapping[str, Tensor], slots: int = 1) -> Tensor:
+    def __call__(self, inputs: Mapping[str, Tensor], blocks: Sequence[int] = (0,)) -> Tensor:
         """Compute hidden states under the updates that were last set on `sites`.
 
         Args:
-            inputs: Keyword arguments of the model, each of shape (batch, ...).
-            slots: Number of slots that have updates; all of them read the same inputs.
+            inputs: Keyword arguments of the model, each of shape (rows, ...): one block of rows,
+                or several of the same size, one below the other.
+            blocks: For each slot that has updates, the number of the block that it reads.
 
         Returns:
-            Shape (slots * batch, tokens that the head reads, width), slot after slot.
+            Shape (slots * rows of a block, tokens that the head reads, width), slot after slot.
         """
-        hidden = self.model(**self.repeater.prepare(inputs, slots)).last_hidden_state
+        hidden = self.model(**self.repeater.prepare(inputs, blocks)).last_hidden_state
         assert isinstance(hidden, Tensor)
         return hidden
 
@@ -84,7 +85,7 @@ FASTEST = ForwardPath()
 
 
 class BatchRepeater:
-    """An object that repeats a batch for every slot, as late in the model as possible.
+    """An object that repeats rows for every slot that reads them, as late in the model as possible.
 
     Embeddings are the same for all slots, so they are computed once and then repeated. If a model
     has no module of that name, its inputs are repeated instead.
@@ -99,21 +100,25 @@ class BatchRepeater:
         names = ("embeddings_project", "embeddings")
         embeddings = next((getattr(model, name) for name in names if hasattr(model, name)), None)
         self._repeats_embeddings = repeats_embeddings and isinstance(embeddings, nn.Module)
-        self._slots = 1
+        self._blocks: Sequence[int] = (0,)
         if self._repeats_embeddings:
             assert isinstance(embeddings, nn.Module)
             embeddings.register_forward_hook(lambda _module, _inputs, output: self._repeat(output))
 
-    def prepare(self, inputs: Mapping[str, Tensor], slots: int) -> dict[str, Tensor]:
-        """Prepare the model's inputs of shape (batch, ...) for a number of slots."""
-        self._slots = slots
+    def prepare(self, inputs: Mapping[str, Tensor], blocks: Sequence[int]) -> dict[str, Tensor]:
+        """Prepare the model's inputs for slots that each read one block of their rows."""
+        self._blocks = blocks
         if not self._repeats_embeddings:
             return {name: self._repeat(values) for name, values in inputs.items()}
         # Attention reads the mask, after the embeddings.
         return {n: self._repeat(v) if n == "attention_mask" else v for n, v in inputs.items()}
 
     def _repeat(self, rows: Tensor) -> Tensor:
-        return rows if self._slots == 1 else rows.repeat(self._slots, *[1] * (rows.dim() - 1))
+        slots, count = len(self._blocks), max(self._blocks) + 1
+        if count == 1:  # all slots read all rows
+            return rows if slots == 1 else rows.repeat(slots, *[1] * (rows.dim() - 1))
+        blocks: Tensor = rows.unflatten(0, (count, -1))
+        return blocks[list(self._blocks)].flatten(0, 1)
 
 
 def load_backbone(

@@ -132,7 +132,7 @@ def answer_packed(
     for first in range(0, len(trials), together):
         group = trials[first : first + together]
         backbone.sites.set_updates([trial.adapter.compute_pairs() for trial in group])
-        states = backbone(batch.inputs, slots=len(group)).unflatten(0, (len(group), -1))
+        states = backbone(batch.inputs, blocks=[0] * len(group)).unflatten(0, (len(group), -1))
         for hidden, trial in zip(states, group, strict=True):
             head = backbone.head.copy_with_fresh_parameters(seed=0)
             head.load_trained_state_dict(trial.head)

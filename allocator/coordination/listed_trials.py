@@ -71,6 +71,7 @@ class ListedTrials:
             trial=self.names.index(name),
             spec=listed.adapter.to_spec(self.config.backbone),
             allocation=listed.allocation,
+            seed=self.seed,
             save_to=self._unfinished_adapter_path(name),
             is_measured=self._is_measured,
         )

@@ -1,4 +1,4 @@
-"""Split off the portion of train that trials are scored on, so that dev stays unseen."""
+"""Hold out the part of train that a seed's trainings are scored on, so that dev stays unseen."""
 
 from __future__ import annotations
 
@@ -11,38 +11,43 @@ from sklearn.model_selection import train_test_split
 from allocator.data.tasks import Examples, Task
 from allocator.errors import DataError
 
-LARGEST_SHARE = 4  # `minimum` never takes more than a quarter of train
+HELD_OUT = 0.25
+"""Fraction of train that is held out by default."""
+
+LARGEST_PART = 5_000
+"""Largest number of examples that are held out: more would cost time and tell little."""
+
+SMALLEST_ROOM = 4
+"""Examples of train for each one that must be held out, such as one of each class."""
 
 Indices = NDArray[np.intp]
 
 
 def split_held_out(
-    train: Examples, *, task: Task, seed: int, fraction: float = 0.1, minimum: int = 500
-) -> tuple[Examples, Examples]:
-    """Hold out a stratified portion of train.
+    train: Examples, *, task: Task, seed: int, fraction: float = HELD_OUT
+) -> tuple[Indices, Indices]:
+    """Hold out a stratified part of train.
 
-    Its size is `fraction` of the examples, but at least the smaller of `minimum` and a quarter of
-    train: 855 of 8551 for CoLA, 500 of 2490 for RTE, 158 of 635 for WNLI. Classes keep their
-    proportions. For regression the sorted scores are divided into as many quantile bins as examples
-    are held out, and one is drawn from each. Both portions keep the order of train.
+    Its size is `fraction` of the examples, but at most `LARGEST_PART`: 2,138 of CoLA's 8,551. It is
+    the same for all seeds. Classes keep their proportions. For regression the sorted scores are
+    divided into as many quantile bins as examples are held out, and one is drawn from each.
 
     Args:
         train: The training split.
         task: Whether labels are classes, and their names.
         seed: Seed of the choice of examples.
         fraction: Fraction of train to hold out, between 0 and 1.
-        minimum: Smallest number to hold out, if a quarter of train is more than that.
 
     Returns:
-        The examples to train on, and those held out.
+        Indices of the examples to train on, and of those held out, each in ascending order.
 
     Raises:
-        DataError: If a portion would be empty or too small for all classes, or a class has only one
+        DataError: If a part would be empty or too small for all classes, or a class has only one
             example.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction must be between 0 and 1, got {fraction}")
-    size = max(round(fraction * len(train)), min(minimum, len(train) // LARGEST_SHARE))
+    size = min(round(fraction * len(train)), LARGEST_PART)
     if task.is_regression:
         _check_room(train, size, 1, "a score")
         held_out = draw_one_per_bin(np.asarray(train.labels, dtype=np.float64), size, seed)
@@ -51,16 +56,15 @@ def split_held_out(
         _check_classes(train, task)
         _check_room(train, size, len(set(train.labels)), "one of each class")
         held_out = _draw_by_class(train, size, seed)
-    # `train_test_split` shuffles; both portions are put back into the order of train.
-    kept = np.setdiff1d(np.arange(len(train)), held_out)
-    return train.select(kept.tolist()), train.select(np.sort(held_out).tolist())
+    # `train_test_split` shuffles; both parts are put back into the order of train.
+    return np.setdiff1d(np.arange(len(train)), held_out), np.sort(held_out)
 
 
 def _check_room(train: Examples, size: int, needed: int, what: str) -> None:
     if min(size, len(train) - size) < needed:
         raise DataError(
             f"train is too small to hold out {what}: {size} of {len(train)} examples would be "
-            f"held out and each portion needs {needed}; at least {LARGEST_SHARE * needed} "
+            f"held out and each part needs {needed}; at least {SMALLEST_ROOM * needed} "
             "are needed"
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from allocator.data.held_out import LARGEST_SHARE, Indices, draw_one_per_bin
+from allocator.data.held_out import SMALLEST_ROOM, Indices, draw_one_per_bin
 from allocator.data.tasks import Examples, Task
 from allocator.errors import TaskError
 
@@ -44,10 +44,10 @@ def limit_splits(
 def _check_room(train: Examples, limit: int, needed: int, what: str) -> None:
     """Refuse a limit that leaves fewer examples than `split_held_out` can divide."""
     # A train split of at most `limit` examples is kept whole, whatever its size.
-    if limit < max(needed, min(len(train), LARGEST_SHARE * needed)):
+    if limit < max(needed, min(len(train), SMALLEST_ROOM * needed)):
         raise TaskError(
-            f"limit must be at least {LARGEST_SHARE * needed} ({LARGEST_SHARE} {what}, so that a "
-            f"portion of train can be held out), got {limit}; raise it or drop it"
+            f"limit must be at least {SMALLEST_ROOM * needed} ({SMALLEST_ROOM} {what}, so that a "
+            f"part of train can be held out), got {limit}; raise it or drop it"
         )
 
 

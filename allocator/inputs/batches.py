@@ -1,8 +1,9 @@
-"""The interface of splits and their batches, and the order of an epoch's examples."""
+"""The interface of splits and their batches, parts of splits, and the order of an epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,9 @@ from torch import Tensor
 # Number of batches whose examples are sorted by length together. A larger pool needs less padding
 # but mixes lengths less; with 100, padding stays under 2% of the tokens.
 _POOL = 100
+# Seed of the order of lengths, the same for all seeds of trainings: what the seeds of a pack read in
+# one step has about the same length, whatever examples it is.
+_LENGTHS_SEED = 0
 
 
 class Batch(Protocol):
@@ -44,17 +48,83 @@ class Split(Protocol):
         """Make a batch of the examples at `indices`, on a device."""
 
 
-def order_epoch(split: Split, batch_size: int, *, seed: int) -> list[list[int]]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitPart:
+    """Some examples of a split, which it refers to and does not copy.
+
+    Attributes:
+        split: The split.
+        indices: Indices of the examples in the split, shape (examples,).
+    """
+
+    split: Split
+    indices: npt.NDArray[np.intp]
+
+    @property
+    def labels(self) -> Tensor:
+        """Labels of the part's examples, shape (examples,)."""
+        return self.split.labels[torch.from_numpy(self.indices)]
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Cost of every example of the part."""
+        return self.split.lengths[self.indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def make_batch(self, indices: Sequence[int], device: torch.device) -> Batch:
+        """Make a batch of the part's examples at `indices`, on a device."""
+        return self.split.make_batch(self.indices[list(indices)].tolist(), device)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """Some rows of a batch, as a batch of their own."""
+
+    inputs: Mapping[str, Tensor]
+    labels: Tensor
+
+
+def split_rows(batch: Batch, count: int) -> list[Rows]:
+    """Split a batch into `count` blocks of as many rows each, in the order of its rows."""
+    inputs, size = batch.inputs, len(batch.labels) // count
+    return [
+        Rows(
+            inputs={name: values[start : start + size] for name, values in inputs.items()},
+            labels=batch.labels[start : start + size],
+        )
+        for start in range(0, count * size, size)
+    ]
+
+
+def join_rows(blocks: Sequence[Rows]) -> Rows:
+    """Join blocks of rows to one batch, the inverse of `split_rows`."""
+    if len(blocks) == 1:
+        return blocks[0]
+    return Rows(
+        inputs={n: torch.cat([block.inputs[n] for block in blocks]) for n in blocks[0].inputs},
+        labels=torch.cat([block.labels for block in blocks]),
+    )
+
+
+def order_epoch(lengths: npt.NDArray[np.int64], batch_size: int, *, seed: int) -> list[list[int]]:
     """Divide an epoch's examples into batches of similar length, in random order.
 
-    The order depends on the arguments alone, so all trials of a study see the same one.
+    The order depends on the arguments alone, so all trainings of a seed see the same one. The
+    batches of two seeds that have equally many examples correspond: those at the same place have
+    the same number of examples and about the same length.
+
+    Args:
+        lengths: Cost of every example, shape (examples,).
+        batch_size: Examples in a batch.
+        seed: Seed of which examples of similar length share a batch.
 
     Returns:
         Indices of the examples of every batch; the last batch of a pool may be smaller.
     """
     rng = np.random.default_rng(seed)
-    shuffled = rng.permutation(len(split))
-    lengths = split.lengths
+    shuffled = rng.permutation(len(lengths))
     batches: list[list[int]] = []
     for start in range(0, len(shuffled), _POOL * batch_size):
         pool = shuffled[start : start + _POOL * batch_size]
@@ -64,7 +134,8 @@ def order_epoch(split: Split, batch_size: int, *, seed: int) -> list[list[int]]:
             by_length[i : i + batch_size].tolist() for i in range(0, len(by_length), batch_size)
         ]
     # Within a pool, batches would otherwise come from short to long.
-    return [batches[i] for i in rng.permutation(len(batches))]
+    places = np.random.default_rng(_LENGTHS_SEED).permutation(len(batches))
+    return [batches[place] for place in places]
 
 
 def iterate_by_length(

@@ -22,6 +22,7 @@ class Job:
         trial: Number of the trial.
         spec: Shape, scaling and initialisation of its adapter.
         allocation: Ranks and learning rates that the trial tries.
+        seed: Seed of the initial values, of the order of the data, and of what is held out.
         save_to: File that its trained adapter is written to when it is completed.
         is_measured: Whether its spectra and gradients are measured and reported.
     """
@@ -29,6 +30,7 @@ class Job:
     trial: int
     spec: AdapterSpec
     allocation: Allocation
+    seed: int
     save_to: Path
     is_measured: bool = False
 

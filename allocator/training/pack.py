@@ -12,7 +12,7 @@ from torch import Tensor
 
 from allocator.backbone.backbone import Backbone
 from allocator.errors import ModelError
-from allocator.inputs.batches import Batch
+from allocator.inputs.batches import Batch, join_rows, split_rows
 from allocator.training.slot import Slot
 from allocator.training.training_slot import TrainingSlot
 
@@ -49,6 +49,7 @@ class Pack(Generic[AnySlot]):
         slots: Sequence[AnySlot],
         batch: Batch,
         *,
+        blocks: Sequence[int] | None = None,
         dropout: Sequence[float] = (),
         generators: Sequence[torch.Generator] = (),
     ) -> Tensor:
@@ -56,7 +57,8 @@ class Pack(Generic[AnySlot]):
 
         Args:
             slots: At most `width` of the pack's slots.
-            batch: The batch, the same for all slots.
+            batch: One block of B rows, or several, one below the other.
+            blocks: For each slot, the number of the block that it reads; None if there is one.
             dropout: As for `PackedSites.set_updates`.
             generators: As for `PackedSites.set_updates`.
 
@@ -67,7 +69,7 @@ class Pack(Generic[AnySlot]):
         # All packs share the backbone's sites, so updates are set before every pass.
         self.backbone.sites.set_updates(pairs, dropout=dropout, generators=generators)
         # Slots lie along the batch: (S * B, T, W).
-        hidden = self.backbone(batch.inputs, len(slots))
+        hidden = self.backbone(batch.inputs, blocks or [0] * len(slots))
         return hidden.view(len(slots), -1, *hidden.shape[1:])
 
     def run_in_turns(self, compute: Callable[[Sequence[AnySlot]], Result]) -> list[Result]:
@@ -115,11 +117,18 @@ class TrainingPack(Pack[TrainingSlot]):
         width: As for `Pack`.
     """
 
-    def step(self, batch: Batch) -> None:
-        """Take one optimizer step in every slot, without waiting for the device."""
+    def step(self, batch: Batch, seeds: Sequence[int] | None = None) -> None:
+        """Take one optimizer step in every slot, without waiting for the device.
+
+        Args:
+            batch: The examples of the step.
+            seeds: If the batch has a block of rows for each of several seeds, the seeds in the
+                order of their blocks; each slot reads the block of its own. None if all slots read
+                all rows.
+        """
         # No slot steps before all gradients are there: a pass that ran out of memory is repeated,
         # and an optimizer step must not be.
-        groups = self.run_in_turns(lambda slots: self._compute_gradients(slots, batch))
+        groups = self.run_in_turns(lambda slots: self._compute_gradients(slots, batch, seeds))
         for slot, loss in zip(self.slots, itertools.chain.from_iterable(groups), strict=True):
             slot.update(loss)
 
@@ -131,10 +140,12 @@ class TrainingPack(Pack[TrainingSlot]):
         sums = torch.stack([slot.loss_sum for slot in self.slots]).tolist()  # host-device sync
         return [s for s, total in zip(self.slots, sums, strict=True) if not math.isfinite(total)]
 
-    def _compute_gradients(self, slots: Sequence[TrainingSlot], batch: Batch) -> list[Tensor]:
+    def _compute_gradients(
+        self, slots: Sequence[TrainingSlot], batch: Batch, seeds: Sequence[int] | None
+    ) -> list[Tensor]:
         states = [slot.generator.get_state() for slot in slots]
         try:
-            return self._run_passes(slots, batch)
+            return self._run_passes(slots, batch, seeds)
         except RuntimeError:
             # As if the pass had not begun, so that the next one drops the same inputs.
             for slot, state in zip(slots, states, strict=True):
@@ -142,16 +153,26 @@ class TrainingPack(Pack[TrainingSlot]):
                 slot.drop_gradients()
             raise
 
-    def _run_passes(self, slots: Sequence[TrainingSlot], batch: Batch) -> list[Tensor]:
+    def _run_passes(
+        self, slots: Sequence[TrainingSlot], batch: Batch, seeds: Sequence[int] | None
+    ) -> list[Tensor]:
+        if seeds is None:
+            rows, block_of = split_rows(batch, 1), [0] * len(slots)
+        else:
+            # Slots that take turns may not read all blocks, and need not wait for the others.
+            read = [seed for seed in seeds if any(slot.seed == seed for slot in slots)]
+            every = dict(zip(seeds, split_rows(batch, len(seeds)), strict=True))
+            rows, block_of = [every[seed] for seed in read], [read.index(s.seed) for s in slots]
         hidden_SBTW = self.compute_hidden(
             slots,
-            batch,
+            join_rows(rows),
+            blocks=block_of,
             dropout=[slot.dropout for slot in slots],
             generators=[slot.generator for slot in slots],
         )
         losses = [
-            slot.compute_loss(hidden_BTW, batch)
-            for slot, hidden_BTW in zip(slots, hidden_SBTW, strict=True)
+            slot.compute_loss(hidden_BTW, rows[block])
+            for slot, hidden_BTW, block in zip(slots, hidden_SBTW, block_of, strict=True)
         ]
         # No slot's parameters appear in another slot's loss, so the gradient of the sum is for
         # every slot the gradient of its own loss.

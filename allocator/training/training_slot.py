@@ -47,6 +47,7 @@ class TrainingSlot(Slot):
         backbone: The backbone that the trial trains on.
         config: The training configuration of the study.
         total_steps: Optimizer steps of a whole training.
+        seed: Seed of the adapter's and the head's initial values, and of dropout.
         is_measured: Whether an observer watches the adapter.
 
     Attributes:
@@ -54,6 +55,7 @@ class TrainingSlot(Slot):
         dropout: Fraction of the adapter's inputs that are dropped in a step.
         generator: Source of the dropout's randomness.
         observer: Measures the adapter; None if that was not asked for.
+        seed: Seed of the training, which also says what it reads.
         loss_sum: Sum of the losses of all steps, on the device; not finite if one of them was not.
         steps: Optimizer steps taken.
     """
@@ -66,13 +68,14 @@ class TrainingSlot(Slot):
         config: TrainingConfig,
         total_steps: int,
         *,
+        seed: int,
         is_measured: bool = False,
     ) -> None:
         super().__init__(
-            build_adapter(spec, allocation.ranks, seed=config.seed).to(backbone.device),
-            backbone.head.copy_with_fresh_parameters(config.seed),
+            build_adapter(spec, allocation.ranks, seed=seed).to(backbone.device),
+            backbone.head.copy_with_fresh_parameters(seed),
         )
-        self.config = config
+        self.config, self.seed = config, seed
         self.observer = Observer(self.adapter) if is_measured else None
         head_parameters = [p for p in self.head.parameters() if p.requires_grad]
         self._parameters: list[nn.Parameter] = [*self.adapter.parameters(), *head_parameters]
@@ -89,7 +92,7 @@ class TrainingSlot(Slot):
         )
         self.dropout = config.dropout if allocation.dropout is None else allocation.dropout
         # Its own, so that neighbours do not change what dropout hides.
-        self.generator = torch.Generator(backbone.device).manual_seed(config.seed)
+        self.generator = torch.Generator(backbone.device).manual_seed(seed)
         # A tensor, so that adding a loss does not wait for the device.
         self.loss_sum = torch.zeros((), device=backbone.device)
         self.steps = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +9,11 @@ import torch
 
 from allocator.adapters.saved import load_adapter, read_shapes, require_shapes
 from allocator.data.tasks import Examples
+from allocator.inputs.reader import load_reader
 from allocator.training.evaluation import evaluate_pack
 from allocator.training.pack import Pack
 from allocator.training.slot import Slot
-from allocator.workers.setup import TrainingSetup, load_frozen_backbone, load_training_splits
+from allocator.workers.setup import TrainingSetup, load_frozen_backbone
 
 
 def score_adapters(
@@ -34,10 +34,9 @@ def score_adapters(
         CheckpointError: If a file is missing or damaged, or its head is not that of `setup`.
     """
     backbone = load_frozen_backbone(setup, torch.device(device))
-    # The examples take the place of the scoring split, so that they are read as in training.
-    split = load_training_splits(
-        dataclasses.replace(setup, scoring=examples), backbone.device
-    ).scoring
+    read = load_reader(
+        setup.model, setup.task, max_length=setup.training.max_length, device=backbone.device
+    )
     slots = []
     for path in paths:
         saved = load_adapter(path)
@@ -46,5 +45,5 @@ def score_adapters(
         require_shapes(path, read_shapes(saved.head), read_shapes(expected))
         slots.append(Slot.load(saved, backbone, seed=setup.training.seed))
     pack = Pack(backbone, slots, width=len(slots))
-    evaluations = evaluate_pack(pack, split, setup.task.metric)
+    evaluations = evaluate_pack(pack, read(examples), setup.task.metric)
     return [evaluation.score.value for evaluation in evaluations]

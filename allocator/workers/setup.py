@@ -11,14 +11,15 @@ from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import FASTEST, Backbone, ForwardPath, load_backbone
 from allocator.config import Precision, TrainingConfig
+from allocator.data.held_out import Indices, split_held_out
 from allocator.data.tasks import Examples, Task
 from allocator.files.adapter_section import describe_adapter
 from allocator.files.whole_files import write_whole
 from allocator.inputs.reader import load_reader
 from allocator.models.model_source import ModelSource
-from allocator.training.loop import Splits
 from allocator.training.messages import Job
 from allocator.training.slot import Slot
+from allocator.training.splits import Splits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,8 +31,9 @@ class TrainingSetup:
         spec: Shape, scaling and initialisation of the typical adapter; the adapters of all trials
             have its backbone shape.
         task: The task.
-        train: Examples that trials train on.
-        scoring: Examples that trials are scored on.
+        train: Examples to train on, or to hold out.
+        scoring: Examples that all trials are scored on, while they train on all of `train`; None if
+            every seed holds out its own part of `train`.
         training: The training configuration of all trials.
         precision: Precision of the frozen weights.
         threads: Number of threads of a worker on a CPU.
@@ -44,13 +46,29 @@ class TrainingSetup:
     spec: AdapterSpec
     task: Task
     train: Examples
-    scoring: Examples
+    scoring: Examples | None
     training: TrainingConfig
     precision: Precision
     threads: int
     typical: Allocation
     path: ForwardPath = FASTEST
     trains_pooler: bool | None = None
+
+    def hold_out(self, seed: int) -> tuple[Indices, Indices]:
+        """Divide `train` for a seed, as `split_held_out` does."""
+        return split_held_out(
+            self.train, task=self.task, seed=seed, fraction=self.training.held_out
+        )
+
+    @property
+    def num_scoring(self) -> int:
+        """Number of examples that a trial is scored on."""
+        return len(self.hold_out(self.training.seed)[1] if self.scoring is None else self.scoring)
+
+    @property
+    def num_train(self) -> int:
+        """Number of examples that a trial trains on."""
+        return len(self.train) - (self.num_scoring if self.scoring is None else 0)
 
 
 def load_training_splits(setup: TrainingSetup, device: torch.device) -> Splits:
@@ -59,8 +77,9 @@ def load_training_splits(setup: TrainingSetup, device: torch.device) -> Splits:
     read = load_reader(setup.model, setup.task, max_length=length, device=device)
     return Splits(
         train=read(setup.train),
-        scoring=read(setup.scoring),
+        scoring=None if setup.scoring is None else read(setup.scoring),
         metric=setup.task.metric,
+        hold_out=setup.hold_out,
     )
 
 

@@ -59,8 +59,8 @@ def measure_throughput(
         split: The examples to train on.
         config: The training configuration.
     """
-    order = order_epoch(split, config.batch_size, seed=config.seed)
     lengths = split.lengths
+    order = order_epoch(lengths, config.batch_size, seed=config.seed)
     order.sort(key=lambda indices: -lengths[indices].max())
     # Batches of all lengths, the longest first, so that the step that is not timed claims all
     # memory.
@@ -69,7 +69,10 @@ def measure_throughput(
     pack = TrainingPack(
         backbone,
         # Any total will do: only the schedule depends on it.
-        [TrainingSlot(allocation, spec, backbone, config, total_steps=1000) for _ in range(slots)],
+        [
+            TrainingSlot(allocation, spec, backbone, config, total_steps=1000, seed=config.seed)
+            for _ in range(slots)
+        ],
         width=slots,
     )
     pack.step(batches[0])  # not timed: memory is claimed and kernels are chosen

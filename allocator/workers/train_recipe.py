@@ -73,6 +73,7 @@ def train_recipe(
         trial=0,
         spec=setup.spec,
         allocation=recipe.make_allocation(),
+        seed=setup.training.seed,
         save_to=output / ADAPTER_FILE,
     )
     last = _train_one(setup, job, device, say)

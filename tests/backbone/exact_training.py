@@ -101,7 +101,7 @@ def load(setup: TrainingSetup) -> PreTrainedModel:
 def assert_exact(setup: TrainingSetup, report: Report, folder: Path) -> None:
     """Assert that the trained, the attached, the merged and the PEFT model compute the same."""
     assert report.ending == "completed"
-    split = load_training_splits(setup, CPU).scoring
+    split = load_training_splits(setup, CPU).of_seed(0).scoring
     attached = attach_saved(load(setup), folder / f"{report.trial}.safetensors")
     logits = one_by_one(attached.model, split)
     assert compute_task_loss(logits, split.labels).item() == pytest.approx(report.loss, abs=1e-5)

@@ -147,7 +147,7 @@ def test_slots_compute_what_transformers_does_with_their_updates_merged(
     backbone.model.set_attn_implementation(attention)
     adapters = random_adapters(backbone)
     backbone.sites.set_updates([adapter.compute_pairs() for adapter in adapters])
-    states = backbone(inputs, slots=2).unflatten(0, (2, -1))
+    states = backbone(inputs, blocks=(0, 0)).unflatten(0, (2, -1))
     plain = model(**inputs).logits
     for hidden, adapter in zip(states, adapters, strict=True):
         logits = backbone.head(hidden, inputs)
@@ -208,7 +208,7 @@ def test_embeddings_are_copied_where_they_are_as_wide_as_the_layers(
         lambda _module, _inputs, output: seen.append(len(output))
     )
     backbone.sites.set_updates([adapter.compute_pairs() for adapter in random_adapters(backbone)])
-    assert len(backbone(sentences(padded=False), slots=2)) == 6
+    assert len(backbone(sentences(padded=False), blocks=(0, 0))) == 6
     assert seen == [3]
 
 
@@ -228,5 +228,5 @@ def test_the_frozen_product_of_the_first_layer_is_computed_once_for_all_slots(
 
     monkeypatch.setattr(FrozenLinear, "multiply", watched)
     backbone.sites.set_updates([adapter.compute_pairs() for adapter in random_adapters(backbone)])
-    backbone(sentences(padded=False), slots=2)
+    backbone(sentences(padded=False), blocks=(0, 0))
     assert rows == [3 * 7, 2 * 3 * 7]

@@ -209,7 +209,7 @@ def widths(layers: Sequence[FrozenLinear]) -> set[int]:
 
 def full_batches(split: TokenizedSplit) -> list[Batch]:
     """Cut a split into length-bucketed batches of one size."""
-    order = order_epoch(split, BATCH, seed=0)
+    order = order_epoch(split.lengths, BATCH, seed=0)
     return [split.make_batch(indices, DEVICE) for indices in order if len(indices) == BATCH]
 
 

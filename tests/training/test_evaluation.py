@@ -16,7 +16,7 @@ from allocator.models.model_source import ModelSource
 from allocator.training import evaluation
 from allocator.training.calibration import compute_calibrated_loss
 from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_pack
-from allocator.training.loop import Splits
+from allocator.training.splits import Splits
 from allocator.training.pack import TrainingPack
 from allocator.training.training_slot import TrainingSlot
 
@@ -65,7 +65,7 @@ def test_score_and_loss_are_those_of_the_examples_one_by_one(
 ) -> None:
     monkeypatch.setattr(evaluation, "_ROWS_AT_ONCE", rows)
     monkeypatch.setattr(evaluation, "_SMALLEST_BATCH", 1)
-    slot, split = random_slot(tiny_backbone, tiny_spec), tiny_splits.scoring
+    slot, split = random_slot(tiny_backbone, tiny_spec), tiny_splits.of_seed(0).scoring
     logits = one_by_one(tiny_backbone, slot, split)
     result = evaluate_slot(tiny_backbone, slot, split, MCC)
     expected = matthews_corrcoef(split.labels, logits.argmax(dim=1))
@@ -87,7 +87,7 @@ def test_a_head_that_answers_the_same_to_all_has_no_spread(
     with torch.no_grad():
         slot.head.get_parameter("model.classifier.weight").zero_()
         slot.head.get_parameter("model.classifier.bias").copy_(torch.tensor([0.0, 3.0]))
-    result = evaluate_slot(tiny_backbone, slot, tiny_splits.scoring, MCC)
+    result = evaluate_slot(tiny_backbone, slot, tiny_splits.of_seed(0).scoring, MCC)
     assert result.spread == 0.0
     assert result.score.value == 0.0
 
@@ -96,8 +96,8 @@ def test_evaluation_leaves_no_gradient_and_no_dropout(
     tiny_backbone: Backbone, tiny_spec: AdapterSpec, tiny_splits: Splits
 ) -> None:
     slot = random_slot(tiny_backbone, tiny_spec)
-    first = evaluate_slot(tiny_backbone, slot, tiny_splits.scoring, MCC)
-    assert evaluate_slot(tiny_backbone, slot, tiny_splits.scoring, MCC) == first
+    first = evaluate_slot(tiny_backbone, slot, tiny_splits.of_seed(0).scoring, MCC)
+    assert evaluate_slot(tiny_backbone, slot, tiny_splits.of_seed(0).scoring, MCC) == first
     assert all(p.grad is None for p in [*slot.adapter.parameters(), *slot.head.parameters()])
 
 
@@ -112,9 +112,11 @@ def test_scores_are_compared_as_they_are_predicted(
         device=torch.device("cpu"),
     )
     rng = np.random.default_rng(0)
-    targets = torch.tensor(rng.normal(size=len(tiny_splits.scoring)), dtype=torch.float32)
-    assert isinstance(tiny_splits.scoring, TokenizedSplit)
-    split = dataclasses.replace(tiny_splits.scoring, labels=targets)
+    targets = torch.tensor(
+        rng.normal(size=len(tiny_splits.of_seed(0).scoring)), dtype=torch.float32
+    )
+    assert isinstance(tiny_splits.of_seed(0).scoring, TokenizedSplit)
+    split = dataclasses.replace(tiny_splits.of_seed(0).scoring, labels=targets)
     slot = random_slot(backbone, tiny_spec)
     predicted = one_by_one(backbone, slot, split).squeeze(1).double().numpy()
     result = evaluate_slot(backbone, slot, split, "pearson_and_spearman")
@@ -155,8 +157,11 @@ def test_trials_are_scored_together_as_each_is_alone(
     with torch.no_grad():
         pack.slots[1].adapter.zero_part.mul_(-2)
         pack.slots[2].adapter.zero_part.fill_(torch.inf)
-    results = evaluate_pack(pack, tiny_splits.scoring, MCC)
-    alone = [evaluate_slot(tiny_backbone, slot, tiny_splits.scoring, MCC) for slot in pack.slots]
+    results = evaluate_pack(pack, tiny_splits.of_seed(0).scoring, MCC)
+    alone = [
+        evaluate_slot(tiny_backbone, slot, tiny_splits.of_seed(0).scoring, MCC)
+        for slot in pack.slots
+    ]
     assert [result.score for result in results] == [a.score for a in alone]
     assert [result.loss for result in results[:2]] == pytest.approx(
         [a.loss for a in alone[:2]], rel=1e-5

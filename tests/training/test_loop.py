@@ -12,7 +12,8 @@ from allocator.config import TrainingConfig
 from allocator.data.metrics import Score
 from allocator.training import loop
 from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_pack
-from allocator.training.loop import Splits, split_epoch, train_trials
+from allocator.training.loop import train_trials
+from allocator.training.splits import Splits
 from allocator.training.messages import Boundary, Job, Orders, Report
 from allocator.training.pack import TrainingPack
 from allocator.training.training_slot import TrainingSlot
@@ -97,7 +98,7 @@ class Loop:
     def evaluate(self, slot: TrainingSlot, *, on_train: bool = False) -> Evaluation:
         pack = TrainingPack(self.backbone, width=1)
         pack.slots = [slot]
-        split = self.splits.train if on_train else self.splits.scoring
+        split = self.splits.train if on_train else self.splits.of_seed(0).scoring
         return evaluate_pack(pack, split, self.splits.metric)[0]
 
 
@@ -231,7 +232,7 @@ def test_training_loss_is_the_mean_over_all_steps(run: Loop) -> None:
 
 def test_an_absurd_learning_rate_diverges_and_is_scored_as_the_majority_class(run: Loop) -> None:
     (report,) = run(ABSURD)[0]
-    majority = evaluate_majority(run.splits.train, run.splits.scoring, run.splits.metric)
+    majority = evaluate_majority(run.splits.train, run.splits.of_seed(0).scoring, run.splits.metric)
     assert report.ending == "diverged"
     assert (report.score, report.loss) == (majority.score.value, majority.loss)
     assert report.components == majority.score.components
@@ -285,7 +286,7 @@ def test_a_collapsed_trial_is_scored_as_the_majority_class(
 ) -> None:
     scripted(monkeypatch, [5.0, 5.0], [False, True])
     report = run.last()
-    majority = evaluate_majority(run.splits.train, run.splits.scoring, run.splits.metric)
+    majority = evaluate_majority(run.splits.train, run.splits.of_seed(0).scoring, run.splits.metric)
     assert (report.score, report.loss) == (majority.score.value, majority.loss)
     assert report.best_score == max(0.1, majority.score.value)
 

@@ -14,7 +14,7 @@ from allocator.errors import ModelError
 from allocator.inputs.batches import Batch
 from allocator.inputs.tokens import TokenBatch
 from allocator.models.model_source import ModelSource
-from allocator.training.loop import Splits
+from allocator.training.splits import Splits
 from allocator.training.pack import TrainingPack
 from allocator.training.training_slot import TrainingSlot
 

@@ -8,7 +8,7 @@ from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import Backbone
 from allocator.config import TrainingConfig
 from allocator.files.adapter_section import describe_adapter
-from allocator.training.loop import Splits
+from allocator.training.splits import Splits
 from allocator.training.pack import Pack, TrainingPack
 from allocator.training.slot import Slot
 from allocator.training.training_slot import TrainingSlot

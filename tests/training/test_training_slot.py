@@ -12,7 +12,7 @@ from allocator.backbone.backbone import Backbone
 from allocator.config import TrainingConfig
 from allocator.inputs.batches import Batch
 from allocator.training.evaluation import evaluate_pack
-from allocator.training.loop import Splits
+from allocator.training.splits import Splits
 from allocator.training.pack import TrainingPack
 from allocator.training.task_loss import compute_task_loss
 from allocator.training.training_slot import TrainingSlot, learning_rate_fraction

@@ -13,7 +13,7 @@ from allocator.data.sources import load_task
 from allocator.errors import CheckpointError, ModelError, SpaceError, TaskError
 from allocator.files.recipe import Recipe, read_recipe
 from allocator.files.study_folder import ADAPTER_FILE, RESULT_FILE
-from allocator.training.loop import Splits
+from allocator.training.splits import Splits
 from allocator.training.messages import Report
 from allocator.workers.train_recipe import train_recipe
 
@@ -80,7 +80,7 @@ def test_the_saved_adapter_and_head_have_the_score_on_dev_that_was_told(
     head = tiny_backbone.head.copy_with_fresh_parameters(3)
     head.model.load_state_dict(dict(saved.head), strict=False)
     tiny_backbone.sites.set_updates([saved.adapter.compute_pairs()])
-    dev = tiny_splits.scoring
+    dev = tiny_splits.of_seed(0).scoring
     batches = [dev.make_batch([i], torch.device("cpu")) for i in range(len(dev))]
     with torch.no_grad():
         logits = [head(tiny_backbone(batch.inputs), batch.inputs) for batch in batches]

@@ -16,7 +16,8 @@ from allocator.allocation.constructions import BackboneShape
 from allocator.backbone.backbone import Backbone
 from allocator.config import AdapterConfig, TrainingConfig
 from allocator.errors import UnknownNameError
-from allocator.training.loop import Splits, train_trials
+from allocator.training.loop import train_trials
+from allocator.training.splits import Splits
 from allocator.training.messages import Boundary, Job, Orders, Report, WorkerDied
 from allocator.workers.devices import count_available_threads, require_devices
 from allocator.workers.process_worker import ProcessWorker
@@ -118,7 +119,7 @@ def test_a_completed_job_leaves_its_trained_adapter_and_head(
     head.model.load_state_dict(dict(saved.head), strict=False)
     tiny_backbone.sites.set_updates([saved.adapter.compute_pairs()])
     cpu = torch.device("cpu")
-    split = load_training_splits(training_setup, cpu).scoring
+    split = load_training_splits(training_setup, cpu).of_seed(0).scoring
     batches = [split.make_batch([i], cpu) for i in range(len(split))]
     with torch.no_grad():
         logits = torch.cat([head(tiny_backbone(batch.inputs), batch.inputs) for batch in batches])

@@ -16,7 +16,6 @@ from allocator.backbone.exactness import choose_forward_path
 from allocator.config import Precision, TrainingConfig
 from allocator.coordination.list_config import SharedConfig
 from allocator.coordination.protocols import Devices
-from allocator.data.held_out import split_held_out
 from allocator.data.sources import TaskData, load_task
 from allocator.errors import AllocatorError, DeviceError
 from allocator.files.recipe import ModelSection, TaskSection
@@ -138,17 +137,13 @@ def make_setup(
         AllocatorError: If an epoch has fewer steps than boundaries.
     """
     training = config.training
-    if config.select_on == "dev":
-        train, scoring = data.train, data.dev  # as published protocols do; the study records it
-    else:
-        train, scoring = split_held_out(data.train, task=data.task, seed=training.seed)
-    _require_step_for_each_boundary(training, len(train))
-    return TrainingSetup(
+    setup = TrainingSetup(
         model=model,
         spec=spec,
         task=data.task,
-        train=train,
-        scoring=scoring,
+        train=data.train,
+        # Dev as in published protocols; the study records it.
+        scoring=data.dev if config.select_on == "dev" else None,
         training=training,
         precision=precision,
         threads=devices.threads,
@@ -163,6 +158,8 @@ def make_setup(
             attention_of=devices.kind,
         ),
     )
+    _require_step_for_each_boundary(training, setup.num_train)
+    return setup
 
 
 def _require_step_for_each_boundary(training: TrainingConfig, num_examples: int) -> None:

@@ -70,8 +70,8 @@ def _print_estimated_cost(
     if not chosen.examples:
         console.print(f"{chosen.slots} slots do not fit into memory", highlight=False)
         return
-    evaluated = training.num_boundaries * len(setup.scoring)
-    per_training = training.epochs * len(train) + _EVALUATION * evaluated
+    evaluated = training.num_boundaries * setup.num_scoring
+    per_training = training.epochs * setup.num_train + _EVALUATION * evaluated
     examples = (trials + confirming) * per_training
     minutes = examples / chosen.examples / len(plan.devices.names) / 60
     console.print(

@@ -25,9 +25,13 @@ def print_header(console: Console, plan: Plan[Recorded]) -> None:
         "model": f"{study.model.name} ({backbone.layers} layers, {backbone.d_in} wide, "
         f"{backbone.heads} heads), {study.precision} on {', '.join(plan.devices.names)}",
         "task": f"{study.task.name} ({study.task.metric}), {plan.data.source}",
-        "scored on": f"{len(plan.setup.scoring):,} examples of "
-        + ("the official dev split" if study.select_on == "dev" else "train, held out")
-        + f"; trained on {len(plan.setup.train):,}",
+        "scored on": f"{plan.setup.num_scoring:,} examples of "
+        + (
+            "the official dev split"
+            if study.select_on == "dev"
+            else "train, others held out by every seed"
+        )
+        + f"; trained on {plan.setup.num_train:,}",
         "space": f"{plan.space_name}: {describe_shapes(space)}, "
         f"targets {', '.join(backbone.targets)}",
         "budget": f"{space.feasible.budget:,} parameters; "

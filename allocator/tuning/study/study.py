@@ -106,6 +106,7 @@ class SearchStudy:
             trial=trial.number,
             spec=make_adapter_spec(self.config.space, self.space.find_variant(trial.params).shape),
             allocation=self.space.make_allocation(trial.params),
+            seed=self.config.training.seed,
             save_to=self.adapter_path(trial.number),
             is_measured=is_baseline(trial),
         )
