@@ -1,0 +1,1 @@
+"""What trainings with several seeds show about the difference between two allocations."""
