@@ -60,14 +60,13 @@ class Coordinator:
         self._alone = 0
         self._deaths = 0
 
-    def run(self, *, trials: int, timeout: float | None = None) -> None:
-        """Train until a number of trials is finished, or time is up.
+    def run(self, *, timeout: float | None = None) -> None:
+        """Train until no trial is left, or time is up.
 
         Trials that run when time is up are trained to their end. An interrupt breaks them off, and
         the next run of the same command starts them again.
 
         Args:
-            trials: Number of finished trials, counting those of earlier runs.
             timeout: Seconds after which no new trial is started.
 
         Raises:
@@ -77,14 +76,11 @@ class Coordinator:
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         try:
             while True:
-                # Trials in training count as finished; one that breaks off will be missing again.
-                missing = trials - self._trials.num_finished - self._num_training
-                if missing <= 0 or time.monotonic() >= deadline:
-                    missing = 0
-                if not missing and not self._num_training:
+                startable = 0 if time.monotonic() >= deadline else self._trials.num_startable
+                if not startable and not self._num_training:
                     return
-                self._launch_workers(missing)
-                self._send_orders(self._start_trials(missing))
+                self._launch_workers(startable)
+                self._send_orders(self._start_trials(startable))
                 self._process_reports()
         finally:  # also after an interrupt or an error: what has finished is kept
             self._trials.interrupt_running()
@@ -95,13 +91,13 @@ class Coordinator:
     def _num_training(self) -> int:
         return sum(map(len, self._training.values()))
 
-    def _launch_workers(self, missing: int) -> None:
+    def _launch_workers(self, startable: int) -> None:
         """Start the workers that new trials need, and wait until they are ready."""
         present = [place for place in range(len(self._devices)) if place not in self._gone]
         if not present:
             raise StudyError("all devices are gone; run the same command to go on")
-        # Start no more workers than there are missing trials: a worker takes seconds to start.
-        new = [place for place in present[:missing] if place not in self._workers]
+        # Start no more workers than there are trials for them: a worker takes seconds to start.
+        new = [place for place in present[:startable] if place not in self._workers]
         while new:
             # If the number of slots is unknown, the first worker measures it for all.
             together = len(new) if self._slots else 1
@@ -113,10 +109,10 @@ class Coordinator:
                 self._receive_boundary(place)
             new = new[together:]
 
-    def _start_trials(self, missing: int) -> dict[int, list[Job]]:
+    def _start_trials(self, startable: int) -> dict[int, list[Job]]:
         """Start trials while workers have free slots, on the emptiest worker first."""
         jobs: dict[int, list[Job]] = {place: [] for place in self._workers}
-        for _ in range(missing):
+        for _ in range(startable):
             open_places = [place for place in jobs if self._has_free_slot(place)]
             if not open_places:
                 break

@@ -47,6 +47,11 @@ class ListedTrials:
         self._attempts = dict.fromkeys(self.names, 0)
 
     @property
+    def num_startable(self) -> int:
+        """Number of allocations that wait."""
+        return len(self._waiting)
+
+    @property
     def num_finished(self) -> int:
         """Number of allocations that were trained or given up."""
         return len(self._ended) + len(self.given_up)

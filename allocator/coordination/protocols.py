@@ -57,8 +57,8 @@ class Trials(Protocol):
     """Number of trials that a worker trains together, once it was measured."""
 
     @property
-    def num_finished(self) -> int:
-        """Number of trials that count towards the total, those of earlier runs included."""
+    def num_startable(self) -> int:
+        """Number of trials that may start now; it may grow when others have ended."""
 
     def start_next_trial(self) -> Job:
         """Start the next trial, and return its job for a worker."""

@@ -70,7 +70,7 @@ def train_list(
                 ListWatcher(console, trials, seeds),
                 slots=slots,
                 waiting=interrupts.waiting,
-            ).run(trials=len(trials.names))
+            ).run()
         slots = slots or trials.slots  # measured with the first seed, used for all
         for name, reason in trials.given_up.items():
             console.print(f"[yellow]{name}, seed {seed}, was given up[/yellow]: {reason}")

@@ -14,8 +14,8 @@ from torch import Tensor
 # Number of batches whose examples are sorted by length together. A larger pool needs less padding
 # but mixes lengths less; with 100, padding stays under 2% of the tokens.
 _POOL = 100
-# Seed of the order of lengths, the same for all seeds of trainings: what the seeds of a pack read in
-# one step has about the same length, whatever examples it is.
+# Seed of the order of lengths, the same for all seeds of trainings: what the seeds of a pack read
+# in one step has about the same length, whatever examples it is.
 _LENGTHS_SEED = 0
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 SamplerName = Literal["gp", "tpe", "random"]
 PrunerName = Literal["halving", "median", "none"]
 PriorName = Literal["none", "uniform", "entropy", "tenslora_plus", "gradient", "truncation"]
+DecideBy = Literal["loss", "metric"]
 KindName = Literal["cp", "tt", "lora"]
 SweepName = Literal["tenslora-plus"]
 

@@ -1,4 +1,4 @@
-"""Score saved adapters on examples that they were not trained on."""
+"""Let saved adapters answer examples that they were not trained on."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ import torch
 from allocator.adapters.saved import load_adapter, read_shapes, require_shapes
 from allocator.data.tasks import Examples
 from allocator.inputs.reader import load_reader
-from allocator.training.evaluation import evaluate_pack
+from allocator.training.answers import Answers, answer_examples, answer_majority
 from allocator.training.pack import Pack
 from allocator.training.slot import Slot
 from allocator.workers.setup import TrainingSetup, load_frozen_backbone
 
 
 def score_adapters(
-    setup: TrainingSetup, paths: Sequence[Path], examples: Examples, device: str
-) -> list[float]:
-    """Score saved adapters, with their heads, by the task's metric.
+    setup: TrainingSetup, paths: Sequence[Path | None], examples: Examples, device: str
+) -> list[Answers]:
+    """Let saved adapters, with their heads, answer examples.
 
     Args:
         setup: The setup of the workers that trained them.
-        paths: Files of the adapters.
-        examples: The examples to answer.
+        paths: Files of the adapters; None for a training that collapsed, in whose place the class
+            shares of train answer.
+        examples: The examples.
         device: The device to use.
 
     Returns:
-        One score for each file, in the order of `paths`.
+        The answers of each adapter, in the order of `paths`.
 
     Raises:
         CheckpointError: If a file is missing or damaged, or its head is not that of `setup`.
@@ -37,13 +38,17 @@ def score_adapters(
     read = load_reader(
         setup.model, setup.task, max_length=setup.training.max_length, device=backbone.device
     )
+    split = read(examples)
     slots = []
     for path in paths:
+        if path is None:
+            continue
         saved = load_adapter(path)
         expected = backbone.head.trained_state_dict()
         # `Slot.load` would fill a head that is incomplete with fresh random parameters.
         require_shapes(path, read_shapes(saved.head), read_shapes(expected))
         slots.append(Slot.load(saved, backbone, seed=setup.training.seed))
-    pack = Pack(backbone, slots, width=len(slots))
-    evaluations = evaluate_pack(pack, read(examples), setup.task.metric)
-    return [evaluation.score.value for evaluation in evaluations]
+    pack = Pack(backbone, slots, width=max(1, len(slots)))
+    answers = iter(answer_examples(pack, split, setup.task.metric))
+    majority = answer_majority(setup.train.labels, split, setup.task.metric)
+    return [majority if path is None else next(answers) for path in paths]

@@ -1,98 +1,79 @@
-"""Searches replayed on a table of trained allocations, which are all that there is to choose from.
+"""Searches replayed on recorded trainings: the product's own study, with a table for its workers.
 
-A replayed trial reports the calibrated losses that its point had with one of the table's seeds,
-boundary by boundary, so noise is real and costs nothing. As in a study, all trials of a search have
-the same seed. How well a search minimises what it sees is the loss, with that very seed, of the
-best point that it trained to the end, less that of the best point there is. How good its choice
-is, the other seeds say: the mean of their losses, for the point that the surrogate expects most of
-or for the best of those that would be confirmed, less the lowest mean there is.
+Everything but the training is what a search runs: coordinator, study, rounds, sampler, prior,
+pruner, race and choice. A `TableWorker` answers jobs with what was recorded of their allocation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import optuna
-import pandas as pd
-from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState
-from trained_table import read_points
+from optuna.trial import FrozenTrial
 
 from allocator.allocation.factorizations import Flags
-from allocator.training.messages import Report
-from allocator.tuning.priors.prior import Prior
-from allocator.tuning.runs.confirm import CANDIDATES
-from allocator.tuning.samplers.feasible_sampler import FeasibleSampler, ask_trial
+from allocator.config import TrainingConfig
+from allocator.coordination.coordinator import Coordinator
+from allocator.errors import StudyError
+from allocator.files.recipe import ModelSection, TaskSection
+from allocator.files.study_folder import baseline_folder
+from allocator.training.messages import Boundary, Job, Orders, Report
+from allocator.tuning.evidence.choice import select_best
+from allocator.tuning.evidence.expectations import compute_expectations
+from allocator.tuning.names import DecideBy
 from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
+from allocator.tuning.screen.watchers import QuietWatcher
 from allocator.tuning.space.points import Domain, Points
 from allocator.tuning.space.space import Params, Space
-from allocator.tuning.storage.trial_memory import append_loss, baseline_attributes, write_ending
-from allocator.tuning.study.proposal_queue import PROPOSALS
+from allocator.tuning.space.space_file import SpaceFile
+from allocator.tuning.storage.study_config import StudyConfig
+from allocator.tuning.study.pruning import make_pruner
+from allocator.tuning.study.rounds import Goal
+from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.surrogate.encoder import Encoder
-from allocator.tuning.surrogate.expected_scores import compute_expectations
 
 Floats = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
-PACK = 4  # trials that train together
 STARTUP_CANDIDATES = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Table:
-    """Trained points of a space.
+class Curve:
+    """One training of a table.
 
     Attributes:
-        space: The space.
-        params: Parameters of every point; the first is the baseline.
-        losses: Held-out loss at every boundary, shape (points, seeds, boundaries); a training
-            that collapsed keeps the loss it was given up with.
-        lengths: Boundaries of every training, shape (points, seeds): fewer where it collapsed.
+        losses: Calibrated loss at every boundary; fewer boundaries if it collapsed.
+        scores: The task's metric at every boundary.
+        collapsed: Whether it collapsed at its last boundary.
     """
 
+    losses: Sequence[float]
+    scores: Sequence[float]
+    collapsed: bool
+
+
+class Table(Protocol):
+    """Recorded trainings of some points of a space, the first of which is the baseline."""
+
     space: Space
+    file: SpaceFile
     params: Sequence[Params]
-    losses: Floats
-    lengths: Counts
+    truth: Floats
+    """What each point is worth, shape (points,); lower is better."""
+    boundaries: int
+    baseline: Path | None
+    """Folder of the baseline's tables, for priors."""
 
-    def truth(self, left_out: int | None = None) -> Floats:
-        """Mean final loss of every point, over all seeds but one, shape (points,)."""
-        seeds = [seed for seed in range(self.losses.shape[1]) if seed != left_out]
-        return np.asarray(self.losses[:, seeds, -1].mean(axis=1))
-
-    @property
-    def points(self) -> Points:
-        """The points of the space's domain, shape (points, columns)."""
-        return Domain(self.space).params_to_points(self.params)
-
-    def index(self, params: Params) -> int:
-        """Find a point by its parameters."""
-        return next(i for i, p in enumerate(self.params) if all(params[n] == p[n] for n in p))
-
-
-def read_table(folder: Path, space: Space, loss: str = "calibrated_loss") -> Table:
-    """Read a loss that `trained_table.py` wrote; points that some seed lacks are left out."""
-    points = read_points(folder / "points.csv", space)
-    curves = pd.concat(
-        [pd.read_csv(path).assign(seed=path.name) for path in sorted(folder.glob("curves-*.csv*"))]
-    )
-    # A training that diverged ends with a second row for its last boundary, or with one before all.
-    curves = curves.drop_duplicates(["seed", "point", "step"], keep="last").query("step > 0")
-    wide = curves.pivot_table(index="point", columns=["seed", "step"], values=loss).sort_index()
-    seeds = wide.columns.get_level_values("seed").nunique()
-    filled = wide.T.groupby("seed").ffill().T.dropna()
-    shape = (len(filled), seeds, -1)
-    return Table(
-        space=space,
-        params=[points[point] for point in filled.index],
-        losses=filled.to_numpy().reshape(shape),
-        lengths=wide.loc[filled.index].notna().to_numpy().reshape(shape).sum(axis=2),
-    )
+    def draw(self, point: int, seed: int, search: int) -> Curve:
+        """Return the training of a point with a seed, in one of many replayed searches."""
 
 
 class TableDomain(Domain):
@@ -100,7 +81,7 @@ class TableDomain(Domain):
 
     def __init__(self, table: Table) -> None:
         super().__init__(table.space)
-        self.table = table.points
+        self.table = self.params_to_points(table.params)
 
     def sample_points(self, n: int, rng: np.random.Generator) -> Points:
         """Draw `n` points of the table."""
@@ -115,32 +96,22 @@ class TableGPSampler(FeasibleGPSampler):
     """The default sampler, choosing among a table's points."""
 
     def __init__(self, table: Table, seed: int, **options: float) -> None:
-        super().__init__(
-            table.space,
-            seed=seed,
-            final_step=table.losses.shape[2],
-            **options,  # type: ignore[arg-type]
-        )
+        super().__init__(table.space, seed=seed, final_step=table.boundaries, **options)  # type: ignore[arg-type]
         self.table = table
 
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: object
-    ) -> dict[str, int | float | str]:
-        """Suggest a point of the table, unless one was enqueued."""
-        del search_space
-        if self.space.has_all_params(trial.system_attrs.get("fixed_params", {})):
-            return {}
-        domain = TableDomain(self.table)
-        return domain.point_to_params(self.suggest_point(study, trial, domain)[0])
+    def make_domain(self, required: Params) -> Domain:
+        """Return the domain of the table's points."""
+        del required
+        return TableDomain(self.table)
 
     def _fill_space(
-        self, trial: FrozenTrial, domain: Domain, used: Points, rng: np.random.Generator
+        self, place: int, domain: Domain, used: Points, rng: np.random.Generator
     ) -> Points:
         """Take, of some points, the one that is farthest from those that were tried."""
-        del trial
+        del place
         points = domain.sample_points(STARTUP_CANDIDATES, rng)
         points = points[domain.are_new(points, used)]
-        encoder = Encoder(self.table.space)
+        encoder = Encoder(self.space)
         inputs, tried = encoder.encode_points(points), encoder.encode_points(used)
         distance = np.abs(inputs[:, None] - tried[None]).sum(axis=2).min(axis=1, initial=np.inf)
         at = int(np.argmax(distance))
@@ -153,148 +124,225 @@ class TableRandomSampler(TableGPSampler):
     def suggest_point(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
         """Draw a new point."""
         used = self.list_used_points(study.get_trials(deepcopy=False), domain)
-        points = domain.sample_points(256, self.make_rng(trial))
+        points = domain.sample_points(256, self.make_rng(study, trial))
         return points[domain.are_new(points, used)][:1]
 
 
-def ask_nearest(study: Study, table: Table) -> Trial:
-    """Ask a sampler that knows no table, and take the nearest point that no trial has had."""
-    wanted = study.ask(dict(table.space.distributions))
-    study.tell(wanted, state=TrialState.FAIL)
-    domain, encoder = Domain(table.space), Encoder(table.space)
-    trials = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.FAIL]
-    points = table.points
-    new = points[domain.are_new(points, domain.params_to_points([t.params for t in trials]))]
-    steps = encoder.encode_points(new) - encoder.encode_points(
-        domain.params_to_points([wanted.params])
-    )
-    nearest = new[int(np.argmin((steps**2).sum(axis=1)))]
-    study.enqueue_trial(domain.point_to_params(nearest))
-    return ask_trial(study, table.space)
+class NearestSampler(TableGPSampler):
+    """Optuna's own sampler: the nearest point of the table that no trial has had."""
+
+    def __init__(self, table: Table, seed: int, make: Callable[[int], BaseSampler]) -> None:
+        super().__init__(table, seed)
+        self._make = make
+
+    def suggest_point(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
+        """Ask Optuna, and take the nearest new point."""
+        sampler = self._make(int(self.make_rng(study, trial).integers(2**31)))
+        spaces = dict(self.space.distributions)
+        relative = sampler.infer_relative_search_space(study, trial)
+        wanted = sampler.sample_relative(study, trial, relative)
+        for name, distribution in spaces.items():
+            if name not in wanted:
+                wanted[name] = sampler.sample_independent(study, trial, name, distribution)
+        encoder, table = Encoder(self.space), TableDomain(self.table).table
+        used = self.list_used_points(study.get_trials(deepcopy=False), domain)
+        new = table[domain.are_new(table, used)]
+        steps = encoder.encode_points(new) - encoder.encode_points(
+            domain.params_to_points([wanted])
+        )
+        at = int(np.argmin((steps**2).sum(axis=1)))
+        return np.asarray(new[at : at + 1])
+
+
+class TableWorker:
+    """A worker that looks trainings up instead of training them.
+
+    Args:
+        table: The table.
+        search: Number of the replayed search.
+        slots: Trainings that it takes at once.
+    """
+
+    def __init__(self, table: Table, search: int, slots: int) -> None:
+        self._table, self._search, self._slots = table, search, slots
+        self._running: dict[int, tuple[Curve, int]] = {}
+        self._reports: list[Report] = []
+        self._points = {_identify(table, p): i for i, p in enumerate(table.params)}
+
+    def send_orders(self, orders: Orders) -> None:
+        """Take jobs, and go on to the next boundary."""
+        for number in orders.stop:
+            self._running.pop(number, None)
+        for job in orders.jobs:
+            point = self._points[_describe_job(job)]
+            self._running[job.trial] = self._table.draw(point, job.seed, self._search), 0
+        self._reports = []
+        for number, (curve, step) in list(self._running.items()):
+            self._reports.append(self._make_report(number, curve, step + 1))
+            self._running[number] = curve, step + 1
+            if step + 1 == len(curve.losses):
+                del self._running[number]
+
+    def receive_boundary(self) -> Boundary:
+        """Report what was recorded at the boundary."""
+        return Boundary(reports=tuple(self._reports), may_start=True, slots=self._slots)
+
+    def close(self) -> None:
+        """End."""
+
+    def _make_report(self, number: int, curve: Curve, step: int) -> Report:
+        is_last = step == len(curve.losses)
+        loss, score = curve.losses[step - 1], curve.scores[step - 1]
+        return Report(
+            trial=number,
+            ending=("collapsed" if curve.collapsed else "completed") if is_last else None,
+            score=score,
+            loss=loss,
+            calibrated_loss=loss,
+            components={},
+            best_score=max(curve.scores[:step]),
+            step=step,
+            train_loss=loss,
+            num_parameters=0,
+            head_parameters=0,
+            seconds=0.0,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
-    """Where a replayed search stood after a pack.
+class Found:
+    """What a replayed search found.
 
     Attributes:
-        trials: Trials so far.
-        epochs: Share of a whole training spent so far, summed over trials.
-        searched: Regret, with the seed that was searched, of the best point trained to the end.
-        regret: Regret, with the other seeds, of the point that the surrogate expects most of.
-        confirmed: The same of the best of those that would be confirmed.
+        point: The point that it chose.
+        gain: What it gains over the baseline.
+        trainings: Trainings that it made, without those of the verdict.
+        cost: The same, a stopped one counted by the fraction of its boundaries.
+        study: The study.
     """
 
-    trials: int
-    epochs: float
-    searched: float
-    regret: float
-    confirmed: float
+    point: int
+    gain: float
+    trainings: int
+    cost: float
+    study: SearchStudy
 
 
-def replay(
+def replay_search(
     table: Table,
-    sampler: BaseSampler,
-    pruner: BasePruner,
     *,
-    seed: int,
+    search: int,
     trials: int,
-    prior: Prior | None = None,
-) -> list[Progress]:
-    """Search a table once.
+    slots: int = 4,
+    verdict_seeds: int = 0,
+    prior: str = "gradient",
+    pruner: str = "halving",
+    decide_by: DecideBy = "loss",
+    make_sampler: Callable[[Table, int], BaseSampler] = TableGPSampler,
+    starts: Sequence[Params] = (),
+) -> Found:
+    """Search a table once, and choose.
 
-    The seed is also that of the trainings, modulo the table's number of them.
-
-    The baseline is in the first pack. A prior is known from the second one on, as it is made from
-    the baseline; the points that it expects most of are tried first.
+    Args:
+        table: The recorded trainings.
+        search: Number of the search, which seeds sampler and noise.
+        trials: Trainings of the study.
+        slots: Trainings that train together.
+        verdict_seeds: As for a search.
+        prior: Name of the prior.
+        pruner: Name of the pruner.
+        decide_by: What the study optimises.
+        make_sampler: Makes the sampler, from the table and a seed.
+        starts: Allocations that are tried first.
     """
-    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
-    trained = seed % table.losses.shape[1]
-    study.enqueue_trial(dict(table.params[0]), user_attrs=baseline_attributes())
-    found: list[Progress] = []
-    epochs = 0.0
-    for start in range(0, trials, PACK):
-        if prior is not None and start == PACK:
-            _propose(study, table, prior)
-        pack = [_ask(study, table) for _ in range(min(PACK, trials - start))]
-        epochs += _train(study, table, pack, trained)
-        found.append(_progress(study, table, trained, trials=start + len(pack), epochs=epochs))
-    return found
+    config = make_config(table, prior=prior, pruner=pruner, decide_by=decide_by, starts=starts)
+    folder = Path(tempfile.mkdtemp())
+    study = optuna.create_study(
+        direction="minimize" if decide_by == "loss" else "maximize",
+        sampler=make_sampler(table, search),
+        pruner=make_pruner(config.pruner, warmup=0.1, final_step=table.boundaries),
+    )
+    goal = Goal(trials=trials, verdict_seeds=verdict_seeds)
+    replayed = SearchStudy(study, table.space, config, folder, goal)
+    replayed.begin()
+    if table.baseline is not None:  # as if the study's own baseline had shown it
+        shutil.copytree(table.baseline, baseline_folder(folder))
+    Coordinator(
+        replayed,
+        lambda _device, _slots: TableWorker(table, search, slots),
+        ["table"],
+        QuietWatcher(),
+        slots=slots,
+    ).run()
+    shutil.rmtree(folder)
+    return judge(table, replayed)
 
 
-def _ask(study: Study, table: Table) -> Trial:
-    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-    if waiting or isinstance(study.sampler, FeasibleSampler):
-        return ask_trial(study, table.space)
-    return ask_nearest(study, table)
-
-
-def _propose(study: Study, table: Table, prior: Prior) -> None:
-    domain, points = Domain(table.space), table.points
-    used = domain.params_to_points([t.params for t in study.trials])
-    proposed = prior.points
-    new = domain.are_new(proposed, used) & ~domain.are_new(proposed, points)  # the table has them
-    for point in proposed[new][:PROPOSALS]:
-        study.enqueue_trial(domain.point_to_params(point))
-    if isinstance(study.sampler, FeasibleGPSampler):
-        study.sampler.prior = prior
-
-
-def _train(study: Study, table: Table, pack: list[Trial], seed: int) -> float:
-    """Report boundary by boundary, and give the epochs that this took."""
-    boundaries = table.losses.shape[2]
-    points = {trial.number: table.index(trial.params) for trial in pack}
-    curves = {number: table.losses[point, seed] for number, point in points.items()}
-    lengths = {number: table.lengths[point, seed] for number, point in points.items()}
-    running, spent = list(pack), 0.0
-    for step in range(1, boundaries + 1):
-        spent += len(running)
-        for trial in running:
-            if step == lengths[trial.number] < boundaries:
-                continue  # a collapse is told, not reported
-            loss = float(curves[trial.number][step - 1])
-            trial.report(-loss, step)
-            append_loss(trial, loss)
-        for trial in list(running):
-            loss = float(curves[trial.number][step - 1])
-            if step == lengths[trial.number]:
-                write_ending(trial, _make_report(trial, loss, step, boundaries))
-                study.tell(trial, -loss)
-                running.remove(trial)
-            elif trial.should_prune():
-                study.tell(trial, state=TrialState.PRUNED)
-                running.remove(trial)
-    return float(spent / boundaries)
-
-
-def _make_report(trial: Trial, loss: float, step: int, boundaries: int) -> Report:
-    """Make the last report of a training; of a table's, no more than its loss is known."""
-    return Report(
-        trial=trial.number,
-        ending="completed" if step == boundaries else "collapsed",
-        score=-loss,
-        loss=loss,
-        calibrated_loss=loss,
-        components={},
-        best_score=-loss,
-        step=step,
-        train_loss=loss,
-        num_parameters=0,
-        head_parameters=0,
-        seconds=0.0,
+def judge(table: Table, study: SearchStudy) -> Found:
+    """Compare what a study chose with the baseline, by the table's truth."""
+    searched = [t for t in study.trials if t.user_attrs["purpose"] != "verdict"]
+    try:
+        expectations = compute_expectations(
+            study.space, study.trials, final_step=study.final_step, objective=study.objective
+        )
+        params = select_best(study.space, expectations).best.allocation.params
+        point = next(i for i, p in enumerate(table.params) if p == params)
+    except StudyError:
+        point = 0  # nothing was sound: a user would stay with the baseline
+    return Found(
+        point=point,
+        gain=float(table.truth[0] - table.truth[point]),
+        trainings=len(searched),
+        cost=sum(len(t.intermediate_values) / table.boundaries for t in searched),
+        study=study,
     )
 
 
-def _progress(study: Study, table: Table, seed: int, *, trials: int, epochs: float) -> Progress:
-    """Judge the points that would be confirmed now, most expected first."""
-    expected = compute_expectations(table.space, study.trials, final_step=table.losses.shape[2])
-    completed = [table.index(e.trial.params) for e in sorted(expected, key=lambda e: -e.mean)]
-    seen, truth = table.losses[:, seed, -1], table.truth(left_out=seed)
-    regrets = truth[completed[:CANDIDATES]] - truth.min()
-    return Progress(
-        trials=trials,
-        epochs=epochs,
-        searched=float(seen[completed].min() - seen.min()),
-        regret=float(regrets[0]),
-        confirmed=float(regrets.min()),
+def make_config(
+    table: Table, *, prior: str, pruner: str, decide_by: DecideBy, starts: Sequence[Params]
+) -> StudyConfig:
+    """Make the configuration of a study on a table."""
+    return StudyConfig(
+        study="replay",
+        model=ModelSection(name="minilm", sha256=""),
+        task=TaskSection(
+            name="cola",
+            text_columns=("sentence",),
+            labels=("0", "1"),
+            source="table",
+            fingerprint="",
+            metric="matthews_correlation",
+        ),
+        select_on="held_out",
+        backbone=table.space.shape.backbone,
+        training=TrainingConfig(epochs=table.boundaries),
+        precision="float32",
+        versions={},
+        budget=table.space.feasible.budget,
+        space_name="table",
+        space=table.file,
+        decide_by=decide_by,
+        sampler="gp",
+        pruner=pruner,  # type: ignore[arg-type]
+        prior=prior,
+        prior_strength=3.0,
+        start=tuple(dict(params) for params in starts),
     )
+
+
+def _identify(table: Table, params: Params) -> tuple[object, ...]:
+    shape = table.space.find_variant(params).shape
+    allocation = table.space.make_allocation(params)
+    return _key(shape.construction, shape.factorization, allocation.ranks, allocation)
+
+
+def _describe_job(job: Job) -> tuple[object, ...]:
+    shape = job.spec.shape
+    return _key(shape.construction, shape.factorization, job.allocation.ranks, job.allocation)
+
+
+def _key(
+    construction: str, factorization: str, ranks: Mapping[str, int], allocation: object
+) -> tuple[object, ...]:
+    rates = (allocation.learning_rate, allocation.core_lr_multiplier)  # type: ignore[attr-defined]
+    return construction, factorization, *sorted(ranks.items()), *rates

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
-from optuna.trial import FrozenTrial
 
 from allocator.coordination.records import Records
 from allocator.files.study_folder import FIGURES_FOLDER, UNIFORM, TableName
+from allocator.tuning.evidence.choice import Selection
 from allocator.tuning.figures.budget_split import draw_budget_split, tabulate_parameters
 from allocator.tuning.figures.output import Warn, save_figures, store_on_dashboard
 from allocator.tuning.figures.spectrum_figures import (
@@ -18,9 +18,9 @@ from allocator.tuning.figures.spectrum_figures import (
     draw_spectra_over_training,
 )
 from allocator.tuning.figures.truncation_curves import draw_truncation_curves
+from allocator.tuning.space.space import Params
 from allocator.tuning.storage.trial_memory import read_proposer
 from allocator.tuning.study.study import SearchStudy
-from allocator.tuning.surrogate.expected_scores import Selection
 
 # For each figure, by name: the table of the baseline that it shows, and the function to draw it.
 _BASELINE_FIGURES: Mapping[str, tuple[TableName, Callable[[pd.DataFrame], go.Figure]]] = {
@@ -51,11 +51,9 @@ def make_study_figures(study: SearchStudy, selection: Selection) -> dict[str, go
     """Make the figures for which a study has data, by name."""
     parameters = [
         tabulate_parameters(
-            f"{name} (trial {trial.number})",
-            study.space.find_variant(trial.params).shape,
-            study.space.read_ranks(trial.params),
+            name, study.space.find_variant(params).shape, study.space.read_ranks(params)
         )
-        for name, trial in _list_compared_trials(study, selection).items()
+        for name, params in _list_compared_allocations(study, selection).items()
     ]
     figures = {"budget-split": draw_budget_split(pd.concat(parameters), budget=study.config.budget)}
     return figures | make_baseline_figures(study.baseline)
@@ -71,19 +69,17 @@ def make_baseline_figures(records: Records) -> dict[str, go.Figure]:
     return figures
 
 
-def _list_compared_trials(study: SearchStudy, selection: Selection) -> dict[str, FrozenTrial]:
-    """List the trials whose allocations are compared, by a description; each trial once."""
-    trials = {}
+def _list_compared_allocations(study: SearchStudy, selection: Selection) -> dict[str, Params]:
+    """List the parameters of the allocations that are compared, by a description; each once."""
+    compared: dict[str, Params] = {}
     if selection.baseline is not None:
-        trials["uniform baseline"] = selection.baseline.trial
+        compared["uniform baseline"] = selection.baseline.allocation.params
     proposed = (t for t in study.trials if read_proposer(t) is not None)
-    # A proposal that is still waiting has no ranks to show.
     first = next((t for t in proposed if study.space.has_all_params(t.params)), None)
     if first is not None:
-        trials[f"proposed by {read_proposer(first)}"] = first
-    numbers = [trial.number for trial in trials.values()]
-    best = selection.best.trial
-    if best.number not in numbers:
-        return {**trials, "best": best}
+        compared[f"proposed by {read_proposer(first)}"] = first.params
+    best = selection.best.allocation.params
+    if best not in compared.values():
+        return {**compared, "best": best}
     # The best is the baseline or the proposal itself: one bar with both names.
-    return {f"best, {n}" if t.number == best.number else n: t for n, t in trials.items()}
+    return {f"best, {n}" if params == best else n: params for n, params in compared.items()}

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from allocator.config import Option
 from allocator.errors import UnknownNameError
-from allocator.tuning.names import STUDY_PRIOR, PriorName, PrunerName, SamplerName
+from allocator.tuning.names import STUDY_PRIOR, DecideBy, PriorName, PrunerName, SamplerName
 from allocator.tuning.plan.run_config import SpaceConfig
 
 
@@ -21,19 +21,27 @@ class SearchConfig(SpaceConfig):
         Field(ge=1),
         Option(
             "search",
-            "total number of trials in the study, counting the baseline, pruned trials and "
-            "earlier runs",
+            "total number of trainings in the study, each of an allocation with a seed; the "
+            "baseline, pruned trials, the verdict and earlier runs count",
         ),
-    ] = 16
-    confirm_seeds: Annotated[
+    ] = 28
+    verdict_seeds: Annotated[
         int,
         Field(ge=0),
         Option(
             "search",
-            "number of other seeds with which the best allocations and the baseline are trained "
-            "again, to choose among them; 0 chooses by the surrogate's expectation alone",
+            "number of new seeds with which the choice and the baseline are trained once more, to "
+            "prove the choice on dev",
         ),
     ] = 3
+    decide_by: Annotated[
+        DecideBy,
+        Option(
+            "search",
+            "what the search optimises: the calibrated loss, or the task's metric as in published "
+            "protocols, which is noisier and marks the study",
+        ),
+    ] = "loss"
     timeout: Annotated[
         int | None,
         Field(ge=1),

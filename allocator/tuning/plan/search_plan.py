@@ -138,6 +138,7 @@ def _make_study_config(
         budget=space.feasible.budget,
         space_name=config.space,
         space=file,
+        decide_by=config.decide_by,
         sampler=config.sampler,
         pruner=config.pruner,
         prior=config.prior,

@@ -5,26 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
 from allocator.coordination.list_config import read_shared_config
 from allocator.errors import SpaceError, StudyError
 from allocator.files.study_folder import CONFIG_FILE, DATABASE_FILE, require_study
+from allocator.tuning.evidence.expectations import compute_expectations
 from allocator.tuning.priors.placing import place_allocation
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Params, Space
+from allocator.tuning.storage.objective import make_objective
 from allocator.tuning.storage.storage_url import choose_storage_url, open_storage
 from allocator.tuning.storage.study_config import StudyConfig
-from allocator.tuning.surrogate.expected_scores import compute_expectations
 
 _NUM_LISTED = 8  # listed trials; the first few are trained again, all of them shape the density
 
 
 def list_best_of_study(folder: Path, space: Space) -> list[Params]:
-    """List the completed trials of another study by posterior mean, the best first.
+    """List the sound allocations of another study by posterior mean, the best first.
 
-    Trials whose allocations are not in `space` are left out. The other study may have another
+    Those that are not in `space` are left out. The other study may have another
     model, task or budget, and may still be running.
 
     Args:
@@ -40,15 +42,20 @@ def list_best_of_study(folder: Path, space: Space) -> list[Params]:
     # Their trials are read in their own space, and then placed into this one.
     their_space = build_space(config.space, config.backbone, config.budget)
     trials = _load_trials(folder, config.study)
-    expected = compute_expectations(their_space, trials, final_step=config.training.num_boundaries)
-    # By posterior mean: the highest of many noisy scores is partly luck.
-    expected.sort(key=lambda e: e.mean, reverse=True)
+    expected = compute_expectations(
+        their_space,
+        trials,
+        final_step=config.training.num_boundaries,
+        objective=make_objective(config.decide_by, config.task),
+    )
     proposals: list[Params] = []
     misfits: list[SpaceError] = []
-    for trial in (e.trial for e in expected):
-        shape = their_space.find_variant(trial.params).shape
+    # By posterior mean: the best of many noisy values is partly luck.
+    for index in np.argsort(-expected.mean, kind="stable"):
+        theirs = expected.allocations[index].params
+        shape = their_space.find_variant(theirs).shape
         try:
-            params = place_allocation(space, shape, their_space.make_allocation(trial.params))
+            params = place_allocation(space, shape, their_space.make_allocation(theirs))
         except SpaceError as misfit:
             misfits.append(misfit)
             continue

@@ -7,7 +7,6 @@ from rich.console import Console
 
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan
-from allocator.tuning.runs.confirm import CANDIDATES
 from allocator.tuning.screen.header import print_header
 from allocator.tuning.screen.spaces_table import describe_parameters
 from allocator.tuning.space.space import Variant
@@ -28,9 +27,7 @@ def print_dry_run(console: Console, config: SearchConfig, plan: Plan[StudyConfig
         if variant.choice:
             console.print(" ".join(variant.choice.values()) + ":", highlight=False)
         _print_extremes(console, variant)
-    # The candidates and the baseline, or all trials of a study that has fewer.
-    confirming = min(CANDIDATES + 1, config.trials) * config.confirm_seeds
-    _print_estimated_cost(console, plan, config.trials, confirming, config.slots)
+    _print_estimated_cost(console, plan, config.trials, config.slots)
 
 
 def _print_extremes(console: Console, variant: Variant) -> None:
@@ -49,7 +46,6 @@ def _print_estimated_cost(
     console: Console,
     plan: Plan[StudyConfig],
     trials: int,
-    confirming: int,
     slots: int | None,
 ) -> None:
     """Train the baseline for a few steps, and extrapolate time and memory."""
@@ -72,10 +68,10 @@ def _print_estimated_cost(
         return
     evaluated = training.num_boundaries * setup.num_scoring
     per_training = training.epochs * setup.num_train + _EVALUATION * evaluated
-    examples = (trials + confirming) * per_training
+    examples = trials * per_training
     minutes = examples / chosen.examples / len(plan.devices.names) / 60
     console.print(
-        f"{trials} trials of {training.epochs} epochs and {confirming} trainings to confirm, "
-        f"{chosen.slots} at a time: about {minutes:.0f} min without pruning",
+        f"{trials} trainings of {training.epochs} epochs, {chosen.slots} at a time: "
+        f"about {minutes:.0f} min without pruning",
         highlight=False,
     )

@@ -14,13 +14,14 @@ from allocator.tuning.figures.output import draw_and_print
 from allocator.tuning.figures.study_figures import draw_study
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan
-from allocator.tuning.runs.confirm import confirm_best
+from allocator.tuning.runs.score_verdict import score_verdict
 from allocator.tuning.screen.header import print_header
 from allocator.tuning.screen.result_table import print_result
 from allocator.tuning.screen.watchers import watch_search
 from allocator.tuning.storage.storage_url import choose_storage_url
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.study.open_study import open_study
+from allocator.tuning.study.rounds import Goal
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.study.write_best import WrittenBest, write_best
 
@@ -28,7 +29,7 @@ from allocator.tuning.study.write_best import WrittenBest, write_best
 def run_search(
     config: SearchConfig, plan: Plan[StudyConfig], console: Console
 ) -> WrittenBest | None:
-    """Search until the study has all trials, confirm the best with other seeds, and write it.
+    """Search until the study has all trials, score its choice on dev, and write it.
 
     An interrupt (Ctrl-C, or SIGTERM) ends the search; what has finished is kept and written.
 
@@ -43,15 +44,15 @@ def run_search(
     # Optuna logs every trial, which would break the table that a watcher redraws.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = choose_storage_url(config.storage, plan.folder)
-    with open_study(plan.recorded, plan.space, plan.folder, url) as study:
+    goal = Goal(trials=config.trials, verdict_seeds=config.verdict_seeds)
+    with open_study(plan.recorded, plan.space, plan.folder, url, goal) as study:
         print_header(console, plan)
         try:
             _train_until_finished(config, plan, study, console)
-            if config.confirm_seeds:
-                confirm_best(study, plan, console, seeds=config.confirm_seeds)
         except KeyboardInterrupt:  # comes only while the coordinator waits: nothing is half written
             _write_what_has_finished(study, console, config.trials)
             return None
+        score_verdict(study, plan)
         best = write_best(study)
         print_result(console, study, best, url)
         # Last: a figure that fails must not cost the result.
@@ -71,7 +72,7 @@ def _train_until_finished(
             watcher,
             slots=config.slots,
             waiting=interrupts.waiting,
-        ).run(trials=config.trials, timeout=config.timeout)
+        ).run(timeout=config.timeout)
 
 
 def _write_what_has_finished(study: SearchStudy, console: Console, trials: int) -> None:

@@ -17,7 +17,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from allocator.tuning.space.points import Domain, Points
-from allocator.tuning.space.space import Space
+from allocator.tuning.space.space import Params, Space
+from allocator.tuning.storage.trial_memory import list_standing
 
 
 def ask_trial(study: Study, space: Space) -> Trial:
@@ -47,9 +48,10 @@ def suggest_parameter(trial: Trial, name: str, distribution: BaseDistribution) -
 class FeasibleSampler(BaseSampler, abc.ABC):
     """Base class of samplers that suggest only feasible points, from fixed distributions.
 
-    A suggestion depends only on the seed, the trial's number and the study's trials, so that a
-    resumed study continues as if it had never stopped. Trials must be started with `ask_trial`:
-    it sets all parameters at once, and so makes running trials visible to the next suggestion.
+    A suggestion depends only on the seed and on the study's trials that stand for a training, so
+    that a resumed study continues as if it had never stopped. Trials must be started with
+    `ask_trial`: it sets all parameters at once, and so makes running trials visible to the next
+    suggestion.
 
     Args:
         space: The search space.
@@ -62,6 +64,10 @@ class FeasibleSampler(BaseSampler, abc.ABC):
     @abc.abstractmethod
     def suggest_point(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
         """Choose one point of the domain, shape (1, columns)."""
+
+    def make_domain(self, required: Params) -> Domain:
+        """Make the domain of the points that agree with some parameters."""
+        return Domain(self.space, required)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -79,7 +85,7 @@ class FeasibleSampler(BaseSampler, abc.ABC):
         enqueued = trial.system_attrs.get("fixed_params", {})
         if self.space.has_all_params(enqueued):
             return {}
-        domain = Domain(self.space, enqueued)
+        domain = self.make_domain(enqueued)
         return domain.point_to_params(self.suggest_point(study, trial, domain)[0])
 
     def sample_independent(
@@ -100,9 +106,14 @@ class FeasibleSampler(BaseSampler, abc.ABC):
             f"{', '.join(self.space.distributions)}"
         )
 
-    def make_rng(self, trial: FrozenTrial) -> np.random.Generator:
-        """Make the random generator of one trial, from the seed and the trial's number."""
-        return np.random.default_rng([self.seed, trial.number])
+    def count_earlier(self, study: Study, trial: FrozenTrial) -> int:
+        """Count the trials before one, without those that broke off and are tried again."""
+        earlier = [t for t in study.get_trials(deepcopy=False) if t.number < trial.number]
+        return len(list_standing(earlier))
+
+    def make_rng(self, study: Study, trial: FrozenTrial) -> np.random.Generator:
+        """Make the random generator of one trial, from the seed and the trial's place."""
+        return np.random.default_rng([self.seed, self.count_earlier(study, trial)])
 
     def list_used_points(self, trials: Sequence[FrozenTrial], domain: Domain) -> Points:
         """List the points of all trials, including failed and running ones, shape (n, columns)."""
@@ -122,7 +133,8 @@ class RandomFeasibleSampler(FeasibleSampler):
     def suggest_point(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
         """Draw one point, if possible one that no trial has used."""
         used = self.list_used_points(study.get_trials(deepcopy=False), domain)
+        rng = self.make_rng(study, trial)
         # At least one of 64 draws is new, unless nearly the whole space has been tried.
-        points = domain.sample_points(64, self.make_rng(trial))
+        points = domain.sample_points(64, rng)
         new = points[domain.are_new(points, used)]
         return (new if len(new) else points)[:1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -15,6 +15,7 @@ from allocator.tuning.priors.prior import Prior
 from allocator.tuning.samplers.feasible_sampler import FeasibleSampler
 from allocator.tuning.space.points import Domain, Points
 from allocator.tuning.space.space import Space
+from allocator.tuning.storage.trial_memory import leave_out_verdict, list_standing
 from allocator.tuning.surrogate.acquisition import (
     Floats,
     NoisyExpectedImprovement,
@@ -74,19 +75,19 @@ class FeasibleGPSampler(FeasibleSampler):
 
     def suggest_point(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
         """Choose a point that fills the space at first, then one of high expected improvement."""
-        trials = study.get_trials(deepcopy=False)
+        # In the order of decisions, by which a study that was interrupted is the same as any other.
+        trials = leave_out_verdict(list_standing(study.get_trials(deepcopy=False)))
         used, pending = (
             self.list_used_points(trials, domain),
             self.list_pending_points(trials, domain),
         )
-        observations = read_observations(
-            self.space, trials, final_step=self.final_step, direction=study.direction
-        )
-        rng = self.make_rng(trial)
+        sign = -1.0 if study.direction == StudyDirection.MINIMIZE else 1.0
+        observations = read_observations(self.space, trials, final_step=self.final_step, sign=sign)
+        rng = self.make_rng(study, trial)
         # One row for each allocation, regardless of the number of boundaries observed.
         seen = np.unique(domain.params_to_points([o.params for o in observations]), axis=0)
         if not len(seen) or len(seen) + len(pending) < self.n_startup_trials:
-            return self._fill_space(trial, domain, used, rng)
+            return self._fill_space(self.count_earlier(study, trial), domain, used, rng)
         # Products of small matrices take longer on several threads than on one, because the
         # threads wait for each other, especially on a busy machine.
         with threadpool_limits(limits=1, user_api="blas"):
@@ -100,7 +101,7 @@ class FeasibleGPSampler(FeasibleSampler):
         return (best_first if len(best_first) else domain.sample_points(1, rng))[:1]
 
     def _fill_space(
-        self, trial: FrozenTrial, domain: Domain, used: Points, rng: np.random.Generator
+        self, place: int, domain: Domain, used: Points, rng: np.random.Generator
     ) -> Points:
         """Choose rates from a Sobol sequence, and ranks far from those that were tried.
 
@@ -109,10 +110,10 @@ class FeasibleGPSampler(FeasibleSampler):
         """
         # 16 times as many as are compared, so that the largest of them nearly fill the budget.
         ranks = domain.read_ranks(domain.sample_points(16 * _STARTUP_CANDIDATES, rng))
-        if trial.number % 2 == 0:
+        if place % 2 == 0:
             ranks = ranks[np.argsort(-self.space.feasible.count_parameters(ranks), kind="stable")]
         points = domain.join_rates(
-            ranks, np.repeat(self._draw_sobol_rates(trial.number), len(ranks), axis=0)
+            ranks, np.repeat(self._draw_sobol_rates(place), len(ranks), axis=0)
         )
         points = points[domain.are_new(points, used)][:_STARTUP_CANDIDATES]
         if not len(points):
@@ -123,7 +124,7 @@ class FeasibleGPSampler(FeasibleSampler):
         farthest = int(np.argmax(distance.min(axis=1, initial=np.inf)))
         return points[farthest : farthest + 1]
 
-    def _draw_sobol_rates(self, number: int) -> Points:
+    def _draw_sobol_rates(self, place: int) -> Points:
         """Draw the trial's point of the study's Sobol sequence over the rates, shape (1, rates).
 
         The sequence is generated again from the study's seed for each trial, so that no state is
@@ -134,8 +135,8 @@ class FeasibleGPSampler(FeasibleSampler):
         if not rates:
             return np.zeros((1, 0))
         sequence = qmc.Sobol(rates, rng=np.random.default_rng(self.seed))
-        points: Points = sequence.random_base2(number.bit_length())
-        return points[number : number + 1]
+        points: Points = sequence.random_base2(place.bit_length())
+        return points[place : place + 1]
 
     def _maximize_improvement(
         self,

@@ -32,7 +32,7 @@ class ProjectedTPESampler(FeasibleSampler):
 
     def suggest_point(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
         """Ask TPE for a point, and project its ranks onto the feasible set."""
-        rng = self.make_rng(trial)
+        rng = self.make_rng(study, trial)
         # A TPESampler keeps a random state. Each trial has a new one, seeded by its number, so that
         # a resumed study suggests what an uninterrupted one would.
         tpe = TPESampler(

@@ -5,50 +5,50 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from scipy import stats
 
+from allocator.tuning.evidence.choice import Choice, Selection
 from allocator.tuning.storage.storage_url import (
     add_installed_driver,
     choose_storage_url,
     printable_url,
 )
-from allocator.tuning.storage.trial_memory import read_head_parameters, read_loss
-from allocator.tuning.study.confirmation import Confirmation
+from allocator.tuning.storage.trial_memory import (
+    read_calibrated_loss,
+    read_head_parameters,
+    read_loss,
+    read_score,
+)
 from allocator.tuning.study.study import SearchStudy
+from allocator.tuning.study.verdict import Difference, StudyVerdict
 from allocator.tuning.study.write_best import WrittenBest
-from allocator.tuning.surrogate.expected_scores import Expectation, Selection
 
 _PYTHON = ("python", "-m")
 
 
 def print_result(console: Console, study: SearchStudy, exported: WrittenBest, url: str) -> None:
     """Print baseline and best allocation side by side, the verdict, and the next commands."""
-    selection = exported.selection
-    columns = {"uniform baseline": selection.baseline, "best": selection.best}
+    selection, verdict = exported.selection, exported.verdict
+    shown = {"best": selection.best}
+    if selection.baseline is not None and not selection.best.allocation.is_baseline:
+        shown = {"uniform baseline": selection.baseline, **shown}
     table = Table(title=f"{study.config.study}: {study.config.task.name}", title_justify="left")
     table.add_column("")
-    shown = [(name, e) for name, e in columns.items() if e is not None]
-    for name, expectation in shown:
-        table.add_column(f"{name} (trial {expectation.trial.number})", justify="right")
-    confirmation = exported.confirmation
-    is_on_dev = study.config.select_on == "dev"
-    cells = [
-        {**_make_cells(study, e), **_make_confirmation_cells(confirmation, e, is_on_dev=is_on_dev)}
-        for _, e in shown
-    ]
+    cells = []
+    for name, choice in shown.items():
+        table.add_column(name, justify="right")
+        cells.append(_make_cells(study, choice) | _make_dev_cells(study, choice, verdict))
     # All rows of both columns in order, because two shapes may have different ranks.
     for row in dict.fromkeys(row for cell in cells for row in cell):
         table.add_row(row, *(cell.get(row, "") for cell in cells))
     console.print()
     console.print(table, highlight=False)
-    verdict = (
-        _describe_expected_gain(selection) if confirmation is None else _describe_gain(confirmation)
-    )
-    console.print(verdict, highlight=False, soft_wrap=True)
-    if confirmation is not None and is_on_dev:
-        console.print("The choice was made on dev, so its dev scores are optimistic.")
+    for line in describe_verdict(study, selection, verdict):
+        console.print(line, highlight=False, soft_wrap=True)
     # None if the study ended before its prior was made.
     if study.prior not in (None, study.config.prior):
         console.print(
@@ -77,12 +77,54 @@ def list_next_commands(study: SearchStudy, recipe: Path, url: str) -> list[str]:
     return [shlex.join(command) for command in commands]
 
 
-def _make_cells(study: SearchStudy, expectation: Expectation) -> dict[str, str]:
-    trial = expectation.trial
-    allocation = study.space.make_allocation(trial.params)
-    chosen = study.space.find_variant(trial.params).choice
+def describe_verdict(
+    study: SearchStudy, selection: Selection, verdict: StudyVerdict | None
+) -> list[str]:
+    """Describe in sentences how the choice compares with the baseline, and how sure that is."""
+    if selection.baseline is None:
+        return ["The baseline collapsed or was not completed: there is nothing to compare with."]
+    if selection.best.allocation.is_baseline:
+        return ["No allocation is expected to beat the uniform baseline."]
+    if verdict is None:
+        gain = selection.best.expected - selection.baseline.expected
+        return [
+            f"Expected difference to the baseline {gain:+.4f}, from the trainings that made the "
+            "choice: not proved (see --verdict-seeds).",
+        ]
+    lines = [f"The choice is {_put_into_words(verdict.loss.words)} the uniform baseline."]
+    if any(verdict.collapsed):
+        chosen, baseline = verdict.collapsed
+        lines.insert(
+            0,
+            f"Of {len(verdict.seeds)} trainings each, {chosen} of the choice and {baseline} of the "
+            "baseline collapsed: lower the learning rates of the space.",
+        )
+    lines += [
+        _describe_difference("loss on dev", verdict.loss, len(verdict.seeds)),
+        _describe_difference(study.config.task.metric, verdict.metric, len(verdict.seeds)),
+    ]
+    if study.config.select_on == "dev":
+        lines.append("The choice was made on dev, so its dev scores are optimistic.")
+    return lines
+
+
+def _put_into_words(words: str) -> str:
+    return f"{words} than" if words in ("better", "worse") else f"{words} from"
+
+
+def _describe_difference(name: str, difference: Difference, seeds: int) -> str:
+    return (
+        f"{name}: {difference.mean:+.4f}, 95% interval {difference.low:+.4f} to "
+        f"{difference.high:+.4f} over {seeds} new seeds and all examples; a difference of "
+        f"{difference.detectable:.4f} would be found in 80% of such studies."
+    )
+
+
+def _make_cells(study: SearchStudy, choice: Choice) -> dict[str, str]:
+    params = choice.allocation.params
+    allocation = study.space.make_allocation(params)
     ranks = {n if n == "rank" else f"rank {n}": str(r) for n, r in allocation.ranks.items()}
-    cells = {**chosen, **ranks}
+    cells = {**study.space.find_variant(params).choice, **ranks}
     cells["lambda"] = f"{allocation.core_lr_multiplier:.3g}"
     cells["learning rate"] = f"{allocation.learning_rate:.2e}"
     cells |= {
@@ -92,53 +134,35 @@ def _make_cells(study: SearchStudy, expectation: Expectation) -> dict[str, str]:
         cells["head learning rate"] = f"{allocation.head_learning_rate:.2e}"
     if allocation.dropout is not None:
         cells["dropout"] = f"{allocation.dropout:.3g}"
-    cells["parameters"] = f"{study.space.num_parameters(trial.params):,}"
-    cells["head, not counted"] = f"{read_head_parameters(trial):,}"
-    cells[f"score ({study.config.select_on.replace('_', ' ')})"] = f"{trial.values[0]:.4f}"
-    cells["expected score"] = f"{expectation.mean:.4f}"
-    cells["loss"] = f"{read_loss(trial):.4f}"
+    cells["parameters"] = f"{study.space.num_parameters(params):,}"
+    trials = choice.allocation.completed
+    cells["head, not counted"] = f"{read_head_parameters(trials[0]):,}"
+    cells["trainings in the search"] = str(len(trials))
+    cells[f"expected {study.objective.name}"] = f"{choice.expected:.4f}"
+    split = study.config.select_on.replace("_", " ")
+    metric = study.config.task.metric
+    cells[f"calibrated loss ({split})"] = _average([read_calibrated_loss(t) for t in trials])
+    cells[f"loss as trained ({split})"] = _average([read_loss(t) for t in trials])
+    cells[f"{metric} ({split})"] = _average([read_score(t) or 0.0 for t in trials])
     return cells
 
 
-def _make_confirmation_cells(
-    confirmation: Confirmation | None, expectation: Expectation, *, is_on_dev: bool
+def _make_dev_cells(
+    study: SearchStudy, choice: Choice, verdict: StudyVerdict | None
 ) -> dict[str, str]:
-    """Format mean scores with other seeds, with standard errors if there are several seeds."""
-    if confirmation is None:
+    """Format the means on dev over the verdict's seeds, of the calibrated answers."""
+    if verdict is None:
         return {}
-    cells = {}
-    columns = {"dev": "dev"} if is_on_dev else {"held_out": "held out", "dev": "dev"}
-    for column, name in columns.items():
-        mean = confirmation.mean(expectation.trial.number, column)
-        if mean is not None:
-            error = "" if mean.error is None else f" ± {mean.error:.4f}"
-            seeds = "1 other seed" if mean.seeds == 1 else f"{mean.seeds} other seeds"
-            cells[f"{name}, {seeds}"] = f"{mean.value:.4f}{error}"
-    return cells
+    differences = {"loss": verdict.loss, study.config.task.metric: verdict.metric}
+    return {
+        f"{name} (dev, {len(verdict.seeds)} new seeds)": format(
+            d.baseline if choice.allocation.is_baseline else d.choice, ".4f"
+        )
+        for name, d in differences.items()
+    }
 
 
-def _describe_gain(confirmation: Confirmation) -> str:
-    """Describe the gain over the baseline on dev, which was not used for the choice."""
-    if confirmation.best == confirmation.baseline:
-        return "No allocation beat the uniform baseline with other seeds."
-    gain = confirmation.difference("dev")
-    if gain is None:
-        return "More --confirm-seeds would show whether it beats the baseline."
-    interval = (
-        f"95% interval over {len(confirmation.seeds)} seeds {gain.low:+.4f} to {gain.high:+.4f}"
-    )
-    if not gain.is_distinguishable:
-        return f"Gain on dev {gain.mean:+.4f}, not distinguishable from the baseline ({interval})."
-    return f"Gain on dev {gain.mean:+.4f} ({interval})."
-
-
-def _describe_expected_gain(selection: Selection) -> str:
-    """Describe the expected gain over the baseline, which one seed cannot prove."""
-    if selection.baseline is None:
-        return "The baseline was not completed."
-    if selection.best.trial.number == selection.baseline.trial.number:
-        return "No allocation is expected to beat the uniform baseline."
-    return (
-        f"Expected gain {selection.best.mean - selection.baseline.mean:+.4f}, from one seed per "
-        f"trial and the best of {selection.completed} trials: not confirmed (see --confirm-seeds)."
-    )
+def _average(values: list[float]) -> str:
+    """Format a mean, with its standard error if there are several values."""
+    error = "" if len(values) < 2 else f" ± {stats.sem(values):.4f}"
+    return f"{np.mean(values):.4f}{error}"

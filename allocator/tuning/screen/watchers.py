@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,13 @@ from allocator.coordination.protocols import Watcher
 from allocator.coordination.train_list import describe_slots
 from allocator.training.messages import Report
 from allocator.tuning.space.space import Space
-from allocator.tuning.storage.trial_memory import read_ending, read_failure
+from allocator.tuning.storage.trial_memory import (
+    read_ending,
+    read_failure,
+    read_purpose,
+    read_score,
+    read_seed,
+)
 from allocator.tuning.study.study import SearchStudy
 
 _ROWS = 10
@@ -74,9 +81,12 @@ class PlainWatcher(QuietWatcher):
         """Print the trial and the progress of the search."""
         trial = self._study.trials[number]
         ranks, multiplier, rate, parameters = format_trial_cells(self._study.space, trial)
-        score = "" if trial.value is None else f" score {trial.value:.4f}"
+        value = "" if trial.value is None else f" {self._study.objective.name} {trial.value:.4f}"
+        score = read_score(trial)
+        value += "" if score is None else f", {self._study.config.task.metric} {score:.4f}"
         self._console.print(
-            f"trial {trial.number} {_describe_state(trial)}{score}; ranks {ranks}, "
+            f"trial {trial.number} ({read_purpose(trial)}, seed {read_seed(trial)}) "
+            f"{_describe_state(trial)}{value}; ranks {ranks}, "
             f"lambda {multiplier}, learning rate {rate}, {parameters} parameters; "
             f"{self._study.num_finished}/{self._total} done, {self._clock.left()}",
             highlight=False,
@@ -85,7 +95,7 @@ class PlainWatcher(QuietWatcher):
 
 
 class LiveWatcher(QuietWatcher):
-    """Show the last trials, the best score and the time left, redrawn in place."""
+    """Show the last trials, the best value and the time left, redrawn in place."""
 
     def __init__(self, console: Console, study: SearchStudy, total: int) -> None:
         self._study, self._total = study, total
@@ -112,7 +122,7 @@ class LiveWatcher(QuietWatcher):
         self.live.update(self._render())
 
     def on_report(self, report: Report) -> None:
-        """Show the trial's last score."""
+        """Show the trial's last value."""
         del report
         self.live.update(self._render())
 
@@ -125,27 +135,32 @@ class LiveWatcher(QuietWatcher):
         # A process that was killed while it asked for a trial left one without all parameters.
         has_all_params = self._study.space.has_all_params
         trials = [trial for trial in self._study.trials if has_all_params(trial.params)]
-        scores = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+        objective = self._study.objective
+        values = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+        best = max(values, key=lambda value: objective.sign * value, default=math.nan)
         self._progress.update(
             self._task,
             completed=self._study.num_finished,
-            best=f"best score {max(scores):.4f}" if scores else "",
+            best=f"best {objective.name} {best:.4f}" if values else "",
             left=self._clock.left(),
         )
         table = Table(box=None, header_style="bold")
         space = self._study.space
         modes = "adapter and ranks" if space.choices else " ".join(space.shape.rank_names)
-        for name in ("trial", modes, "lambda", "learning rate", "parameters", "step", "score", ""):
+        names = ("trial", "for", "seed", modes, "lambda", "learning rate", "parameters", "step")
+        for name in (*names, objective.name, ""):
             table.add_column(name, justify="left" if name == "" else "right")
         for trial in trials[-_ROWS:]:
             step = trial.last_step or 0
-            # A running trial has no value yet, but the score of its last boundary.
-            score = trial.value if trial.value is not None else trial.intermediate_values.get(step)
+            # A running trial has no value yet, but that of its last boundary.
+            value = trial.value if trial.value is not None else trial.intermediate_values.get(step)
             table.add_row(
                 str(trial.number),
+                read_purpose(trial),
+                str(read_seed(trial)),
                 *format_trial_cells(self._study.space, trial),
                 f"{step}/{self._study.final_step}",
-                "" if score is None else f"{score:.4f}",
+                "" if value is None else f"{value:.4f}",
                 _describe_state(trial),
             )
         return Group(table, self._progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from allocator.coordination.list_config import SharedConfig
-from allocator.tuning.names import PrunerName, SamplerName
+from allocator.tuning.names import DecideBy, PrunerName, SamplerName
 from allocator.tuning.space.space_file import SpaceFile
 
 
@@ -13,6 +13,7 @@ class StudyConfig(SharedConfig):
     budget: int
     space_name: str
     space: SpaceFile
+    decide_by: DecideBy
     sampler: SamplerName
     pruner: PrunerName
     prior: str

@@ -1,25 +1,37 @@
-"""Read and write what a study remembers of its trials: the user attributes of Optuna's trials.
+"""Read and write what a study remembers of its trainings: the user attributes of Optuna's trials.
 
-No other module uses the names of these attributes, which users see in `trials.csv` and in
-optuna-dashboard. Functions that take a `FrozenTrial` read; those that take a `Trial` write.
+Every trial is a training: an allocation and a seed. No other module uses the names of these
+attributes, which users see in `trials.csv` and in optuna-dashboard. Functions that take a
+`FrozenTrial` read; those that take a `Trial` write.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Literal, cast
 
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from allocator.training.messages import Ending, Report
 
-_BASELINE = "baseline"
-_PROTECTED = "protected"
+Purpose = Literal["baseline", "proposal", "search", "race", "verdict"]
+"""Why a training is made: to measure the baseline, to try a prior's proposal or the sampler's
+suggestion, to tell the leaders apart by another seed, or to prove the choice."""
+
+BASELINE = "baseline"
+"""Name of the rival that is the study's uniform-rank baseline."""
+
+_SEED = "seed"
+_PURPOSE = "purpose"
+_RIVAL = "rival"
+_ROUND = "round"
+_POSITION = "position"
 _PROPOSED_BY = "proposed_by"
 _NUM_PARAMETERS = "num_parameters"
-_LOSSES = "losses"
 _ENDING = "ending"
+_SCORE = "score"
 _LOSS = "loss"
+_CALIBRATED_LOSS = "calibrated_loss"
 _BEST_SCORE = "best_score"
 _HEAD_PARAMETERS = "head_parameters"
 _GIVEN_UP = "given_up"
@@ -30,14 +42,37 @@ Attributes = dict[str, object]
 """User attributes of a trial that is enqueued."""
 
 
+def read_seed(trial: FrozenTrial) -> int:
+    """Return the seed of the training; 0 for a trial that another program started."""
+    return int(trial.user_attrs.get(_SEED, 0))
+
+
+def read_purpose(trial: FrozenTrial) -> Purpose:
+    """Return why the training is made."""
+    return cast("Purpose", trial.user_attrs.get(_PURPOSE, "search"))
+
+
+def read_rival(trial: FrozenTrial) -> str | None:
+    """Return the name of the rival that the training is of, if it is of one."""
+    return cast("str | None", trial.user_attrs.get(_RIVAL))
+
+
 def is_baseline(trial: FrozenTrial) -> bool:
-    """Whether the trial is the study's uniform-rank baseline."""
-    return bool(trial.user_attrs.get(_BASELINE, False))
+    """Whether the training is of the study's uniform-rank baseline."""
+    return read_rival(trial) == BASELINE
 
 
-def is_protected(trial: FrozenTrial) -> bool:
-    """Whether the trial is never pruned."""
-    return bool(trial.user_attrs.get(_PROTECTED, False))
+def read_round(trial: FrozenTrial) -> int:
+    """Return the number of the round that decided on the training."""
+    return int(trial.user_attrs.get(_ROUND, 0))
+
+
+def read_position(trial: FrozenTrial) -> int:
+    """Return the training's place in the order of the study's decisions.
+
+    The trial that repeats a training which broke off has the place of that one.
+    """
+    return int(trial.user_attrs.get(_POSITION, trial.number))
 
 
 def read_proposer(trial: FrozenTrial) -> str | None:
@@ -45,28 +80,33 @@ def read_proposer(trial: FrozenTrial) -> str | None:
     return cast("str | None", trial.user_attrs.get(_PROPOSED_BY))
 
 
-def read_losses(trial: FrozenTrial) -> list[float]:
-    """Return the calibrated loss at every boundary that the trial reached."""
-    return list(trial.user_attrs.get(_LOSSES, []))
-
-
 def read_ending(trial: FrozenTrial) -> Ending | None:
     """Return how the training ended; None while it runs, or if it broke off."""
     return cast("Ending | None", trial.user_attrs.get(_ENDING))
 
 
+def read_score(trial: FrozenTrial) -> float | None:
+    """Return the task's metric at the last boundary of a training that has ended."""
+    return cast("float | None", trial.user_attrs.get(_SCORE))
+
+
 def read_loss(trial: FrozenTrial) -> float:
-    """Return the loss at the last boundary of a trial that has ended."""
+    """Return the loss at the last boundary of a training that has ended."""
     return float(trial.user_attrs[_LOSS])
 
 
+def read_calibrated_loss(trial: FrozenTrial) -> float:
+    """Return the calibrated loss at the last boundary of a training that has ended."""
+    return float(trial.user_attrs[_CALIBRATED_LOSS])
+
+
 def read_best_score(trial: FrozenTrial) -> float:
-    """Return the best score over the boundaries of a trial that has ended."""
+    """Return the best score over the boundaries of a training that has ended."""
     return float(trial.user_attrs[_BEST_SCORE])
 
 
 def read_head_parameters(trial: FrozenTrial) -> int:
-    """Return the trainable parameters of the head of a trial that has ended."""
+    """Return the trainable parameters of the head of a training that has ended."""
     return int(trial.user_attrs[_HEAD_PARAMETERS])
 
 
@@ -91,7 +131,7 @@ def is_completed(trial: FrozenTrial) -> bool:
 
 
 def is_given_up(trial: FrozenTrial) -> bool:
-    """Whether the trial broke off and its allocation is not tried again."""
+    """Whether the trial broke off and its training is not tried again."""
     return trial.state == TrialState.FAIL and bool(trial.user_attrs.get(_GIVEN_UP, False))
 
 
@@ -100,33 +140,54 @@ def is_finished(trial: FrozenTrial) -> bool:
     return trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or is_given_up(trial)
 
 
+def list_standing(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """List the trials that stand for a training each, in the order of the study's decisions.
+
+    Trials that broke off, and whose training is tried again, are left out. So a study that was
+    interrupted has the same list as one that was not.
+    """
+    standing = [t for t in trials if t.state != TrialState.FAIL or is_given_up(t)]
+    return sorted(standing, key=lambda trial: (read_position(trial), trial.number))
+
+
+def leave_out_verdict(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials by which a study may choose: all but those that prove its choice."""
+    return [trial for trial in trials if read_purpose(trial) != "verdict"]
+
+
 def find_baseline(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """Find the baseline's trial, ignoring attempts that broke off and are tried again."""
-    return next(
-        (t for t in trials if is_baseline(t) and (t.state != TrialState.FAIL or is_given_up(t))),
-        None,
-    )
+    """Find the baseline's first training, by which priors are made."""
+    return next((trial for trial in list_standing(trials) if is_baseline(trial)), None)
 
 
-def baseline_attributes() -> Attributes:
-    """Make the attributes with which the baseline is enqueued."""
-    return {_BASELINE: True, _PROTECTED: True}
-
-
-def proposal_attributes(proposer: str) -> Attributes:
-    """Make the attributes with which a prior's proposal is enqueued."""
-    return {_PROPOSED_BY: proposer}
+def make_attributes(
+    *,
+    seed: int,
+    purpose: Purpose,
+    round_: int,
+    position: int,
+    rival: str | None = None,
+    proposed_by: str | None = None,
+) -> Attributes:
+    """Make the attributes that say what a training is."""
+    always: Attributes = {_SEED: seed, _PURPOSE: purpose, _ROUND: round_, _POSITION: position}
+    optional = {_RIVAL: rival, _PROPOSED_BY: proposed_by}
+    return always | {name: value for name, value in optional.items() if value is not None}
 
 
 def retry_attributes(trial: FrozenTrial) -> Attributes:
     """Make the attributes with which a trial is enqueued that repeats a broken-off one."""
-    # What the trial is; what the broken-off attempt measured is left behind.
-    kept: Mapping[str, object] = {
-        name: value
-        for name, value in trial.user_attrs.items()
-        if name in (_BASELINE, _PROTECTED, _PROPOSED_BY)
-    }
+    # What the training is; what the broken-off attempt measured is left behind.
+    names = (_SEED, _PURPOSE, _RIVAL, _ROUND, _POSITION, _PROPOSED_BY)
+    kept: Mapping[str, object] = {n: v for n, v in trial.user_attrs.items() if n in names}
     return {**kept, _RETRY_OF: trial.number}
+
+
+def write_attributes(trial: Trial, attributes: Attributes) -> None:
+    """Record what a training is, unless the trial was enqueued with it."""
+    for name, value in attributes.items():
+        if name not in trial.user_attrs:
+            trial.set_user_attr(name, value)
 
 
 def write_num_parameters(trial: Trial, count: int) -> None:
@@ -134,20 +195,15 @@ def write_num_parameters(trial: Trial, count: int) -> None:
     trial.set_user_attr(_NUM_PARAMETERS, count)
 
 
-def append_loss(trial: Trial, calibrated_loss: float) -> None:
-    """Record the calibrated loss at one more boundary."""
-    # A new list: only setting an attribute writes it to the storage.
-    trial.set_user_attr(_LOSSES, [*trial.user_attrs.get(_LOSSES, []), calibrated_loss])
-
-
 def write_ending(trial: Trial, report: Report) -> None:
     """Record how the training ended, from its last report."""
     for name, value in {
         _ENDING: report.ending,
+        _SCORE: report.score,
         _LOSS: report.loss,
-        # Names written out here are for users; no code reads them back.
-        "calibrated_loss": report.calibrated_loss,
+        _CALIBRATED_LOSS: report.calibrated_loss,
         _BEST_SCORE: report.best_score,
+        # Names written out here are for users; no code reads them back.
         "train_loss": report.train_loss,
         _HEAD_PARAMETERS: report.head_parameters,
         "seconds": round(report.seconds, 2),
@@ -157,6 +213,6 @@ def write_ending(trial: Trial, report: Report) -> None:
 
 
 def write_failure(trial: Trial, reason: str, *, is_given_up: bool) -> None:
-    """Record why the trial broke off, and whether its allocation is given up."""
+    """Record why the trial broke off, and whether its training is given up."""
     trial.set_user_attr(_GIVEN_UP, is_given_up)
     trial.set_user_attr(_REASON, reason)

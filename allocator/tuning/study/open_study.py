@@ -24,14 +24,18 @@ from allocator.files.yaml_files import write_yaml
 from allocator.tuning.samplers.make_sampler import make_sampler
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Space
+from allocator.tuning.storage.objective import make_objective
 from allocator.tuning.storage.storage_url import choose_storage_url, open_storage, printable_url
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.study.pruning import make_pruner
+from allocator.tuning.study.rounds import Goal
 from allocator.tuning.study.study import SearchStudy
 
 
 @contextlib.contextmanager
-def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Iterator[SearchStudy]:
+def open_study(
+    config: StudyConfig, space: Space, folder: Path, url: str, goal: Goal
+) -> Iterator[SearchStudy]:
     """Create a study, or resume one that was made with the same configuration.
 
     Args:
@@ -39,6 +43,7 @@ def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Ite
         space: The search space.
         folder: The study's folder.
         url: URL of its storage.
+        goal: The number of trainings that it is to have.
 
     Raises:
         StudyError: If another process searches it, or it was made with another configuration.
@@ -64,7 +69,7 @@ def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Ite
         study = optuna.create_study(
             study_name=config.study,
             storage=storage,
-            direction="maximize",
+            direction=make_objective(config.decide_by, config.task).direction,
             load_if_exists=True,
             sampler=make_sampler(
                 config.sampler,
@@ -80,7 +85,7 @@ def open_study(config: StudyConfig, space: Space, folder: Path, url: str) -> Ite
             ),
         )
         _write_attributes(study, config)
-        search = SearchStudy(study, space, config, folder)
+        search = SearchStudy(study, space, config, folder, goal)
         # Under the lock, so that trials left running can only be those of a process that has ended.
         search.begin()
         yield search
@@ -112,7 +117,8 @@ def load_study(folder: Path, url: str | None) -> Iterator[SearchStudy]:
                 f"study {config.study!r} is not in {printable_url(url)}; "
                 "give the --storage that its search used"
             ) from None
-        yield SearchStudy(study, space, config, folder)
+        # Nothing is trained: the goal is what the study has.
+        yield SearchStudy(study, space, config, folder, Goal(trials=0, verdict_seeds=0))
 
 
 def _require_database(folder: Path, url: str) -> None:
@@ -163,9 +169,9 @@ def _write_attributes(study: optuna.Study, config: StudyConfig) -> None:
         config.require_same(StudyConfig.model_validate(recorded))
         return
     with warnings.catch_warnings():
-        # The dashboard names the score by it; Optuna calls the method experimental.
+        # The dashboard names the values by it; Optuna calls the method experimental.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names([config.task.metric])
+        study.set_metric_names([make_objective(config.decide_by, config.task).name])
     study.set_user_attr("config", config.model_dump(mode="json"))
     # Parts of `config` again, for people who look at the dashboard.
     study.set_user_attr("task", config.task.name)
@@ -173,3 +179,4 @@ def _write_attributes(study: optuna.Study, config: StudyConfig) -> None:
     study.set_user_attr("model", config.model.name)
     study.set_user_attr("budget", config.budget)
     study.set_user_attr("scored on", config.select_on)
+    study.set_user_attr("decided by", config.decide_by)

@@ -1,12 +1,11 @@
-"""Queue a prior's proposals as a study's first trials, and set the prior of the sampler."""
+"""A prior's proposals as a study's first allocations, and the prior of its sampler."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from pydantic import BaseModel, ConfigDict
 
 from allocator.files.study_folder import baseline_folder
@@ -16,7 +15,7 @@ from allocator.tuning.priors.prior import Prior
 from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
 from allocator.tuning.space.space import Params, Space
 from allocator.tuning.storage.study_config import StudyConfig
-from allocator.tuning.storage.trial_memory import is_baseline, is_finished, proposal_attributes
+from allocator.tuning.storage.trial_memory import is_baseline, is_finished
 
 PROPOSALS = 5
 """Number of a prior's proposals that are tried before the sampler is asked."""
@@ -25,7 +24,9 @@ _ATTRIBUTE = "prior"  # user attribute of Optuna's study
 _START = "start"  # proposer of the allocations that the user gave with --start
 
 
-class _Proposal(BaseModel):
+class Proposal(BaseModel):
+    """An allocation that was proposed, and the name of the prior that proposed it."""
+
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     proposed_by: str
@@ -39,11 +40,11 @@ class _PriorState(BaseModel):
 
     used: str
     proposals: tuple[dict[str, int | float | str], ...]
-    queued: tuple[_Proposal, ...]
+    queued: tuple[Proposal, ...]
 
 
 class ProposalQueue:
-    """The prior of one study, and the queue of its proposals.
+    """The prior of one study, and its proposals that wait to be tried.
 
     Args:
         study: Optuna's study.
@@ -64,30 +65,37 @@ class ProposalQueue:
         self._study, self._space, self._config = study, space, config
         self._folder, self._baseline_params = folder, baseline_params
 
-    def queue_next(self) -> None:
-        """Queue the next proposal if no other trial is waiting; called before every ask.
+    def find_next(self) -> Proposal | None:
+        """Find the next proposal that no trial has tried, not even a failed one.
 
-        Proposals are queued one at a time, so that none is left waiting when the study has all its
-        trials. A prior that reads the baseline is made when the baseline has ended. Until then
-        the other slots train the baseline's ranks at other core learning rates.
+        A prior that reads the baseline is made when the baseline has ended. Until then, what may
+        train beside it is proposed: the baseline's ranks at other core learning rates.
         """
-        state = self._read_state()
-        if state is None and (not needs_baseline(self._config.prior) or self._has_baseline_ended()):
-            state = self._write_state(self._make_prior())
-        if state is not None:
-            # At every ask, because the sampler of a resumed study starts without a prior.
-            self._set_sampler_prior(state)
-        # The baseline and trials to be retried come before any proposal.
-        if not any(trial.state == TrialState.WAITING for trial in self._trials):
-            self._queue_first_missing(
-                state.queued if state else self._list_proposals_beside_baseline()
-            )
+        state = self._update()
+        queued = state.queued if state else self._list_proposals_beside_baseline()
+        tried = [trial.params for trial in self._trials]
+        return next((p for p in queued if p.params not in tried), None)
+
+    @property
+    def is_prior_known(self) -> bool:
+        """Whether the prior was made, or can be made now."""
+        return self._update() is not None
 
     @property
     def used(self) -> str | None:
         """Name of the prior once it was made; `uniform` if the requested one lacked evidence."""
         state = self._read_state()
         return None if state is None else state.used
+
+    def _update(self) -> _PriorState | None:
+        """Make the prior as soon as that is possible, and set that of the sampler."""
+        state = self._read_state()
+        if state is None and (not needs_baseline(self._config.prior) or self._has_baseline_ended()):
+            state = self._write_state(self._make_prior())
+        if state is not None:
+            # Every time, because the sampler of a resumed study starts without a prior.
+            self._set_sampler_prior(state)
+        return state
 
     def _make_prior(self) -> Prior | None:
         tables, baseline = baseline_folder(self._folder), None
@@ -114,7 +122,7 @@ class ProposalQueue:
         """
         starts = [dict(params) for params in self._config.start]
         proposals = [dict(params) for params in prior.proposals] if prior else []
-        tried = [*map(_read_params, self._trials), *starts]
+        tried = [*(trial.params for trial in self._trials), *starts]
         # Allocations from the user do not count towards `PROPOSALS`.
         own = [params for params in proposals if params not in tried][:PROPOSALS]
         used = prior.name if prior else self._config.prior
@@ -129,16 +137,7 @@ class ProposalQueue:
         self._study.set_user_attr(_ATTRIBUTE, state.model_dump(mode="json"))
         return state
 
-    def _queue_first_missing(self, proposals: Sequence[_Proposal]) -> None:
-        """Queue the first proposal that no trial has tried, not even a failed one."""
-        tried = list(map(_read_params, self._trials))
-        for proposal in proposals:
-            if proposal.params not in tried:
-                attributes = proposal_attributes(proposal.proposed_by)
-                self._study.enqueue_trial(dict(proposal.params), user_attrs=attributes)
-                return
-
-    def _list_proposals_beside_baseline(self) -> list[_Proposal]:
+    def _list_proposals_beside_baseline(self) -> list[Proposal]:
         """List what may train beside the baseline: the user's, then its ranks at other rates."""
         uniform = make_prior("uniform", self._space, self._baseline_params)
         # It proposes at least the baseline's ranks.
@@ -169,11 +168,5 @@ class ProposalQueue:
         return self._study.get_trials(deepcopy=False)
 
 
-def _make_proposal(proposed_by: str, params: Params) -> _Proposal:
-    return _Proposal(proposed_by=proposed_by, params=dict(params))
-
-
-def _read_params(trial: FrozenTrial) -> dict[str, float | str]:
-    # Optuna keeps the parameters of a trial that waits there; its `params` are still empty.
-    queued: dict[str, float | str] = trial.system_attrs.get("fixed_params", trial.params)
-    return queued
+def _make_proposal(proposed_by: str, params: Params) -> Proposal:
+    return Proposal(proposed_by=proposed_by, params=dict(params))

@@ -1,4 +1,4 @@
-"""Stop trials that are not worth finishing, by their loss at boundaries that all trials share."""
+"""Stop trainings that are not worth finishing, at boundaries that all trainings share."""
 
 from __future__ import annotations
 
@@ -6,23 +6,30 @@ import statistics
 from abc import abstractmethod
 
 from optuna.pruners import BasePruner, NopPruner
-from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial
 
 from allocator.tuning.names import PrunerName
-from allocator.tuning.storage.trial_memory import is_protected, read_losses
+from allocator.tuning.storage.trial_memory import (
+    list_standing,
+    read_position,
+    read_purpose,
+    read_seed,
+)
+
+_PRUNED_PURPOSES = ("proposal", "search")  # the others are measured to their end
 
 
-class LossPruner(BasePruner):
-    """Compare a trial's last loss with the losses of other trials at the same boundary.
+class BoundaryPruner(BasePruner):
+    """Compare a training's last value with those of other trainings at the same boundary.
 
-    The calibrated loss on the scoring split decides: it is smoother than the score that trials
-    report. And unlike the plain loss, it does not rise in trials that still learn but become
-    overconfident.
+    It is compared with trainings of the same seed, which are scored on the same examples, and of
+    those with the ones that were decided on before it. So the decision does not depend on which
+    training happens to reach the boundary first.
 
     Args:
         first_step: First boundary at which a trial may be stopped; it lies after the warm-up.
-        min_trials: Smallest number of losses at a boundary, this trial's included, for a decision.
+        min_trials: Smallest number of values at a boundary, this trial's included, for a decision.
     """
 
     def __init__(self, *, first_step: int, min_trials: int) -> None:
@@ -30,31 +37,32 @@ class LossPruner(BasePruner):
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether the trial should stop at its last boundary."""
-        # There is one loss for each boundary reached, so their number is that of the last boundary.
-        losses = read_losses(trial)
-        step = len(losses)
-        if not self._decides_at(step) or is_protected(trial):
+        step = trial.last_step
+        if step is None or not self._decides_at(step):
             return False
-        # Without FAIL: the retry of a broken-off trial reports the same losses again.
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        curves = [
-            read_losses(other)
-            for other in study.get_trials(deepcopy=False, states=states)
-            if other.number != trial.number
+        if read_purpose(trial) not in _PRUNED_PURPOSES:
+            return False
+        sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
+        others = [
+            sign * other.intermediate_values[step]
+            for other in list_standing(study.get_trials(deepcopy=False))
+            if step in other.intermediate_values
+            and read_seed(other) == read_seed(trial)
+            and read_position(other) < read_position(trial)
         ]
-        others = [curve[step - 1] for curve in curves if len(curve) >= step]
         if len(others) + 1 < self._min_trials:
             return False
-        return self._is_beaten(losses[-1], others)
+        return self._is_beaten(sign * trial.intermediate_values[step], others)
 
     def _decides_at(self, step: int) -> bool:
         return step >= self._first_step
 
     @abstractmethod
-    def _is_beaten(self, loss: float, others: list[float]) -> bool: ...
+    def _is_beaten(self, value: float, others: list[float]) -> bool:
+        """Whether a value is too high, where lower is better."""
 
 
-class SuccessiveHalvingPruner(LossPruner):
+class SuccessiveHalvingPruner(BoundaryPruner):
     """Asynchronous successive halving: at each rung, only the better trials continue.
 
     After Li et al. 2020 (arXiv 1810.05934): rungs are the boundaries `first_step` times the powers
@@ -62,7 +70,7 @@ class SuccessiveHalvingPruner(LossPruner):
 
     Args:
         first_step: The first rung.
-        min_trials: As for `LossPruner`.
+        min_trials: As for `BoundaryPruner`.
         reduction_factor: At each rung one trial in this many continues; above 1.
     """
 
@@ -79,21 +87,21 @@ class SuccessiveHalvingPruner(LossPruner):
             rung *= self._reduction_factor
         return round(rung) == step
 
-    def _is_beaten(self, loss: float, others: list[float]) -> bool:
-        # Comparisons with NaN are false, so a trial whose loss is unknown is not stopped.
-        better = sum(other < loss for other in others)
+    def _is_beaten(self, value: float, others: list[float]) -> bool:
+        # Comparisons with NaN are false, so a trial whose value is unknown is not stopped.
+        better = sum(other < value for other in others)
         # Asynchronous: compared are the trials that reached the rung so far, not a fixed bracket.
         return better >= (len(others) + 1) / self._reduction_factor
 
 
-class MedianPruner(LossPruner):
-    """Median rule: stop trials whose loss is worse than the median of the others."""
+class MedianPruner(BoundaryPruner):
+    """Median rule: stop trials whose value is worse than the median of the others."""
 
     def __init__(self, *, first_step: int, min_trials: int = 6) -> None:
         super().__init__(first_step=first_step, min_trials=min_trials)
 
-    def _is_beaten(self, loss: float, others: list[float]) -> bool:
-        return loss > statistics.median(others)
+    def _is_beaten(self, value: float, others: list[float]) -> bool:
+        return value > statistics.median(others)
 
 
 def make_pruner(name: PrunerName, *, warmup: float, final_step: int) -> BasePruner:

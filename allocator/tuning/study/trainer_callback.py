@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import optuna
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from allocator.errors import UnknownNameError
-from allocator.tuning.storage.trial_memory import append_loss
 
 
 class PruningCallback(TrainerCallback):
     """Report every evaluation to an Optuna trial, and end the training if it is pruned.
 
-    The trial's pruner decides: one of Optuna's pruners reads the score, one of this package reads
-    the loss. Its steps are evaluations, counted from 1.
+    The trial's pruner decides, one of Optuna's or of this package. Its steps are evaluations,
+    counted from 1.
 
     Args:
         trial: The trial that this training belongs to.
-        metric: Key of the score among the evaluation's metrics, such as `eval_accuracy`.
+        metric: Key, among the evaluation's metrics, of what the study optimises, such as
+            `eval_accuracy` or `eval_loss`.
 
     Raises:
         optuna.TrialPruned: Out of `Trainer.train`, when the pruner stops the trial.
@@ -43,8 +42,6 @@ class PruningCallback(TrainerCallback):
         del args, control
         if self._metric not in metrics:
             raise UnknownNameError("metric", self._metric, metrics)
-        # Before the pruner is asked: those of this package count losses to know the step.
-        append_loss(self._trial, metrics.get("eval_loss", math.nan))
         self._step += 1
         step = self._step
         self._trial.report(metrics[self._metric], step)

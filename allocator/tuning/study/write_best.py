@@ -6,6 +6,9 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from optuna.trial import FrozenTrial
+
 from allocator.adapters.saved import load_adapter
 from allocator.adapters.spectra import (
     compute_mode_spectra,
@@ -24,47 +27,47 @@ from allocator.files.study_folder import (
 from allocator.files.tables import write_table
 from allocator.files.whole_files import write_whole
 from allocator.files.yaml_files import write_yaml
+from allocator.tuning.evidence.allocations import TriedAllocation
+from allocator.tuning.evidence.choice import Selection
 from allocator.tuning.space.build_space import make_adapter_spec
-from allocator.tuning.storage.trial_memory import read_best_score, read_loss
-from allocator.tuning.study.confirmation import Confirmation, read_confirmation
+from allocator.tuning.storage.trial_memory import (
+    read_best_score,
+    read_calibrated_loss,
+    read_loss,
+    read_score,
+    read_seed,
+)
 from allocator.tuning.study.study import SearchStudy
-from allocator.tuning.surrogate.expected_scores import Selection, select_best
+from allocator.tuning.study.verdict import StudyVerdict, read_verdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrittenBest:
-    """The choice of a study, its confirmation with other seeds, and the recipe that was written."""
+    """The choice of a study, the verdict on it if there is one, and the recipe that was written."""
 
     selection: Selection
-    confirmation: Confirmation | None
+    verdict: StudyVerdict | None
     recipe: Recipe
     path: Path
 
 
 def write_best(study: SearchStudy) -> WrittenBest:
-    """Choose the best trial of a study and write its files into the study's folder.
-
-    If the study was confirmed with other seeds, their scores decide.
+    """Choose the best allocation of a study and write its files into the study's folder.
 
     Raises:
         StudyError: If no trial was completed.
-        CheckpointError: If the chosen trial's adapter is missing or damaged.
+        CheckpointError: If the adapter of the choice is missing or damaged.
     """
     config = study.config
-    confirmation = read_confirmation(study.folder)
-    selection = select_best(
-        study.space,
-        study.trials,
-        final_step=study.final_step,
-        confirmed=None if confirmation is None else confirmation.best,
-    )
-    number = selection.best.trial.number
+    selection = study.select()
+    verdict = read_verdict(study.study, selection.best.allocation.params)
+    trial = _choose_training(study, selection.best.allocation)
     # Before anything is written: a damaged adapter leaves earlier results as they are.
-    saved = load_adapter(study.adapter_path(number))
+    saved = load_adapter(study.adapter_path(trial.number))
     recipe = _make_recipe(
-        study, selection, confirmation, trains_pooler=saved.description.trains_pooler
+        study, selection, verdict, trial, trains_pooler=saved.description.trains_pooler
     )
-    write_whole(study.folder / ADAPTER_FILE, study.adapter_path(number).read_bytes())
+    write_whole(study.folder / ADAPTER_FILE, study.adapter_path(trial.number).read_bytes())
     spectra = compute_mode_spectra(saved.adapter)
     write_table(study.folder / SPECTRA_FILE, tabulate_spectra(spectra))
     write_table(study.folder / MODES_FILE, tabulate_spectrum_metrics(spectra))
@@ -74,47 +77,80 @@ def write_best(study: SearchStudy) -> WrittenBest:
     write_yaml(
         path,
         recipe,
-        f"Best allocation of study {config.study}, trial {number}, on {config.task.name}.\n"
-        f"Its trained adapter is {ADAPTER_FILE}. Train it again on all of train:\n"
+        f"Best allocation of study {config.study}, on {config.task.name}. {ADAPTER_FILE} is its\n"
+        f"training with seed {read_seed(trial)} (trial {trial.number}). "
+        "Train it again on all of train:\n"
         f"python -m allocator.train --config {shlex.quote(str(path))}",
     )
-    return WrittenBest(selection=selection, confirmation=confirmation, recipe=recipe, path=path)
+    return WrittenBest(selection=selection, verdict=verdict, recipe=recipe, path=path)
+
+
+def _choose_training(study: SearchStudy, allocation: TriedAllocation) -> FrozenTrial:
+    """Choose the training of an allocation whose adapter is delivered: the one of middle value.
+
+    The best of several would look better than others to come, and each was scored on other
+    examples.
+    """
+    values = study.objective.sign * np.array([t.values[0] for t in allocation.completed])
+    order = np.argsort(values, kind="stable")
+    return allocation.completed[int(order[len(order) // 2])]
 
 
 def _make_recipe(
     study: SearchStudy,
     selection: Selection,
-    confirmation: Confirmation | None,
+    verdict: StudyVerdict | None,
+    trial: FrozenTrial,
     *,
     trains_pooler: bool,
 ) -> Recipe:
-    config, best = study.config, selection.best
-    allocation = study.space.make_allocation(best.trial.params)
-    scores: dict[str, float | int | str] = {
-        "scored_on": config.select_on,
-        "score": best.trial.values[0],
-        "posterior_mean": best.mean,
-        "loss": read_loss(best.trial),
-        "best_boundary_score": read_best_score(best.trial),
-    }
-    if selection.baseline is not None:
-        scores["baseline_score"] = selection.baseline.trial.values[0]
-        scores["baseline_posterior_mean"] = selection.baseline.mean
-    if confirmation is not None:
-        scores |= confirmation.summary()
+    config = study.config
+    allocation = study.space.make_allocation(trial.params)
+    training = config.training.model_copy(update={"seed": read_seed(trial)})
     return Recipe(
         budget=config.budget,
-        num_parameters=study.space.num_parameters(best.trial.params),
+        num_parameters=study.space.num_parameters(trial.params),
         model=config.model,
         task=config.task,
         adapter=AdapterSection.from_spec(
-            make_adapter_spec(config.space, study.space.find_variant(best.trial.params).shape),
+            make_adapter_spec(config.space, study.space.find_variant(trial.params).shape),
             allocation.ranks,
         ),
         training=TrainingSection.join(
-            allocation, config.training, config.precision, trains_pooler=trains_pooler
+            allocation, training, config.precision, trains_pooler=trains_pooler
         ),
-        scores=scores,
-        study={"name": config.study, "trial": best.trial.number, "trials": study.num_finished},
+        scores=_summarize_scores(study, selection, verdict, trial),
+        study={"name": config.study, "trial": trial.number, "trials": study.num_finished},
         versions=config.versions,
     )
+
+
+def _summarize_scores(
+    study: SearchStudy,
+    selection: Selection,
+    verdict: StudyVerdict | None,
+    trial: FrozenTrial,
+) -> dict[str, float | int | str]:
+    scores: dict[str, float | int | str] = {
+        "scored_on": study.config.select_on,
+        "decided_by": study.objective.name,
+        "expected": selection.best.expected,
+        "seeds": len(selection.best.allocation.completed),
+        "score": read_score(trial) or 0.0,
+        "loss": read_loss(trial),
+        "calibrated_loss": read_calibrated_loss(trial),
+        "best_boundary_score": read_best_score(trial),
+    }
+    if selection.baseline is not None:
+        scores["baseline_expected"] = selection.baseline.expected
+    if verdict is not None:
+        scores["verdict"] = verdict.loss.words
+        scores["verdict_seeds"] = len(verdict.seeds)
+        for name, difference in (("loss", verdict.loss), ("score", verdict.metric)):
+            scores[f"dev_{name}"] = difference.choice
+            scores[f"dev_{name}_baseline"] = difference.baseline
+            scores[f"dev_{name}_difference"] = difference.mean
+            scores[f"dev_{name}_difference_low"] = difference.low
+            scores[f"dev_{name}_difference_high"] = difference.high
+            scores[f"dev_{name}_detectable"] = difference.detectable
+    return scores

@@ -5,15 +5,17 @@ scale for every input, inferred noise, and the dimension-scaled priors of Hvarfn
 (arXiv 2402.02229). For tens of points autograd is not needed: with the gradient written out, a fit
 takes a tenth of BoTorch's time.
 
-One part is added: observations of one group, such as the boundaries of one training, share a noise
-term. Without it, the model would mistake their agreement for certainty about the noise-free score.
+One part is added: observations of one group, such as the boundaries of one training or all that was
+trained with one seed, share a noise term. Without it, the model would mistake their agreement for
+certainty about the noise-free score.
 
-Shapes: N observations, D inputs, Q queried points.
+Shapes: N observations, D inputs, Q queried points, K shared noise terms.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,15 +26,24 @@ from scipy.optimize import minimize
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.intp]
 _LENGTH_PRIOR_SCALE = math.sqrt(3)  # of a log length scale (Hvarfner et al. 2024)
-# Log-normal priors of noise variances, as location and scale, for targets of variance 1. That of
-# single observations is BoTorch's. The noise that a group shares is expected to be larger, because
-# all boundaries of a training share the luck of its seed.
-_NOISE_PRIOR = (-4.0, 1.0)
-_SHARED_PRIOR = (-2.0, 1.0)
+_NOISE_PRIOR = (-4.0, 1.0)  # of the variance of single observations: BoTorch's
 # The lower bounds are BoTorch's; the upper ones only keep the optimiser from diverging.
 _SMALLEST_LENGTH, _LARGEST_LENGTH = 0.025, 1e3
 _SMALLEST_NOISE, _LARGEST_NOISE = 1e-4, 10.0
 _JITTER = 1e-8  # on the diagonal; without it rounding may make the Cholesky factorization fail
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SharedNoise:
+    """A noise term that all observations of a group have in common.
+
+    Attributes:
+        groups: Group of every observation, shape (N,).
+        prior: Log-normal prior of its variance, as location and scale, for targets of variance 1.
+    """
+
+    groups: Labels
+    prior: tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +56,8 @@ class GaussianProcess:
         mean: Prior mean.
         cholesky: Lower Cholesky factor of the observations' covariance, shape (N, N).
         weights: Inverse of that covariance times the residuals, shape (N,).
+        noise: Variance of the noise of single observations.
+        shared: Variance of every shared noise term, in the order in which they were given.
     """
 
     inputs: Floats
@@ -52,6 +65,8 @@ class GaussianProcess:
     mean: float
     cholesky: Floats
     weights: Floats
+    noise: float
+    shared: tuple[float, ...]
 
     def predict(self, queries: Floats) -> tuple[Floats, Floats]:
         """Compute mean and variance of the noise-free target at queries of shape (Q, D).
@@ -95,7 +110,7 @@ def fit_gaussian_process(
     targets: Floats,
     rng: np.random.Generator,
     *,
-    groups: Labels | None = None,
+    shared: Sequence[SharedNoise] = (),
     length_prior: Floats | None = None,
 ) -> GaussianProcess:
     """Fit hyperparameters by maximum a posteriori, and condition on the observations.
@@ -104,24 +119,24 @@ def fit_gaussian_process(
         inputs: Shape (N, D), each input in about [0, 1].
         targets: Shape (N,), standardised.
         rng: Source of the optimiser's second start; the first is the mode of the prior.
-        groups: Group of every observation, shape (N,); by default no noise is shared.
+        shared: Noise terms that groups of observations share.
         length_prior: Mean and standard deviation of the logarithm of every length scale, shape
             (2, D); by default that of `make_dimension_scaled_prior`.
     """
     num_inputs = inputs.shape[1]
     lengths_2D = make_dimension_scaled_prior(num_inputs) if length_prior is None else length_prior
-    together_NN = np.zeros((len(inputs), len(inputs)))
-    if groups is not None:
-        together_NN[groups[:, None] == groups[None]] = 1.0
+    together_KNN = np.array([term.groups[:, None] == term.groups for term in shared], dtype=float)
+    together_KNN = together_KNN.reshape(len(shared), len(inputs), len(inputs))
+    noises_2K = np.transpose([_NOISE_PRIOR, *(term.prior for term in shared)])
     # The optimiser starts from the mode of the prior: that of a log-normal is exp(mean - std^2).
     length_modes = lengths_2D[0] - lengths_2D[1] ** 2
-    noise_modes = [location - scale**2 for location, scale in (_NOISE_PRIOR, _SHARED_PRIOR)]
+    noise_modes = noises_2K[0] - noises_2K[1] ** 2
     mode = np.array([*length_modes, *noise_modes, 0.0])
     noise_bounds = (math.log(_SMALLEST_NOISE), math.log(_LARGEST_NOISE))
     bounds = [(math.log(_SMALLEST_LENGTH), math.log(_LARGEST_LENGTH))] * num_inputs
-    bounds += [noise_bounds, noise_bounds, (-np.inf, np.inf)]
+    bounds += [noise_bounds] * len(noise_modes) + [(-np.inf, np.inf)]
     squares_NND = (inputs[:, None] - inputs[None]) ** 2
-    arguments = (squares_NND, together_NN, targets, lengths_2D)
+    arguments = (squares_NND, together_KNN, targets, lengths_2D, noises_2K)
     # The posterior may have several maxima; a second start, drawn around the first, finds another.
     optima = [
         minimize(
@@ -132,16 +147,23 @@ def fit_gaussian_process(
             method="L-BFGS-B",
             bounds=bounds,
         )
-        for start in (mode, mode + rng.standard_normal(num_inputs + 3))
+        for start in (mode, mode + rng.standard_normal(len(mode)))
     ]
     theta = min(optima, key=lambda optimum: float(optimum.fun)).x
-    lengths, (noise, shared), mean = np.exp(theta[:-3]), np.exp(theta[-3:-1]), float(theta[-1])
-    covariance_NN = compute_matern_covariance(inputs, inputs, lengths) + shared * together_NN
+    lengths, noise, variances = _split_hyperparameters(theta, num_inputs)
+    covariance_NN = compute_matern_covariance(inputs, inputs, lengths)
+    covariance_NN += np.tensordot(np.array(variances), together_KNN, axes=1)
     covariance_NN[np.diag_indices_from(covariance_NN)] += noise + _JITTER
     cholesky = np.asarray(np.linalg.cholesky(covariance_NN), dtype=np.float64)
-    weights = cho_solve((cholesky, True), targets - mean, check_finite=False)
+    mean = float(theta[-1])
     return GaussianProcess(
-        inputs=inputs, lengths=lengths, mean=mean, cholesky=cholesky, weights=weights
+        inputs=inputs,
+        lengths=lengths,
+        mean=mean,
+        cholesky=cholesky,
+        weights=cho_solve((cholesky, True), targets - mean, check_finite=False),
+        noise=noise,
+        shared=tuple(variances),
     )
 
 
@@ -167,27 +189,41 @@ def make_dimension_scaled_prior(num_inputs: int) -> Floats:
     return np.array([[location] * num_inputs, [_LENGTH_PRIOR_SCALE] * num_inputs])
 
 
+def _split_hyperparameters(theta: Floats, num_inputs: int) -> tuple[Floats, float, list[float]]:
+    """Return the length scales, the variance of the noise, and those of the shared noise terms."""
+    noise, *shared = np.exp(theta[num_inputs:-1]).tolist()
+    return np.exp(theta[:num_inputs]), noise, shared
+
+
 def _compute_negative_log_posterior(
-    theta: Floats, squares_NND: Floats, together_NN: Floats, targets: Floats, lengths_2D: Floats
+    theta: Floats,
+    squares_NND: Floats,
+    together_KNN: Floats,
+    targets: Floats,
+    lengths_2D: Floats,
+    noises_2K: Floats,
 ) -> tuple[float, Floats]:
     """Compute the negative log posterior of the hyperparameters, and its gradient.
 
     Rasmussen and Williams 2006, equations 2.30 and 5.9.
 
     Args:
-        theta: Logarithms of the D length scales, of the noise and of the shared noise, and the
-            mean; shape (D + 3,).
+        theta: Logarithms of the D length scales, of the noise and of the K shared noise terms, and
+            the mean; shape (D + K + 2,).
         squares_NND: Squared differences of the inputs.
-        together_NN: 1 where two observations belong to one group, else 0.
+        together_KNN: For each shared term, 1 where two observations belong to one group, else 0.
         targets: Shape (N,).
         lengths_2D: Prior of the logarithms of length scales, mean and standard deviation.
+        noises_2K: Prior of the logarithms of all noise variances, shape (2, K + 1).
     """
-    log_lengths, log_noises, mean = theta[:-3], theta[-3:-1], theta[-1]
+    num_inputs = lengths_2D.shape[1]
+    log_lengths, log_noises, mean = theta[:num_inputs], theta[num_inputs:-1], theta[-1]
     scaled_NND = squares_NND * np.exp(-2 * log_lengths)
     distance_NN = np.sqrt(5 * scaled_NND.sum(axis=2))
     decay_NN = np.exp(-distance_NN)
-    noise, shared = np.exp(log_noises)
-    covariance_NN = (1 + distance_NN + distance_NN**2 / 3) * decay_NN + shared * together_NN
+    noise, shared_K = np.exp(log_noises[0]), np.exp(log_noises[1:])
+    covariance_NN = (1 + distance_NN + distance_NN**2 / 3) * decay_NN
+    covariance_NN += np.tensordot(shared_K, together_KNN, axes=1)
     covariance_NN[np.diag_indices_from(covariance_NN)] += noise + _JITTER
     cholesky_NN = np.linalg.cholesky(covariance_NN)
     inverse_NN = cho_solve((cholesky_NN, True), np.eye(len(targets)), check_finite=False)
@@ -201,15 +237,13 @@ def _compute_negative_log_posterior(
     by_square_NN = slope_NN * (1 + distance_NN) * decay_NN * (5 / 3)
     by_length_D = 0.5 * np.einsum("nm,nmd->d", by_square_NN, scaled_NND)
     by_noise = 0.5 * noise * np.trace(slope_NN)
-    by_shared = 0.5 * shared * np.sum(slope_NN * together_NN)
+    by_shared_K = 0.5 * shared_K * np.tensordot(together_KNN, slope_NN, axes=2)
     length_prior, length_slope_D = _compute_log_normal(log_lengths, *lengths_2D)
-    noise_prior, noise_slope = _compute_log_normal(
-        log_noises, *np.transpose([_NOISE_PRIOR, _SHARED_PRIOR])
-    )
+    noise_prior, noise_slope = _compute_log_normal(log_noises, *noises_2K)
     gradient = np.concatenate(
         [
             by_length_D + length_slope_D,
-            np.array([by_noise, by_shared]) + noise_slope,
+            np.array([by_noise, *by_shared_K]) + noise_slope,
             [weights_N.sum()],
         ]
     )

@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from allocator.tuning.space.space import Params, Space
-from allocator.tuning.storage.trial_memory import has_collapsed
+from allocator.tuning.storage.trial_memory import has_collapsed, read_seed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,12 +18,14 @@ class Observation:
 
     Attributes:
         params: The trial's parameters; those that the space fixes may be missing.
+        seed: Seed of the training.
         fidelity: Fraction of the training that precedes the boundary, in (0, 1].
         score: The signal that `read_signal` returns for the boundary; higher is better.
         collapsed: Whether the training collapsed or diverged, at this boundary or later.
     """
 
     params: Params
+    seed: int
     fidelity: float
     score: float
     collapsed: bool = False
@@ -35,7 +36,7 @@ def read_observations(
     trials: Sequence[FrozenTrial],
     *,
     final_step: int,
-    direction: StudyDirection = StudyDirection.MAXIMIZE,
+    sign: float,
 ) -> list[Observation]:
     """Read the scores of completed and pruned trials at every boundary that they reached.
 
@@ -47,16 +48,17 @@ def read_observations(
         space: The search space; trials that lack one of its parameters are left out.
         trials: Trials in any state.
         final_step: The last boundary; a score at boundary s has fidelity s / final_step.
-        direction: The study's direction, for `read_signal`.
+        sign: As for `read_signal`.
     """
     observations = []
     for trial in trials:
         if not space.has_all_params(trial.params):
             continue
-        signal = read_signal(trial, final_step=final_step, direction=direction)
+        signal = read_signal(trial, final_step=final_step, sign=sign)
         observations += [
             Observation(
                 params=trial.params,
+                seed=read_seed(trial),
                 fidelity=min(step / final_step, 1.0),
                 score=score,
                 collapsed=has_collapsed(trial),
@@ -67,27 +69,21 @@ def read_observations(
     return observations
 
 
-def read_signal(
-    trial: FrozenTrial, *, final_step: int, direction: StudyDirection = StudyDirection.MAXIMIZE
-) -> dict[int, float]:
-    """Read the number by which the surrogate judges a training, at present the trial's score.
+def read_signal(trial: FrozenTrial, *, final_step: int, sign: float) -> dict[int, float]:
+    """Read the number by which a training is judged: what its study optimises, by boundary.
 
-    To fit another signal, return its value by boundary here; surrogate, acquisition and choice then
-    use it. It must be higher for better trainings (a loss changes sign), exist for completed and
-    for pruned trials, and be comparable between boundaries. The calibrated losses by which trials
-    are pruned are in `trial_memory.read_losses`, the first that of boundary 1. Expected scores and
-    posterior means, as printed and written, are then in units of that signal.
+    Surrogate, acquisition, race and choice use it. It is higher for better trainings: a loss, which
+    a study minimises, changes its sign.
 
     Args:
         trial: A trial in any state.
         final_step: The last boundary, at which a completed trial has its value.
-        direction: The study's direction; scores that are minimised change sign.
+        sign: Factor that makes higher values better: -1 for a study that minimises.
 
     Returns:
         Signal by boundary, higher is better; empty for a trial that neither completed nor was
         pruned.
     """
-    sign = 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
     if trial.state == TrialState.COMPLETE and trial.value is not None:
         earlier = {s: v for s, v in trial.intermediate_values.items() if s < final_step}
         scores = {**earlier, final_step: trial.value}

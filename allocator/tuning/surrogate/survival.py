@@ -52,9 +52,10 @@ class Survival:
             return None
         encoder = Encoder(space)
         points = encoder.domain.params_to_points([o.params for o in observations])
-        points, rows = np.unique(points, axis=0, return_index=True)
-        # The label is the same at all boundaries of a training, so any row will do.
-        labels = np.where([observations[row].collapsed for row in rows], -1.0, 1.0)
+        points, places = np.unique(points, axis=0, return_inverse=True)
+        # An allocation that collapsed with one seed is not sound.
+        labels = np.ones(len(points))
+        labels[places[[o.collapsed for o in observations]]] = -1.0
         # If all trainings collapsed, the labels are equal and their deviation is zero.
         center, scale = float(labels.mean()), float(labels.std()) or 1.0
         rng = np.random.default_rng(seed)

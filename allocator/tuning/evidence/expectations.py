@@ -1,0 +1,85 @@
+"""What a study expects of the allocations that it has tried, from all their trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from optuna.trial import FrozenTrial
+
+from allocator.errors import StudyError
+from allocator.tuning.evidence.allocations import TriedAllocation, list_allocations
+from allocator.tuning.space.space import Space
+from allocator.tuning.storage.objective import Objective
+from allocator.tuning.storage.trial_memory import leave_out_verdict, list_standing
+from allocator.tuning.surrogate.observations import read_observations
+from allocator.tuning.surrogate.surrogate import Surrogate
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Expectations:
+    """The joint posterior of what allocations are worth, without the luck of single trainings.
+
+    Attributes:
+        allocations: The n sound allocations.
+        mean: Posterior mean of each, higher is better, shape (n,).
+        covariance: Posterior covariance, shape (n, n).
+        noise: Variance of the luck of one training.
+        sign: Factor that turns means into values of the objective.
+    """
+
+    allocations: tuple[TriedAllocation, ...]
+    mean: Floats
+    covariance: Floats
+    noise: float
+    sign: float
+
+    @property
+    def values(self) -> Floats:
+        """Expected value of the objective of each allocation, shape (n,)."""
+        return self.sign * self.mean
+
+    def compute_difference_errors(self, index: int) -> Floats:
+        """Compute the standard deviation of each allocation's difference to one of them, (n,)."""
+        variances = np.diag(self.covariance)
+        between = variances + variances[index] - 2 * self.covariance[index]
+        return np.asarray(np.sqrt(np.maximum(between, 0.0)))
+
+
+def compute_expectations(
+    space: Space, trials: Sequence[FrozenTrial], *, final_step: int, objective: Objective
+) -> Expectations:
+    """Compute what a study expects of its sound allocations.
+
+    Args:
+        space: The study's space.
+        trials: All its trials; pruned and collapsed ones inform the surrogate too, those of the
+            verdict do not.
+        final_step: Boundaries of a whole training.
+        objective: What the study optimises.
+
+    Raises:
+        StudyError: If there is no sound allocation.
+    """
+    searched = leave_out_verdict(list_standing(trials))
+    sound = [a for a in list_allocations(space, searched) if a.is_sound]
+    if not sound:
+        raise StudyError(
+            f"no trial of {len(trials)} was completed, so there is nothing to choose; "
+            "search on with more --trials, or lower learning rates in the space"
+        )
+    observations = read_observations(space, searched, final_step=final_step, sign=objective.sign)
+    surrogate = Surrogate.fit(space, observations)
+    points = surrogate.encoder.domain.params_to_points([a.params for a in sound])
+    mean, _ = surrogate.predict(points)
+    return Expectations(
+        allocations=tuple(sound),
+        mean=mean,
+        covariance=surrogate.compute_covariance(points, points),
+        noise=surrogate.noise,
+        sign=objective.sign,
+    )

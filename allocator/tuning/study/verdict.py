@@ -1,0 +1,154 @@
+"""The verdict on a study's choice: what seeds and examples that did not make it say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import optuna
+from optuna.trial import FrozenTrial
+from pydantic import BaseModel, ConfigDict
+
+from allocator.training.answers import Answers
+from allocator.tuning.evidence.allocations import list_allocations
+from allocator.tuning.evidence.expectations import Expectations
+from allocator.tuning.evidence.metric_differences import compute_pseudo_differences
+from allocator.tuning.evidence.paired_difference import PairedDifference, Verdict, compare_paired
+from allocator.tuning.space.space import Params, Space
+from allocator.tuning.storage.trial_memory import (
+    is_finished,
+    list_standing,
+    read_purpose,
+    read_seed,
+)
+
+_ATTRIBUTE = "verdict"  # user attribute of Optuna's study
+Labels = npt.NDArray[np.number]
+
+
+class Difference(BaseModel):
+    """Choice minus baseline on dev: the fields of `PairedDifference`, and its words."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    choice: float
+    baseline: float
+    mean: float
+    error: float
+    low: float
+    high: float
+    detectable: float
+    words: Verdict
+
+
+class StudyVerdict(BaseModel):
+    """The verdict on a study's choice.
+
+    Attributes:
+        params: Parameters of the choice.
+        seeds: Seeds with which choice and baseline were trained once more.
+        loss: The loss of the delivered answers, which decides.
+        metric: The task's metric.
+        collapsed: Trainings of the verdict that collapsed or diverged, of choice and baseline.
+    """
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    params: dict[str, int | float | str]
+    seeds: tuple[int, ...]
+    loss: Difference
+    metric: Difference
+    collapsed: tuple[int, int]
+
+
+def find_verdict_trials(
+    space: Space, trials: Sequence[FrozenTrial], choice: Params, baseline: Params
+) -> list[tuple[FrozenTrial, FrozenTrial]]:
+    """Find the trainings of choice and baseline that share a seed of the verdict.
+
+    Returns:
+        A pair for each seed, in ascending order; empty if some are still to be trained.
+    """
+    proving = [t for t in list_standing(trials) if read_purpose(t) == "verdict"]
+    if not all(map(is_finished, proving)):
+        return []
+    of_seed: dict[int, dict[bool, FrozenTrial]] = {}
+    for allocation, trial in ((a, t) for a in list_allocations(space, proving) for t in a.trials):
+        if allocation.params in (choice, baseline):
+            of_seed.setdefault(read_seed(trial), {})[allocation.params == baseline] = trial
+    return [(p[False], p[True]) for _, p in sorted(of_seed.items()) if len(p) == 2]
+
+
+def judge(
+    choice: Sequence[Answers],
+    baseline: Sequence[Answers],
+    labels: Labels,
+    *,
+    metric: str,
+    noise: tuple[float, float] | None,
+) -> tuple[Difference, Difference]:
+    """Compare the answers of choice and baseline on the same examples, seed by seed.
+
+    Args:
+        choice: Answers of the choice, one for each seed.
+        baseline: Those of the baseline, with the same seeds.
+        labels: The examples' labels.
+        metric: The task's metric.
+        noise: Variance of the luck of one training as the search has seen it, and its degrees of
+            freedom; None if it has not.
+
+    Returns:
+        The difference in loss, and in the metric.
+    """
+    losses, others = (np.stack([a.losses for a in side]) for side in (choice, baseline))
+    # Two trainings differ by the luck of both.
+    prior = None if noise is None else (2 * noise[0], noise[1])
+    loss = compare_paired(losses - others, seed_variance=prior)
+    predictions, answered = (np.stack([a.predictions for a in side]) for side in (choice, baseline))
+    score = compare_paired(compute_pseudo_differences(metric, predictions, answered, labels))
+    return (
+        _describe(loss, float(losses.mean()), float(others.mean()), higher_is_better=False),
+        _describe(
+            score,
+            float(np.mean([answers.score for answers in choice])),
+            float(np.mean([answers.score for answers in baseline])),
+            higher_is_better=True,
+        ),
+    )
+
+
+def estimate_noise(expectations: Expectations) -> tuple[float, float] | None:
+    """Return the variance of the luck of one training, and the degrees of freedom behind it."""
+    repeats = sum(len(a.completed) - 1 for a in expectations.allocations if a.completed)
+    seeds = {read_seed(t) for a in expectations.allocations for t in a.completed}
+    # What a seed does to all allocations costs a degree of freedom for each seed but one.
+    freedom = repeats - (len(seeds) - 1)
+    return (expectations.noise, float(freedom)) if freedom >= 1 else None
+
+
+def write_verdict(study: optuna.Study, verdict: StudyVerdict) -> None:
+    """Record the verdict, so that dev is scored once."""
+    study.set_user_attr(_ATTRIBUTE, verdict.model_dump(mode="json"))
+
+
+def read_verdict(study: optuna.Study, choice: Params) -> StudyVerdict | None:
+    """Read the verdict on a choice; None if there is none on this one."""
+    content: Mapping[str, object] | None = study.user_attrs.get(_ATTRIBUTE)
+    verdict = None if content is None else StudyVerdict.model_validate(content)
+    return verdict if verdict is not None and verdict.params == choice else None
+
+
+def _describe(
+    difference: PairedDifference, choice: float, baseline: float, *, higher_is_better: bool
+) -> Difference:
+    return Difference(
+        choice=choice,
+        baseline=baseline,
+        mean=difference.mean,
+        error=difference.error,
+        low=difference.low,
+        high=difference.high,
+        detectable=difference.detectable,
+        words=difference.judge(higher_is_better=higher_is_better),
+    )
