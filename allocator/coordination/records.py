@@ -19,7 +19,17 @@ from allocator.files.yaml_files import write_yaml
 from allocator.training.messages import Ending, Report
 
 _REQUIRED = (
-    *("name", "seed", "step", "train_loss", "loss", "calibrated_loss", "score", "ending"),
+    *(
+        "name",
+        "seed",
+        "step",
+        "train_loss",
+        "loss",
+        "calibrated_loss",
+        "majority_loss",
+        "score",
+        "ending",
+    ),
     *("num_parameters", "head_parameters", "seconds"),
 )
 _COLUMNS = _REQUIRED[2:]
@@ -131,7 +141,7 @@ def tabulate_reports(reports: Sequence[Report]) -> Mapping[TableName, pd.DataFra
 
     Returns:
         `training`: a row for each boundary, columns `step`, `train_loss` (mean since the start),
-        `loss`, `calibrated_loss` and `score` (on the scoring split), `ending` (empty before the
+        `loss`, `calibrated_loss`, `majority_loss` and `score` (on the scoring split), `ending` (empty before the
         last), `num_parameters`, `head_parameters`, `seconds`, and the metric's components by name.
 
         A measured training also has `gradients`: a row for each boundary and part, columns `step`,

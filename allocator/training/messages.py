@@ -46,6 +46,7 @@ class Report:
         score: Value of the task's metric at the last boundary, on the scoring split.
         loss: Mean loss at the last boundary, on the scoring split.
         calibrated_loss: As `compute_calibrated_loss` defines it, at the last boundary.
+        majority_loss: Loss of predicting the class shares, or the mean score, on the same examples.
         components: The metric's components at the last boundary.
         best_score: Best score of all boundaries; for information, never for selection, because the
             best of several scores is partly luck.
@@ -62,6 +63,7 @@ class Report:
     score: float
     loss: float
     calibrated_loss: float
+    majority_loss: float
     components: Mapping[str, float]
     best_score: float
     step: int

@@ -54,6 +54,7 @@ class TrialRun:
             score=last.score.value,
             loss=last.loss,
             calibrated_loss=last.calibrated_loss,
+            majority_loss=self._majority.loss,
             components=last.score.components,
             # With `last`, because a trial that diverged early has no history.
             best_score=max(evaluation.score.value for evaluation in [*self._history, last]),

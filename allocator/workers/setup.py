@@ -40,6 +40,8 @@ class TrainingSetup:
         typical: A typical allocation, to measure how many trials a device should train together.
         path: How the backbone is run.
         trains_pooler: As for `Head`.
+        most_slots: Largest number of trials that can train together, because no more are decided
+            on at once; None if there is no such number.
     """
 
     model: ModelSource
@@ -53,6 +55,7 @@ class TrainingSetup:
     typical: Allocation
     path: ForwardPath = FASTEST
     trains_pooler: bool | None = None
+    most_slots: int | None = None
 
     def hold_out(self, seed: int) -> tuple[Indices, Indices]:
         """Divide `train` for a seed, as `split_held_out` does."""

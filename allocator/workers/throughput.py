@@ -90,10 +90,13 @@ def measure_packs(
     backbone: Backbone,
     split: Split,
     config: TrainingConfig,
+    *,
+    most_slots: int | None = None,
 ) -> list[Throughput]:
     """Measure packs of 1, 2, 4, 8 and 16 trials, for at most a minute.
 
     Larger packs are left out once two doublings together gain less than 10%, or memory ran out.
+    So are packs that would not be filled: what counts is how fast a round trains.
 
     Args:
         allocation: As for `measure_throughput`.
@@ -102,6 +105,7 @@ def measure_packs(
             are measured.
         split: As for `measure_throughput`.
         config: As for `measure_throughput`.
+        most_slots: Trials that can train together; None if there is no such number.
 
     Returns:
         The best of up to three measurements of every size, by size.
@@ -112,9 +116,12 @@ def measure_packs(
 
     start = time.perf_counter()
     measured: list[Throughput] = []
-    sizes = _PACK_SIZES if backbone.packs else 1
-    while len(measured) < sizes:
-        measured.append(measure(2 ** len(measured)))
+    sizes = [2**power for power in range(_PACK_SIZES if backbone.packs else 1)]
+    if most_slots is not None:
+        # The whole round as one pack in place of the next larger power of two.
+        sizes = [size for size in sizes if size < most_slots] + [min(most_slots, sizes[-1])]
+    for size in sizes:
+        measured.append(measure(size))
         # Memory ran out: larger packs cannot fit, and another round would only run out again.
         if not measured[-1].examples:
             return measured

@@ -38,7 +38,14 @@ def serve_orders(
     backbone = load_frozen_backbone(setup, claim_device(device, setup.threads))
     splits = load_training_splits(setup, backbone.device)
     if slots is None:
-        measured = measure_packs(setup.typical, setup.spec, backbone, splits.train, setup.training)
+        measured = measure_packs(
+            setup.typical,
+            setup.spec,
+            backbone,
+            splits.train,
+            setup.training,
+            most_slots=setup.most_slots,
+        )
         slots = choose_slots(measured).slots
     train_trials(
         backbone,

@@ -199,6 +199,7 @@ class TableWorker:
             score=score,
             loss=loss,
             calibrated_loss=loss,
+            majority_loss=1.0,
             components={},
             best_score=max(curve.scores[:step]),
             step=step,

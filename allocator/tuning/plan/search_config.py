@@ -17,14 +17,16 @@ class SearchConfig(SpaceConfig):
     """The options of the command `search`."""
 
     trials: Annotated[
-        int,
+        int | None,
         Field(ge=1),
         Option(
             "search",
             "total number of trainings in the study, each of an allocation with a seed; the "
-            "baseline, pruned trials, the verdict and earlier runs count",
+            "baseline, pruned trials, the verdict and earlier runs count; auto is 28 on a CPU and "
+            "64 for each GPU",
+            has_auto=True,
         ),
-    ] = 28
+    ] = None
     verdict_seeds: Annotated[
         int,
         Field(ge=0),

@@ -7,10 +7,12 @@ from rich.console import Console
 
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan
+from allocator.tuning.runs.run_search import make_goal
 from allocator.tuning.screen.header import print_header
 from allocator.tuning.screen.spaces_table import describe_parameters
 from allocator.tuning.space.space import Variant
 from allocator.tuning.storage.study_config import StudyConfig
+from allocator.tuning.study.rounds import Goal
 from allocator.workers.setup import load_frozen_backbone, load_training_splits
 from allocator.workers.throughput import choose_slots, measure_packs, measure_throughput
 
@@ -27,7 +29,7 @@ def print_dry_run(console: Console, config: SearchConfig, plan: Plan[StudyConfig
         if variant.choice:
             console.print(" ".join(variant.choice.values()) + ":", highlight=False)
         _print_extremes(console, variant)
-    _print_estimated_cost(console, plan, config.trials, config.slots)
+    _print_estimated_cost(console, plan, make_goal(config, plan), config.slots)
 
 
 def _print_extremes(console: Console, variant: Variant) -> None:
@@ -45,7 +47,7 @@ def _print_extremes(console: Console, variant: Variant) -> None:
 def _print_estimated_cost(
     console: Console,
     plan: Plan[StudyConfig],
-    trials: int,
+    goal: Goal,
     slots: int | None,
 ) -> None:
     """Train the baseline for a few steps, and extrapolate time and memory."""
@@ -53,7 +55,9 @@ def _print_estimated_cost(
     backbone = load_frozen_backbone(setup, torch.device(plan.devices.here))
     train = load_training_splits(setup, backbone.device).train
     if slots is None:
-        measured = measure_packs(setup.typical, setup.spec, backbone, train, training)
+        measured = measure_packs(
+            setup.typical, setup.spec, backbone, train, training, most_slots=goal.places
+        )
     else:
         measured = [measure_throughput(slots, setup.typical, setup.spec, backbone, train, training)]
     for throughput in measured:
@@ -68,10 +72,10 @@ def _print_estimated_cost(
         return
     evaluated = training.num_boundaries * setup.num_scoring
     per_training = training.epochs * setup.num_train + _EVALUATION * evaluated
-    examples = trials * per_training
+    examples = goal.trials * per_training
     minutes = examples / chosen.examples / len(plan.devices.names) / 60
     console.print(
-        f"{trials} trainings of {training.epochs} epochs, {chosen.slots} at a time: "
+        f"{goal.trials} trainings of {training.epochs} epochs, {chosen.slots} at a time: "
         f"about {minutes:.0f} min without pruning",
         highlight=False,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from functools import partial
 
 import optuna
@@ -44,13 +46,13 @@ def run_search(
     # Optuna logs every trial, which would break the table that a watcher redraws.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = choose_storage_url(config.storage, plan.folder)
-    goal = Goal(trials=config.trials, verdict_seeds=config.verdict_seeds)
+    goal = make_goal(config, plan)
     with open_study(plan.recorded, plan.space, plan.folder, url, goal) as study:
         print_header(console, plan)
         try:
             _train_until_finished(config, plan, study, console)
         except KeyboardInterrupt:  # comes only while the coordinator waits: nothing is half written
-            _write_what_has_finished(study, console, config.trials)
+            _write_what_has_finished(study, console)
             return None
         score_verdict(study, plan)
         best = write_best(study)
@@ -64,10 +66,12 @@ def _train_until_finished(
     config: SearchConfig, plan: Plan[StudyConfig], study: SearchStudy, console: Console
 ) -> None:
     interrupts = Interrupts()
-    with interrupts.handled(), watch_search(console, study, config.trials) as watcher:
+    most_slots = math.ceil(study.goal.places / len(plan.devices.names))
+    setup = dataclasses.replace(plan.setup, most_slots=most_slots)
+    with interrupts.handled(), watch_search(console, study, study.goal.trials) as watcher:
         Coordinator(
             study,
-            partial(plan.devices.launch, plan.setup),
+            partial(plan.devices.launch, setup),
             plan.devices.names,
             watcher,
             slots=config.slots,
@@ -75,9 +79,19 @@ def _train_until_finished(
         ).run(timeout=config.timeout)
 
 
-def _write_what_has_finished(study: SearchStudy, console: Console, trials: int) -> None:
+def make_goal(config: SearchConfig, plan: Plan[StudyConfig]) -> Goal:
+    """Make the goal of a search: as many trainings as were asked for, or as suit its devices."""
+    return Goal.choose(
+        config.trials,
+        config.verdict_seeds,
+        kind=plan.devices.kind,
+        devices=len(plan.devices.names),
+    )
+
+
+def _write_what_has_finished(study: SearchStudy, console: Console) -> None:
     console.print(
-        f"\ninterrupted: {study.num_finished} of {trials} trials are finished and kept; "
+        f"\ninterrupted: {study.num_finished} of {study.goal.trials} trials are finished and kept; "
         "run the same command to go on",
         highlight=False,
         soft_wrap=True,

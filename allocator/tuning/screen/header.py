@@ -11,6 +11,7 @@ from rich.text import Text
 from allocator.data.sources import TaskData
 from allocator.tuning.plan.search_plan import Plan, Recorded
 from allocator.tuning.space.space import Space
+from allocator.tuning.storage.study_config import StudyConfig
 
 _USED = 0.9  # if the largest allocation uses less of the budget, the header says so
 
@@ -44,6 +45,12 @@ def print_header(console: Console, plan: Plan[Recorded]) -> None:
         # As `Text`, so that brackets in a folder's name are not read as markup.
         table.add_row(Text(name, style="bold"), Text(value))
     console.print(table, highlight=False)
+    if isinstance(study, StudyConfig) and study.decide_by == "metric":
+        console.print(
+            "[yellow]decided by the metric[/yellow]: its luck is larger than most differences; "
+            "--decide-by loss is the default",
+            highlight=False,
+        )
     if study.select_on == "dev":
         console.print(
             "[yellow]selected on dev[/yellow]: dev scores of this study are optimistic",

@@ -18,6 +18,7 @@ from allocator.tuning.storage.storage_url import (
     printable_url,
 )
 from allocator.tuning.storage.trial_memory import (
+    has_learnt,
     read_calibrated_loss,
     read_head_parameters,
     read_loss,
@@ -81,31 +82,50 @@ def describe_verdict(
     study: SearchStudy, selection: Selection, verdict: StudyVerdict | None
 ) -> list[str]:
     """Describe in sentences how the choice compares with the baseline, and how sure that is."""
+    lines = _describe_failures(study, selection, verdict)
     if selection.baseline is None:
-        return ["The baseline collapsed or was not completed: there is nothing to compare with."]
+        return [*lines, "The baseline collapsed or was not completed: nothing to compare with."]
     if selection.best.allocation.is_baseline:
-        return ["No allocation is expected to beat the uniform baseline."]
+        return [*lines, "No allocation is expected to beat the uniform baseline."]
     if verdict is None:
         gain = selection.best.expected - selection.baseline.expected
         return [
+            *lines,
             f"Expected difference to the baseline {gain:+.4f}, from the trainings that made the "
             "choice: not proved (see --verdict-seeds).",
         ]
-    lines = [f"The choice is {_put_into_words(verdict.loss.words)} the uniform baseline."]
-    if any(verdict.collapsed):
-        chosen, baseline = verdict.collapsed
-        lines.insert(
-            0,
-            f"Of {len(verdict.seeds)} trainings each, {chosen} of the choice and {baseline} of the "
-            "baseline collapsed: lower the learning rates of the space.",
-        )
+    seeds, metric = len(verdict.seeds), study.config.task.metric
     lines += [
-        _describe_difference("loss on dev", verdict.loss, len(verdict.seeds)),
-        _describe_difference(study.config.task.metric, verdict.metric, len(verdict.seeds)),
+        f"The choice is {_put_into_words(verdict.loss.words)} the uniform baseline.",
+        _describe_difference("loss on dev", verdict.loss, seeds),
+        _describe_difference(f"{metric} on dev", verdict.metric, seeds),
     ]
     if study.config.select_on == "dev":
         lines.append("The choice was made on dev, so its dev scores are optimistic.")
     return lines
+
+
+def _describe_failures(
+    study: SearchStudy, selection: Selection, verdict: StudyVerdict | None
+) -> list[str]:
+    """Describe what makes all further sentences doubtful, and what to change."""
+    lines = []
+    if not any(map(has_learnt, selection.best.allocation.completed)):
+        lines.append(
+            f"Not even the choice learnt more than the {_name_shares(study)}: train longer "
+            "(--epochs), on more examples, or at other learning rates."
+        )
+    if verdict is not None and any(verdict.collapsed):
+        chosen, baseline = verdict.collapsed
+        lines.append(
+            f"Of {len(verdict.seeds)} trainings each, {chosen} of the choice and {baseline} of the "
+            "baseline collapsed: lower the learning rates of the space."
+        )
+    return lines
+
+
+def _name_shares(study: SearchStudy) -> str:
+    return "class shares" if study.config.task.labels else "mean score"
 
 
 def _put_into_words(words: str) -> str:

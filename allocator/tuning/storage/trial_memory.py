@@ -32,11 +32,16 @@ _ENDING = "ending"
 _SCORE = "score"
 _LOSS = "loss"
 _CALIBRATED_LOSS = "calibrated_loss"
+_MAJORITY_LOSS = "majority_loss"
 _BEST_SCORE = "best_score"
 _HEAD_PARAMETERS = "head_parameters"
 _GIVEN_UP = "given_up"
 _REASON = "reason"
 _RETRY_OF = "retry_of"
+
+# Fraction of the class shares' loss by which a training must be better to have learnt anything. The
+# calibrated loss is fitted to the examples, and so a little lower than that of the shares itself.
+_LEARNT = 0.005
 
 Attributes = dict[str, object]
 """User attributes of a trial that is enqueued."""
@@ -98,6 +103,12 @@ def read_loss(trial: FrozenTrial) -> float:
 def read_calibrated_loss(trial: FrozenTrial) -> float:
     """Return the calibrated loss at the last boundary of a training that has ended."""
     return float(trial.user_attrs[_CALIBRATED_LOSS])
+
+
+def has_learnt(trial: FrozenTrial) -> bool:
+    """Whether a training that has ended answers better than the class shares, or the mean score."""
+    majority = float(trial.user_attrs[_MAJORITY_LOSS])
+    return read_calibrated_loss(trial) < (1 - _LEARNT) * majority
 
 
 def read_best_score(trial: FrozenTrial) -> float:
@@ -202,6 +213,7 @@ def write_ending(trial: Trial, report: Report) -> None:
         _SCORE: report.score,
         _LOSS: report.loss,
         _CALIBRATED_LOSS: report.calibrated_loss,
+        _MAJORITY_LOSS: report.majority_loss,
         _BEST_SCORE: report.best_score,
         # Names written out here are for users; no code reads them back.
         "train_loss": report.train_loss,

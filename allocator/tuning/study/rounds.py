@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -32,6 +33,8 @@ from allocator.tuning.storage.trial_memory import (
 )
 from allocator.tuning.study.proposal_queue import ProposalQueue
 
+# A GPU trains as many in less time than a CPU its own: 10,600 sentences a second, not 400.
+_TRIALS_ON_CPU, _TRIALS_ON_GPU = 28, 64
 _ROUNDS = 5  # of a search, before its verdict
 _NEW = 0.45  # fraction of a search's trainings that try a new allocation
 
@@ -47,6 +50,20 @@ class Goal:
 
     trials: int
     verdict_seeds: int
+
+    @classmethod
+    def choose(cls, trials: int | None, verdict_seeds: int, *, kind: str, devices: int) -> Self:
+        """Choose a goal for some devices, unless the user gave one.
+
+        Args:
+            trials: Trainings in all; None for as many as the devices can make in reasonable time.
+            verdict_seeds: Seeds of the verdict.
+            kind: Kind of the devices, `cuda` or `cpu`.
+            devices: Number of the devices.
+        """
+        if trials is None:
+            trials = _TRIALS_ON_GPU * devices if kind == "cuda" else _TRIALS_ON_CPU
+        return cls(trials=trials, verdict_seeds=verdict_seeds)
 
     @property
     def num_verdict_seeds(self) -> int:
