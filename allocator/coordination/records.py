@@ -141,8 +141,9 @@ def tabulate_reports(reports: Sequence[Report]) -> Mapping[TableName, pd.DataFra
 
     Returns:
         `training`: a row for each boundary, columns `step`, `train_loss` (mean since the start),
-        `loss`, `calibrated_loss`, `majority_loss` and `score` (on the scoring split), `ending` (empty before the
-        last), `num_parameters`, `head_parameters`, `seconds`, and the metric's components by name.
+        `loss`, `calibrated_loss`, `majority_loss` and `score` (on the scoring split), `ending`
+        (empty before the last), `num_parameters`, `head_parameters`, `seconds`, and the metric's
+        components by name.
 
         A measured training also has `gradients`: a row for each boundary and part, columns `step`,
         `part`, `mean`, `max` (norms over the steps since the previous boundary); `spectra` and
