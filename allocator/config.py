@@ -1,4 +1,4 @@
-"""Configuration that several rooms share: how an adapter is built and how it is trained."""
+"""What several rooms share: how an adapter is built, is trained, and has its answers calibrated."""
 
 from __future__ import annotations
 
@@ -134,6 +134,16 @@ class TrainingConfig(Config):
     def num_boundaries(self) -> int:
         """Number of boundaries of a whole trial."""
         return self.epochs * self.boundaries_per_epoch
+
+
+class Calibration(Config):
+    """A correction of how confident answers are: `scale * outputs + intercept`.
+
+    `intercept` is 0 for classes, where only differences between logits matter.
+    """
+
+    scale: Annotated[float, Field(gt=0)]
+    intercept: float = 0.0
 
 
 def default_model_cache() -> Path:

@@ -1,16 +1,106 @@
-"""The calibrated loss, which measures answers independently of how confident they are."""
+"""Calibrations of answers, and the loss that measures answers however confident they are."""
 
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
-from scipy.special import log_softmax
+from scipy.optimize import brentq, minimize
+from scipy.special import log_softmax, softmax
+
+from allocator.config import Calibration
 
 Floats = npt.NDArray[np.float64]
 _LARGEST_BIAS = 30.0  # the bias of a class that never occurs would go to minus infinity
+# Bounds of a scale for outputs of unit spread. At the lower one, answers that say nothing get
+# probabilities that are equal to a percent, and keep their order.
+_SMALLEST_SCALE, _LARGEST_SCALE = 0.01, 1_000.0
+
+
+def fit_calibration(
+    outputs: Floats, labels: npt.NDArray[np.generic], *, has_intercept: bool = True
+) -> Calibration | None:
+    """Fit the calibration of outputs, which changes no decision.
+
+    For classes it is the scale of least cross-entropy (temperature scaling, Guo et al. 2017, arXiv
+    1706.04599). So that a few examples that are all answered right do not make the scale infinite,
+    every label counts as wrong with probability 1 / (examples + 2) (Platt 1999). For scores it is
+    the least-squares line.
+
+    Args:
+        outputs: Logits of shape (examples, classes), or predicted scores of shape (examples, 1).
+        labels: Shape (examples,): classes as integers, or real scores.
+        has_intercept: Whether scores may have an intercept; otherwise the line goes through the
+            origin.
+
+    Returns:
+        The calibration, its scale above 0 even if the outputs say nothing of the labels; None if an
+        output is not finite.
+    """
+    if not np.isfinite(outputs).all():
+        return None
+    if np.issubdtype(labels.dtype, np.floating):
+        return _fit_line(outputs[:, 0], labels.astype(np.float64), has_intercept=has_intercept)
+    return Calibration(scale=_fit_scale(outputs, labels.astype(np.int64)))
+
+
+def average_calibrations(calibrations: Sequence[Calibration]) -> Calibration:
+    """Average calibrations of trainings that differ in their seeds.
+
+    An adapter that is trained on all of train has no examples left to fit one to.
+
+    Args:
+        calibrations: One or more.
+
+    Returns:
+        Geometric mean of the scales, mean of the intercepts.
+    """
+    return Calibration(
+        scale=statistics.geometric_mean(c.scale for c in calibrations),
+        intercept=statistics.fmean(c.intercept for c in calibrations),
+    )
+
+
+def _fit_scale(logits_NC: Floats, labels_N: npt.NDArray[np.int64]) -> float:
+    """Fit the scale of least cross-entropy; N examples, C classes."""
+    rows, classes = logits_NC.shape
+    # A constant added to all logits of an example changes no probability.
+    centered_NC = logits_NC - logits_NC.mean(axis=1, keepdims=True)
+    spread = float(centered_NC.std())
+    if not spread:
+        return 1.0
+    unit_NC = centered_NC / spread
+    wrong = 1 / (rows + 2)
+    is_label_NC = labels_N[:, None] == np.arange(classes)
+    target_NC = np.where(is_label_NC, 1 - wrong, wrong / (classes - 1))
+
+    def differentiate(log_scale: float) -> float:
+        to_logits_NC = softmax(math.exp(log_scale) * unit_NC, axis=1) - target_NC
+        return float(np.sum(to_logits_NC * unit_NC))
+
+    smallest, largest = math.log(_SMALLEST_SCALE), math.log(_LARGEST_SCALE)
+    # The loss is convex in the scale, so its derivative changes sign at most once.
+    if differentiate(smallest) >= 0:
+        return _SMALLEST_SCALE / spread
+    if differentiate(largest) <= 0:
+        return _LARGEST_SCALE / spread
+    return math.exp(brentq(differentiate, smallest, largest, xtol=1e-9)) / spread
+
+
+def _fit_line(predicted: Floats, scores: Floats, *, has_intercept: bool) -> Calibration:
+    """Fit the least-squares line whose slope is above 0."""
+    predicted_mean = float(predicted.mean()) if has_intercept else 0.0
+    scores_mean = float(scores.mean()) if has_intercept else 0.0
+    x, y = predicted - predicted_mean, scores - scores_mean
+    x_norm, y_norm = float(np.linalg.norm(x)), float(np.linalg.norm(y))
+    slope = 1.0
+    if x_norm and y_norm:
+        correlation = float(x @ y) / (x_norm * y_norm)
+        slope = max(correlation, _SMALLEST_SCALE) * y_norm / x_norm
+    return Calibration(scale=slope, intercept=scores_mean - slope * predicted_mean)
 
 
 def compute_calibrated_loss(outputs: Floats, labels: npt.NDArray[np.generic]) -> float:

@@ -4,10 +4,16 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import log_loss
 
-from allocator.training.calibration import compute_calibrated_loss
+from allocator.config import Calibration
+from allocator.training.calibration import (
+    average_calibrations,
+    compute_calibrated_loss,
+    fit_calibration,
+)
 
 
 def answers(classes: int, sureness: float) -> tuple[np.ndarray, np.ndarray]:
@@ -15,6 +21,12 @@ def answers(classes: int, sureness: float) -> tuple[np.ndarray, np.ndarray]:
     labels = rng.integers(classes, size=400)
     logits = rng.standard_normal((400, classes)) + 1.5 * np.eye(classes)[labels]
     return sureness * logits, labels
+
+
+def fit(outputs: np.ndarray, labels: np.ndarray, *, has_intercept: bool = True) -> Calibration:
+    calibration = fit_calibration(outputs, labels, has_intercept=has_intercept)
+    assert calibration is not None
+    return calibration
 
 
 def test_two_classes_are_calibrated_as_by_logistic_regression() -> None:
@@ -61,3 +73,92 @@ def test_scores_are_calibrated_as_by_a_line() -> None:
 
 def test_outputs_that_are_not_finite_lose_everything() -> None:
     assert compute_calibrated_loss(np.array([[math.nan, 0.0]]), np.array([0])) == math.inf
+
+
+def test_the_scale_of_two_classes_is_that_of_logistic_regression_without_intercept() -> None:
+    logits, labels = answers(2, 5.0)
+    margin = (logits[:, 1] - logits[:, 0])[:, None]
+    # Every label counts as wrong with probability 1 / (examples + 2), as in Platt's targets.
+    wrong = 1 / (len(labels) + 2)
+    fitted = LogisticRegression(C=1e9, fit_intercept=False, tol=1e-8).fit(
+        np.concatenate([margin, margin]),
+        np.concatenate([labels, 1 - labels]),
+        sample_weight=np.repeat([1 - wrong, wrong], len(labels)),
+    )
+    assert fit(logits, labels).scale == pytest.approx(float(fitted.coef_[0, 0]), rel=1e-4)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize("sureness", [0.1, 1.0, 50.0])
+def test_no_scale_beside_the_fitted_one_has_less_cross_entropy(
+    classes: int, sureness: float
+) -> None:
+    logits, labels = answers(classes, sureness)
+    best = fit(logits, labels).scale
+
+    def loss(scale: float) -> float:
+        return float(log_loss(labels, softmax(scale * logits, axis=1)))
+
+    # Platt's targets shift the scale by less than these fractions.
+    assert loss(best) < min(loss(0.9 * best), loss(1.1 * best))
+    assert loss(best) < loss(1.0) or sureness == 1.0
+
+
+def test_a_scale_does_not_depend_on_a_constant_added_to_an_examples_logits() -> None:
+    logits, labels = answers(3, 2.0)
+    shifted = logits + np.arange(len(logits))[:, None]
+    assert fit(shifted, labels).scale == pytest.approx(fit(logits, labels).scale)
+
+
+def test_the_scale_follows_the_size_of_the_logits() -> None:
+    scales = [sureness * fit(*answers(3, sureness)).scale for sureness in (1e-6, 1.0, 1e6)]
+    assert scales == pytest.approx([scales[0]] * 3)
+
+
+def test_a_few_answers_that_are_all_right_do_not_become_certain() -> None:
+    labels = np.array([0, 1] * 20)
+    logits = np.eye(2)[labels]
+    (surest,) = set(softmax(fit(logits, labels).scale * logits, axis=1).max(axis=1))
+    assert surest == pytest.approx(1 - 1 / 42)  # Laplace's rule of succession
+
+
+def test_answers_that_say_nothing_keep_their_order_and_all_but_lose_their_confidence() -> None:
+    labels = np.array([0, 1, 1, 1] * 25)
+    always_wrong = 30.0 - 60.0 * np.eye(2)[labels]
+    scale = fit(always_wrong, labels).scale
+    assert scale > 0
+    assert np.abs(softmax(scale * always_wrong, axis=1) - 0.5).max() < 0.01
+    assert fit(np.zeros((100, 2)), labels).scale == 1.0
+
+
+def test_a_calibrated_line_is_that_of_least_squares() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.standard_normal(50)
+    predicted = (3.0 * scores + rng.standard_normal(50) + 7.0)[:, None]
+    for has_intercept in (True, False):
+        line = LinearRegression(fit_intercept=has_intercept).fit(predicted, scores)
+        calibration = fit(predicted, scores, has_intercept=has_intercept)
+        assert calibration.scale == pytest.approx(line.coef_[0])
+        assert calibration.intercept == pytest.approx(line.intercept_)
+
+
+def test_a_line_never_turns_predictions_round() -> None:
+    scores = np.random.default_rng(0).standard_normal(50)
+    calibration = fit(-1_000.0 * scores[:, None], scores)
+    assert calibration.scale > 0
+    calibrated = calibration.scale * -1_000.0 * scores + calibration.intercept
+    # All but constant at the mean, which is the best without the sign.
+    assert calibrated == pytest.approx(np.full(50, scores.mean()), abs=0.05)
+    constant = fit(np.ones((50, 1)), scores)
+    assert constant.scale == 1.0
+    assert 1.0 + constant.intercept == pytest.approx(scores.mean())
+
+
+def test_outputs_that_are_not_finite_have_no_calibration() -> None:
+    assert fit_calibration(np.array([[math.nan, 0.0]]), np.array([0])) is None
+
+
+def test_calibrations_of_seeds_are_averaged_by_ratios_and_by_differences() -> None:
+    one, other = Calibration(scale=0.5, intercept=1.0), Calibration(scale=2.0, intercept=-4.0)
+    assert average_calibrations([one, other]) == Calibration(scale=1.0, intercept=-1.5)
+    assert average_calibrations([one]) == one
