@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
+from allocator.backbone.output_layers import find_output_layers
+from allocator.config import Calibration
+from allocator.errors import ModelError
 from allocator.models.head_parameters import find_head_parameters
 
 
@@ -59,6 +62,9 @@ class Head(nn.Module):
         fresh: Names of the parameters that the checkpoint lacked.
         trains_pooler: Whether the pooler trains with the head; None to train it if the checkpoint
             lacked any of the head's parameters.
+
+    Raises:
+        ModelError: If no linear layer makes its logits.
     """
 
     def __init__(
@@ -71,6 +77,8 @@ class Head(nn.Module):
         model.requires_grad_(False)
         for parameter in find_head_parameters(model, trains_pooler=self.trains_pooler).values():
             parameter.requires_grad_(True)
+        # Here, so that a head that cannot be calibrated is refused before it trains.
+        self._output_layers = tuple(find_output_layers(model))
         # A head for sequences reads the last token that is not padding, and finds it by the padding
         # token of the configuration. If there is none, `_select_ids` returns a mask instead.
         self._has_padding_token = getattr(model.config, "pad_token_id", None) is not None
@@ -131,6 +139,36 @@ class Head(nn.Module):
     def load_trained_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Load values that `trained_state_dict` of a similar head returned."""
         self.model.load_state_dict(self.model.state_dict() | dict(state))
+
+    @torch.no_grad()
+    def fold_calibration(self, calibration: Calibration) -> None:
+        """Fold a calibration into the last linear layer, so that the logits come out calibrated.
+
+        Args:
+            calibration: The calibration. It can have an intercept only if `has_bias`.
+
+        Raises:
+            ModelError: If it has an intercept, and the layer has no bias to take it.
+        """
+        if calibration.intercept and not self.has_bias:
+            raise ModelError(
+                f"the head of {type(self.model).__name__} has no bias, so the calibration's "
+                f"intercept must be 0, got {calibration.intercept}"
+            )
+        for layer in self._list_output_layers():
+            layer.weight.mul_(calibration.scale)
+            if layer.bias is not None:
+                layer.bias.mul_(calibration.scale).add_(calibration.intercept)
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether the last linear layer has a bias; heads of decoders have none."""
+        return all(layer.bias is not None for layer in self._list_output_layers())
+
+    def _list_output_layers(self) -> list[nn.Linear]:
+        # By name, because a copy has layers of its own.
+        layers = [self.model.get_submodule(name) for name in self._output_layers]
+        return [layer for layer in layers if isinstance(layer, nn.Linear)]
 
     @property
     def num_parameters(self) -> int:

@@ -13,6 +13,7 @@ from allocator.adapters.adapter import Adapter
 from allocator.adapters.build import build_adapter
 from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
 from allocator.backbone.backbone import Backbone
+from allocator.backbone.output_layers import require_scalable_logits
 from allocator.config import AdapterConfig
 from allocator.inputs.batches import Split
 from allocator.models.classifier import load_classifier
@@ -92,6 +93,9 @@ def answer_merged(
     Returns:
         The trials, and their answers: logits of shape (S, B, C), and the gradients of all adapters'
         parameters with respect to the sum of squared logits, flat.
+
+    Raises:
+        ModelError: If no calibration can be folded into the model's head.
     """
     model, _ = load_classifier(source, num_labels)
     nn.Module.to(model.requires_grad_(False), device)
@@ -109,7 +113,9 @@ def answer_merged(
         # adapter.
         answers = [torch.func.functional_call(model, weights, (), one).logits for one in inputs]
         logits.append(torch.cat(answers))
-    return trials, _add_gradients(torch.stack(logits), trials)
+    expected = _add_gradients(torch.stack(logits), trials)
+    require_scalable_logits(model, inputs[0])
+    return trials, expected
 
 
 def answer_packed(
