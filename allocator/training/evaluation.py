@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from allocator.config import Calibration
 from allocator.data.metrics import Score, compute_majority_score, compute_score
 from allocator.inputs.batches import Split, iterate_by_length
-from allocator.training.calibration import compute_calibrated_loss
+from allocator.training.calibration import compute_calibrated_loss, fit_calibration
 from allocator.training.pack import AnySlot, Pack
 from allocator.training.task_loss import compute_task_loss
 
@@ -26,18 +27,21 @@ class Evaluation:
 
     Attributes:
         score: Value of the task's metric.
-        loss: Mean loss.
+        loss: Mean loss of the answers as they are, without a calibration.
         calibrated_loss: As `compute_calibrated_loss` defines it.
         spread: How much answers depend on the input. For classes, logits are centered within each
             example, and the spread is the largest standard deviation over examples of any class.
             For real labels, it is the standard deviation of the predictions divided by that of the
             labels.
+        calibration: The calibration that `fit_calibration` fits to the answers; None if they are
+            not finite, or are not a network's.
     """
 
     score: Score
     loss: float
     calibrated_loss: float
     spread: float
+    calibration: Calibration | None = None
 
 
 @torch.no_grad()
@@ -88,7 +92,13 @@ def _evaluate_slots(
     spreads = (outputs_SNC.std(dim=1, correction=0).amax(dim=1) / scale).tolist()
     labels = split.labels.numpy()[order]
     # SciPy fits on the CPU, in float64.
-    calibrated = [compute_calibrated_loss(z, labels) for z in outputs_SNC.double().cpu().numpy()]
+    fitted = [
+        (
+            compute_calibrated_loss(z, labels),
+            fit_calibration(z, labels, has_intercept=slot.head.has_bias),
+        )
+        for slot, z in zip(slots, outputs_SNC.double().cpu().numpy(), strict=True)
+    ]
     mean_losses = (torch.stack(losses).sum(0) / len(split)).tolist()  # host-device sync
     predictions = np.zeros((len(slots), len(split)))
     # Back into the order of the split.
@@ -99,9 +109,10 @@ def _evaluate_slots(
             loss=loss,
             calibrated_loss=best_loss,
             spread=spread,
+            calibration=calibration,
         )
-        for predicted, loss, best_loss, spread in zip(
-            predictions, mean_losses, calibrated, spreads, strict=True
+        for predicted, loss, (best_loss, calibration), spread in zip(
+            predictions, mean_losses, fitted, spreads, strict=True
         )
     ]
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.allocation.allocation import Allocation
+from allocator.config import Calibration
 from allocator.training.measures import Measures
 
 Ending = Literal["completed", "stopped", "diverged", "collapsed"]
@@ -44,7 +45,8 @@ class Report:
         ending: How it ended; None while it trains. A trial that `diverged` or `collapsed` has the
             scores of the majority-class predictor; a trial is `stopped` by orders.
         score: Value of the task's metric at the last boundary, on the scoring split.
-        loss: Mean loss at the last boundary, on the scoring split.
+        loss: Mean loss at the last boundary, on the scoring split, of the answers as trained. A
+            saved adapter's answers are calibrated and lose less.
         calibrated_loss: As `compute_calibrated_loss` defines it, at the last boundary.
         majority_loss: Loss of predicting the class shares, or the mean score, on the same examples.
         components: The metric's components at the last boundary.
@@ -56,6 +58,8 @@ class Report:
         head_parameters: Trainable parameters of the head.
         seconds: Wall time since its start, in which other trials of the pack trained too.
         measures: Spectra and gradients; None if the job did not ask for them.
+        calibration: As `fit_calibration` fits it at the last boundary, on the scoring split; None
+            if the trial diverged or collapsed.
     """
 
     trial: int
@@ -72,6 +76,7 @@ class Report:
     head_parameters: int
     seconds: float
     measures: Measures | None = None
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

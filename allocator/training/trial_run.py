@@ -65,7 +65,14 @@ class TrialRun:
             seconds=time.perf_counter() - self._start,
             # The spectra of a failed adapter may not even be finite.
             measures=None if failed or observer is None else observer.measure(),
+            calibration=last.calibration,
         )
+
+    def calibrate(self) -> None:
+        """Fold the calibration that the last boundary's report states into the head."""
+        calibration = self._history[-1].calibration
+        if calibration is not None:
+            self.slot.head.fold_calibration(calibration)
 
     def _has_collapsed(self, last: Evaluation) -> bool:
         """Whether the trial gives the same answer to every input, and will not recover.

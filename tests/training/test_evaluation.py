@@ -14,7 +14,7 @@ from allocator.inputs.batches import Split
 from allocator.inputs.tokens import TokenizedSplit
 from allocator.models.model_source import ModelSource
 from allocator.training import evaluation
-from allocator.training.calibration import compute_calibrated_loss
+from allocator.training.calibration import compute_calibrated_loss, fit_calibration
 from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_pack
 from allocator.training.splits import Splits
 from allocator.training.pack import TrainingPack
@@ -76,6 +76,10 @@ def test_score_and_loss_are_those_of_the_examples_one_by_one(
     best = compute_calibrated_loss(logits.double().numpy(), split.labels.numpy())
     assert result.calibrated_loss == pytest.approx(best, rel=1e-5)
     assert result.calibrated_loss < result.loss
+    fitted = fit_calibration(logits.double().numpy(), split.labels.numpy())
+    assert fitted is not None
+    assert result.calibration is not None
+    assert result.calibration.scale == pytest.approx(fitted.scale, rel=1e-5)
     margins = (logits[:, 1] - logits[:, 0]).double().numpy()
     assert result.spread == pytest.approx(margins.std() / 2, rel=1e-4)
 
@@ -125,6 +129,10 @@ def test_scores_are_compared_as_they_are_predicted(
     assert result.loss == pytest.approx(np.mean((predicted - targets.numpy()) ** 2), rel=1e-5)
     best = compute_calibrated_loss(predicted[:, None], targets.numpy())
     assert result.calibrated_loss == pytest.approx(best, rel=1e-5)
+    line = np.polynomial.Polynomial.fit(predicted, targets.numpy(), 1).convert().coef
+    assert result.calibration is not None
+    assert result.calibration.intercept == pytest.approx(line[0], rel=1e-3)
+    assert result.calibration.scale == pytest.approx(line[1], rel=1e-3)
     spread = predicted.std() / targets.numpy().std()  # whatever the labels' unit
     assert result.spread == pytest.approx(spread, rel=1e-4)
 
@@ -169,3 +177,8 @@ def test_trials_are_scored_together_as_each_is_alone(
     assert results[0].loss != results[1].loss
     assert not math.isfinite(results[2].loss)
     assert results[2].calibrated_loss == math.inf
+    for result, other in zip(results[:2], alone[:2], strict=True):
+        assert result.calibration is not None
+        assert other.calibration is not None
+        assert result.calibration.scale == pytest.approx(other.calibration.scale, rel=1e-4)
+    assert results[2].calibration is None

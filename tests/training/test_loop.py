@@ -8,7 +8,7 @@ import torch
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import Backbone
-from allocator.config import TrainingConfig
+from allocator.config import Calibration, TrainingConfig
 from allocator.data.metrics import Score
 from allocator.training import loop
 from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_pack
@@ -40,6 +40,7 @@ class Loop:
         slots: int = 1,
         stop: Sequence[tuple[int, int]] = (),
         is_measured: bool = False,
+        calibrates: bool = True,
     ) -> dict[int, list[Report]]:
         """Train allocations in their order, as slots become free.
 
@@ -49,6 +50,7 @@ class Loop:
             slots: Largest number of trials that train together.
             stop: Trials to stop, each with its last boundary.
             is_measured: Whether the trials are measured.
+            calibrates: As for `train_trials`.
 
         Returns:
             Reports by trial.
@@ -88,12 +90,19 @@ class Loop:
             slots=slots,
             on_boundary=on_boundary,
             on_completed=on_completed,
+            calibrates=calibrates,
         )
         return reports
 
-    def last(self, allocation: Allocation = ALLOCATION, config: TrainingConfig = CONFIG) -> Report:
+    def last(
+        self,
+        allocation: Allocation = ALLOCATION,
+        config: TrainingConfig = CONFIG,
+        *,
+        calibrates: bool = True,
+    ) -> Report:
         """Train one trial and return its last report."""
-        return self(allocation, config=config)[0][-1]
+        return self(allocation, config=config, calibrates=calibrates)[0][-1]
 
     def evaluate(self, slot: TrainingSlot, *, on_train: bool = False) -> Evaluation:
         pack = TrainingPack(self.backbone, width=1)
@@ -125,6 +134,7 @@ def scripted(
             loss=loss,
             calibrated_loss=loss,
             spread=0.002 if same else 0.05,
+            calibration=Calibration(scale=0.5),
         )
         for loss, same in zip(losses, blind, strict=True)
     )
@@ -172,10 +182,34 @@ def test_a_report_counts_what_was_built(run: Loop) -> None:
 
 
 def test_the_trained_parts_have_the_score_that_was_reported(run: Loop) -> None:
-    report = run.last()
+    report = run.last(calibrates=False)
     again = run.evaluate(run.completed[0])
     assert (again.score.value, again.loss) == (report.score, report.loss)
     assert again.score.components == report.components
+    assert again.calibration == report.calibration
+
+
+def test_a_completed_trial_is_calibrated_and_decides_as_it_was_trained(run: Loop) -> None:
+    as_trained = run.last(calibrates=False)
+    assert timeless([run.last()]) == timeless([as_trained])
+    delivered = run.evaluate(run.completed[0])
+    assert delivered.score.value == as_trained.score
+    assert delivered.loss < as_trained.loss
+    assert delivered.calibrated_loss == pytest.approx(as_trained.calibrated_loss, rel=1e-4)
+    # Nothing is left to be corrected.
+    assert delivered.calibration is not None
+    assert delivered.calibration.scale == pytest.approx(1.0, rel=1e-4)
+
+
+def test_a_calibration_changes_nothing_that_is_measured(run: Loop) -> None:
+    calibrated, as_trained = (
+        run(ALLOCATION, is_measured=True, calibrates=calibrates)[0][-1].measures
+        for calibrates in (True, False)
+    )
+    assert calibrated is not None
+    assert as_trained is not None
+    assert calibrated.truncation == as_trained.truncation
+    assert calibrated.gradients == as_trained.gradients
 
 
 def test_orders_to_stop_end_a_trial_at_its_boundary(run: Loop) -> None:
@@ -222,8 +256,8 @@ def test_the_place_of_a_stopped_trial_is_taken_at_once(run: Loop) -> None:
 def test_training_loss_is_the_mean_over_all_steps(run: Loop) -> None:
     config = TrainingConfig(epochs=1, head_learning_rate=1e-12)
     still = Allocation(ranks=RANKS, learning_rate=1e-12)
-    first = run.last(still, config)
-    second = run.last(still, config.model_copy(update={"epochs": 2}))
+    first = run.last(still, config, calibrates=False)
+    second = run.last(still, config.model_copy(update={"epochs": 2}), calibrates=False)
     on_train = run.evaluate(run.completed[0], on_train=True)
     # Nothing moves, so both are the loss of the fresh adapter on train.
     assert first.train_loss == pytest.approx(on_train.loss, rel=1e-4)
@@ -236,6 +270,7 @@ def test_an_absurd_learning_rate_diverges_and_is_scored_as_the_majority_class(ru
     assert report.ending == "diverged"
     assert (report.score, report.loss) == (majority.score.value, majority.loss)
     assert report.components == majority.score.components
+    assert report.calibration is None
     assert report.step == 0
     assert not run.completed
 
@@ -289,6 +324,7 @@ def test_a_collapsed_trial_is_scored_as_the_majority_class(
     majority = evaluate_majority(run.splits.train, run.splits.of_seed(0).scoring, run.splits.metric)
     assert (report.score, report.loss) == (majority.score.value, majority.loss)
     assert report.best_score == max(0.1, majority.score.value)
+    assert report.calibration is None
 
 
 def test_a_trial_that_answers_one_class_but_reads_goes_on(

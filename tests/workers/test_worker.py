@@ -123,8 +123,12 @@ def test_a_completed_job_leaves_its_trained_adapter_and_head(
     batches = [split.make_batch([i], cpu) for i in range(len(split))]
     with torch.no_grad():
         logits = torch.cat([head(tiny_backbone(batch.inputs), batch.inputs) for batch in batches])
-    loss = torch.nn.functional.cross_entropy(logits, split.labels).item()
+    assert last.calibration is not None
+    # The file is calibrated, the loss is of the answers as trained.
+    as_trained = logits / last.calibration.scale
+    loss = torch.nn.functional.cross_entropy(as_trained, split.labels).item()
     assert loss == pytest.approx(last.loss, rel=1e-4)
+    assert torch.nn.functional.cross_entropy(logits, split.labels).item() < loss
 
 
 def test_two_workers_give_the_trials_of_one(workers: Pair, tmp_path: Path) -> None:
