@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Self, get_args
 
 import pandas as pd
 
 from allocator.adapters.spectra import tabulate_spectra, tabulate_spectrum_metrics
+from allocator.config import Calibration
 from allocator.coordination.list_config import ListConfig, read_shared_config
 from allocator.errors import StudyError
 from allocator.files.folder_lock import holds_other_files
@@ -33,6 +35,7 @@ _REQUIRED = (
     *("num_parameters", "head_parameters", "seconds"),
 )
 _COLUMNS = _REQUIRED[2:]
+_CALIBRATION = ("calibration_scale", "calibration_intercept")  # absent from older tables
 
 
 class Records:
@@ -89,13 +92,14 @@ class Records:
             "step", kind="stable"
         )
         # Every further column is a component of the metric.
-        components = [c for c in mine.columns if c not in _REQUIRED]
+        components = [c for c in mine.columns if c not in (*_REQUIRED, *_CALIBRATION)]
         return [
             Report(
                 trial=0,
                 ending=_parse_ending(row["ending"]),
                 components={c: float(row[c]) for c in components if pd.notna(row[c])},
                 best_score=float(best),
+                calibration=_parse_calibration(row),
                 **{column: row[column] for column in _COLUMNS if column != "ending"},
             )
             for row, best in zip(mine.to_dict("records"), mine.score.cummax(), strict=True)
@@ -142,8 +146,9 @@ def tabulate_reports(reports: Sequence[Report]) -> Mapping[TableName, pd.DataFra
     Returns:
         `training`: a row for each boundary, columns `step`, `train_loss` (mean since the start),
         `loss`, `calibrated_loss`, `majority_loss` and `score` (on the scoring split), `ending`
-        (empty before the last), `num_parameters`, `head_parameters`, `seconds`, and the metric's
-        components by name.
+        (empty before the last), `num_parameters`, `head_parameters`, `seconds`, the metric's
+        components by name, and `calibration_scale` and `calibration_intercept`, empty for a
+        training that failed.
 
         A measured training also has `gradients`: a row for each boundary and part, columns `step`,
         `part`, `mean`, `max` (norms over the steps since the previous boundary); `spectra` and
@@ -152,7 +157,12 @@ def tabulate_reports(reports: Sequence[Report]) -> Mapping[TableName, pd.DataFra
         mode of the trained adapter truncated to a rank.
     """
     rows = [
-        {**{c: getattr(report, c) for c in _COLUMNS}, **report.components} for report in reports
+        {
+            **{c: getattr(report, c) for c in _COLUMNS},
+            **report.components,
+            **_describe_calibration(report.calibration),
+        }
+        for report in reports
     ]
     training = pd.DataFrame(rows).fillna({"ending": ""})
     measured = [(r.step, r.measures) for r in reports if r.measures is not None]
@@ -172,6 +182,19 @@ def tabulate_reports(reports: Sequence[Report]) -> Mapping[TableName, pd.DataFra
 
 def _parse_ending(text: object) -> Ending | None:
     return next((ending for ending in get_args(Ending) if ending == text), None)
+
+
+def _describe_calibration(calibration: Calibration | None) -> Mapping[str, float]:
+    if calibration is None:
+        return dict.fromkeys(_CALIBRATION, math.nan)
+    return {f"calibration_{name}": value for name, value in calibration}
+
+
+def _parse_calibration(row: Mapping[Hashable, object]) -> Calibration | None:
+    scale, intercept = (row.get(column) for column in _CALIBRATION)
+    if not isinstance(scale, float) or math.isnan(scale):
+        return None
+    return Calibration.model_validate({"scale": scale, "intercept": intercept})
 
 
 def _stack_steps(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from pydantic import Field
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.allocation.allocation import Allocation
 from allocator.allocation.constructions import BackboneShape
-from allocator.config import Config, Precision, TrainingConfig
+from allocator.config import Calibration, Config, Precision, TrainingConfig
 from allocator.errors import CheckpointError
 from allocator.files.adapter_section import AdapterSection, RatesSection
 from allocator.files.yaml_files import read_yaml
@@ -50,6 +50,8 @@ class TrainingSection(TrainingConfig, RatesSection):
     """Learning rates of the allocation, and the training configuration that all trials shared.
 
     `trains_pooler` is whether the model's pooler, if it has one, trains with the head.
+    `calibration` was fitted to the answers to examples that were held out. A training on all of
+    train has none left, and takes it over; None leaves answers as they are trained.
     """
 
     # There is no other choice yet, but a recipe says everything that its training needs.
@@ -57,6 +59,7 @@ class TrainingSection(TrainingConfig, RatesSection):
     schedule: Literal["cosine"] = "cosine"
     precision: Precision
     trains_pooler: bool = True
+    calibration: Calibration | None = None
 
     @classmethod
     def join(
@@ -66,6 +69,7 @@ class TrainingSection(TrainingConfig, RatesSection):
         precision: Precision,
         *,
         trains_pooler: bool,
+        calibration: Calibration | None = None,
     ) -> Self:
         """Join an allocation's learning rates and the training configuration."""
         # If the space searches these two, the trial trained with its own values.
@@ -77,6 +81,7 @@ class TrainingSection(TrainingConfig, RatesSection):
             lr_multipliers=dict(allocation.lr_multipliers),
             precision=precision,
             trains_pooler=trains_pooler,
+            calibration=calibration,
             **shared,
         )
 

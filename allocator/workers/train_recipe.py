@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from allocator.backbone.exactness import choose_forward_path
-from allocator.config import DataSource
+from allocator.config import Calibration, DataSource
 from allocator.data.sources import TaskData, load_task
 from allocator.errors import StudyError, TaskError
 from allocator.files.recipe import Recipe
@@ -18,6 +18,7 @@ from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import ModelSource, locate_model_of
 from allocator.training.loop import train_trials
 from allocator.training.messages import Boundary, Job, Orders, Report
+from allocator.training.slot import Slot
 from allocator.workers.devices import claim_device, count_available_threads, list_visible_devices
 from allocator.workers.setup import (
     TrainingSetup,
@@ -52,7 +53,8 @@ def train_recipe(
         The report of the last boundary.
 
     Raises:
-        ModelError: If the model is not the one that the recipe was made with.
+        ModelError: If the model is not the one that the recipe was made with, or its head cannot
+            take the recipe's calibration.
         TaskError: If the data are not those that the recipe was made with.
         StudyError: If the training diverged or collapsed.
     """
@@ -76,7 +78,7 @@ def train_recipe(
         seed=setup.training.seed,
         save_to=output / ADAPTER_FILE,
     )
-    last = _train_one(setup, job, device, say)
+    last = _train_one(setup, job, device, say, recipe.training.calibration)
     if last.ending != "completed":
         raise StudyError(
             f"the training {last.ending}: nothing was written; "
@@ -95,10 +97,17 @@ def train_recipe(
 
 
 def _train_one(
-    setup: TrainingSetup, job: Job, device: torch.device, say: Callable[[str], None]
+    setup: TrainingSetup,
+    job: Job,
+    device: torch.device,
+    say: Callable[[str], None],
+    calibration: Calibration | None,
 ) -> Report:
-    """Train one trial by itself and return its last report."""
+    """Train one trial by itself, save it with `calibration`, and return its last report."""
     backbone = load_frozen_backbone(setup, device)
+    if calibration is not None:
+        # On a copy, so that a calibration that the head cannot take is refused before it trains.
+        backbone.head.copy_with_fresh_parameters(job.trial).fold_calibration(calibration)
     reports: list[Report] = []
 
     def on_boundary(boundary: Boundary) -> Orders | None:
@@ -112,13 +121,20 @@ def _train_one(
         # None ends the loop, now that the last report has come.
         return Orders() if reports[-1].ending is None else None
 
+    def on_completed(job: Job, slot: Slot) -> None:
+        if calibration is not None:
+            slot.head.fold_calibration(calibration)
+        save_trained(setup, job, slot)
+
     train_trials(
         backbone,
         load_training_splits(setup, backbone.device),
         setup.training,
         slots=1,
         on_boundary=on_boundary,
-        on_completed=lambda job, slot: save_trained(setup, job, slot),
+        on_completed=on_completed,
+        # A calibration fitted to dev would know its labels.
+        calibrates=False,
     )
     return reports[-1]
 

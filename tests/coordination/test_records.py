@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from allocator.config import Calibration
 from allocator.coordination.records import Records
 from allocator.errors import StudyError
 from allocator.files.study_folder import table_path
@@ -30,6 +31,7 @@ def curve(*losses: float) -> list[Report]:
             num_parameters=100,
             head_parameters=10,
             seconds=float(step),
+            calibration=Calibration(scale=loss, intercept=0.0),
         )
         for step, loss in enumerate(losses, start=1)
     ]
@@ -44,6 +46,30 @@ def test_what_was_recorded_is_given_back(tmp_path: Path) -> None:
     assert Records(tmp_path / "new").read_reports("uniform", 1) == expected
     assert Records(tmp_path / "new").read_reports("uniform", 0) == []
     assert Records(tmp_path / "none").read_reports("uniform", 0) == []
+
+
+def test_a_training_that_failed_has_no_calibration(tmp_path: Path) -> None:
+    (failed,) = curve(0.6)
+    failed = dataclasses.replace(failed, trial=0, ending="diverged", calibration=None)
+    records = Records(tmp_path)
+    records.add("lora", 0, [failed])
+    records.add("cp", 0, curve(0.5))
+    assert records.read_reports("lora", 0) == [failed]
+    assert records.read_reports("cp", 0)[0].calibration == Calibration(scale=0.5)
+
+
+def test_trainings_that_were_recorded_before_there_were_calibrations_are_read(
+    tmp_path: Path,
+) -> None:
+    records = Records(tmp_path)
+    records.add("uniform", 0, curve(0.6))
+    path = table_path(tmp_path, "training")
+    older = pd.read_csv(path).drop(columns=["calibration_scale", "calibration_intercept"])
+    older.to_csv(path, index=False)
+    assert records.read_reports("uniform", 0)[0].calibration is None
+    records.add("lora", 0, curve(0.5))
+    assert records.read_reports("uniform", 0)[0].calibration is None
+    assert records.read_reports("lora", 0)[0].calibration == Calibration(scale=0.5)
 
 
 def test_names_are_known_by_their_seeds(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import yaml
 from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
 from allocator.allocation.allocation import Allocation
 from allocator.allocation.constructions import BackboneShape
-from allocator.config import AdapterConfig, TrainingConfig
+from allocator.config import AdapterConfig, Calibration, TrainingConfig
 from allocator.errors import CheckpointError
 from allocator.files.adapter_section import AdapterSection
 from allocator.files.recipe import ModelSection, Recipe, TaskSection, TrainingSection, read_recipe
@@ -71,6 +71,34 @@ def change(path: Path, section: str | None, key: str, value: object) -> None:
 
 def test_a_recipe_comes_back_as_it_was_written(path: Path) -> None:
     assert read_recipe(path) == RECIPE
+
+
+def test_a_calibration_comes_back_as_it_was_written(path: Path) -> None:
+    calibration = Calibration(scale=0.61, intercept=-0.25)
+    section = TrainingSection.join(
+        ALLOCATION, CONFIG, "float32", trains_pooler=True, calibration=calibration
+    )
+    write_yaml(path, RECIPE.model_copy(update={"training": section}), "Calibrated.")
+    assert read_recipe(path).training.calibration == calibration
+    assert read_recipe(path).training.config == CONFIG
+
+
+def test_a_recipe_that_says_nothing_of_a_calibration_has_none(path: Path) -> None:
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    del content["training"]["calibration"]
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert read_recipe(path).training.calibration is None
+
+
+def test_a_calibration_without_a_scale_above_zero_is_refused(path: Path) -> None:
+    change(path, "training", "calibration", {"scale": 0.0, "intercept": 0.0})
+    message = r"best\.yaml: training\.calibration\.scale: .* greater than 0, got 0\.0$"
+    with pytest.raises(CheckpointError, match=message):
+        read_recipe(path)
+    change(path, "training", "calibration", {"scale": 1.0, "intercepts": 0.0})
+    message = r"training\.calibration: unknown key 'intercepts': did you mean 'intercept'\?"
+    with pytest.raises(CheckpointError, match=message):
+        read_recipe(path)
 
 
 def test_a_recipe_holds_the_allocation_and_the_configuration_it_was_made_of(path: Path) -> None:

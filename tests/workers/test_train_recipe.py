@@ -9,6 +9,8 @@ from sklearn.metrics import matthews_corrcoef
 
 from allocator.adapters.saved import load_adapter
 from allocator.backbone.backbone import Backbone
+from allocator.backbone.head import Head
+from allocator.config import Calibration
 from allocator.data.sources import load_task
 from allocator.errors import CheckpointError, ModelError, SpaceError, TaskError
 from allocator.files.recipe import Recipe, read_recipe
@@ -86,6 +88,37 @@ def test_the_saved_adapter_and_head_have_the_score_on_dev_that_was_told(
         logits = [head(tiny_backbone(batch.inputs), batch.inputs) for batch in batches]
     predictions = [row.argmax().item() for row in logits]
     assert matthews_corrcoef(dev.labels, predictions) == pytest.approx(report.score)
+
+
+def test_a_recipes_calibration_is_folded_into_the_saved_head_and_none_is_fitted_to_dev(
+    recipe: Recipe, train: Train, output: Path
+) -> None:
+    as_trained = train(recipe)
+    head = load_adapter(output / ADAPTER_FILE).head
+    calibration = Calibration(scale=0.25)
+    training = recipe.training.model_copy(update={"calibration": calibration})
+    report = train(recipe.model_copy(update={"training": training}))
+    calibrated = load_adapter(output / ADAPTER_FILE).head
+    for name, values in head.items():
+        scale = 0.25 if name.startswith("classifier.") else 1.0
+        assert torch.equal(calibrated[name], scale * values)
+    # Dev is scored as trained, whatever the calibration.
+    assert (report.loss, report.score) == (as_trained.loss, as_trained.score)
+    assert as_trained.calibration is not None
+    assert as_trained.calibration.scale != pytest.approx(1.0, abs=1e-3)
+    assert read_recipe(output / RESULT_FILE).training.calibration == calibration
+
+
+def test_a_calibration_that_the_head_cannot_take_is_refused_before_it_trains(
+    recipe: Recipe, train: Train, output: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Head, "has_bias", False)
+    calibration = Calibration(scale=0.25, intercept=1.0)
+    training = recipe.training.model_copy(update={"calibration": calibration})
+    with pytest.raises(ModelError, match=r"has no bias, .* intercept must be 0, got 1\.0$"):
+        train(recipe.model_copy(update={"training": training}))
+    assert not said
+    assert not output.exists()
 
 
 def test_every_boundary_and_the_end_are_told(

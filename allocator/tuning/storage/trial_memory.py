@@ -12,6 +12,7 @@ from typing import Literal, cast
 
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from allocator.config import Calibration
 from allocator.training.messages import Ending, Report
 
 Purpose = Literal["baseline", "proposal", "search", "race", "verdict"]
@@ -35,6 +36,8 @@ _CALIBRATED_LOSS = "calibrated_loss"
 _MAJORITY_LOSS = "majority_loss"
 _BEST_SCORE = "best_score"
 _HEAD_PARAMETERS = "head_parameters"
+_CALIBRATION_SCALE = "calibration_scale"
+_CALIBRATION_INTERCEPT = "calibration_intercept"
 _GIVEN_UP = "given_up"
 _REASON = "reason"
 _RETRY_OF = "retry_of"
@@ -119,6 +122,19 @@ def read_best_score(trial: FrozenTrial) -> float:
 def read_head_parameters(trial: FrozenTrial) -> int:
     """Return the trainable parameters of the head of a training that has ended."""
     return int(trial.user_attrs[_HEAD_PARAMETERS])
+
+
+def read_calibration(trial: FrozenTrial) -> Calibration | None:
+    """Return the calibration of the trial's answers; None if it diverged or collapsed.
+
+    Trials of earlier versions have none either, and their adapters are not calibrated.
+    """
+    if _CALIBRATION_SCALE not in trial.user_attrs:
+        return None
+    return Calibration(
+        scale=trial.user_attrs[_CALIBRATION_SCALE],
+        intercept=trial.user_attrs[_CALIBRATION_INTERCEPT],
+    )
 
 
 def read_failure(trial: FrozenTrial) -> str | None:
@@ -222,6 +238,9 @@ def write_ending(trial: Trial, report: Report) -> None:
         **report.components,
     }.items():
         trial.set_user_attr(name, value)
+    if report.calibration is not None:
+        trial.set_user_attr(_CALIBRATION_SCALE, report.calibration.scale)
+        trial.set_user_attr(_CALIBRATION_INTERCEPT, report.calibration.intercept)
 
 
 def write_failure(trial: Trial, reason: str, *, is_given_up: bool) -> None:

@@ -15,6 +15,7 @@ from allocator.adapters.spectra import (
     tabulate_spectra,
     tabulate_spectrum_metrics,
 )
+from allocator.config import Calibration
 from allocator.files.adapter_section import AdapterSection
 from allocator.files.recipe import Recipe, TrainingSection
 from allocator.files.study_folder import (
@@ -27,12 +28,14 @@ from allocator.files.study_folder import (
 from allocator.files.tables import write_table
 from allocator.files.whole_files import write_whole
 from allocator.files.yaml_files import write_yaml
+from allocator.training.calibration import average_calibrations
 from allocator.tuning.evidence.allocations import TriedAllocation
 from allocator.tuning.evidence.choice import Selection
 from allocator.tuning.space.build_space import make_adapter_spec
 from allocator.tuning.storage.trial_memory import (
     read_best_score,
     read_calibrated_loss,
+    read_calibration,
     read_loss,
     read_score,
     read_seed,
@@ -117,12 +120,23 @@ def _make_recipe(
             allocation.ranks,
         ),
         training=TrainingSection.join(
-            allocation, training, config.precision, trains_pooler=trains_pooler
+            allocation,
+            training,
+            config.precision,
+            trains_pooler=trains_pooler,
+            # The recipe trains on all of train, which leaves no examples to fit a calibration to.
+            calibration=_average_calibration(selection.best.allocation),
         ),
         scores=_summarize_scores(study, selection, verdict, trial),
         study={"name": config.study, "trial": trial.number, "trials": study.num_finished},
         versions=config.versions,
     )
+
+
+def _average_calibration(allocation: TriedAllocation) -> Calibration | None:
+    calibrations = [read_calibration(trial) for trial in allocation.completed]
+    found = [calibration for calibration in calibrations if calibration is not None]
+    return average_calibrations(found) if found else None
 
 
 def _summarize_scores(

@@ -8,6 +8,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from allocator.config import Calibration
 from allocator.training.messages import Ending, Report
 from allocator.tuning.storage.trial_memory import (
     Attributes,
@@ -22,6 +23,7 @@ from allocator.tuning.storage.trial_memory import (
     is_protected,
     proposal_attributes,
     read_best_score,
+    read_calibration,
     read_ending,
     read_failure,
     read_head_parameters,
@@ -52,6 +54,7 @@ def make_report(ending: Ending) -> Report:
         num_parameters=226,
         head_parameters=66,
         seconds=1.23456,
+        calibration=None if ending == "collapsed" else Calibration(scale=0.6, intercept=0.25),
     )
 
 
@@ -98,6 +101,8 @@ def test_attributes_have_the_names_that_users_rely_on() -> None:
         "best_score": 0.55,
         "train_loss": 0.4,
         "head_parameters": 66,
+        "calibration_scale": 0.6,
+        "calibration_intercept": 0.25,
         "seconds": 1.23,
         "matthews_correlation": 0.5,
         "given_up": False,
@@ -124,6 +129,8 @@ def test_what_was_written_is_read() -> None:
         0.55,
     )
     assert read_head_parameters(frozen) == 66
+    assert read_calibration(frozen) == Calibration(scale=0.6, intercept=0.25)
+    assert read_calibration(remember(TrialState.COMPLETE, "collapsed")) is None
     assert read_failure(frozen) == "worker on cpu died"
     study.enqueue_trial({}, user_attrs=retry_attributes(frozen))
     study.ask()
@@ -136,7 +143,13 @@ def test_a_trial_of_which_nothing_is_remembered_reads_as_such() -> None:
     assert not is_baseline(trial)
     assert not is_protected(trial)
     assert read_losses(trial) == []
-    for read in (read_proposer, read_ending, read_failure, read_retried_trial):
+    for read in (
+        read_proposer,
+        read_ending,
+        read_failure,
+        read_retried_trial,
+        read_calibration,
+    ):
         assert read(trial) is None
 
 
