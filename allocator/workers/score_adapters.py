@@ -21,6 +21,8 @@ def score_adapters(
 ) -> list[Answers]:
     """Let saved adapters, with their heads, answer examples.
 
+    Saved answers are calibrated, which changes no class and no correlation.
+
     Args:
         setup: The setup of the workers that trained them.
         paths: Files of the adapters; None for a training that collapsed, in whose place the class

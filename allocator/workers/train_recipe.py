@@ -40,6 +40,8 @@ def train_recipe(
 ) -> Report:
     """Train a recipe's allocation, and write its adapter and its scores into a folder.
 
+    The adapter's answers are calibrated as the recipe says; its scores are of those as trained.
+
     Args:
         recipe: The recipe to train.
         output: Folder that `adapter.safetensors` and `result.yaml` are written to.
