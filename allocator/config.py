@@ -142,7 +142,7 @@ class Calibration(Config):
     `intercept` is 0 for classes, where only differences between logits matter.
     """
 
-    scale: Annotated[float, Field(gt=0)]
+    scale: Annotated[float, Field(gt=0)] = 1.0
     intercept: float = 0.0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from allocator.config import Calibration
 from allocator.coordination.list_config import ListConfig
 from allocator.coordination.records import Records
 from allocator.training.messages import Job, Report
@@ -18,6 +19,7 @@ class ListedTrials:
         seed: Seed of these trainings.
         is_measured: Whether spectra and gradients are recorded.
         keeps_adapters: Whether trained adapters are kept.
+        calibration: As for `Job`.
 
     Attributes:
         names: Names of all allocations; a trial's number is its place among them.
@@ -33,12 +35,13 @@ class ListedTrials:
         *,
         is_measured: bool = False,
         keeps_adapters: bool = False,
+        calibration: Calibration | None = None,
     ) -> None:
         self.config, self.seed = config, seed
         self.slots: int | None = None
         self.given_up: dict[str, str] = {}
         self.records, self._is_measured = records, is_measured
-        self._keeps_adapters = keeps_adapters
+        self._keeps_adapters, self._calibration = keeps_adapters, calibration
         self.names = list(config.allocations)
         # The folder may also have trainings that this list does not ask for.
         self._ended = set(records.read_names(seed)) & set(self.names)
@@ -79,6 +82,7 @@ class ListedTrials:
             seed=self.seed,
             save_to=self._unfinished_adapter_path(name),
             is_measured=self._is_measured,
+            calibration=self._calibration,
         )
 
     def add_report(self, report: Report) -> None:

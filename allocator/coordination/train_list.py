@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from allocator.config import Calibration
 from allocator.coordination.coordinator import Coordinator
 from allocator.coordination.interrupts import Interrupts
 from allocator.coordination.list_config import ListConfig
@@ -31,6 +32,7 @@ def train_list(
     seeds: Sequence[int],
     is_measured: bool = False,
     keeps_adapters: bool = False,
+    calibration: Calibration | None = None,
 ) -> Records:
     """Train the allocations and seeds that the records in a folder lack.
 
@@ -48,6 +50,7 @@ def train_list(
         seeds: Seeds of the trainings.
         is_measured: As for `ListedTrials`.
         keeps_adapters: As for `ListedTrials`.
+        calibration: As for `ListedTrials`.
 
     Raises:
         StudyError: If the folder's records were made with another configuration, or workers keep
@@ -58,7 +61,12 @@ def train_list(
     interrupts = Interrupts()
     for seed in seeds:
         trials = ListedTrials(
-            config, records, seed, is_measured=is_measured, keeps_adapters=keeps_adapters
+            config,
+            records,
+            seed,
+            is_measured=is_measured,
+            keeps_adapters=keeps_adapters,
+            calibration=calibration,
         )
         training = setup.training.model_copy(update={"seed": seed})
         launch = partial(devices.launch, dataclasses.replace(setup, training=training))

@@ -18,17 +18,16 @@ SPECTRA_FILE = "spectra.csv"
 MODES_FILE = "modes.csv"
 TRIALS_FOLDER = "trials"
 BASELINE_FOLDER = "baseline"
-CONFIRMATION_FOLDER = "confirmation"
+DELIVERED_FOLDER = "delivered"
 FIGURES_FOLDER = "figures"
 TRAINED_FOLDER = "trained"
 
-# In the folder of a recipe that was trained again, of a confirmation, and of a sweep.
+# In the folder of a recipe that was trained again, and of a sweep.
 RESULT_FILE = "result.yaml"
-SCORES_FILE = "scores.csv"
 SUMMARY_FILE = "summary.csv"
 
 TableName = Literal["gradients", "spectra", "modes", "truncation", "training"]
-"""Tables of named trainings, in the folder of a baseline, a confirmation or a sweep."""
+"""Tables of named trainings, in the folder of a baseline, a sweep or a delivered adapter."""
 
 UNIFORM = "uniform"
 """Name of the uniform-rank baseline among the trainings of its folder."""

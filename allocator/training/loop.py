@@ -33,7 +33,6 @@ def train_trials(
     slots: int,
     on_boundary: OnBoundary,
     on_completed: OnCompleted,
-    calibrates: bool = True,
 ) -> None:
     """Train trials as ordered, up to `slots` at once, until `on_boundary` returns None.
 
@@ -48,9 +47,8 @@ def train_trials(
         slots: Largest number of trials that train together.
         on_boundary: Called for orders at every boundary, and at the start of an epoch while no
             trial trains.
-        on_completed: Called with every trial that was completed.
-        calibrates: Whether its head is calibrated on the scoring split before that; its report is
-            of the answers as trained.
+        on_completed: Called with every trial that was completed, after its head was calibrated; its
+            report is of the answers as trained.
 
     Raises:
         ValueError: If an epoch has fewer steps than boundaries.
@@ -91,8 +89,7 @@ def train_trials(
                 if run.ending == "completed":
                     # Before the last report, which carries these losses.
                     _measure_truncation(pack, run.slot, splits)
-                    if calibrates:
-                        run.calibrate()
+                    run.calibrate()
                     on_completed(run.job, run.slot)
 
 

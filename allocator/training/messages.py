@@ -26,6 +26,8 @@ class Job:
         seed: Seed of the initial values, of the order of the data, and of what is held out.
         save_to: File that its trained adapter is written to when it is completed.
         is_measured: Whether its spectra and gradients are measured and reported.
+        calibration: Calibration that is folded into its head when it is completed; None to fit one
+            to the examples that it is scored on.
     """
 
     trial: int
@@ -34,6 +36,7 @@ class Job:
     seed: int
     save_to: Path
     is_measured: bool = False
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -69,8 +69,8 @@ class TrialRun:
         )
 
     def calibrate(self) -> None:
-        """Fold the calibration that the last boundary's report states into the head."""
-        calibration = self._history[-1].calibration
+        """Fold the job's calibration, or the one of the last boundary, into the head."""
+        calibration = self.job.calibration or self._history[-1].calibration
         if calibration is not None:
             self.slot.head.fold_calibration(calibration)
 

@@ -18,7 +18,6 @@ from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import ModelSource, locate_model_of
 from allocator.training.loop import train_trials
 from allocator.training.messages import Boundary, Job, Orders, Report
-from allocator.training.slot import Slot
 from allocator.workers.devices import claim_device, count_available_threads, list_visible_devices
 from allocator.workers.setup import (
     TrainingSetup,
@@ -79,8 +78,10 @@ def train_recipe(
         allocation=recipe.make_allocation(),
         seed=setup.training.seed,
         save_to=output / ADAPTER_FILE,
+        # A calibration fitted to dev would know its labels.
+        calibration=recipe.training.calibration or Calibration(),
     )
-    last = _train_one(setup, job, device, say, recipe.training.calibration)
+    last = _train_one(setup, job, device, say)
     if last.ending != "completed":
         raise StudyError(
             f"the training {last.ending}: nothing was written; "
@@ -99,17 +100,13 @@ def train_recipe(
 
 
 def _train_one(
-    setup: TrainingSetup,
-    job: Job,
-    device: torch.device,
-    say: Callable[[str], None],
-    calibration: Calibration | None,
+    setup: TrainingSetup, job: Job, device: torch.device, say: Callable[[str], None]
 ) -> Report:
-    """Train one trial by itself, save it with `calibration`, and return its last report."""
+    """Train one trial by itself and return its last report."""
     backbone = load_frozen_backbone(setup, device)
-    if calibration is not None:
-        # On a copy, so that a calibration that the head cannot take is refused before it trains.
-        backbone.head.copy_with_fresh_parameters(job.trial).fold_calibration(calibration)
+    assert job.calibration is not None
+    # On a copy, so that a calibration that the head cannot take is refused before it trains.
+    backbone.head.copy_with_fresh_parameters(job.seed).fold_calibration(job.calibration)
     reports: list[Report] = []
 
     def on_boundary(boundary: Boundary) -> Orders | None:
@@ -123,20 +120,13 @@ def _train_one(
         # None ends the loop, now that the last report has come.
         return Orders() if reports[-1].ending is None else None
 
-    def on_completed(job: Job, slot: Slot) -> None:
-        if calibration is not None:
-            slot.head.fold_calibration(calibration)
-        save_trained(setup, job, slot)
-
     train_trials(
         backbone,
         load_training_splits(setup, backbone.device),
         setup.training,
         slots=1,
         on_boundary=on_boundary,
-        on_completed=on_completed,
-        # A calibration fitted to dev would know its labels.
-        calibrates=False,
+        on_completed=lambda job, slot: save_trained(setup, job, slot),
     )
     return reports[-1]
 

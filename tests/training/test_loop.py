@@ -50,7 +50,7 @@ class Loop:
             slots: Largest number of trials that train together.
             stop: Trials to stop, each with its last boundary.
             is_measured: Whether the trials are measured.
-            calibrates: As for `train_trials`.
+            calibrates: Whether heads are calibrated on the examples that they are scored on.
 
         Returns:
             Reports by trial.
@@ -62,6 +62,7 @@ class Loop:
                 allocation=a,
                 save_to=Path(),  # saved by nobody
                 is_measured=is_measured,
+                calibration=None if calibrates else Calibration(),
             )
             for i, a in enumerate(waiting)
         ]
@@ -90,7 +91,6 @@ class Loop:
             slots=slots,
             on_boundary=on_boundary,
             on_completed=on_completed,
-            calibrates=calibrates,
         )
         return reports
 

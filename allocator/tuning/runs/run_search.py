@@ -17,6 +17,7 @@ from allocator.tuning.figures.study_figures import draw_study
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan
 from allocator.tuning.runs.score_verdict import score_verdict
+from allocator.tuning.runs.train_choice import train_choice
 from allocator.tuning.screen.header import print_header
 from allocator.tuning.screen.result_table import print_result
 from allocator.tuning.screen.watchers import watch_search
@@ -51,6 +52,7 @@ def run_search(
         print_header(console, plan)
         try:
             _train_until_finished(config, plan, study, console)
+            train_choice(study, plan, console)
         except KeyboardInterrupt:  # comes only while the coordinator waits: nothing is half written
             _write_what_has_finished(study, console)
             return None

@@ -163,7 +163,7 @@ def _make_cells(study: SearchStudy, choice: Choice) -> dict[str, str]:
     metric = study.config.task.metric
     cells[f"calibrated loss ({split})"] = _average([read_calibrated_loss(t) for t in trials])
     cells[f"loss as trained ({split})"] = _average([read_loss(t) for t in trials])
-    cells[f"{metric} ({split})"] = _average([read_score(t) or 0.0 for t in trials])
+    cells[f"{metric} ({split})"] = _average([read_score(t) for t in trials])
     return cells
 
 

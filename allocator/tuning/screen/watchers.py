@@ -82,8 +82,8 @@ class PlainWatcher(QuietWatcher):
         trial = self._study.trials[number]
         ranks, multiplier, rate, parameters = format_trial_cells(self._study.space, trial)
         value = "" if trial.value is None else f" {self._study.objective.name} {trial.value:.4f}"
-        score = read_score(trial)
-        value += "" if score is None else f", {self._study.config.task.metric} {score:.4f}"
+        if trial.value is not None:
+            value += f", {self._study.config.task.metric} {read_score(trial):.4f}"
         self._console.print(
             f"trial {trial.number} ({read_purpose(trial)}, seed {read_seed(trial)}) "
             f"{_describe_state(trial)}{value}; ranks {ranks}, "

@@ -34,7 +34,6 @@ _SCORE = "score"
 _LOSS = "loss"
 _CALIBRATED_LOSS = "calibrated_loss"
 _MAJORITY_LOSS = "majority_loss"
-_BEST_SCORE = "best_score"
 _HEAD_PARAMETERS = "head_parameters"
 _CALIBRATION_SCALE = "calibration_scale"
 _CALIBRATION_INTERCEPT = "calibration_intercept"
@@ -93,9 +92,9 @@ def read_ending(trial: FrozenTrial) -> Ending | None:
     return cast("Ending | None", trial.user_attrs.get(_ENDING))
 
 
-def read_score(trial: FrozenTrial) -> float | None:
+def read_score(trial: FrozenTrial) -> float:
     """Return the task's metric at the last boundary of a training that has ended."""
-    return cast("float | None", trial.user_attrs.get(_SCORE))
+    return float(trial.user_attrs[_SCORE])
 
 
 def read_loss(trial: FrozenTrial) -> float:
@@ -112,11 +111,6 @@ def has_learnt(trial: FrozenTrial) -> bool:
     """Whether a training that has ended answers better than the class shares, or the mean score."""
     majority = float(trial.user_attrs[_MAJORITY_LOSS])
     return read_calibrated_loss(trial) < (1 - _LEARNT) * majority
-
-
-def read_best_score(trial: FrozenTrial) -> float:
-    """Return the best score over the boundaries of a training that has ended."""
-    return float(trial.user_attrs[_BEST_SCORE])
 
 
 def read_head_parameters(trial: FrozenTrial) -> int:
@@ -230,8 +224,8 @@ def write_ending(trial: Trial, report: Report) -> None:
         _LOSS: report.loss,
         _CALIBRATED_LOSS: report.calibrated_loss,
         _MAJORITY_LOSS: report.majority_loss,
-        _BEST_SCORE: report.best_score,
         # Names written out here are for users; no code reads them back.
+        "best_score": report.best_score,
         "train_loss": report.train_loss,
         _HEAD_PARAMETERS: report.head_parameters,
         "seconds": round(report.seconds, 2),

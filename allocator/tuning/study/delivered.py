@@ -1,0 +1,64 @@
+"""The adapter that a study hands over: its choice, trained on all of train, or one of its seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from allocator.config import Calibration
+from allocator.coordination.records import Records
+from allocator.files.study_folder import DELIVERED_FOLDER
+from allocator.training.calibration import average_calibrations
+from allocator.tuning.evidence.allocations import TriedAllocation
+from allocator.tuning.storage.trial_memory import read_calibration, read_seed
+from allocator.tuning.study.study import SearchStudy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivered:
+    """The adapter that a study hands over.
+
+    Attributes:
+        path: Its file.
+        seed: Seed of its training.
+        training: What it was trained on, in words.
+    """
+
+    path: Path
+    seed: int
+    training: str
+
+
+def find_delivered(study: SearchStudy, choice: TriedAllocation) -> Delivered:
+    """Find the adapter of a study's choice: trained on all of train, if that was completed.
+
+    Otherwise it is the choice's training of middle value, because the best of several would look
+    better than those to come.
+    """
+    records = Records(study.folder / DELIVERED_FOLDER)
+    seed = study.config.training.seed
+    path = records.adapter_path(name_delivered(choice), seed)
+    if path.exists():
+        return Delivered(path=path, seed=seed, training="trained on all of train")
+    values = study.objective.sign * np.array([trial.values[0] for trial in choice.completed])
+    order = np.argsort(values, kind="stable")
+    trial = choice.completed[int(order[len(order) // 2])]
+    return Delivered(
+        path=study.adapter_path(trial.number),
+        seed=read_seed(trial),
+        training=f"trial {trial.number}, trained on what seed {read_seed(trial)} did not hold out",
+    )
+
+
+def name_delivered(choice: TriedAllocation) -> str:
+    """Name the training of a choice on all of train, by the first trial of its allocation."""
+    return f"trial-{choice.trials[0].number}"
+
+
+def average_calibration(choice: TriedAllocation) -> Calibration | None:
+    """Average the calibrations of the completed trainings of a choice; None if there is none."""
+    calibrations = [read_calibration(trial) for trial in choice.completed]
+    found = [calibration for calibration in calibrations if calibration is not None]
+    return average_calibrations(found) if found else None
