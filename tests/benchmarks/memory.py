@@ -24,8 +24,8 @@ from allocator.inputs.tokens import tokenize_examples
 from allocator.models.model_source import locate_model
 from allocator.models.preprocessors import load_tokenizer
 from allocator.training.loop import train_trials
-from allocator.training.splits import Splits
 from allocator.training.messages import Boundary, Job, Orders
+from allocator.training.splits import Splits
 from allocator.workers.precision import choose_precision
 from allocator.workers.throughput import measure_peak_memory_gib
 

@@ -11,14 +11,13 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
+from tables import Curve, Table
 
 from allocator.allocation.factorizations import Flags
 from allocator.config import TrainingConfig
@@ -33,47 +32,14 @@ from allocator.tuning.names import DecideBy
 from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
 from allocator.tuning.screen.watchers import QuietWatcher
 from allocator.tuning.space.points import Domain, Points
-from allocator.tuning.space.space import Params, Space
-from allocator.tuning.space.space_file import SpaceFile
+from allocator.tuning.space.space import Params
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.study.pruning import make_pruner
 from allocator.tuning.study.rounds import Goal
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.surrogate.encoder import Encoder
 
-Floats = npt.NDArray[np.float64]
 STARTUP_CANDIDATES = 64
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Curve:
-    """One training of a table.
-
-    Attributes:
-        losses: Calibrated loss at every boundary; fewer boundaries if it collapsed.
-        scores: The task's metric at every boundary.
-        collapsed: Whether it collapsed at its last boundary.
-    """
-
-    losses: Sequence[float]
-    scores: Sequence[float]
-    collapsed: bool
-
-
-class Table(Protocol):
-    """Recorded trainings of some points of a space, the first of which is the baseline."""
-
-    space: Space
-    file: SpaceFile
-    params: Sequence[Params]
-    truth: Floats
-    """What each point is worth, shape (points,); lower is better."""
-    boundaries: int
-    baseline: Path | None
-    """Folder of the baseline's tables, for priors."""
-
-    def draw(self, point: int, seed: int, search: int) -> Curve:
-        """Return the training of a point with a seed, in one of many replayed searches."""
 
 
 class TableDomain(Domain):
@@ -241,6 +207,7 @@ def replay_search(
     decide_by: DecideBy = "loss",
     make_sampler: Callable[[Table, int], BaseSampler] = TableGPSampler,
     starts: Sequence[Params] = (),
+    races: bool = True,
 ) -> Found:
     """Search a table once, and choose.
 
@@ -255,6 +222,8 @@ def replay_search(
         decide_by: What the study optimises.
         make_sampler: Makes the sampler, from the table and a seed.
         starts: Allocations that are tried first.
+        races: Whether leaders are trained with further seeds; otherwise every training is of a new
+            allocation.
     """
     config = make_config(table, prior=prior, pruner=pruner, decide_by=decide_by, starts=starts)
     folder = Path(tempfile.mkdtemp())
@@ -263,7 +232,7 @@ def replay_search(
         sampler=make_sampler(table, search),
         pruner=make_pruner(config.pruner, warmup=0.1, final_step=table.boundaries),
     )
-    goal = Goal(trials=trials, verdict_seeds=verdict_seeds)
+    goal = (Goal if races else Exploration)(trials=trials, verdict_seeds=verdict_seeds)
     replayed = SearchStudy(study, table.space, config, folder, goal)
     replayed.begin()
     if table.baseline is not None:  # as if the study's own baseline had shown it
@@ -277,6 +246,15 @@ def replay_search(
     ).run()
     shutil.rmtree(folder)
     return judge(table, replayed)
+
+
+class Exploration(Goal):
+    """A goal without a race."""
+
+    @property
+    def num_allocations(self) -> int:
+        """Every training tries a new allocation."""
+        return self.num_search
 
 
 def judge(table: Table, study: SearchStudy) -> Found:

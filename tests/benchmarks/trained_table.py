@@ -34,8 +34,8 @@ from allocator.inputs.tokens import tokenize_examples
 from allocator.models.model_source import locate_model
 from allocator.models.preprocessors import load_tokenizer
 from allocator.training.loop import train_trials
-from allocator.training.splits import Splits
 from allocator.training.messages import Boundary, Job, Orders, Report
+from allocator.training.splits import Splits
 from allocator.tuning.names import PriorName
 from allocator.tuning.priors.baseline_evidence import Baseline, read_baseline
 from allocator.tuning.priors.make_prior import make_prior
