@@ -48,11 +48,13 @@ class Backbone:
         Args:
             inputs: Keyword arguments of the model, each of shape (rows, ...): one block of rows,
                 or several of the same size, one below the other.
-            blocks: For each slot that has updates, the number of the block that it reads.
+            blocks: For each slot that has updates, the number of the block that it reads; every
+                block is read by one of them.
 
         Returns:
             Shape (slots * rows of a block, tokens that the head reads, width), slot after slot.
         """
+        self.sites.set_blocks(blocks)
         hidden = self.model(**self.repeater.prepare(inputs, blocks)).last_hidden_state
         assert isinstance(hidden, Tensor)
         return hidden
@@ -117,8 +119,9 @@ class BatchRepeater:
         slots, count = len(self._blocks), max(self._blocks) + 1
         if count == 1:  # all slots read all rows
             return rows if slots == 1 else rows.repeat(slots, *[1] * (rows.dim() - 1))
-        blocks: Tensor = rows.unflatten(0, (count, -1))
-        return blocks[list(self._blocks)].flatten(0, 1)
+        # Joined, because an index made of a list would wait for the device.
+        blocks = rows.unflatten(0, (count, -1)).unbind()
+        return torch.cat([blocks[block] for block in self._blocks])
 
 
 def load_backbone(

@@ -32,7 +32,8 @@ class LayerProjections(nn.Module):
     Attributes:
         linear: The concatenated frozen weights of all projections.
         reads_embeddings: Whether the input is always the embeddings. These are the same for all
-            slots, and so is their frozen product.
+            slots that read the same rows, and so is their frozen product.
+        blocks: As for `PackedSites.set_blocks`.
         widths: Output width of every projection.
     """
 
@@ -42,6 +43,7 @@ class LayerProjections(nn.Module):
         weight = torch.cat([projection.weight.detach() for projection in projections])
         self.linear = FrozenLinear(weight, _join_biases(projections))
         self.reads_embeddings = False
+        self.blocks: Sequence[int] | None = None
         self.set_update(None)
 
     def set_update(
@@ -50,6 +52,7 @@ class LayerProjections(nn.Module):
         *,
         dropout: Sequence[float] = (),
         generators: Sequence[torch.Generator] = (),
+        widths: Sequence[int | None] | None = None,
     ) -> None:
         """Set the updates of the following forward passes in place of the last ones.
 
@@ -57,8 +60,10 @@ class LayerProjections(nn.Module):
             pair: A of shape (S, I, R) and B of shape (S, R, O); None for no update.
             dropout: As for `PackedSites.set_updates`.
             generators: As for `PackedSites.set_updates`.
+            widths: As for `PackedSites.set_updates`.
         """
         self._pair, self._dropout, self._generators = pair, dropout, generators
+        self._widths = widths or [None] * len(dropout)
         # The same input may come again, but the outputs belong to the previous updates.
         self._x: Tensor | None = None
         self._outputs: tuple[Tensor, ...] = ()
@@ -86,25 +91,38 @@ class LayerProjections(nn.Module):
         if any(self._dropout):
             # The update and the frozen product have different inputs, so `UpdatedProduct`, which
             # has one input for both, cannot be used.
-            down_SNR = torch.bmm(self._drop_inputs(x_SNI), a_SIR)
+            dropped_SNI = self._drop_inputs(x.unflatten(0, (len(a_SIR), -1))).view_as(x_SNI)
+            down_SNR = torch.bmm(dropped_SNI, a_SIR)
             return torch.baddbmm(self.linear(x_SNI), down_SNR, b_SRO).view(*x.shape[:-1], -1)
         updated: Tensor = UpdatedProduct.apply(  # type: ignore[no-untyped-call]
-            x_SNI, a_SIR, b_SRO, self.linear, self.reads_embeddings
+            x_SNI, a_SIR, b_SRO, self.linear, self.blocks if self.reads_embeddings else None
         )
         return updated.view(*x.shape[:-1], -1)
 
-    def _drop_inputs(self, x_SNI: Tensor) -> Tensor:
+    def _drop_inputs(self, x: Tensor) -> Tensor:
         # Slot by slot, so that each draws from its own generator, as if it trained alone.
-        slots = zip(x_SNI, self._dropout, self._generators, strict=True)
+        slots = zip(x, self._dropout, self._generators, self._widths, strict=True)
         return torch.stack([_drop_slot_inputs(*slot) for slot in slots])
 
 
-def _drop_slot_inputs(x_NI: Tensor, dropout: float, generator: torch.Generator) -> Tensor:
-    """Drop a fraction of one slot's inputs and scale the others, so that their mean is kept."""
+def _drop_slot_inputs(
+    x: Tensor, dropout: float, generator: torch.Generator, width: int | None
+) -> Tensor:
+    """Drop a fraction of one slot's inputs and scale the others, so that their mean is kept.
+
+    Args:
+        x: Shape (rows, ..., I).
+        dropout: Fraction of the inputs to drop.
+        generator: Source of randomness.
+        width: Number of columns that have tokens; the others are kept. None for all.
+    """
     if not dropout:
-        return x_NI  # draw nothing, as if no slot had dropout
-    keep_NI = torch.empty_like(x_NI).bernoulli_(1 - dropout, generator=generator)
-    return x_NI * keep_NI / (1 - dropout)
+        return x  # draw nothing, as if no slot had dropout
+    # Some models lay all tokens one below the other, without columns.
+    tokens = x[:, :width] if x.dim() > 2 else x
+    keep = x.new_empty(tokens.shape).bernoulli_(1 - dropout, generator=generator)
+    dropped = tokens * keep / (1 - dropout)
+    return dropped if tokens.shape == x.shape else torch.cat([dropped, x[:, width:]], dim=1)
 
 
 class AdaptedProjection(nn.Module):
@@ -156,6 +174,7 @@ class PackedSites:
         *,
         dropout: Sequence[float] = (),
         generators: Sequence[torch.Generator] = (),
+        widths: Sequence[int | None] | None = None,
     ) -> None:
         """Set the updates of the following forward passes in place of the last ones.
 
@@ -166,11 +185,24 @@ class PackedSites:
                 empty for none, as in an evaluation.
             generators: For every slot, the source of its dropout's randomness, on the device of the
                 model; needed if a slot has dropout.
+            widths: For every slot, the number of columns of tokens that its rows have without other
+                rows beside them: dropout draws for these alone, so that it does not depend on how
+                far the rows are padded. None, for one slot or for all, draws for all columns.
         """
         for group in self.groups:
             pairs = _join_slots(pack, group) if pack else [None] * len(group.layers)
             for projections, pair in zip(group.layers, pairs, strict=True):
-                projections.set_update(pair, dropout=dropout, generators=generators)
+                projections.set_update(pair, dropout=dropout, generators=generators, widths=widths)
+
+    def set_blocks(self, blocks: Sequence[int]) -> None:
+        """Set which slots read the same rows in the following forward passes.
+
+        Args:
+            blocks: For each slot, the number of the block of rows that it reads, from 0.
+        """
+        for group in self.groups:
+            for projections in group.layers:
+                projections.blocks = blocks
 
 
 def _join_slots(pack: Sequence[Pairs], group: SiteGroup) -> list[tuple[Tensor, Tensor]]:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 # Number of batches whose examples are sorted by length together. A larger pool needs less padding
-# but mixes lengths less; with 100, padding stays under 2% of the tokens.
+# but mixes lengths less. With 100 batches of 32, padding is 1% to 2.4% of the tokens of CoLA, MRPC
+# and SST-2, and 1.6% to 5.9% where 16 seeds share their batches.
 _POOL = 100
 # Seed of the order of lengths, the same for all seeds of trainings: what the seeds of a pack read
 # in one step has about the same length, whatever examples it is.
@@ -40,7 +41,7 @@ class Split(Protocol):
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Cost of every example, such as its tokens; examples of similar cost share a batch."""
+        """Tokens of every example, or 1 if all are of one size; similar lengths share a batch."""
 
     def __len__(self) -> int: ...
 
@@ -79,22 +80,55 @@ class SplitPart:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class JointBatch:
+    """A batch of several blocks of as many rows each, one below the other.
+
+    Attributes:
+        batch: All rows, padded to the length of the longest.
+        widths: For each block, the length of its longest row; None if it is that of the batch.
+    """
+
+    batch: Batch
+    widths: Sequence[int | None]
+
+    @property
+    def inputs(self) -> Mapping[str, Tensor]:
+        """Keyword arguments of the backbone, each of shape (rows, ...)."""
+        return self.batch.inputs
+
+    @property
+    def labels(self) -> Tensor:
+        """Labels of all rows."""
+        return self.batch.labels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Rows:
-    """Some rows of a batch, as a batch of their own."""
+    """Some rows of a batch, as a batch of their own.
+
+    Attributes:
+        inputs: Keyword arguments of the backbone, each of shape (rows, ...).
+        labels: Labels of the rows.
+        width: Length of the longest row; None if the rows are not padded to more.
+    """
 
     inputs: Mapping[str, Tensor]
     labels: Tensor
+    width: int | None = None
 
 
 def split_rows(batch: Batch, count: int) -> list[Rows]:
     """Split a batch into `count` blocks of as many rows each, in the order of its rows."""
-    inputs, size = batch.inputs, len(batch.labels) // count
+    widths = batch.widths if isinstance(batch, JointBatch) else [None] * count
+    labels = batch.labels.unflatten(0, (count, -1))
+    inputs = {name: values.unflatten(0, (count, -1)) for name, values in batch.inputs.items()}
     return [
         Rows(
-            inputs={name: values[start : start + size] for name, values in inputs.items()},
-            labels=batch.labels[start : start + size],
+            inputs={name: values[i] for name, values in inputs.items()},
+            labels=labels[i],
+            width=widths[i],
         )
-        for start in range(0, count * size, size)
+        for i in range(count)
     ]
 
 

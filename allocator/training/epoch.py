@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from allocator.config import TrainingConfig
-from allocator.inputs.batches import Batch, order_epoch
+from allocator.inputs.batches import JointBatch, order_epoch
 from allocator.training.splits import Splits
 
 
@@ -31,9 +31,10 @@ class Epoch:
 
     def __init__(self, splits: Splits, config: TrainingConfig, device: torch.device) -> None:
         self._splits, self._config, self._device = splits, config, device
+        self._lengths = splits.train.lengths
         self._orders: dict[int, list[list[int]]] = {}
         self._seeds: tuple[int, ...] = ()
-        self._batches: list[Batch] = []
+        self._batches: list[JointBatch] = []
         # Any seed will do: all hold out equally many examples.
         self.num_steps = len(self._order_seed(config.seed))
         if self.num_steps < config.boundaries_per_epoch:
@@ -42,7 +43,7 @@ class Epoch:
                 f"{config.boundaries_per_epoch} boundaries"
             )
 
-    def make_portion(self, number: int, seeds: Sequence[int]) -> list[Batch]:
+    def make_portion(self, number: int, seeds: Sequence[int]) -> list[JointBatch]:
         """Make the batches that lead to a boundary.
 
         Args:
@@ -60,13 +61,19 @@ class Epoch:
         start, end = (round(self.num_steps * mark / per_epoch) for mark in (number, number + 1))
         return self._batches[start:end]
 
-    def _make_batches(self, seeds: Sequence[int]) -> list[Batch]:
+    def _make_batches(self, seeds: Sequence[int]) -> list[JointBatch]:
         steps = zip(*(self._order_seed(seed) for seed in seeds), strict=True)
-        # From the whole split, so that the rows of all seeds are padded to the same length.
-        return [
-            self._splits.train.make_batch([i for block in blocks for i in block], self._device)
-            for blocks in steps
-        ]
+        return [self._make_batch(blocks) for blocks in steps]
+
+    def _make_batch(self, blocks: Sequence[list[int]]) -> JointBatch:
+        widths = [int(self._lengths[block].max()) for block in blocks]
+        return JointBatch(
+            # From the whole split, so that the rows of all seeds are padded to the same length.
+            batch=self._splits.train.make_batch(
+                [i for block in blocks for i in block], self._device
+            ),
+            widths=[None if width == max(widths) else width for width in widths],
+        )
 
     def _order_seed(self, seed: int) -> list[list[int]]:
         """List the examples of every step of a seed, as indices of the whole split."""

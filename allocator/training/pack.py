@@ -52,6 +52,7 @@ class Pack(Generic[AnySlot]):
         blocks: Sequence[int] | None = None,
         dropout: Sequence[float] = (),
         generators: Sequence[torch.Generator] = (),
+        widths: Sequence[int | None] | None = None,
     ) -> Tensor:
         """Compute the hidden states of a batch for some slots, each with its own updates.
 
@@ -61,13 +62,16 @@ class Pack(Generic[AnySlot]):
             blocks: For each slot, the number of the block that it reads; None if there is one.
             dropout: As for `PackedSites.set_updates`.
             generators: As for `PackedSites.set_updates`.
+            widths: As for `PackedSites.set_updates`.
 
         Returns:
             Shape (S, B, T, W).
         """
         pairs = [slot.compute_pairs() for slot in slots]
         # All packs share the backbone's sites, so updates are set before every pass.
-        self.backbone.sites.set_updates(pairs, dropout=dropout, generators=generators)
+        self.backbone.sites.set_updates(
+            pairs, dropout=dropout, generators=generators, widths=widths
+        )
         # Slots lie along the batch: (S * B, T, W).
         hidden = self.backbone(batch.inputs, blocks or [0] * len(slots))
         return hidden.view(len(slots), -1, *hidden.shape[1:])
@@ -169,6 +173,7 @@ class TrainingPack(Pack[TrainingSlot]):
             blocks=block_of,
             dropout=[slot.dropout for slot in slots],
             generators=[slot.generator for slot in slots],
+            widths=[rows[block].width for block in block_of],
         )
         losses = [
             slot.compute_loss(hidden_BTW, rows[block])

@@ -164,6 +164,29 @@ def test_slots_compute_what_transformers_does_with_their_updates_merged(
             torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=2e-5 * largest + 1e-6)
 
 
+@pytest.mark.parametrize("blocks", [(0, 1), (1, 0), (1, 0, 1), (0, 1, 1, 0)])
+@pytest.mark.parametrize("padded", [False, True], ids=["full", "padded"])
+@pytest.mark.parametrize(("kind", "targets"), CASES, ids=lambda part: "".join(part)[:20])
+def test_slots_that_read_blocks_of_their_own_compute_what_each_does_alone(
+    kind: str,
+    targets: tuple[str, ...],
+    padded: bool,
+    blocks: tuple[int, ...],
+    folders: dict[str, Path],
+) -> None:
+    backbone = load(folders[kind], targets)
+    adapters = (random_adapters(backbone) * 2)[: len(blocks)]
+    inputs = sentences(padded=padded)
+    each = [inputs, {name: values.flip(0) for name, values in inputs.items()}]
+    together = {name: torch.cat([block[name] for block in each]) for name in inputs}
+    backbone.sites.set_updates([adapter.compute_pairs() for adapter in adapters])
+    states = backbone(together, blocks=blocks).unflatten(0, (len(blocks), -1))
+    for hidden, adapter, block in zip(states, adapters, blocks, strict=True):
+        backbone.sites.set_updates([adapter.compute_pairs()])
+        torch.testing.assert_close(hidden, backbone(each[block]), rtol=1e-4, atol=1e-5)
+    assert (backbone(each[0]) - backbone(each[1])).abs().max() > 0.1
+
+
 @pytest.mark.parametrize("padded", [False, True], ids=["full", "padded"])
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in OWN_ATTENTION])
 def test_a_step_on_a_gpu_looks_at_no_value_and_so_never_waits(
@@ -179,11 +202,18 @@ def test_a_step_on_a_gpu_looks_at_no_value_and_so_never_waits(
     allocation = Allocation(ranks=dict.fromkeys(shape.rank_names, 1), learning_rate=1e-3)
     config = TrainingConfig(epochs=1, dropout=0.1)
     pack = TrainingPack(backbone, width=2)
-    pack.slots = [TrainingSlot(allocation, spec, backbone, config, 10) for _ in range(2)]
+    pack.slots = [TrainingSlot(allocation, spec, backbone, config, 10, seed=0) for _ in range(2)]
     batch = TokenBatch(inputs=sentences(padded=padded), labels=torch.tensor([0, 2, 1]))
     with NoLooks():
         pack.step(batch)
-    assert [slot.steps for slot in pack.slots] == [1, 1]
+    pack.slots[1].seed = 1
+    joined = TokenBatch(
+        inputs={name: values.repeat(2, 1) for name, values in batch.inputs.items()},
+        labels=batch.labels.repeat(2),
+    )
+    with NoLooks():
+        pack.step(joined, seeds=(0, 1))
+    assert [slot.steps for slot in pack.slots] == [2, 2]
     with NoLooks(), pytest.raises(AssertionError, match="waits for the device"):
         pack.slots[0].compute_mean_loss()
 
@@ -212,10 +242,8 @@ def test_embeddings_are_copied_where_they_are_as_wide_as_the_layers(
     assert seen == [3]
 
 
-def test_the_frozen_product_of_the_first_layer_is_computed_once_for_all_slots(
-    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    backbone = load(tiny_llama, ("key", "value"))
+def watch_products(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Record the rows of every frozen product of the adapted projections."""
     (group,) = backbone.sites.groups
     adapted = [layer.linear for layer in group.layers]
     rows: list[int] = []
@@ -227,6 +255,26 @@ def test_the_frozen_product_of_the_first_layer_is_computed_once_for_all_slots(
         return multiply(layer, x)
 
     monkeypatch.setattr(FrozenLinear, "multiply", watched)
+    return rows
+
+
+def test_the_frozen_product_of_the_first_layer_is_computed_once_for_all_slots(
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = load(tiny_llama, ("key", "value"))
+    rows = watch_products(backbone, monkeypatch)
     backbone.sites.set_updates([adapter.compute_pairs() for adapter in random_adapters(backbone)])
     backbone(sentences(padded=False), blocks=(0, 0))
     assert rows == [3 * 7, 2 * 3 * 7]
+
+
+def test_the_frozen_product_of_the_first_layer_is_computed_once_for_each_block(
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = load(tiny_llama, ("key", "value"))
+    rows = watch_products(backbone, monkeypatch)
+    adapters = random_adapters(backbone) * 2
+    backbone.sites.set_updates([adapter.compute_pairs() for adapter in adapters])
+    two_blocks = {name: values.repeat(2, 1) for name, values in sentences(padded=False).items()}
+    backbone(two_blocks, blocks=(0, 1, 1, 0))
+    assert rows == [2 * 3 * 7, 4 * 3 * 7]

@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from allocator.data.corpus import generate
+from allocator.data.held_out import split_held_out
+from allocator.data.sources import load_task
 from allocator.data.tasks import Examples
-from allocator.inputs.batches import iterate_by_length, order_epoch
+from allocator.inputs.batches import iterate_by_length, join_rows, order_epoch, split_rows
 from allocator.inputs.tokens import TokenizedSplit, tokenize_examples
-from allocator.models.model_source import ModelSource
+from allocator.models.model_source import ModelSource, locate_model
 from allocator.models.preprocessors import load_tokenizer
 
 CPU = torch.device("cpu")
@@ -78,6 +80,64 @@ def test_padding_is_under_two_percent_on_the_bundled_corpus(
     order = order_epoch(bundled.lengths, 32, seed=seed)
     computed = sum(len(batch) * max(lengths[batch]) for batch in order)
     assert computed / lengths.sum() < 1.02
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(100, 7), (64, 32), (700, 2)])
+def test_batches_of_two_seeds_at_the_same_place_are_of_one_size(n: int, batch_size: int) -> None:
+    one, other = (
+        order_epoch(np.random.default_rng(seed).integers(3, 30, size=n), batch_size, seed=seed)
+        for seed in (1, 2)
+    )
+    assert [len(batch) for batch in one] == [len(batch) for batch in other]
+    assert one != other
+
+
+def test_all_seeds_read_lengths_in_the_same_order() -> None:
+    lengths = np.repeat(np.arange(10, 60), 8)  # each batch of eight has one length
+    one, other = (order_epoch(lengths, 8, seed=seed) for seed in (1, 2))
+    read = [[lengths[batch].tolist() for batch in order] for order in (one, other)]
+    assert read[0] == read[1]
+    assert [length for length, *_ in read[0]] != sorted(range(10, 60))
+    assert one != other
+
+
+@pytest.mark.parametrize("seeds", [3, 16])
+def test_padding_of_joint_batches_is_under_five_percent_on_the_bundled_corpus(seeds: int) -> None:
+    data = load_task("cola-synthetic", source="auto", data_dir=None)
+    model = locate_model("minilm", Path("no-cache"))
+    lengths = tokenize_examples(data.train, load_tokenizer(model), max_length=128).lengths
+    kept = [split_held_out(data.train, task=data.task, seed=seed)[0] for seed in range(seeds)]
+    orders = [order_epoch(lengths[part], 32, seed=seed) for seed, part in enumerate(kept)]
+    computed = tokens = 0
+    for batches in zip(*orders, strict=True):
+        blocks = [lengths[part][batch] for part, batch in zip(kept, batches, strict=True)]
+        assert len({len(block) for block in blocks}) == 1
+        computed += sum(map(len, blocks)) * max(block.max() for block in blocks)
+        tokens += sum(block.sum() for block in blocks)
+    assert computed / tokens < 1.05
+
+
+def test_blocks_are_the_rows_of_a_batch_in_their_order() -> None:
+    batch = split_of([4, 2, 3, 4, 4, 3]).make_batch(range(6), CPU)
+    blocks = split_rows(batch, 3)
+    assert [block.labels.tolist() for block in blocks] == [[0, 1], [2, 3], [4, 5]]
+    assert blocks[1].inputs["input_ids"].tolist() == [[12, 12, 12, 1], [13, 13, 13, 13]]
+    assert blocks[1].inputs["attention_mask"].tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
+
+
+def test_joined_blocks_are_a_batch_of_their_rows() -> None:
+    batch = split_of([4, 2, 3, 4, 4, 3]).make_batch(range(6), CPU)
+    first, _, last = split_rows(batch, 3)
+    joined = join_rows([last, first])
+    assert joined.labels.tolist() == [4, 5, 0, 1]
+    for name, values in batch.inputs.items():
+        assert torch.equal(joined.inputs[name], values[[4, 5, 0, 1]])
+
+
+def test_rows_that_make_no_equal_blocks_are_refused() -> None:
+    batch = split_of([3, 3, 3]).make_batch(range(3), CPU)
+    with pytest.raises(RuntimeError, match="unflatten"):
+        split_rows(batch, 2)
 
 
 def test_a_batch_pads_ids_and_masks_what_it_padded() -> None:

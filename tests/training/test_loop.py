@@ -1,22 +1,26 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import Backbone
 from allocator.config import Calibration, TrainingConfig
 from allocator.data.metrics import Score
+from allocator.data.sources import TaskData
 from allocator.training import loop
 from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_pack
 from allocator.training.loop import train_trials
-from allocator.training.splits import Splits
 from allocator.training.messages import Boundary, Job, Orders, Report
 from allocator.training.pack import TrainingPack
+from allocator.training.splits import Splits
 from allocator.training.training_slot import TrainingSlot
+from tests.training.seeds import hold_out_parts
 
 RANKS = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
 ALLOCATION = Allocation(ranks=RANKS, learning_rate=2e-3, core_lr_multiplier=4.0)
@@ -38,6 +42,7 @@ class Loop:
         *waiting: Allocation,
         config: TrainingConfig = CONFIG,
         slots: int = 1,
+        seeds: Sequence[int] = (),
         stop: Sequence[tuple[int, int]] = (),
         is_measured: bool = False,
         calibrates: bool = True,
@@ -48,6 +53,7 @@ class Loop:
             waiting: The trials, numbered from 0.
             config: The training configuration.
             slots: Largest number of trials that train together.
+            seeds: Seeds of the trials; empty for 0.
             stop: Trials to stop, each with its last boundary.
             is_measured: Whether the trials are measured.
             calibrates: Whether heads are calibrated on the examples that they are scored on.
@@ -60,11 +66,12 @@ class Loop:
                 trial=i,
                 spec=self.spec,
                 allocation=a,
+                seed=seed,
                 save_to=Path(),  # saved by nobody
                 is_measured=is_measured,
                 calibration=None if calibrates else Calibration(),
             )
-            for i, a in enumerate(waiting)
+            for i, (a, seed) in enumerate(zip(waiting, seeds or [0] * len(waiting), strict=True))
         ]
         reports: dict[int, list[Report]] = {}
         self.told, self.completed = [], {}
@@ -111,6 +118,22 @@ class Loop:
         return evaluate_pack(pack, split, self.splits.metric)[0]
 
 
+def limit_memory(
+    monkeypatch: pytest.MonkeyPatch, fits: int, *, only_in_evaluations: bool = False
+) -> None:
+    """Let memory run out in a pass of more than `fits` slots."""
+    compute_hidden = TrainingPack.compute_hidden
+
+    def compute(
+        self: TrainingPack, slots: Sequence[TrainingSlot], *args: Any, **options: Any
+    ) -> Tensor:
+        if len(slots) > fits and not (only_in_evaluations and torch.is_grad_enabled()):
+            raise torch.OutOfMemoryError("out of memory")
+        return compute_hidden(self, slots, *args, **options)
+
+    monkeypatch.setattr(TrainingPack, "compute_hidden", compute)
+
+
 @pytest.fixture
 def run(tiny_spec: AdapterSpec, tiny_backbone: Backbone, tiny_splits: Splits) -> Loop:
     return Loop(tiny_spec, tiny_backbone, tiny_splits)
@@ -139,31 +162,6 @@ def scripted(
         for loss, same in zip(losses, blind, strict=True)
     )
     monkeypatch.setattr(loop, "evaluate_pack", lambda *_: [next(evaluations)])
-
-
-@pytest.mark.parametrize(
-    ("batch_size", "per_epoch", "expected"),
-    [(32, 1, [10]), (32, 2, [5, 5]), (107, 3, [1, 1, 1]), (46, 3, [2, 3, 2])],
-)
-def test_boundaries_divide_an_epoch_evenly_and_end_with_it(
-    batch_size: int,
-    per_epoch: int,
-    expected: list[int],
-    tiny_splits: Splits,
-    tiny_backbone: Backbone,
-) -> None:
-    config = TrainingConfig(epochs=1, batch_size=batch_size, boundaries_per_epoch=per_epoch)
-    parts = split_epoch(tiny_splits.train, config, tiny_backbone)
-    assert [len(part) for part in parts] == expected
-    assert sum(len(batch.labels) for part in parts for batch in part) == 320
-
-
-def test_more_boundaries_than_steps_are_refused(
-    tiny_splits: Splits, tiny_backbone: Backbone
-) -> None:
-    config = TrainingConfig(epochs=1, batch_size=200, boundaries_per_epoch=4)
-    with pytest.raises(ValueError, match="an epoch of 2 steps cannot have 4 boundaries"):
-        split_epoch(tiny_splits.train, config, tiny_backbone)
 
 
 def test_every_boundary_is_reported_with_score_and_loss(run: Loop) -> None:
@@ -227,7 +225,7 @@ def test_one_seed_gives_one_trial_whoever_trained_before(run: Loop) -> None:
 
 def test_another_seed_gives_another_trial(run: Loop) -> None:
     first = run.last()
-    assert run.last(config=CONFIG.model_copy(update={"seed": 1})).loss != first.loss
+    assert run(ALLOCATION, seeds=[1])[0][-1].loss != first.loss
 
 
 def test_a_trial_does_not_know_its_neighbours_or_when_it_came(run: Loop) -> None:
@@ -238,6 +236,60 @@ def test_a_trial_does_not_know_its_neighbours_or_when_it_came(run: Loop) -> None
     assert losses(together[2]) == pytest.approx(losses(alone[1]), rel=1e-4)
     assert losses(together[3]) == pytest.approx(losses(alone[0]), rel=1e-4)
     assert together[1][-1].ending == "diverged"
+
+
+@pytest.mark.parametrize("fits", [4, 1], ids=["together", "in turns"])
+def test_trials_of_several_seeds_are_trained_and_scored_together_as_each_is_alone(
+    fits: int, run: Loop, small_task: TaskData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.splits = hold_out_parts(run.splits.train, small_task.task, small_task.train)
+    seeds, trials = (4, 0, 4, 9), (ALLOCATION, OTHER, OTHER, ABSURD)
+    alone = [run(a, seeds=[seed])[0] for a, seed in zip(trials, seeds, strict=True)]
+    limit_memory(monkeypatch, fits)
+    together = run(*trials, seeds=seeds, slots=4)
+    assert run.told[-1].slots == fits
+    for trial, expected in enumerate(alone):
+        found = together[trial]
+        assert [report.ending for report in found] == [report.ending for report in expected]
+        for name in ("score", "loss", "calibrated_loss", "best_score"):
+            assert [getattr(report, name) for report in found] == pytest.approx(
+                [getattr(report, name) for report in expected], rel=1e-4
+            )
+
+
+def test_memory_that_runs_out_while_seeds_are_scored_changes_no_evaluation(
+    run: Loop, small_task: TaskData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.splits = hold_out_parts(run.splits.train, small_task.task, small_task.train)
+    seeds, trials = (4, 4, 0, 4), (ALLOCATION, OTHER, OTHER, OTHER)
+    expected = run(*trials, seeds=seeds, slots=4)
+    limit_memory(monkeypatch, 2, only_in_evaluations=True)
+    found = run(*trials, seeds=seeds, slots=4)
+    assert run.told[-1].slots == 1
+    for trial, reports in expected.items():
+        assert losses(found[trial]) == pytest.approx(losses(reports), rel=1e-4)
+
+
+def test_each_trial_is_scored_on_what_its_seed_holds_out(run: Loop, small_task: TaskData) -> None:
+    run.splits = hold_out_parts(run.splits.train, small_task.task, small_task.train)
+    reports = run(ALLOCATION, ALLOCATION, seeds=[4, 0], slots=2)
+    for trial, seed in enumerate((4, 0)):
+        pack = TrainingPack(run.backbone, [run.completed[trial]], width=1)
+        (mine,) = evaluate_pack(pack, run.splits.of_seed(seed).scoring, run.splits.metric)
+        assert reports[trial][-1].loss == pytest.approx(mine.loss, rel=1e-5)
+    assert reports[0][-1].loss != pytest.approx(reports[1][-1].loss, rel=1e-3)
+
+
+def test_a_diverged_trial_is_scored_as_the_majority_class_of_its_own_seed(
+    run: Loop, small_task: TaskData
+) -> None:
+    run.splits = hold_out_parts(run.splits.train, small_task.task, small_task.train)
+    reports = run(ABSURD, ABSURD, seeds=[4, 0], slots=2)
+    for trial, seed in enumerate((4, 0)):
+        own = run.splits.of_seed(seed)
+        shares = torch.bincount(own.train.labels) / len(own.train)
+        loss = -shares.log()[own.scoring.labels].mean().item()
+        assert reports[trial][-1].loss == pytest.approx(loss, rel=1e-5)
 
 
 def test_a_free_place_is_taken_where_the_next_epoch_starts(run: Loop) -> None:
@@ -286,7 +338,7 @@ def test_divergence_between_boundaries_is_seen_within_a_few_steps(
 ) -> None:
     monkeypatch.setattr(loop, "_DIVERGENCE_CHECK", 2)
     steps: list[int] = []
-    monkeypatch.setattr(TrainingPack, "step", lambda self, _: steps.append(len(self.slots)))
+    monkeypatch.setattr(TrainingPack, "step", lambda self, *_: steps.append(len(self.slots)))
     monkeypatch.setattr(
         TrainingPack, "list_diverged", lambda self: self.slots if len(steps) >= 3 else []
     )

@@ -14,8 +14,8 @@ from allocator.errors import ModelError
 from allocator.inputs.batches import Batch
 from allocator.inputs.tokens import TokenBatch
 from allocator.models.model_source import ModelSource
-from allocator.training.splits import Splits
 from allocator.training.pack import TrainingPack
+from allocator.training.splits import Splits
 from allocator.training.training_slot import TrainingSlot
 
 CPU = torch.device("cpu")
@@ -40,9 +40,11 @@ def make_slots(backbone: Backbone, spec: AdapterSpec) -> list[TrainingSlot]:
     other = Allocation(ranks=RANKS | {"input": 1, "depth": 1}, learning_rate=1e-2)
     config = TrainingConfig(epochs=1, dropout=0.1)
     return [
-        TrainingSlot(ALLOCATION, spec, backbone, config, 20),
-        TrainingSlot(other, spec, backbone, TrainingConfig(epochs=1, dropout=0.1, seed=3), 9),
-        TrainingSlot(Allocation(ranks={"rank": 5}, learning_rate=1e-3), lora, backbone, config, 14),
+        TrainingSlot(ALLOCATION, spec, backbone, config, 20, seed=0),
+        TrainingSlot(other, spec, backbone, config, 9, seed=3),
+        TrainingSlot(
+            Allocation(ranks={"rank": 5}, learning_rate=1e-3), lora, backbone, config, 14, seed=0
+        ),
     ]
 
 
@@ -88,6 +90,7 @@ def test_trials_with_a_head_rate_and_dropout_of_their_own_train_as_they_do_alone
                 tiny_backbone,
                 TrainingConfig(epochs=1, dropout=0.2),
                 20,
+                seed=0,
             )
             for rate, dropout in own
         ]
@@ -120,7 +123,7 @@ def test_a_neighbour_that_diverges_changes_nothing(
     tiny_backbone: Backbone, tiny_spec: AdapterSpec, batches: list[Batch]
 ) -> None:
     beside, alone = (make_slots(tiny_backbone, tiny_spec)[0] for _ in range(2))
-    wild = TrainingSlot(WILD, tiny_spec, tiny_backbone, TrainingConfig(epochs=1), 20)
+    wild = TrainingSlot(WILD, tiny_spec, tiny_backbone, TrainingConfig(epochs=1), 20, seed=0)
     pack = train([wild, beside], tiny_backbone, batches)
     train([alone], tiny_backbone, batches)
     assert pack.list_diverged() == [wild]
@@ -161,10 +164,19 @@ class NarrowMemory(TrainingPack):
         slots: Sequence[TrainingSlot],
         batch: Batch,
         *,
+        blocks: Sequence[int] | None = None,
         dropout: Sequence[float] = (),
         generators: Sequence[torch.Generator] = (),
+        widths: Sequence[int | None] | None = None,
     ) -> Tensor:
-        hidden = super().compute_hidden(slots, batch, dropout=dropout, generators=generators)
+        hidden = super().compute_hidden(
+            slots,
+            batch,
+            blocks=blocks,
+            dropout=dropout,
+            generators=generators,
+            widths=widths,
+        )
         if len(slots) > self.fits:
             raise torch.OutOfMemoryError("out of memory")
         return hidden
@@ -175,8 +187,9 @@ def test_without_memory_for_all_a_pack_halves_and_no_trial_is_lost(
 ) -> None:
     # With dropout: what a pass drops must not depend on passes that broke off.
     config = TrainingConfig(epochs=1, dropout=0.1)
-    slots = [TrainingSlot(ALLOCATION, tiny_spec, tiny_backbone, config, 20) for _ in range(5)]
-    alone = TrainingSlot(ALLOCATION, tiny_spec, tiny_backbone, config, 20)
+    *slots, alone = (
+        TrainingSlot(ALLOCATION, tiny_spec, tiny_backbone, config, 20, seed=0) for _ in range(6)
+    )
     pack = NarrowMemory(tiny_backbone, width=5)
     pack.slots = slots
     for batch in batches:
