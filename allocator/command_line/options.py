@@ -10,7 +10,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Literal, TypeVar, get_args, get_origin
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import DirectoryPath
 from pydantic.fields import FieldInfo
 
@@ -120,7 +120,7 @@ def _make_value_parser(name: str, field: FieldInfo, option: Option) -> Callable[
     """Make the function that parses the value of a field and checks its type and bounds."""
     noun = option.noun or name.replace("_", " ")
     kind = _list_types(field)[0]
-    # Pydantic keeps the bounds of a `Field` as annotated_types' Ge, Gt and Lt.
+    # Pydantic keeps the bounds of a `Field` as annotated_types' Ge, Gt, Le and Lt.
     bounds = {type(bound): bound for bound in field.metadata}
     if get_origin(kind) is Literal:
         return partial(parse_choice, kind=noun, choices=get_args(kind))
@@ -135,6 +135,7 @@ def _make_value_parser(name: str, field: FieldInfo, option: Option) -> Callable[
             parse_number,
             **{"above": bounds[Gt].gt} if Gt in bounds else {"minimum": bounds[Ge].ge},
             **{"below": bounds[Lt].lt} if Lt in bounds else {},
+            **{"maximum": bounds[Le].le} if Le in bounds else {},
         )
     if kind is Path:
         return Path

@@ -85,19 +85,28 @@ def parse_integer(text: str, *, minimum: int) -> int:
 
 
 def parse_number(
-    text: str, *, above: float | None = None, minimum: float | None = None, below: float = math.inf
+    text: str,
+    *,
+    above: float | None = None,
+    minimum: float | None = None,
+    below: float = math.inf,
+    maximum: float = math.inf,
 ) -> float:
-    """Parse a finite number that is above `above` or at least `minimum`, and below `below`."""
+    """Parse a finite number that is above `above` or at least `minimum`, and below `below`.
+
+    It is at most `maximum`.
+    """
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     # NaN compares false, and infinity is not below infinity, so both are refused.
-    is_low_enough = value < below
+    is_low_enough = value < below and value <= maximum
     is_high_enough = (above is None or value > above) and (minimum is None or value >= minimum)
     if not (is_low_enough and is_high_enough):
         rule = "a positive number" if above == 0 else f"a number of {minimum:g} or more"
         rule += "" if below == math.inf else f" and below {below:g}"
+        rule += "" if maximum == math.inf else f" of {maximum:g} or less"
         raise argparse.ArgumentTypeError(f"must be {rule}, got {text!r}")
     return value
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
 from allocator import baseline, search, sweep
 from allocator.command_line.options import read_config
@@ -50,6 +50,8 @@ def list_bad_values(name: str) -> list[str]:
             values.append(str(bound.gt))
         elif isinstance(bound, Lt):
             values.append(str(bound.lt))
+        elif isinstance(bound, Le):
+            values.append(str(bound.le + 0.1))  # type: ignore[operator]  # numbers
     return values
 
 
@@ -84,6 +86,15 @@ def test_a_setting_outside_of_its_bounds_is_refused_in_one_line(
     assert f", got {value!r}" in line
 
 
+@pytest.mark.parametrize("value", ["0", "1", "0.6", "nan"])
+def test_what_is_held_out_is_half_of_train_at_most(
+    value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = read_mistake(capsys, ["search", *REQUIRED, "--held-out", value])
+    rule = f"argument --held-out: must be a positive number of 0.5 or less, got {value!r}"
+    assert rule in line
+
+
 @pytest.mark.parametrize("name", FIELDS)
 def test_the_option_and_the_configuration_have_the_same_bounds(name: str) -> None:
     bounds: Mapping[type, Any] = {type(b): b for b in TrainingConfig.model_fields[name].metadata}
@@ -91,6 +102,9 @@ def test_the_option_and_the_configuration_have_the_same_bounds(name: str) -> Non
         least = bounds[Ge].ge
         training = read_search(f"{make_flag(name)}={least}").training
         assert getattr(training, name) == least
+    if Le in bounds:
+        training = read_search(f"{make_flag(name)}={bounds[Le].le}").training
+        assert getattr(training, name) == bounds[Le].le
     if TrainingConfig.model_fields[name].annotation is int:
         training = read_search(f"{make_flag(name)}={LARGEST}").training
         assert getattr(training, name) == LARGEST

@@ -77,6 +77,14 @@ def test_a_fraction_must_be_zero_or_more_and_below_one(text: str) -> None:
     assert parse_number("0", minimum=0, below=1) == 0
 
 
+@pytest.mark.parametrize("text", ["0", "0.51", "1", "nan", "inf"])
+def test_a_part_must_be_above_zero_and_at_most_its_maximum(text: str) -> None:
+    rule = f"must be a positive number of 0.5 or less, got {text!r}"
+    with pytest.raises(argparse.ArgumentTypeError, match=f"^{re.escape(rule)}$"):
+        parse_number(text, above=0, maximum=0.5)
+    assert parse_number("0.5", above=0, maximum=0.5) == 0.5
+
+
 def test_a_choice_is_one_of_its_names() -> None:
     assert parse_choice("gp", kind="sampler", choices=("gp", "tpe")) == "gp"
     rule = "unknown sampler 'gb': did you mean 'gp'? known are gp, tpe"
