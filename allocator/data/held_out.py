@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -18,7 +19,7 @@ LARGEST_PART = 5_000
 """Largest number of examples that are held out: more would cost time and tell little."""
 
 SMALLEST_ROOM = 4
-"""Examples of train for each one that must be held out, such as one of each class."""
+"""Examples of train for each one that must be held out by default, such as one of each class."""
 
 Indices = NDArray[np.intp]
 
@@ -49,23 +50,23 @@ def split_held_out(
         raise ValueError(f"fraction must be between 0 and 1, got {fraction}")
     size = min(round(fraction * len(train)), LARGEST_PART)
     if task.is_regression:
-        _check_room(train, size, 1, "a score")
+        _check_room(train, size, 1, "a score", fraction)
         held_out = draw_one_per_bin(np.asarray(train.labels, dtype=np.float64), size, seed)
     else:
         # Checked here, because the errors of `train_test_split` would name neither task nor class.
         _check_classes(train, task)
-        _check_room(train, size, len(set(train.labels)), "one of each class")
+        _check_room(train, size, len(set(train.labels)), "one of each class", fraction)
         held_out = _draw_by_class(train, size, seed)
     # `train_test_split` shuffles; both parts are put back into the order of train.
     return np.setdiff1d(np.arange(len(train)), held_out), np.sort(held_out)
 
 
-def _check_room(train: Examples, size: int, needed: int, what: str) -> None:
+def _check_room(train: Examples, size: int, needed: int, what: str, fraction: float) -> None:
     if min(size, len(train) - size) < needed:
         raise DataError(
             f"train is too small to hold out {what}: {size} of {len(train)} examples would be "
-            f"held out and each part needs {needed}; at least {SMALLEST_ROOM * needed} "
-            "are needed"
+            f"held out and each part needs {needed}; at least "
+            f"{math.ceil(needed / min(fraction, 1 - fraction))} are needed"
         )
 
 

@@ -35,54 +35,64 @@ def scores(values: list[float]) -> Examples:
     return Examples(inputs=tuple((f"text {i}",) for i in range(len(values))), labels=tuple(values))
 
 
+UNEVEN = classes(600, 300, 100)
+
+
 @pytest.mark.parametrize(
-    ("rows", "expected"),
-    [(8551, 855), (5749, 575), (3668, 500), (2490, 500), (635, 158), (67349, 6735), (40, 10)],
+    ("rows", "expected"), [(8551, 2138), (635, 159), (40, 10), (20_000, 5000), (67_349, 5000)]
 )
-def test_a_tenth_is_held_out_but_five_hundred_where_a_quarter_allows(
-    rows: int, expected: int
+def test_a_quarter_is_held_out_but_five_thousand_at_most(rows: int, expected: int) -> None:
+    kept, held_out = split_held_out(classes(rows // 2, rows - rows // 2), task=SENTENCES, seed=0)
+    assert (len(kept), len(held_out)) == (rows - expected, expected)
+
+
+@pytest.mark.parametrize("task", [SENTENCES, SCORES])
+@pytest.mark.parametrize(("fraction", "expected"), [(0.1, 80), (0.5, 400)])
+def test_the_fraction_says_how_many_are_held_out(
+    task: Task, fraction: float, expected: int
 ) -> None:
-    train, held_out = split_held_out(classes(rows // 2, rows - rows // 2), task=SENTENCES, seed=0)
-    assert (len(train), len(held_out)) == (rows - expected, expected)
+    kept, held_out = split_held_out(classes(400, 400), task=task, seed=0, fraction=fraction)
+    assert (len(kept), len(held_out)) == (800 - expected, expected)
 
 
 def test_the_parts_are_disjoint_and_together_the_whole_in_its_order() -> None:
-    examples = classes(700, 300)
-    train, held_out = split_held_out(examples, task=SENTENCES, seed=3)
-    order = {text: i for i, text in enumerate(examples.inputs)}
-    assert sorted(order) == sorted([*train.inputs, *held_out.inputs])
-    for part in (train, held_out):
-        places = [order[text] for text in part.inputs]
-        assert places == sorted(places)
-        assert part.labels == tuple(examples.labels[i] for i in places)
+    kept, held_out = (part.tolist() for part in split_held_out(UNEVEN, task=SENTENCES, seed=3))
+    assert sorted([*kept, *held_out]) == list(range(len(UNEVEN)))
+    assert kept == sorted(kept)
+    assert held_out == sorted(held_out)
 
 
-def test_every_class_keeps_its_share() -> None:
-    _, held_out = split_held_out(classes(6000, 3000, 1000), task=SENTENCES, seed=1)
-    assert Counter(held_out.labels) == {0: 600, 1: 300, 2: 100}
+@pytest.mark.parametrize("seed", range(4))
+def test_every_seed_holds_out_every_class_by_its_share(seed: int) -> None:
+    kept, held_out = split_held_out(UNEVEN, task=SENTENCES, seed=seed)
+    assert Counter(UNEVEN.labels[i] for i in held_out) == {0: 150, 1: 75, 2: 25}
+    assert Counter(UNEVEN.labels[i] for i in kept) == {0: 450, 1: 225, 2: 75}
 
 
 @pytest.mark.parametrize("task", [SENTENCES, SCORES])
 def test_the_seed_alone_decides_who_is_held_out(task: Task) -> None:
     examples = classes(400, 400)
-    first = split_held_out(examples, task=task, seed=5)
-    assert split_held_out(examples, task=task, seed=5) == first
-    assert split_held_out(examples, task=task, seed=6) != first
+    first, again, other = (
+        split_held_out(examples, task=task, seed=seed)[1].tolist() for seed in (5, 5, 6)
+    )
+    assert again == first
+    assert len(other) == len(first)
+    # Two quarters drawn independently have a quarter of each in common.
+    assert len({*first} & {*other}) == pytest.approx(len(first) / 4, abs=25)
 
 
-def test_scores_are_held_out_from_every_quantile() -> None:
+@pytest.mark.parametrize("seed", range(4))
+def test_every_seed_holds_out_scores_from_every_quantile(seed: int) -> None:
     values = np.random.default_rng(0).exponential(size=2000)
-    train, held_out = split_held_out(scores(values.tolist()), task=SCORES, seed=0)
-    assert len(held_out) == 500
+    _, held_out = split_held_out(scores(values.tolist()), task=SCORES, seed=seed)
     deciles = np.quantile(values, np.linspace(0, 1, 11))
-    counts, _ = np.histogram(held_out.labels, bins=deciles)
+    counts, _ = np.histogram(values[held_out], bins=deciles)
     assert counts.tolist() == [50] * 10
-    assert not set(train.inputs) & set(held_out.inputs)
 
 
 def test_equal_scores_are_held_out_at_random() -> None:
     chosen = {
-        split_held_out(scores([1.0] * 8), task=SCORES, seed=seed)[1].inputs for seed in range(20)
+        tuple(split_held_out(scores([1.0] * 8), task=SCORES, seed=seed)[1]) for seed in range(20)
     }
     assert len(chosen) > 5
 
@@ -93,26 +103,28 @@ def test_a_class_with_a_single_example_is_an_error_that_names_it() -> None:
 
 
 def test_a_class_with_two_examples_keeps_one_to_train_on() -> None:
+    examples = classes(50, 50, 2)
     for seed in range(20):
-        train, _ = split_held_out(classes(50, 50, 2), task=SENTENCES, seed=seed)
-        assert 2 in train.labels
+        kept, _ = split_held_out(examples, task=SENTENCES, seed=seed)
+        assert 2 in {examples.labels[i] for i in kept}
 
 
-@pytest.mark.parametrize(("counts", "needed"), [((2, 2), 8), ((3, 3, 3), 12)])
+@pytest.mark.parametrize(
+    ("counts", "fraction", "needed"), [((2, 2), 0.25, 8), ((3, 3, 3), 0.25, 12), ((9, 9), 0.05, 40)]
+)
 def test_a_train_split_without_room_for_every_class_is_an_error(
-    counts: tuple[int, ...], needed: int
+    counts: tuple[int, ...], fraction: float, needed: int
 ) -> None:
     with pytest.raises(DataError, match=f"too small .* at least {needed} are needed"):
-        split_held_out(classes(*counts), task=SENTENCES, seed=0)
-    more = [count * 4 for count in counts]
-    assert set(split_held_out(classes(*more), task=SENTENCES, seed=0)[1].labels) == set(
-        range(len(counts))
-    )
+        split_held_out(classes(*counts), task=SENTENCES, seed=0, fraction=fraction)
+    enough = classes(*[needed // len(counts)] * len(counts))
+    _, held_out = split_held_out(enough, task=SENTENCES, seed=0, fraction=fraction)
+    assert {enough.labels[i] for i in held_out} == set(range(len(counts)))
 
 
 def test_too_few_scores_are_an_error() -> None:
-    with pytest.raises(DataError, match="train is too small to hold out a score: 0 of 3 examples"):
-        split_held_out(scores([1.0, 2.0, 3.0]), task=SCORES, seed=0)
+    with pytest.raises(DataError, match="train is too small to hold out a score: 0 of 2 examples"):
+        split_held_out(scores([1.0, 2.0]), task=SCORES, seed=0)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1])

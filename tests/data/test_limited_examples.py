@@ -76,7 +76,7 @@ def test_a_split_within_the_limit_is_kept_whole() -> None:
     ("task", "labels", "limit", "message"),
     [
         (COLA, [0, 1] * 20, 7, "limit must be at least 8 (4 for each of 2 classes, so that a"),
-        (STSB, [0.0, 1.0] * 20, 3, "limit must be at least 4 (4 scores, so that a portion of"),
+        (STSB, [0.0, 1.0] * 20, 3, "limit must be at least 4 (4 scores, so that a part of"),
         (COLA, [0, 1] * 20, 0, "limit must be a positive integer, got 0; raise it or drop it"),
     ],
 )
