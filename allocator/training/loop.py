@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import cycle
 
+from allocator.adapters.truncation import list_truncations, truncate_mode
+from allocator.adapters.tucker import TuckerAdapter
 from allocator.backbone.backbone import Backbone
 from allocator.config import TrainingConfig
 from allocator.training.epoch import Epoch
 from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_pack
+from allocator.training.measures import TruncatedLoss
 from allocator.training.messages import Boundary, Job, Orders
-from allocator.training.pack import TrainingPack
+from allocator.training.pack import Pack, TrainingPack
+from allocator.training.slot import Slot
 from allocator.training.splits import Splits
 from allocator.training.training_slot import TrainingSlot
 from allocator.training.trial_run import TrialRun
-from allocator.training.truncated_losses import compute_truncated_losses
 
 OnBoundary = Callable[[Boundary], Orders | None]
 """Function of the reports of all trials; returns which stop and start, or None to end."""
@@ -131,10 +134,26 @@ def _evaluate_majority(splits: Splits, seed: int) -> Evaluation:
 
 
 def _measure_truncation(pack: TrainingPack, slot: TrainingSlot, splits: Splits) -> None:
-    if slot.observer is not None:
-        scoring = splits.of_seed(slot.seed).scoring
-        losses = compute_truncated_losses(pack, slot, scoring, splits.metric)
-        slot.observer.truncation = tuple(losses)
+    """Evaluate a trained slot with one mode at a time cut to several ranks, if it is observed.
+
+    Truncation also makes answers less confident, which by itself can lower the loss of a network
+    that is overconfident. The calibrated loss shows only what truncation costs in the answers.
+    """
+    adapter = slot.adapter
+    if slot.observer is None or not isinstance(adapter, TuckerAdapter):
+        return
+    cuts = list(list_truncations(adapter))
+    # A separate pack, so that the pack in training keeps its slots and its width.
+    slots = [Slot(truncate_mode(adapter, mode, rank), slot.head) for mode, rank in cuts]
+    evaluations = evaluate_pack(
+        Pack(pack.backbone, slots, width=pack.width),
+        splits.of_seed(slot.seed).scoring,
+        splits.metric,
+    )
+    slot.observer.truncation = tuple(
+        TruncatedLoss(mode, rank, evaluation.calibrated_loss)
+        for (mode, rank), evaluation in zip(cuts, evaluations, strict=True)
+    )
 
 
 def _drop_diverged(pack: TrainingPack, runs: Sequence[TrialRun]) -> None:
