@@ -62,6 +62,7 @@ def train_two(setup: TrainingSetup, folder: Path) -> list[Report]:
             trial=rank,
             spec=setup.spec,
             allocation=Allocation(ranks={"rank": rank}, learning_rate=1e-2),
+            seed=0,
             save_to=folder / f"{rank}.safetensors",
         )
         for rank in (1, 2)

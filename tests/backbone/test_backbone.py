@@ -66,7 +66,7 @@ def test_every_slot_gets_the_same_inputs(kind: str, tiny_models: dict[str, Path]
     inputs = {"input_ids": some_ids(7), "attention_mask": torch.ones(2, 7, dtype=torch.int64)}
     inputs["attention_mask"][1, 4:] = 0
     alone = backbone(inputs)
-    torch.testing.assert_close(backbone(inputs, slots=3), alone.repeat(3, 1, 1))
+    torch.testing.assert_close(backbone(inputs, blocks=(0, 0, 0)), alone.repeat(3, 1, 1))
 
 
 @pytest.mark.parametrize("kind", KINDS)

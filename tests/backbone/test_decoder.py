@@ -53,8 +53,9 @@ def make_slots(backbone: Backbone) -> list[TrainingSlot]:
             Allocation(ranks=dict.fromkeys(shape.rank_names, rank), learning_rate=rate),
             spec,
             backbone,
-            TrainingConfig(epochs=1, seed=rank),
+            TrainingConfig(epochs=1),
             total_steps=20,
+            seed=rank,
         )
         for rank, rate in ((1, 5e-3), (2, 1e-3))
     ]

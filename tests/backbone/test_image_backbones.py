@@ -58,7 +58,7 @@ def test_a_backbone_computes_what_transformers_does_in_every_slot(
     backbone = load(tiny_image_models[kind])
     inputs = {"pixel_values": some_images()}
     torch.testing.assert_close(backbone(inputs), expected)
-    torch.testing.assert_close(backbone(inputs, slots=3), expected.repeat(3, 1, 1))
+    torch.testing.assert_close(backbone(inputs, blocks=(0, 0, 0)), expected.repeat(3, 1, 1))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -75,6 +75,7 @@ def test_the_numbers_are_read_from_the_configuration_and_from_the_model(
         backbone,
         TrainingConfig(epochs=1),
         10,
+        seed=0,
     )
     # 32 x 4 + 8 x 2 + 4 x 2 + 3 x 2 + 2 x 2 and a core of 4 x 2 x 2 x 2 x 2
     assert slot.adapter.num_parameters == 128 + 16 + 8 + 6 + 4 + 64
@@ -127,7 +128,7 @@ def test_a_packed_trial_trains_as_it_does_alone(
         smaller = RANKS | {"input": 1, "depth": 1}
         return [
             TrainingSlot(
-                allocation, spec_on(backbone), backbone, TrainingConfig(epochs=1, seed=seed), 12
+                allocation, spec_on(backbone), backbone, TrainingConfig(epochs=1), 12, seed=seed
             )
             for seed, allocation in enumerate(
                 (

@@ -10,12 +10,12 @@ allocations are trained with the same seeds in both ways, on the part of CoLA th
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from trained_table import Feeder, Keeper, fixed_part
@@ -25,12 +25,14 @@ from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import Backbone, load_backbone
 from allocator.config import AdapterConfig, TrainingConfig, default_model_cache
 from allocator.data.sources import load_task
-from allocator.inputs.batches import Split, order_epoch
+from allocator.inputs.batches import order_epoch
 from allocator.inputs.tokens import tokenize_examples
 from allocator.models.model_source import locate_model
 from allocator.models.preprocessors import load_tokenizer
-from allocator.training import loop
+from allocator.training import epoch
+from allocator.training.loop import train_trials
 from allocator.training.messages import Job, Report
+from allocator.training.splits import Splits
 from allocator.workers.precision import choose_precision
 
 TARGETS = ("query", "key", "value")
@@ -38,7 +40,7 @@ RECIPE = TrainingConfig(epochs=3, batch_size=32)
 RATES = ((1e-3, 1.0), (1e-3, 2.0), (1e-3, 4.0), (2e-3, 1.0), (5e-4, 4.0))  # with lambda
 
 
-def jobs(backbone: Backbone) -> list[Job]:
+def jobs(backbone: Backbone, seed: int) -> list[Job]:
     """List what is trained: a Tucker adapter at several rates, and LoRA at some of them."""
     tucker = AdapterShape(
         construction="att_qkv_depth", factorization="tucker", backbone=backbone.sites.shape
@@ -54,27 +56,30 @@ def jobs(backbone: Backbone) -> list[Job]:
             trial=number,
             spec=AdapterSpec(shape=shape, config=AdapterConfig()),
             allocation=Allocation(ranks=ranks, learning_rate=rate, core_lr_multiplier=multiplier),
+            seed=seed,
             save_to=Path(),
         )
         for number, (shape, ranks, rate, multiplier) in enumerate(chosen)
     ]
 
 
-def new_order_every_epoch(split: Split, batch_size: int, *, seed: int) -> list[list[int]]:
+def new_order_every_epoch(
+    lengths: npt.NDArray[np.int64], batch_size: int, *, seed: int
+) -> list[list[int]]:
     """Chain the orders of all epochs to one long epoch."""
     seeds = [seed + 1000 * epoch for epoch in range(RECIPE.epochs)]
-    return [batch for s in seeds for batch in order_epoch(split, batch_size, seed=s)]
+    return [batch for s in seeds for batch in order_epoch(lengths, batch_size, seed=s)]
 
 
-def ends(backbone: Backbone, splits: loop.Splits, seed: int, *, is_one_order: bool) -> list[Report]:
+def ends(backbone: Backbone, splits: Splits, seed: int, *, is_one_order: bool) -> list[Report]:
     """Train all jobs together and return their last reports."""
-    config = dataclasses.replace(RECIPE, seed=seed)
+    config = RECIPE
     if not is_one_order:
         config = config.model_copy(update={"epochs": 1, "boundaries_per_epoch": RECIPE.epochs})
     keeper = Keeper()
-    listed = jobs(backbone)
-    with patch.object(loop, "epoch_order", order_epoch if is_one_order else new_order_every_epoch):
-        loop.train_trials(
+    listed = jobs(backbone, seed)
+    with patch.object(epoch, "order_epoch", order_epoch if is_one_order else new_order_every_epoch):
+        train_trials(
             backbone,
             splits,
             config,
@@ -116,14 +121,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         tokenize_examples(data.train.select(part), tokenizer, max_length=RECIPE.max_length)
         for part in fixed_part(data, tokenizer)
     )
-    splits = loop.Splits(train=train_part, scoring=held_out, metric=data.task.metric)
+    splits = Splits(train=train_part, scoring=held_out, metric=data.task.metric)
     rows = []
     for seed in arguments.seeds:
         for order in ("one", "new"):
             for report in ends(backbone, splits, seed, is_one_order=order == "one"):
                 kept = {"score": report.score, "calibrated_loss": report.calibrated_loss}
                 rows.append({"seed": seed, "order": order, "trial": report.trial, **kept})
-            scores = [row["score"] for row in rows[-len(jobs(backbone)) :]]
+            scores = [row["score"] for row in rows[-len(jobs(backbone, seed)) :]]
             print(f"seed {seed}, {order}: mean score {np.mean(scores):.4f}", flush=True)
     found = pd.DataFrame(rows)
     compare(found)

@@ -53,6 +53,7 @@ def run(model_name: str, slots: int, trials: int, precision: Precision | None) -
             allocation=Allocation(
                 ranks=dict.fromkeys(shape.rank_names, 1 + number % 8), learning_rate=1e-3
             ),
+            seed=0,
             save_to=Path(),
         )
         for number in range(trials)

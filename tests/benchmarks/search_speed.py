@@ -58,6 +58,7 @@ def search_ours(config: SearchConfig, plan: Plan[StudyConfig]) -> tuple[float, f
 def search_peer(plan: Plan[StudyConfig], trials: int, *, bf16: bool) -> tuple[float, float]:
     """Search rank and learning rate of LoRA with transformers' own search."""
     setup, training = plan.setup, plan.setup.training
+    kept, held_out = setup.hold_out(training.seed)
     tokenizer = load_tokenizer(setup.model)
 
     def rows(examples: Examples) -> Dataset:
@@ -100,8 +101,8 @@ def search_peer(plan: Plan[StudyConfig], trials: int, *, bf16: bool) -> tuple[fl
         trainer = Trainer(
             model_init=model,  # type: ignore[arg-type]  # PEFT's models train like any other
             args=arguments,
-            train_dataset=rows(setup.train),
-            eval_dataset=rows(setup.scoring),
+            train_dataset=rows(setup.train.select(kept.tolist())),
+            eval_dataset=rows(setup.train.select(held_out.tolist())),
             data_collator=DataCollatorWithPadding(tokenizer),
             compute_metrics=metrics,
         )

@@ -147,21 +147,25 @@ def main(argv: Sequence[str]) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     splits = Splits(train=train_part, scoring=held_out, metric=data.task.metric)
 
-    def job(number: int, params: Params) -> Job:
+    def job(number: int, params: Params, seed: int) -> Job:
         spec = make_adapter_spec(file, space.shape)
         return Job(
-            trial=number, spec=spec, allocation=space.make_allocation(params), save_to=Path()
+            trial=number,
+            spec=spec,
+            allocation=space.make_allocation(params),
+            seed=seed,
+            save_to=Path(),
         )
 
     base, folder = make_baseline_params(space), baseline_folder(arguments.output)
-    measure_baseline(backbone, splits, job(0, base), Records(folder))
+    measure_baseline(backbone, splits, job(0, base, RECIPE.seed), Records(folder))
     listed = arguments.output / "points.csv"
     if not listed.exists():  # those of a table that was begun stay
         chosen = points(space, read_baseline(folder, space.read_ranks(base)), arguments.points)
         pd.DataFrame(chosen).to_csv(listed, index=False)
     chosen = read_points(listed, space)
-    jobs = [job(number, params) for number, params in enumerate(chosen)]
     for seed in arguments.seeds:
+        jobs = [job(number, params, seed) for number, params in enumerate(chosen)]
         curves = Curves(arguments.output / f"curves-{seed}.csv.gz")
         waiting = [job for job in jobs if not curves.has(job.trial)]
         train_trials(

@@ -164,7 +164,9 @@ class Ours:
         def run() -> float:
             pack = TrainingPack(self.backbone, width=slots)
             pack.slots = [
-                TrainingSlot(allocation, self.spec, self.backbone, TrainingConfig(epochs=1), 10_000)
+                TrainingSlot(
+                    allocation, self.spec, self.backbone, TrainingConfig(epochs=1), 10_000, seed=0
+                )
                 for _ in range(slots)
             ]
             return timed(pack.step, self.batches, slots=slots)
@@ -178,7 +180,7 @@ class Ours:
         def step(batch: Batch) -> None:
             hook = embeddings.register_forward_hook(lambda _m, _i, out: out.requires_grad_())
             self.backbone.sites.set_updates([])
-            self.backbone(batch.inputs, slots).sum().backward()
+            self.backbone(batch.inputs, [0] * slots).sum().backward()
             hook.remove()
 
         return lambda: timed(step, self.batches, slots=slots)

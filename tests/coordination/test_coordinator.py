@@ -44,6 +44,7 @@ class Trials:
             trial=number,
             spec=AdapterSpec(shape=SHAPE, config=AdapterConfig()),
             allocation=Allocation(ranks={"rank": 1}, learning_rate=1e-3),
+            seed=0,
             save_to=Path(),
         )
 

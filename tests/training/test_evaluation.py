@@ -16,8 +16,8 @@ from allocator.models.model_source import ModelSource
 from allocator.training import evaluation
 from allocator.training.calibration import compute_calibrated_loss, fit_calibration
 from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_pack
-from allocator.training.splits import Splits
 from allocator.training.pack import TrainingPack
+from allocator.training.splits import Splits
 from allocator.training.training_slot import TrainingSlot
 
 RANKS = {"input": 3, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
@@ -26,7 +26,7 @@ MCC = "matthews_correlation"
 
 def random_slot(backbone: Backbone, spec: AdapterSpec) -> TrainingSlot:
     allocation = Allocation(ranks=RANKS, learning_rate=1e-3)
-    slot = TrainingSlot(allocation, spec, backbone, TrainingConfig(epochs=1), 10)
+    slot = TrainingSlot(allocation, spec, backbone, TrainingConfig(epochs=1), 10, seed=0)
     with torch.no_grad():
         slot.adapter.zero_part.normal_(generator=torch.Generator().manual_seed(0))
     return slot
@@ -116,11 +116,10 @@ def test_scores_are_compared_as_they_are_predicted(
         device=torch.device("cpu"),
     )
     rng = np.random.default_rng(0)
-    targets = torch.tensor(
-        rng.normal(size=len(tiny_splits.of_seed(0).scoring)), dtype=torch.float32
-    )
-    assert isinstance(tiny_splits.of_seed(0).scoring, TokenizedSplit)
-    split = dataclasses.replace(tiny_splits.of_seed(0).scoring, labels=targets)
+    scoring = tiny_splits.scoring
+    assert isinstance(scoring, TokenizedSplit)
+    targets = torch.tensor(rng.normal(size=len(scoring)), dtype=torch.float32)
+    split = dataclasses.replace(scoring, labels=targets)
     slot = random_slot(backbone, tiny_spec)
     predicted = one_by_one(backbone, slot, split).squeeze(1).double().numpy()
     result = evaluate_slot(backbone, slot, split, "pearson_and_spearman")

@@ -8,9 +8,9 @@ from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import Backbone
 from allocator.config import TrainingConfig
 from allocator.files.adapter_section import describe_adapter
-from allocator.training.splits import Splits
 from allocator.training.pack import Pack, TrainingPack
 from allocator.training.slot import Slot
+from allocator.training.splits import Splits
 from allocator.training.training_slot import TrainingSlot
 
 RANKS = {"input": 4, "head_dim": 2, "heads": 2, "qkv": 2, "depth": 2}
@@ -20,7 +20,9 @@ def test_a_slot_that_is_loaded_answers_as_the_one_that_was_trained_and_saved(
     tiny_backbone: Backbone, tiny_spec: AdapterSpec, tiny_splits: Splits, tmp_path: Path
 ) -> None:
     allocation = Allocation(ranks=RANKS, learning_rate=1e-2)
-    trained = TrainingSlot(allocation, tiny_spec, tiny_backbone, TrainingConfig(epochs=1), 10)
+    trained = TrainingSlot(
+        allocation, tiny_spec, tiny_backbone, TrainingConfig(epochs=1), 10, seed=0
+    )
     batch = tiny_splits.train.make_batch(range(16), torch.device("cpu"))
     pack = TrainingPack(tiny_backbone, [trained], width=1)
     for _ in range(3):

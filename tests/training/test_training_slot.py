@@ -12,8 +12,8 @@ from allocator.backbone.backbone import Backbone
 from allocator.config import TrainingConfig
 from allocator.inputs.batches import Batch
 from allocator.training.evaluation import evaluate_pack
-from allocator.training.splits import Splits
 from allocator.training.pack import TrainingPack
+from allocator.training.splits import Splits
 from allocator.training.task_loss import compute_task_loss
 from allocator.training.training_slot import TrainingSlot, learning_rate_fraction
 
@@ -34,8 +34,9 @@ def make(
     allocation: Allocation = ALLOCATION,
     config: TrainingConfig = PLAIN,
     total_steps: int = 1000,
+    seed: int = 0,
 ) -> TrainingSlot:
-    return TrainingSlot(allocation, spec, backbone, config, total_steps)
+    return TrainingSlot(allocation, spec, backbone, config, total_steps, seed=seed)
 
 
 def step(backbone: Backbone, slot: TrainingSlot, batch: Batch) -> None:
@@ -242,8 +243,8 @@ def test_the_seed_alone_decides_what_dropout_hides(
     tiny_backbone: Backbone, tiny_spec: AdapterSpec, batch: Batch
 ) -> None:
     def losses(seed: int) -> float:
-        config = TrainingConfig(epochs=1, warmup=0.0, dropout=0.3, seed=seed)
-        slot = make(tiny_backbone, tiny_spec, config=config)
+        config = TrainingConfig(epochs=1, warmup=0.0, dropout=0.3)
+        slot = make(tiny_backbone, tiny_spec, config=config, seed=seed)
         for _ in range(4):
             step(tiny_backbone, slot, batch)
         return slot.compute_mean_loss()
@@ -251,7 +252,7 @@ def test_the_seed_alone_decides_what_dropout_hides(
     first = losses(1)
     torch.rand(10)  # somebody else draws from the global generator
     assert losses(1) == first
-    without = make(tiny_backbone, tiny_spec, config=TrainingConfig(epochs=1, warmup=0.0, seed=1))
+    without = make(tiny_backbone, tiny_spec, config=TrainingConfig(epochs=1, warmup=0.0), seed=1)
     for _ in range(4):
         step(tiny_backbone, without, batch)
     assert without.compute_mean_loss() != first

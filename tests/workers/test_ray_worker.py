@@ -42,6 +42,7 @@ def make_job(training_setup: TrainingSetup, number: int, folder: Path) -> Job:
         trial=number,
         spec=training_setup.spec,
         allocation=training_setup.typical,
+        seed=0,
         save_to=folder / "adapters" / f"{number}.safetensors",
     )
 

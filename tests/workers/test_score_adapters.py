@@ -8,6 +8,7 @@ import pytest
 
 from allocator.adapters.build import build_adapter
 from allocator.adapters.saved import save_adapter
+from allocator.data.sources import TaskData
 from allocator.errors import CheckpointError
 from allocator.files.adapter_section import describe_adapter
 from allocator.workers.score_adapters import score_adapters
@@ -15,7 +16,7 @@ from allocator.workers.setup import TrainingSetup
 
 
 def test_an_adapter_without_its_head_is_not_scored(
-    training_setup: TrainingSetup, tmp_path: Path
+    training_setup: TrainingSetup, small_task: TaskData, tmp_path: Path
 ) -> None:
     spec, ranks = training_setup.spec, training_setup.typical.ranks
     path = tmp_path / "1.safetensors"
@@ -28,4 +29,4 @@ def test_an_adapter_without_its_head_is_not_scored(
     with pytest.raises(
         CheckpointError, match=r"1\.safetensors lacks tensor bert\.pooler\.dense\.bias$"
     ):
-        score_adapters(training_setup, [path], training_setup.scoring, "cpu")
+        score_adapters(training_setup, [path], small_task.dev, "cpu")

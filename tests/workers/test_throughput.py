@@ -6,8 +6,8 @@ from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import Backbone
 from allocator.config import TrainingConfig
-from allocator.training.splits import Splits
 from allocator.training.pack import TrainingPack
+from allocator.training.splits import Splits
 from allocator.workers import throughput
 from allocator.workers.throughput import Throughput, choose_slots, measure_packs, measure_throughput
 

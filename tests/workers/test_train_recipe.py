@@ -15,8 +15,8 @@ from allocator.data.sources import load_task
 from allocator.errors import CheckpointError, ModelError, SpaceError, TaskError
 from allocator.files.recipe import Recipe, read_recipe
 from allocator.files.study_folder import ADAPTER_FILE, RESULT_FILE
-from allocator.training.splits import Splits
 from allocator.training.messages import Report
+from allocator.training.splits import Splits
 from allocator.workers.train_recipe import train_recipe
 
 

@@ -17,8 +17,8 @@ from allocator.backbone.backbone import Backbone
 from allocator.config import AdapterConfig, TrainingConfig
 from allocator.errors import UnknownNameError
 from allocator.training.loop import train_trials
-from allocator.training.splits import Splits
 from allocator.training.messages import Boundary, Job, Orders, Report, WorkerDied
+from allocator.training.splits import Splits
 from allocator.workers.devices import count_available_threads, require_devices
 from allocator.workers.process_worker import ProcessWorker
 from allocator.workers.setup import TrainingSetup, load_training_splits
@@ -53,6 +53,7 @@ def job(number: int, folder: Path, allocation: Allocation = ALLOCATION) -> Job:
         trial=number,
         spec=SPEC,
         allocation=allocation,
+        seed=0,
         save_to=folder / f"{number}.safetensors",
     )
 

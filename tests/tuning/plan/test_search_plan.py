@@ -30,7 +30,7 @@ def test_a_limit_makes_a_study_of_its_own_that_records_it(make_config: MakeConfi
     limited = plan_search(make_config(study=None, limit=40))
     assert (whole.folder.name, whole.recorded.task.limit) == ("cola-bert-600", None)
     assert (limited.folder.name, limited.recorded.task.limit) == ("cola-bert-600-limit-40", 40)
-    assert len(limited.setup.train) + len(limited.setup.scoring) == 40
+    assert (limited.setup.num_train, limited.setup.num_scoring) == (30, 10)
     assert limited.recorded.task.fingerprint != whole.recorded.task.fingerprint
 
 
@@ -62,7 +62,7 @@ def test_a_space_may_search_head_learning_rate_and_dropout_and_nothing_else_of_t
 
 
 def test_an_epoch_must_have_a_step_for_each_boundary(make_config: MakeConfig) -> None:
-    examples = len(plan_search(make_config()).setup.train)
+    examples = plan_search(make_config()).setup.num_train
     steps = -(-examples // 32)
     plan_search(make_config(training=TrainingConfig(boundaries_per_epoch=steps)))
     rule = f"--boundaries-per-epoch can be at most {steps}, the steps of an epoch of {examples} ex"

@@ -121,15 +121,20 @@ def test_a_stopped_trial_is_pruned_and_counts(make_config: MakeConfig) -> None:
     assert study.num_finished == 1
 
 
+@pytest.mark.parametrize(("name", "first", "other"), [("epochs", 2, 3), ("held_out", 0.25, 0.1)])
 def test_another_configuration_is_refused_with_the_setting_that_differs(
-    make_config: MakeConfig,
+    name: str, first: float, other: float, make_config: MakeConfig
 ) -> None:
-    with opened(plan_search(make_config())):
+    asked = [
+        plan_search(make_config(training=TrainingConfig.model_validate({"epochs": 2, name: value})))
+        for value in (first, other)
+    ]
+    with opened(asked[0]):
         pass
-    other = plan_search(make_config(training=TrainingConfig(epochs=3)))
+    rule = rf"was made with training\.{name} {first}, got {other}; name another"
     with (
-        pytest.raises(StudyError, match=r"was made with training\.epochs 2, got 3; name another"),
-        opened(other),
+        pytest.raises(StudyError, match=rule),
+        opened(asked[1]),
     ):
         pass
 
