@@ -26,9 +26,9 @@ _PATIENCE = 4.0  # seconds to wait for the hub's first answer, as for models and
 # Columns of tables, keys of files and attributes of trials. A component of the same name would
 # overwrite the number there.
 RESERVED_COMPONENTS = frozenset(
-    "name seed trial step ending score scored_on best_score best_boundary_score loss losses "
-    "train_loss calibrated_loss num_parameters head_parameters seconds measures components "
-    "given_up reason".split()
+    "name seed trial step ending score scored_on best_score loss train_loss calibrated_loss "
+    "majority_loss calibration calibration_scale calibration_intercept num_parameters "
+    "head_parameters seconds measures components given_up reason purpose rival round position".split()
 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -50,19 +49,6 @@ def compute_score(metric: str, predictions: Labels, references: Labels) -> Score
         predictions = np.asarray(predictions).astype(np.int64).tolist()
     components = load_metric(metric).compute(predictions, references)
     return Score(value=math.fsum(components.values()) / len(components), components=components)
-
-
-def compute_majority_score(metric: str, train_labels: Labels, references: Labels) -> Score:
-    """Score the predictor that always answers train's majority class, or its mean score.
-
-    Among equally frequent classes the smallest id is taken. Labels that are floats are scores.
-    """
-    if _are_scores(train_labels):
-        answer = math.fsum(train_labels) / len(train_labels)
-    else:
-        counts = Counter(train_labels)
-        answer = min(counts, key=lambda label: (-counts[label], label))
-    return compute_score(metric, [answer] * len(references), references)
 
 
 def _are_scores(labels: Labels) -> bool:

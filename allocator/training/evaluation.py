@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch.nn import functional as F
+from torch import Tensor
 
 from allocator.config import Calibration
-from allocator.data.metrics import Score, compute_majority_score, compute_score
+from allocator.data.metrics import Score, compute_score
 from allocator.inputs.batches import Split, iterate_by_length
 from allocator.training.calibration import compute_calibrated_loss, fit_calibration
 from allocator.training.pack import AnySlot, Pack
-from allocator.training.task_loss import compute_task_loss
+from allocator.training.task_loss import compute_losses
 
+Floats = npt.NDArray[np.float64]
 _ROWS_AT_ONCE = 256  # examples times slots in one pass
 _SMALLEST_BATCH = 32  # examples in one pass, for any number of slots
 
@@ -44,6 +45,21 @@ class Evaluation:
     calibration: Calibration | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answers:
+    """The answers of one slot to N examples.
+
+    Attributes:
+        losses: Cross-entropy, or squared error, of every answer as it is given, shape (N,).
+        predictions: Class or score that was answered, shape (N,).
+        score: The task's metric.
+    """
+
+    losses: Floats
+    predictions: Floats
+    score: Score
+
+
 @torch.no_grad()
 def evaluate_pack(pack: Pack[AnySlot], split: Split, metric: str) -> list[Evaluation]:
     """Evaluate the slots of a pack on a split.
@@ -60,61 +76,106 @@ def evaluate_pack(pack: Pack[AnySlot], split: Split, metric: str) -> list[Evalua
     return [evaluation for group in groups for evaluation in group]
 
 
+@torch.no_grad()
+def answer_examples(pack: Pack[AnySlot], split: Split, metric: str) -> list[Answers]:
+    """Let the slots of a pack answer a split, example by example.
+
+    Args:
+        pack: The slots; answering changes nothing about them.
+        split: The examples.
+        metric: Name of the task's metric.
+
+    Returns:
+        The answers of each slot, in the order of the slots.
+    """
+    groups = pack.run_in_turns(lambda slots: _compute_logits(pack, slots, split))
+    return [_make_answers(logits_NC, split, metric) for group in groups for logits_NC in group]
+
+
+def answer_majority(train_labels: Sequence[float], split: Split, metric: str) -> Answers:
+    """Answer with what the labels of train alone say: the class shares, or the mean score.
+
+    Args:
+        train_labels: Labels of train.
+        split: The examples.
+        metric: Name of the task's metric.
+    """
+    known = torch.tensor(train_labels, dtype=split.labels.dtype)
+    if known.is_floating_point():
+        logits_NC = known.mean().expand(len(split), 1)
+    else:
+        # The split may have a class that train lacks. It counts as one example, because its loss
+        # would be infinite.
+        classes = 1 + max(int(known.max()), int(split.labels.max()))
+        counts_C = torch.bincount(known, minlength=classes).clamp_min(1)
+        logits_NC = counts_C.float().log().expand(len(split), -1)
+    return _make_answers(logits_NC, split, metric)
+
+
+def _make_answers(logits_NC: Tensor, split: Split, metric: str) -> Answers:
+    losses_N = compute_losses(logits_NC, split.labels.to(logits_NC.device))
+    is_regression = split.labels.is_floating_point()
+    answers_N = logits_NC.squeeze(1) if is_regression else logits_NC.argmax(1)
+    predictions_N = answers_N.double().cpu().numpy()
+    return Answers(
+        losses=losses_N.double().cpu().numpy(),
+        predictions=predictions_N,
+        score=compute_score(metric, predictions_N.tolist(), split.labels.tolist()),
+    )
+
+
+def _compute_logits(pack: Pack[AnySlot], slots: Sequence[AnySlot], split: Split) -> Tensor:
+    """Compute the logits of S slots for N examples, (S, N, C), in the order of the split."""
+    batch_size = max(_SMALLEST_BATCH, _ROWS_AT_ONCE // len(slots))
+    # Results stay on the device until the end, so that batches do not wait for each other.
+    order: list[int] = []
+    parts = []
+    for indices, batch in iterate_by_length(split, batch_size, pack.backbone.device):
+        hidden_SBTW = pack.compute_hidden(slots, batch)
+        parts.append(
+            torch.stack(
+                [
+                    # In float32, whatever the precision of the frozen weights.
+                    slot.compute_logits(hidden_BTW, batch.inputs).float()
+                    for slot, hidden_BTW in zip(slots, hidden_SBTW, strict=True)
+                ]
+            )
+        )
+        order += indices
+    # Batches come by length: row i of what they return is example `order[i]`.
+    by_length_SNC = torch.cat(parts, dim=1)
+    logits_SNC = torch.empty_like(by_length_SNC)
+    logits_SNC[:, torch.tensor(order, device=logits_SNC.device)] = by_length_SNC
+    return logits_SNC
+
+
 def _evaluate_slots(
     pack: Pack[AnySlot], slots: Sequence[AnySlot], split: Split, metric: str
 ) -> list[Evaluation]:
+    logits_SNC = _compute_logits(pack, slots, split)
     is_regression = split.labels.is_floating_point()
-    batch_size = max(_SMALLEST_BATCH, _ROWS_AT_ONCE // len(slots))
-    # Results stay on the device until the end, so that batches do not wait for each other.
-    order, answers, centered, losses = [], [], [], []
-    for indices, batch in iterate_by_length(split, batch_size, pack.backbone.device):
-        hidden_SBTW = pack.compute_hidden(slots, batch)
-        logits = [
-            # In float32, whatever the precision of the frozen weights.
-            slot.compute_logits(hidden_BTW, batch.inputs).float()
-            for slot, hidden_BTW in zip(slots, hidden_SBTW, strict=True)
-        ]
-        losses.append(
-            # Mean times examples, because batches differ in size.
-            torch.stack([compute_task_loss(z, batch.labels) for z in logits]) * len(indices)
-        )
-        answers.append(
-            torch.stack([z.squeeze(1) if is_regression else z.argmax(1) for z in logits])
-        )
-        # A constant added to all logits of an example changes no answer, so it must not count.
-        stacked_SBC = torch.stack(logits)
-        centered.append(stacked_SBC if is_regression else stacked_SBC - stacked_SBC.mean(2, True))
-        order += indices
-    # N runs in the order of `order`, by length, until answers are put back below.
-    outputs_SNC = torch.cat(centered, dim=1)
+    # A constant added to all logits of an example changes no answer, so it must not count.
+    outputs_SNC = logits_SNC if is_regression else logits_SNC - logits_SNC.mean(2, True)
     scale = split.labels.std(correction=0).clamp_min(1e-12).item() if is_regression else 1.0
     # Host-device sync: here the batches are waited for.
     spreads = (outputs_SNC.std(dim=1, correction=0).amax(dim=1) / scale).tolist()
-    labels = split.labels.numpy()[order]
-    # SciPy fits on the CPU, in float64.
-    fitted = [
-        (
-            compute_calibrated_loss(z, labels),
-            fit_calibration(z, labels, has_intercept=slot.head.has_bias),
+    labels_N = split.labels.numpy()
+    evaluations = []
+    for slot, logits_NC, outputs_NC, spread in zip(
+        slots, logits_SNC, outputs_SNC.double().cpu().numpy(), spreads, strict=True
+    ):
+        answers = _make_answers(logits_NC, split, metric)
+        evaluations.append(
+            Evaluation(
+                score=answers.score,
+                loss=float(answers.losses.mean()),
+                # SciPy fits on the CPU, in float64.
+                calibrated_loss=compute_calibrated_loss(outputs_NC, labels_N),
+                spread=spread,
+                calibration=fit_calibration(outputs_NC, labels_N, has_intercept=slot.head.has_bias),
+            )
         )
-        for slot, z in zip(slots, outputs_SNC.double().cpu().numpy(), strict=True)
-    ]
-    mean_losses = (torch.stack(losses).sum(0) / len(split)).tolist()  # host-device sync
-    predictions = np.zeros((len(slots), len(split)))
-    # Back into the order of the split.
-    predictions[:, order] = torch.cat(answers, dim=1).cpu().numpy()
-    return [
-        Evaluation(
-            score=compute_score(metric, predicted, split.labels.tolist()),
-            loss=loss,
-            calibrated_loss=best_loss,
-            spread=spread,
-            calibration=calibration,
-        )
-        for predicted, loss, (best_loss, calibration), spread in zip(
-            predictions, mean_losses, fitted, spreads, strict=True
-        )
-    ]
+    return evaluations
 
 
 def evaluate_majority(train: Split, split: Split, metric: str) -> Evaluation:
@@ -128,21 +189,6 @@ def evaluate_majority(train: Split, split: Split, metric: str) -> Evaluation:
         split: The examples to answer.
         metric: Name of the task's metric.
     """
-    loss = _compute_prior_loss(train, split)
-    return Evaluation(
-        score=compute_majority_score(metric, train.labels.tolist(), split.labels.tolist()),
-        loss=loss,
-        calibrated_loss=loss,
-        spread=0.0,
-    )
-
-
-def _compute_prior_loss(train: Split, split: Split) -> float:
-    if train.labels.is_floating_point():
-        return F.mse_loss(train.labels.mean().expand(len(split)), split.labels).item()
-    # The split may have a class that train lacks.
-    classes = 1 + max(int(train.labels.max()), int(split.labels.max()))
-    shares = torch.bincount(train.labels, minlength=classes) / len(train)
-    # A class that train lacks counts as one example, because its loss would be infinite.
-    log_shares: Sequence[float] = shares.clamp_min(1 / len(train)).log().tolist()
-    return -math.fsum(log_shares[label] for label in split.labels.tolist()) / len(split)
+    answers = answer_majority(train.labels.tolist(), split, metric)
+    loss = float(answers.losses.mean())
+    return Evaluation(score=answers.score, loss=loss, calibrated_loss=loss, spread=0.0)

@@ -7,15 +7,20 @@ from torch.nn import functional as F
 
 
 def compute_task_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Compute the mean loss of a batch: cross-entropy, or squared error if labels are real.
+    """Compute the mean loss of a batch, a scalar; arguments as for `compute_losses`."""
+    return compute_losses(logits, labels).mean()
+
+
+def compute_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Compute the loss of every example: cross-entropy, or squared error if labels are real.
 
     Args:
         logits: Shape (batch, classes); (batch, 1) for regression.
         labels: Shape (batch,): classes as integers, or real scores.
 
     Returns:
-        A scalar.
+        Shape (batch,).
     """
     if labels.is_floating_point():
-        return F.mse_loss(logits.squeeze(1), labels)
-    return F.cross_entropy(logits, labels)
+        return F.mse_loss(logits.squeeze(1), labels, reduction="none")
+    return F.cross_entropy(logits, labels, reduction="none")

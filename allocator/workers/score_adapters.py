@@ -10,7 +10,7 @@ import torch
 from allocator.adapters.saved import load_adapter, read_shapes, require_shapes
 from allocator.data.tasks import Examples
 from allocator.inputs.reader import load_reader
-from allocator.training.answers import Answers, answer_examples, answer_majority
+from allocator.training.evaluation import Answers, answer_examples, answer_majority
 from allocator.training.pack import Pack
 from allocator.training.slot import Slot
 from allocator.workers.setup import TrainingSetup, load_frozen_backbone

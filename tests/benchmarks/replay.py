@@ -34,8 +34,8 @@ from allocator.tuning.screen.watchers import QuietWatcher
 from allocator.tuning.space.points import Domain, Points
 from allocator.tuning.space.space import Params
 from allocator.tuning.storage.study_config import StudyConfig
+from allocator.tuning.study.goal import Goal
 from allocator.tuning.study.pruning import make_pruner
-from allocator.tuning.study.rounds import Goal
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.surrogate.encoder import Encoder
 

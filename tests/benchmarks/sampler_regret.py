@@ -84,7 +84,7 @@ def run_study(
     complete = study.get_trials(states=(TrialState.COMPLETE,))
     feasible = [t for t in complete if space.num_parameters(t.params) <= space.feasible.budget]
     regrets = np.array([surface.best - surface.score(t.params) for t in feasible])
-    observations = read_observations(space, study.trials, final_step=BOUNDARIES)
+    observations = read_observations(space, study.trials, final_step=BOUNDARIES, sign=1.0)
     means, _ = Surrogate.fit(space, observations).predict([t.params for t in feasible])
     over = [space.num_parameters(t.params) > space.feasible.budget for t in study.trials]
     return Run(

@@ -11,7 +11,7 @@ import pytest
 
 from allocator.data import loaded_metrics
 from allocator.data.loaded_metrics import RESERVED_COMPONENTS, load_metric
-from allocator.data.metrics import compute_majority_score, compute_score
+from allocator.data.metrics import compute_score
 from allocator.data.task_file import read_task_file
 from allocator.errors import TaskError
 from allocator.training.messages import Report
@@ -63,13 +63,6 @@ def test_class_ids_that_are_floats_reach_a_script_as_integers(tmp_path: Path) ->
     body = "return {'integers': float(all(isinstance(p, int) for p in predictions))}"
     script = str(write_script(tmp_path / "kinds.py", body))
     assert compute_score(script, np.array([0.0, 1.0]), [0, 1]).value == 1.0
-
-
-def test_the_majority_predictor_of_a_script_follows_the_labels(tmp_path: Path) -> None:
-    share = str(write_script(tmp_path / "share.py", SHARE))
-    assert compute_majority_score(share, [2, 2, 1], [2, 1, 1, 0]).value == 0.25
-    error = str(write_script(tmp_path / "error.py", NEGATED_ERROR, kind="float64"))
-    assert compute_majority_score(error, [1.0, 4.0], [2.5, 3.5]).value == -0.5
 
 
 def test_a_component_that_is_not_finite_counts_as_zero(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from allocator.data.glue_metrics import METRICS
-from allocator.data.metrics import compute_majority_score, compute_score
+from allocator.data.metrics import compute_score
 from allocator.errors import TaskError
 
 RNG = np.random.default_rng(0)
@@ -91,18 +91,6 @@ def test_f1_without_any_positive_is_zero() -> None:
 def test_arrays_score_as_lists_do() -> None:
     arrays = compute_score("accuracy_and_f1", np.array(PREDICTIONS), np.array(REFERENCES))
     assert arrays == compute_score("accuracy_and_f1", PREDICTIONS, REFERENCES)
-
-
-def test_the_majority_predictor_answers_trains_most_frequent_class() -> None:
-    assert compute_majority_score("accuracy", [2, 2, 1], [2, 1, 1, 0]).value == 0.25
-    assert compute_majority_score("accuracy", [1, 0, 0, 1], [0, 0, 1]).value == pytest.approx(2 / 3)
-    assert compute_majority_score("matthews_correlation", [1, 1, 0], REFERENCES).value == 0.0
-    result = compute_majority_score("accuracy_and_f1", [1, 1, 0], [1, 1, 1, 0])
-    assert result.components == pytest.approx({"accuracy": 0.75, "f1": 6 / 7})
-
-
-def test_the_majority_predictor_of_a_regression_answers_the_mean() -> None:
-    assert compute_majority_score("pearson_and_spearman", [1.0, 4.0], [1.0, 2.0, 3.0]).value == 0.0
 
 
 def test_an_unknown_metric_suggests_the_nearest() -> None:

@@ -15,8 +15,14 @@ from allocator.inputs.tokens import TokenizedSplit
 from allocator.models.model_source import ModelSource
 from allocator.training import evaluation
 from allocator.training.calibration import compute_calibrated_loss, fit_calibration
-from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_pack
-from allocator.training.pack import TrainingPack
+from allocator.training.evaluation import (
+    Evaluation,
+    answer_examples,
+    answer_majority,
+    evaluate_majority,
+    evaluate_pack,
+)
+from allocator.training.pack import Pack, TrainingPack
 from allocator.training.splits import Splits
 from allocator.training.training_slot import TrainingSlot
 
@@ -144,10 +150,11 @@ def test_the_majority_predictor_has_the_loss_of_trains_class_shares() -> None:
     assert result.spread == 0.0
 
 
-@pytest.mark.parametrize("absent", [0, 2])
-def test_a_class_that_train_lacks_has_a_finite_loss(absent: int) -> None:
+@pytest.mark.parametrize(("absent", "lacking"), [(0, 1), (2, 2)])
+def test_a_class_that_train_lacks_counts_as_one_example(absent: int, lacking: int) -> None:
     result = evaluate_majority(labelled([1, 1, 1, 1]), labelled([1, absent]), "accuracy")
-    assert result.loss == pytest.approx(-math.log(1 / 4) / 2)
+    counted = 4 + lacking  # classes 0 and 2 are lacking if there is a class 2
+    assert result.loss == pytest.approx(-(math.log(4 / counted) + math.log(1 / counted)) / 2)
 
 
 def test_the_majority_predictor_of_scores_answers_their_mean() -> None:
@@ -181,3 +188,39 @@ def test_trials_are_scored_together_as_each_is_alone(
         assert other.calibration is not None
         assert result.calibration.scale == pytest.approx(other.calibration.scale, rel=1e-4)
     assert results[2].calibration is None
+
+
+@pytest.mark.parametrize(
+    ("known", "labels", "metric", "expected"),
+    [
+        ([2, 2, 1], [2, 1, 1, 0], "accuracy", 0.25),
+        ([1, 0, 0, 1], [0, 0, 1], "accuracy", 2 / 3),  # of equally frequent classes the first
+        ([1, 1, 0], [1, 0, 0, 1], MCC, 0.0),
+        ([1, 1, 0], [1, 1, 1, 0], "accuracy_and_f1", (0.75 + 6 / 7) / 2),
+        ([1.0, 4.0], [1.0, 2.0, 3.0], "pearson_and_spearman", 0.0),
+    ],
+)
+def test_the_majority_answers_what_is_most_frequent_in_train(
+    known: list[float], labels: list[float], metric: str, expected: float
+) -> None:
+    answers = answer_majority(known, labelled(labels), metric)
+    assert answers.score.value == pytest.approx(expected)
+
+
+def test_the_majority_loses_what_the_class_shares_lose() -> None:
+    answers = answer_majority([0, 1, 1, 1], labelled([1, 0, 1]), "accuracy")
+    assert answers.losses == pytest.approx([-math.log(0.75), -math.log(0.25), -math.log(0.75)])
+
+
+def test_answers_one_by_one_are_those_that_are_evaluated(
+    tiny_backbone: Backbone, tiny_spec: AdapterSpec, tiny_splits: Splits
+) -> None:
+    split = tiny_splits.of_seed(0).scoring
+    slots = [random_slot(tiny_backbone, tiny_spec) for _ in range(3)]
+    pack = Pack(tiny_backbone, slots, width=2)  # which take turns
+    for answers, evaluated in zip(
+        answer_examples(pack, split, MCC), evaluate_pack(pack, split, MCC), strict=True
+    ):
+        assert answers.losses.mean() == pytest.approx(evaluated.loss)
+        assert answers.score == evaluated.score
+        assert len(answers.predictions) == len(split)

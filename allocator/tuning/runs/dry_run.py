@@ -12,7 +12,7 @@ from allocator.tuning.screen.header import print_header
 from allocator.tuning.screen.spaces_table import describe_parameters
 from allocator.tuning.space.space import Variant
 from allocator.tuning.storage.study_config import StudyConfig
-from allocator.tuning.study.rounds import Goal
+from allocator.tuning.study.goal import Goal
 from allocator.workers.setup import load_frozen_backbone, load_training_splits
 from allocator.workers.throughput import choose_slots, measure_packs, measure_throughput
 

@@ -23,8 +23,8 @@ from allocator.tuning.screen.result_table import print_result
 from allocator.tuning.screen.watchers import watch_search
 from allocator.tuning.storage.storage_url import choose_storage_url
 from allocator.tuning.storage.study_config import StudyConfig
+from allocator.tuning.study.goal import Goal
 from allocator.tuning.study.open_study import open_study
-from allocator.tuning.study.rounds import Goal
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.study.write_best import WrittenBest, write_best
 

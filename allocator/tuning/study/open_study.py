@@ -27,8 +27,8 @@ from allocator.tuning.space.space import Space
 from allocator.tuning.storage.objective import make_objective
 from allocator.tuning.storage.storage_url import choose_storage_url, open_storage, printable_url
 from allocator.tuning.storage.study_config import StudyConfig
+from allocator.tuning.study.goal import Goal
 from allocator.tuning.study.pruning import make_pruner
-from allocator.tuning.study.rounds import Goal
 from allocator.tuning.study.study import SearchStudy
 
 

@@ -1,12 +1,10 @@
-"""How a study's trainings are divided: into rounds, new allocations, further seeds, a verdict."""
+"""The rounds of a study: which trainings are decided on together, and what each of them is."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -31,63 +29,8 @@ from allocator.tuning.storage.trial_memory import (
     read_round,
     read_seed,
 )
+from allocator.tuning.study.goal import Goal
 from allocator.tuning.study.proposal_queue import ProposalQueue
-
-# A GPU trains as many in less time than a CPU its own: 10,600 sentences a second, not 400.
-_TRIALS_ON_CPU, _TRIALS_ON_GPU = 28, 64
-_ROUNDS = 5  # of a search, before its verdict
-_NEW = 0.45  # fraction of a search's trainings that try a new allocation
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Goal:
-    """The number of trainings that a study is to have.
-
-    Attributes:
-        trials: Trainings in all.
-        verdict_seeds: Seeds with which the choice and the baseline are trained once more.
-    """
-
-    trials: int
-    verdict_seeds: int
-
-    @classmethod
-    def choose(cls, trials: int | None, verdict_seeds: int, *, kind: str, devices: int) -> Self:
-        """Choose a goal for some devices, unless the user gave one.
-
-        Args:
-            trials: Trainings in all; None for as many as the devices can make in reasonable time.
-            verdict_seeds: Seeds of the verdict.
-            kind: Kind of the devices, `cuda` or `cpu`.
-            devices: Number of the devices.
-        """
-        if trials is None:
-            trials = _TRIALS_ON_GPU * devices if kind == "cuda" else _TRIALS_ON_CPU
-        return cls(trials=trials, verdict_seeds=verdict_seeds)
-
-    @property
-    def num_verdict_seeds(self) -> int:
-        """Seeds of the verdict; fewer than asked for if it would take half of the trainings."""
-        return min(self.verdict_seeds, self.trials // 4)
-
-    @property
-    def num_search(self) -> int:
-        """Trainings before the verdict."""
-        return self.trials - 2 * self.num_verdict_seeds
-
-    @property
-    def num_allocations(self) -> int:
-        """Allocations that are tried; all other trainings are further seeds of them."""
-        return max(1, math.ceil(_NEW * self.num_search))
-
-    @property
-    def places(self) -> int:
-        """Trainings in a round.
-
-        It does not depend on how many a device trains together, so that every machine makes the
-        same study.
-        """
-        return math.ceil(self.num_search / _ROUNDS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

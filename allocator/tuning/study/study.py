@@ -35,8 +35,9 @@ from allocator.tuning.storage.trial_memory import (
     write_num_parameters,
 )
 from allocator.tuning.study.baseline_recorder import BaselineRecorder
+from allocator.tuning.study.goal import Goal
 from allocator.tuning.study.proposal_queue import ProposalQueue
-from allocator.tuning.study.rounds import Decision, Goal, RoundPlanner
+from allocator.tuning.study.rounds import Decision, RoundPlanner
 
 
 class SearchStudy:

@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial
 from pydantic import BaseModel, ConfigDict
 
-from allocator.training.answers import Answers
+from allocator.training.evaluation import Answers
 from allocator.tuning.evidence.allocations import list_allocations
 from allocator.tuning.evidence.expectations import Expectations
 from allocator.tuning.evidence.metric_differences import compute_pseudo_differences
@@ -111,8 +111,8 @@ def judge(
         _describe(loss, float(losses.mean()), float(others.mean()), higher_is_better=False),
         _describe(
             score,
-            float(np.mean([answers.score for answers in choice])),
-            float(np.mean([answers.score for answers in baseline])),
+            float(np.mean([answers.score.value for answers in choice])),
+            float(np.mean([answers.score.value for answers in baseline])),
             higher_is_better=True,
         ),
     )
