@@ -28,7 +28,8 @@ _PATIENCE = 4.0  # seconds to wait for the hub's first answer, as for models and
 RESERVED_COMPONENTS = frozenset(
     "name seed trial step ending score scored_on best_score loss train_loss calibrated_loss "
     "majority_loss calibration calibration_scale calibration_intercept num_parameters "
-    "head_parameters seconds measures components given_up reason purpose rival round position".split()
+    "head_parameters seconds measures components given_up reason purpose rival round "
+    "position".split()
 )
 
 
