@@ -17,25 +17,18 @@ from unittest.mock import patch
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
-from trained_table import Feeder, Keeper, fixed_part
+from trained_table import Feeder, Keeper, make_recorder
 
 from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
 from allocator.allocation.allocation import Allocation
-from allocator.backbone.backbone import Backbone, load_backbone
-from allocator.config import AdapterConfig, TrainingConfig, default_model_cache
-from allocator.data.sources import load_task
+from allocator.backbone.backbone import Backbone
+from allocator.config import AdapterConfig, TrainingConfig
 from allocator.inputs.batches import order_epoch
-from allocator.inputs.tokens import tokenize_examples
-from allocator.models.model_source import locate_model
-from allocator.models.preprocessors import load_tokenizer
 from allocator.training import epoch
 from allocator.training.loop import train_trials
 from allocator.training.messages import Job, Report
 from allocator.training.splits import Splits
-from allocator.workers.precision import choose_precision
 
-TARGETS = ("query", "key", "value")
 RECIPE = TrainingConfig(epochs=3, batch_size=32)
 RATES = ((1e-3, 1.0), (1e-3, 2.0), (1e-3, 4.0), (2e-3, 1.0), (5e-4, 4.0))  # with lambda
 
@@ -110,18 +103,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args(argv)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    data = load_task("cola", source="dir", data_dir=arguments.data_dir)
-    model = locate_model("minilm", default_model_cache())
-    backbone = load_backbone(
-        model, TARGETS, num_labels=2, precision=choose_precision(device, 384), device=device
-    )
-    tokenizer = load_tokenizer(model)
-    train_part, held_out = (
-        tokenize_examples(data.train.select(part), tokenizer, max_length=RECIPE.max_length)
-        for part in fixed_part(data, tokenizer)
-    )
-    splits = Splits(train=train_part, scoring=held_out, metric=data.task.metric)
+    recorder = make_recorder("cola", "tenslora_plus", arguments.data_dir, Path())
+    backbone, splits = recorder.backbone, recorder.splits
     rows = []
     for seed in arguments.seeds:
         for order in ("one", "new"):

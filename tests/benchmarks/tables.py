@@ -168,8 +168,8 @@ def read_table(folder: Path, *, share: float = 0.25, rotates: bool = True) -> Ta
             if curve.collapsed:
                 worth.append(_compute_shares_loss(unseen_labels[rest]))
             else:
-                unseen = arrays["unseen"][point]
-                own = arrays["own"][point][part], arrays["own_labels"][part]
+                unseen = arrays[f"unseen_{point}"]
+                own = arrays[f"own_{point}"][part], arrays["own_labels"][part]
                 same = unseen[fixed], unseen_labels[fixed]
                 if not rotates or share < about["held_out"]:
                     curve = curve.end_at(_compute_loss(*(own if rotates else same)))

@@ -33,6 +33,9 @@ from allocator.tuning.study.goal import Goal
 from allocator.tuning.study.proposal_queue import ProposalQueue
 
 
+_BESIDE_BASELINE = 1  # allocations that train beside the baseline, for which a prior waits
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
     """A training that a study decided on.
@@ -113,6 +116,9 @@ class RoundPlanner:
         if not any(allocation.is_baseline for allocation in allocations):
             baseline = make_baseline_params(self._space)
             return self._make_decision(standing, "baseline", seed, baseline, rival=BASELINE)
+        waits = not self._proposals.is_prior_known
+        if waits and len(allocations) > _BESIDE_BASELINE + len(self._config.start):
+            return None
         if len(allocations) < self._goal.num_allocations:
             proposal = self._proposals.find_next()
             if proposal is not None:
@@ -120,11 +126,7 @@ class RoundPlanner:
                     standing, "proposal", seed, proposal.params, proposed_by=proposal.proposed_by
                 )
             # Without the prior, which waits for the baseline, the sampler would only guess.
-            return (
-                self._make_decision(standing, "search", seed, None)
-                if self._proposals.is_prior_known
-                else None
-            )
+            return None if waits else self._make_decision(standing, "search", seed, None)
         return self._decide_race(standing, searched)
 
     def _decide_race(
