@@ -38,12 +38,12 @@ class Curve:
     scores: Sequence[float]
     collapsed: bool
 
-    def end_at(self, loss: float) -> Curve:
-        """Shift the losses so that the last one is `loss`."""
-        shift = loss - self.losses[-1]
+    def end_at(self, loss: float, score: float | None = None) -> Curve:
+        """Shift losses, and scores if one is given, so that these are the last ones."""
+        shift, rise = loss - self.losses[-1], (score or 0.0) - self.scores[-1]
         return Curve(
             losses=[value + shift for value in self.losses],
-            scores=self.scores,
+            scores=self.scores if score is None else [value + rise for value in self.scores],
             collapsed=self.collapsed,
         )
 
@@ -82,13 +82,36 @@ class Table:
         expected: Floats,
         is_recorded: bool,
     ) -> None:
+        self.space_name = space_name
         self.file: SpaceFile = read_space(space_name)
         self.space: Space = build_space(self.file, MINILM, BUDGET)
         self.params, self.truth, self.baseline = params, truth, baseline
         self._curves, self._expected, self._is_recorded = curves, expected, is_recorded
         self.boundaries = max(len(c.losses) for of_point in curves for c in of_point)
         self.values = np.array([[c.losses[-1] for c in of_point] for of_point in curves])
+        self.scores = np.array([[c.scores[-1] for c in of_point] for of_point in curves])
         self.sound = np.array([not any(c.collapsed for c in of_point) for of_point in curves])
+        self._expected_scores = self._expect_scores()
+
+    def _expect_scores(self) -> Floats:
+        """Expect of every point's metric what its seeds agree on, beyond the mean of all points.
+
+        The share that they agree on is the intraclass correlation of the sound points' means
+        (Shrout and Fleiss 1979, case 1), which for little trained models is near 0.
+        """
+        sound = self.scores[self.sound]
+        means, seeds = sound.mean(axis=1), sound.shape[1]
+        between = seeds * means.var(ddof=1)
+        within = float(np.mean(sound.var(axis=1, ddof=1)))
+        share = max(0.0, 1 - within / between)
+        center = float(means.mean())
+        return np.asarray(
+            np.where(
+                self.sound,
+                center + share * (self.scores.mean(axis=1) - center),
+                self.scores.mean(axis=1),
+            )
+        )
 
     def draw(self, point: int, seed: int, search: int) -> Curve:
         """Return the training of a point with a seed, in one of many replayed searches."""
@@ -96,19 +119,36 @@ class Table:
         order = np.random.default_rng(search).permutation(recorded)
         if self._is_recorded and seed < recorded:
             return self._curves[point][int(order[seed])]
-        # The same luck of the seed for all points, and of each point its own.
-        of_seed = np.random.default_rng([search, seed])
-        column = int(of_seed.integers(recorded))
         rng = np.random.default_rng([search, seed, point])
         curve = self._curves[point][int(rng.integers(recorded))]
         if curve.collapsed or not self.sound[point]:
             return curve
-        other = int(rng.choice(np.flatnonzero(self.sound)))
-        # A mean of k values takes a k-th of the luck with it.
-        luck = (self.values[other, column] - self.values[other].mean()) * np.sqrt(
-            recorded / (recorded - 1)
+        # The same luck of the seed for all points, and of each point its own.
+        loss, score = self._draw_luck(
+            int(np.random.default_rng([search, seed]).integers(recorded)), rng
         )
-        return curve.end_at(float(self._expected[point] + luck))
+        return curve.end_at(
+            float(self._expected[point] + loss), float(self._expected_scores[point] + score)
+        )
+
+    def draw_luck(self, seed: int, search: int) -> float:
+        """Draw by how much the loss of a training differs from what its point is worth."""
+        rng = np.random.default_rng([search, seed])
+        return self._draw_luck(int(rng.integers(self.values.shape[1])), rng)[0]
+
+    def list_curves(self, point: int) -> Sequence[Curve]:
+        """List the recorded trainings of a point."""
+        return self._curves[point]
+
+    def _draw_luck(self, column: int, rng: np.random.Generator) -> tuple[float, float]:
+        """Draw what a sound point's training differs by from its mean, in loss and in score."""
+        other, seeds = int(rng.choice(np.flatnonzero(self.sound))), self.values.shape[1]
+        # A mean of k values takes a k-th of the luck with it.
+        inflation = float(np.sqrt(seeds / (seeds - 1)))
+        return (
+            inflation * float(self.values[other, column] - self.values[other].mean()),
+            inflation * float(self.scores[other, column] - self.scores[other].mean()),
+        )
 
 
 def read_first_table(folder: Path) -> Table:
