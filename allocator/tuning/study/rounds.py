@@ -155,6 +155,8 @@ class RoundPlanner:
 
     def _decide_verdict(self, standing: Sequence[FrozenTrial]) -> Decision | None:
         """Decide on a training of the choice or of the baseline with a seed of the verdict."""
+        if len(standing) >= self._goal.trials:
+            return None
         try:
             selection = select_best(self._space, self._expect(standing))
         except StudyError:
