@@ -127,7 +127,7 @@ def test_the_surrogate_learns_which_factorization_is_better(space: Space) -> Non
 
     seen = [domain.point_to_params(point) for point in domain.sample_points(30, rng)]
     surrogate = Surrogate.fit(
-        space, [Observation(params=p, fidelity=1.0, score=true(p)) for p in seen]
+        space, [Observation(params=p, seed=0, fidelity=1.0, score=true(p)) for p in seen]
     )
     new = [domain.point_to_params(point) for point in domain.sample_points(200, rng)]
     mean, _ = surrogate.predict(new)

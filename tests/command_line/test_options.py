@@ -115,7 +115,7 @@ def test_all_settings_of_the_training_reach_the_workers_and_the_recipe(
 ) -> None:
     places = ["--model", str(tiny_bert), "--data-dir", str(small_glue), "--study", "tiny"]
     devices = ["--devices", "cpu", "--precision", "float32", "--slots", "1"]
-    size = ["--trials", "1", "--confirm-seeds", "0", "--limit", "160"]
+    size = ["--trials", "1", "--verdict-seeds", "0", "--limit", "160"]
     given = [*places, *devices, *size, "--studies-dir", str(tmp_path), *ALL_FLAGS]
     setup = plan_search(read_search(*given)).setup
     assert {name: getattr(setup.training, name) for name in FIELDS} == OTHERS
@@ -198,7 +198,7 @@ def test_help_groups_options_and_gives_defaults() -> None:
     for words in ("search:", "data:", "training:", "study:", "(default: minilm)", "exit status"):
         assert words in done.stdout
     flags = (
-        "--budget --task --model --space --targets --trials --confirm-seeds --timeout --limit "
+        "--budget --task --model --space --targets --trials --verdict-seeds --decide-by --timeout --limit "
         "--study --studies-dir --storage --data-dir --data-source --select-on --slots --devices "
         "--ray --precision --sampler --pruner --prior --prior-strength --start --dry-run --quiet"
     )

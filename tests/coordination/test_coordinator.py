@@ -34,8 +34,8 @@ class Trials:
         self._attempts = [0] * total
 
     @property
-    def num_finished(self) -> int:
-        return len(self.ended) + len(self.given_up)
+    def num_startable(self) -> int:
+        return len(self._waiting)
 
     def start_next_trial(self) -> Job:
         number = self._waiting.pop(0)
@@ -100,7 +100,7 @@ def test_a_trial_that_kills_its_worker_takes_no_other_with_it() -> None:
         del device
         return PoisonedWorker(poison=1, slots=slots or 4)
 
-    Coordinator(trials, launch, ("cpu",), QuietWatcher()).run(trials=6)
+    Coordinator(trials, launch, ("cpu",), QuietWatcher()).run()
     assert trials.given_up == [1]
     assert sorted(trials.ended) == [0, 2, 3, 4, 5]
 
@@ -122,7 +122,7 @@ def launch_by_name(device: str, slots: int | None) -> PoisonedWorker:
 def test_a_device_that_is_gone_leaves_its_trials_to_the_others() -> None:
     trials = Trials(6)
     devices = ("staying", "leaving")
-    Coordinator(trials, launch_by_name, devices, QuietWatcher()).run(trials=6)
+    Coordinator(trials, launch_by_name, devices, QuietWatcher()).run()
     assert sorted(trials.ended) == list(range(6))
     assert not trials.given_up
 
@@ -131,5 +131,5 @@ def test_a_search_without_any_device_left_ends_and_gives_no_trial_up() -> None:
     trials = Trials(6)
     devices = ("leaving", "leaving too")
     with pytest.raises(StudyError, match=r"^all devices are gone; run the same command"):
-        Coordinator(trials, launch_by_name, devices, QuietWatcher()).run(trials=6)
+        Coordinator(trials, launch_by_name, devices, QuietWatcher()).run()
     assert not trials.given_up

@@ -24,6 +24,7 @@ def curve(*losses: float) -> list[Report]:
             score=1 - loss,
             loss=loss,
             calibrated_loss=0.9 * loss,
+            majority_loss=0.7,
             components={"accuracy": 1 - loss, "f1": 0.5},
             best_score=1 - min(losses[:step]),
             step=step,

@@ -33,11 +33,10 @@ def test_files_and_folders_have_the_names_that_users_rely_on() -> None:
         "MODES_FILE": "modes.csv",
         "TRIALS_FOLDER": "trials",
         "BASELINE_FOLDER": "baseline",
-        "CONFIRMATION_FOLDER": "confirmation",
+        "DELIVERED_FOLDER": "delivered",
         "FIGURES_FOLDER": "figures",
         "TRAINED_FOLDER": "trained",
         "RESULT_FILE": "result.yaml",
-        "SCORES_FILE": "scores.csv",
         "SUMMARY_FILE": "summary.csv",
     }
     folder = Path("studies", "mine")

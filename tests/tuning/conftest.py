@@ -49,7 +49,7 @@ def make_config(run_fields: RunFields) -> MakeConfig:
         asked = {
             "budget": 600,
             "trials": 4,
-            "confirm_seeds": 0,
+            "verdict_seeds": 0,
             "prior": "truncation",
             "prior_strength": 10.0,
         }

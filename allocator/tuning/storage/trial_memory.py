@@ -176,11 +176,6 @@ def leave_out_verdict(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return [trial for trial in trials if read_purpose(trial) != "verdict"]
 
 
-def find_baseline(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """Find the baseline's first training, by which priors are made."""
-    return next((trial for trial in list_standing(trials) if is_baseline(trial)), None)
-
-
 def make_attributes(
     *,
     seed: int,

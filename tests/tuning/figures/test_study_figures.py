@@ -16,9 +16,8 @@ from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan, plan_search
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.study.study import SearchStudy
-from allocator.tuning.surrogate.expected_scores import Selection, select_best
 from tests.reports import make_report
-from tests.tuning.studies import opened
+from tests.tuning.studies import opened, start
 
 MakeConfig = Callable[..., SearchConfig]
 TRUNCATION = "name,seed,mode,rank,loss\nuniform,0,input,1,0.7\nuniform,0,input,2,0.6\n"
@@ -30,13 +29,9 @@ OTHER = "name,seed,step,layer,target,mode,index,singular_value\ntt,0,1,0,0,input
 
 
 def tell(study: SearchStudy, score: float) -> int:
-    number = study.ask().number
+    number = start(study).number
     study.tell(make_report(number, score, step=study.final_step))
     return number
-
-
-def chosen(study: SearchStudy) -> Selection:
-    return select_best(study.space, study.trials, final_step=study.final_step)
 
 
 def searched(plan: Plan[StudyConfig]) -> SearchStudy:
@@ -63,18 +58,16 @@ def write_tables(folder: Path) -> None:
 
 def test_a_study_is_drawn_from_the_tables_that_it_has(make_config: MakeConfig) -> None:
     study = searched(plan_search(make_config()))
-    assert list(make_study_figures(study, chosen(study))) == ["budget-split"]
+    assert list(make_study_figures(study, study.select())) == ["budget-split"]
     write_tables(study.folder)
-    drawn = make_study_figures(study, chosen(study))
+    drawn = make_study_figures(study, study.select())
     assert list(drawn) == ["budget-split", "spectra-over-training", "truncation"]
 
 
 def test_the_budget_split_compares_baseline_proposal_and_best(make_config: MakeConfig) -> None:
     study = searched(plan_search(make_config()))
-    counts = bars(make_study_figures(study, chosen(study))["budget-split"])
-    names = ["uniform baseline (trial 0)", "best, proposed by uniform (trial 1)"]
-    if chosen(study).best.trial.number == 0:
-        names = ["best, uniform baseline (trial 0)", "proposed by uniform (trial 1)"]
+    counts = bars(make_study_figures(study, study.select())["budget-split"])
+    names = ["uniform baseline", "best, proposed by uniform"]
     assert counts == {
         name: study.space.num_parameters(study.trials[number].params)
         for number, name in enumerate(names)
@@ -85,14 +78,14 @@ def test_the_dashboard_reads_the_figures_that_are_drawn_last(make_config: MakeCo
     study = searched(plan_search(make_config()))
     write_tables(study.folder)
     for _ in range(2):
-        paths = draw_study(study, chosen(study), warn=lambda _: None)
+        paths = draw_study(study, study.select(), warn=lambda _: None)
     # Importable without warnings once something was drawn.
     from optuna_dashboard import _custom_plot_data as dashboard  # noqa: PLC0415
 
     storage = study.study._storage
     attributes = storage.get_study_system_attrs(study.study._study_id)
     shown = dashboard.get_plotly_graph_objects(attributes)
-    drawn = make_study_figures(study, chosen(study))
+    drawn = make_study_figures(study, study.select())
     assert {path.stem for path in paths} == shown.keys() == drawn.keys()
     for name, figure in drawn.items():
         assert json.loads(shown[name]) == json.loads(figure.to_json())
@@ -102,7 +95,7 @@ def test_the_dashboard_reads_the_figures_that_are_drawn_last(make_config: MakeCo
 def test_a_space_without_a_core_has_a_budget_split(make_config: MakeConfig) -> None:
     study = searched(plan_search(make_config(space="lora", budget=5_000)))
     shape: AdapterShape = study.space.shape
-    figure = make_study_figures(study, chosen(study))["budget-split"]
+    figure = make_study_figures(study, study.select())["budget-split"]
     assert shape.factorization == "matrix"
     assert {bar.name for bar in figure.data} == {"input", "output"}
 
@@ -111,7 +104,7 @@ def test_a_space_without_a_core_has_a_budget_split(make_config: MakeConfig) -> N
 def test_a_study_gets_its_pictures(make_config: MakeConfig) -> None:
     study = searched(plan_search(make_config()))
     warnings: list[str] = []
-    paths = draw_study(study, chosen(study), warn=warnings.append)
+    paths = draw_study(study, study.select(), warn=warnings.append)
     folder = study.folder / FIGURES_FOLDER
     assert paths == [folder / "budget-split.html", folder / "budget-split.png"]
     assert not warnings

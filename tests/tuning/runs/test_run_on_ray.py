@@ -47,7 +47,7 @@ def trials_of(plan: Plan[StudyConfig]) -> list[FrozenTrial]:
 def test_a_search_there_is_the_search_here_on_as_many_devices(
     cluster: Cluster, make_config: MakeConfig
 ) -> None:
-    here = make_config(study="here", devices=("cpu", "cpu"), confirm_seeds=1)
+    here = make_config(study="here", devices=("cpu", "cpu"), verdict_seeds=1)
     there = here.model_copy(update={"study": "there", "devices": None, "ray": cluster.address})
     found = [
         [(t.state, t.params, t.value, t.intermediate_values) for t in trials_of(search(config))]
@@ -85,7 +85,7 @@ def test_a_machine_that_leaves_costs_what_it_trained_and_no_trial(
             plan.devices.names,
             watcher,
             slots=2,
-        ).run(trials=6)
+        ).run()
         states = [trial.state for trial in study.trials]
     assert watcher.is_done
     assert states.count(TrialState.FAIL) <= 2

@@ -117,7 +117,8 @@ def search_here(plan: Plan[StudyConfig], trials: int) -> Path:
     setup = plan.setup
     backbone = load_frozen_backbone(setup, torch.device("cpu"))
     with opened(plan) as study:
-        jobs = tuple(study.make_job(study.ask()) for _ in range(trials))
+        # A space whose prior waits for the baseline, and has nothing to train beside it, starts one.
+        jobs = tuple(study.start_next_trial() for _ in range(min(trials, study.num_startable)))
 
         def on_boundary(boundary: Boundary) -> Orders | None:
             for report in boundary.reports:
@@ -132,7 +133,7 @@ def search_here(plan: Plan[StudyConfig], trials: int) -> Path:
             backbone,
             load_training_splits(setup, backbone.device),
             setup.training,
-            slots=trials,
+            slots=len(jobs),
             on_boundary=on_boundary,
             on_completed=lambda job, slot: save_trained(setup, job, slot),
         )

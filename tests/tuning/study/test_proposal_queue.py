@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import optuna
 import pandas as pd
 import pytest
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from allocator.errors import StudyError, UnknownNameError
 from allocator.files.recipe import Recipe, read_recipe
@@ -21,11 +21,19 @@ from allocator.tuning.plan.search_plan import Plan, plan_search
 from allocator.tuning.priors.baseline_evidence import Baseline
 from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
 from allocator.tuning.storage.study_config import StudyConfig
-from allocator.tuning.storage.trial_memory import read_proposer, read_retried_trial
+from allocator.tuning.storage.trial_memory import (
+    is_baseline,
+    list_standing,
+    read_position,
+    read_proposer,
+    read_purpose,
+    read_retried_trial,
+)
 from allocator.tuning.study.proposal_queue import PROPOSALS
+from allocator.tuning.study.rounds import Goal
 from allocator.tuning.study.study import SearchStudy
 from tests.reports import make_report
-from tests.tuning.studies import opened
+from tests.tuning.studies import LONG, opened, start
 
 MakeConfig = Callable[..., SearchConfig]
 MODES = ("input", "head_dim", "heads", "qkv", "depth")
@@ -43,7 +51,7 @@ def measure(study: SearchStudy, baseline: Baseline) -> None:
         write_table(table_path(folder, name), table.assign(name=UNIFORM, seed=0))
 
 
-def proposers(trials: list[FrozenTrial]) -> list[str | None]:
+def proposers(trials: Sequence[FrozenTrial]) -> list[str | None]:
     return [read_proposer(trial) for trial in trials]
 
 
@@ -52,34 +60,49 @@ def search(
     make_baseline: Callable[..., Baseline],
     trials: int,
     *,
-    reopened: bool,
+    reopened: bool = False,
 ) -> list[FrozenTrial]:
-    """Ask and tell one trial at a time, all in one go or each with the study opened anew."""
+    """Start and end one trial after the other, in one go or each with the study opened anew."""
 
     def proceed(study: SearchStudy) -> None:
-        trial = study.ask()
-        if trial.number == 0:
+        trial = start(study)
+        if is_baseline(trial):
             measure(study, make_baseline(plan.space, losses={"input": [0.9, 0.7, 0.5, 0.5]}))
-        study.tell(make_report(trial.number, 0.1 + 0.01 * trial.number))
+        study.tell(make_report(trial.number, 0.1 + 0.01 * read_position(trial)))
 
     if reopened:
         for _ in range(trials):
             with opened(plan) as study:
                 proceed(study)
-                last = study.trials
-        return last
+                standing = list_standing(study.trials)
+        return standing
     with opened(plan) as study:
         for _ in range(trials):
             proceed(study)
-        return study.trials
+        return list_standing(study.trials)
 
 
-def test_after_the_baseline_come_the_priors_proposals(
+def measured(study: SearchStudy, make_baseline: Callable[..., Baseline]) -> list[FrozenTrial]:
+    """Let the round of the baseline end, and return its trials."""
+    first = [start(study) for _ in range(study.num_startable)]
+    measure(study, make_baseline(study.space, effective_rank={"input": 3.0}))
+    for trial in first:
+        study.tell(make_report(trial.number, 0.5))
+    return first
+
+
+def test_after_the_round_of_the_baseline_come_the_priors_proposals(
     make_config: MakeConfig, make_baseline: Callable[..., Baseline]
 ) -> None:
-    plan = plan_search(make_config())
-    trials = search(plan, make_baseline, PROPOSALS + 3, reopened=False)
-    assert proposers(trials) == [None, *["truncation"] * PROPOSALS, None, None]
+    plan = plan_search(make_config(sampler="random"))
+    trials = search(plan, make_baseline, 5 + PROPOSALS + 2)[: 5 + PROPOSALS + 2]
+    expected = [None, *["uniform"] * 4, *["truncation"] * PROPOSALS, None, None]
+    assert proposers(trials) == expected
+    assert [read_purpose(trial) for trial in trials] == [
+        "baseline",
+        *["proposal"] * (4 + PROPOSALS),
+        *["search"] * 2,
+    ]
     assert len({tuple(t.params.values()) for t in trials}) == len(trials)
 
 
@@ -88,9 +111,9 @@ def test_a_study_opened_anew_for_every_trial_is_the_same_study(
 ) -> None:
     whole, pieces = (
         search(
-            plan_search(make_config(studies_dir=tmp_path / name)),
+            plan_search(make_config(studies_dir=tmp_path / name, sampler="random")),
             make_baseline,
-            PROPOSALS + 4,
+            5 + PROPOSALS + 2,
             reopened=name == "pieces",
         )
         for name in ("whole", "pieces")
@@ -99,24 +122,28 @@ def test_a_study_opened_anew_for_every_trial_is_the_same_study(
     assert proposers(whole) == proposers(pieces)
 
 
-def test_beside_the_baseline_train_its_ranks_at_other_lambdas(make_config: MakeConfig) -> None:
+def test_beside_the_baseline_train_its_ranks_at_other_lambdas_and_nothing_else(
+    make_config: MakeConfig,
+) -> None:
     plan = plan_search(make_config())
     with opened(plan) as study:
-        baseline, *others = [study.ask() for _ in range(7)]
-    assert proposers(others) == [*["uniform"] * 4, None, None]
-    for trial in others[:4]:
+        baseline, *others = [start(study) for _ in range(study.num_startable)]
+    assert proposers(others) == ["uniform"] * 4
+    for trial in others:
         assert study.space.read_ranks(trial.params) == study.space.read_ranks(baseline.params)
-    lambdas = [trial.params["core_lr_multiplier"] for trial in (baseline, *others[:4])]
+    lambdas = [trial.params["core_lr_multiplier"] for trial in (baseline, *others)]
     assert len(set(lambdas)) == 5
 
 
-def test_without_a_prior_only_the_baseline_is_queued(make_config: MakeConfig) -> None:
-    with opened(plan_search(make_config(prior="none"))) as study:
-        trials = [study.ask() for _ in range(3)]
-        assert proposers(trials) == [None] * 3
-        assert not [t for t in study.trials if t.state == TrialState.WAITING]
-        study.tell(make_report(0, 0.5))
-        assert read_proposer(study.ask()) is None
+@pytest.mark.parametrize("prior", ["none", "uniform"])
+def test_a_prior_that_needs_no_baseline_fills_the_first_round(
+    prior: str, make_config: MakeConfig
+) -> None:
+    with opened(plan_search(make_config(prior=prior))) as study:
+        trials = [start(study) for _ in range(study.num_startable)]
+    proposed = PROPOSALS if prior == "uniform" else 0
+    others = LONG.places - 1 - proposed
+    assert proposers(trials) == [None, *["uniform"] * proposed, *[None] * others]
 
 
 def test_a_kill_between_two_proposals_loses_and_doubles_none(
@@ -124,7 +151,7 @@ def test_a_kill_between_two_proposals_loses_and_doubles_none(
     make_baseline: Callable[..., Baseline],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plan = plan_search(make_config())
+    plan = plan_search(make_config(sampler="random"))
     enqueue = optuna.Study.enqueue_trial
     queued: list[dict[str, float]] = []
 
@@ -135,40 +162,29 @@ def test_a_kill_between_two_proposals_loses_and_doubles_none(
         enqueue(study, params, **given)  # type: ignore[arg-type]  # passed on as it came
 
     with opened(plan) as study:
-        number = study.ask().number
-        measure(study, make_baseline(plan.space))
-        study.tell(make_report(number, 0.5))
+        measured(study, make_baseline)
         monkeypatch.setattr(optuna.Study, "enqueue_trial", dies_after_two)
         with pytest.raises(KeyboardInterrupt):
-            [study.ask() for _ in range(PROPOSALS)]
+            start(study)
         monkeypatch.undo()
     with opened(plan) as again:
-        asked = [again.ask() for _ in range(PROPOSALS + 1)]
-    assert proposers(asked) == [*["truncation"] * PROPOSALS, None]
-    assert len({tuple(t.params.values()) for t in asked}) == PROPOSALS + 1
+        started = [start(again) for _ in range(PROPOSALS + 1)]
+    assert proposers(started) == [*["truncation"] * PROPOSALS, None]
+    assert len({tuple(t.params.values()) for t in started}) == PROPOSALS + 1
 
 
 def test_a_proposal_that_was_broken_off_is_tried_again_under_its_name(
     make_config: MakeConfig, make_baseline: Callable[..., Baseline]
 ) -> None:
-    plan = plan_search(make_config())
+    plan = plan_search(make_config(sampler="random"))
     with opened(plan) as study:
-        study.ask()
-        measure(study, make_baseline(plan.space))
-        study.tell(make_report(0, 0.5))
-        lost = study.ask()
+        measured(study, make_baseline)
+        lost = start(study)
     with opened(plan) as again:
-        asked = [again.ask() for _ in range(PROPOSALS + 1)]
-    retried = next(t for t in asked if read_retried_trial(t) == lost.number)
+        started = [start(again) for _ in range(PROPOSALS + 1)]
+    retried = next(t for t in started if read_retried_trial(t) == lost.number)
     assert retried.params == lost.params
-    assert proposers(asked) == [*["truncation"] * PROPOSALS, None]
-
-
-def test_no_proposal_is_left_waiting_when_trials_end(
-    make_config: MakeConfig, make_baseline: Callable[..., Baseline]
-) -> None:
-    trials = search(plan_search(make_config()), make_baseline, 3, reopened=False)
-    assert len(trials) == 3
+    assert proposers(started) == [*["truncation"] * PROPOSALS, None]
 
 
 def test_the_sampler_of_a_resumed_study_has_the_same_prior(
@@ -176,13 +192,11 @@ def test_the_sampler_of_a_resumed_study_has_the_same_prior(
 ) -> None:
     plan = plan_search(make_config(prior="entropy", prior_strength=7.0))
     priors = []
-    for _ in range(2):
-        with opened(plan) as study:
-            number = study.ask().number
-            if number == 0:
-                measure(study, make_baseline(plan.space, effective_rank={"input": 3.0}))
-                study.tell(make_report(number, 0.5))
-                study.ask()
+    for trials in (10, 20):  # a larger total makes the round that was left larger
+        with opened(plan, goal=Goal(trials=trials, verdict_seeds=0)) as study:
+            if not study.trials:
+                measured(study, make_baseline)
+            assert study.num_startable
             sampler = study.study.sampler
             assert isinstance(sampler, FeasibleGPSampler)
             assert sampler.prior_strength == 7.0
@@ -194,9 +208,10 @@ def test_the_sampler_of_a_resumed_study_has_the_same_prior(
 def test_a_baseline_without_tables_leaves_the_uniform_prior_and_says_so(
     make_config: MakeConfig,
 ) -> None:
-    with opened(plan_search(make_config())) as study:
-        study.tell(make_report(study.ask().number, 0.0, "diverged"))
-        assert read_proposer(study.ask()) == "uniform"
+    with opened(plan_search(make_config(sampler="random"))) as study:
+        for trial in [start(study) for _ in range(study.num_startable)]:
+            study.tell(make_report(trial.number, 0.0, "diverged"))
+        assert read_proposer(start(study)) == "uniform"
         recorded = study.study.user_attrs["prior"]
     assert recorded["used"] == "uniform"
 
@@ -246,7 +261,7 @@ def test_a_users_recipe_is_tried_right_after_the_baseline(
     path = recipe_of(plan_search(make_config()), tmp_path / "mine.yaml")
     plan = plan_search(make_config(start=(path,)))
     with opened(plan) as study:
-        _, own, other = (study.ask() for _ in range(3))
+        _, own, other = (start(study) for _ in range(3))
     assert read_proposer(own) == "start"
     # The space leaves these two to the training configuration.
     given = dataclasses.replace(
@@ -283,15 +298,16 @@ def test_a_recipe_that_does_not_fit_gets_one_line_with_the_rule(
 def test_another_study_proposes_what_it_found_best(
     make_config: MakeConfig, make_baseline: Callable[..., Baseline]
 ) -> None:
-    first = plan_search(make_config(study="first"))
-    trials = search(first, make_baseline, 8, reopened=False)
-    second = plan_search(make_config(study="second", prior="study:first", budget=900))
+    first = plan_search(make_config(study="first", sampler="random"))
+    tried = [t.params for t in search(first, make_baseline, 8)]
+    second = plan_search(
+        make_config(study="second", prior="study:first", budget=900, sampler="random")
+    )
     with opened(second) as study:
-        asked = [study.ask() for _ in range(PROPOSALS + 1)]
-    assert proposers(asked[1:]) == ["study:first"] * PROPOSALS
-    # scores rose from trial to trial, so the last ones are expected to be the best
-    seen = [t.params for t in trials]
-    places = [seen.index(t.params) for t in asked[1:]]
+        _, *started = [start(study) for _ in range(PROPOSALS + 1)]
+    assert proposers(started) == ["study:first"] * PROPOSALS
+    # Losses fell from trial to trial, so the last ones are expected to be the best.
+    places = [tried.index(t.params) for t in started]
     assert sum(places) / len(places) > sum(range(8)) / 8
 
 

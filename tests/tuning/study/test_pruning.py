@@ -1,4 +1,4 @@
-"""Pruning by losses at boundaries that all trials share."""
+"""Pruning by values at boundaries that all trainings share."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import get_args
 import optuna
 import pytest
 from optuna.pruners import BasePruner
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from allocator.tuning.names import PrunerName
-from allocator.tuning.storage.trial_memory import append_loss, baseline_attributes
+from allocator.tuning.storage.trial_memory import Purpose, make_attributes
 from allocator.tuning.study.pruning import (
     MedianPruner,
     SuccessiveHalvingPruner,
@@ -20,19 +20,36 @@ from allocator.tuning.study.pruning import (
 
 
 def study_of(*losses: list[float]) -> optuna.Study:
-    study = optuna.create_study(direction="maximize")
+    study = optuna.create_study(direction="minimize")
     for values in losses:
         newest(study, values)
     return study
 
 
-def newest(study: optuna.Study, losses: list[float], *, protected: bool = False) -> FrozenTrial:
-    """Add a completed trial that had these losses at its boundaries."""
-    study.enqueue_trial({}, user_attrs=baseline_attributes() if protected else None)
+def newest(
+    study: optuna.Study,
+    losses: list[float],
+    *,
+    purpose: Purpose = "search",
+    seed: int = 0,
+    position: int | None = None,
+) -> FrozenTrial:
+    """Add a completed training that had these losses at its boundaries."""
+    attributes = make_attributes(
+        seed=seed,
+        purpose=purpose,
+        round_=0,
+        position=len(study.trials) if position is None else position,
+    )
+    study.enqueue_trial({}, user_attrs=attributes)
+    return reported(study, losses)
+
+
+def reported(study: optuna.Study, values: list[float]) -> FrozenTrial:
     trial = study.ask()
-    for loss in losses:
-        append_loss(trial, loss)
-    return study.tell(trial, 0.0)
+    for step, value in enumerate(values, start=1):
+        trial.report(value, step)
+    return study.tell(trial, values[-1])
 
 
 def test_halving_stops_the_worse_half_at_a_boundary() -> None:
@@ -82,11 +99,59 @@ def test_a_loss_that_is_not_a_number_is_stopped_by_no_comparison_with_itself() -
 
 
 @pytest.mark.parametrize("name", ["halving", "median"])
-def test_the_baseline_is_never_stopped(name: PrunerName) -> None:
+@pytest.mark.parametrize(
+    ("purpose", "may_stop"),
+    [
+        ("baseline", False),
+        ("proposal", True),
+        ("search", True),
+        ("race", False),
+        ("verdict", False),
+    ],
+)
+def test_only_what_tries_a_new_allocation_is_stopped(
+    purpose: Purpose, may_stop: bool, name: PrunerName
+) -> None:
     pruner = make_pruner(name, warmup=0.1, final_step=3)
     study = study_of(*[[0.1, 0.1]] * 8)
-    assert not pruner.prune(study, newest(study, [9.0, 9.0], protected=True))
-    assert pruner.prune(study, newest(study, [9.0, 9.0]))
+    assert pruner.prune(study, newest(study, [9.0, 9.0], purpose=purpose)) is may_stop
+
+
+def test_trainings_of_other_seeds_are_not_compared() -> None:
+    pruner = SuccessiveHalvingPruner(first_step=1)
+    study = study_of([0.1], [0.2], [0.3])
+    assert not pruner.prune(study, newest(study, [9.0], seed=1))
+    assert pruner.prune(study, newest(study, [9.0], seed=0))
+
+
+def test_trainings_are_compared_with_those_that_were_decided_on_before_them() -> None:
+    pruner = SuccessiveHalvingPruner(first_step=1)
+    study = optuna.create_study(direction="minimize")
+    for position in (1, 2, 3):
+        newest(study, [0.1], position=position)
+    assert not pruner.prune(study, newest(study, [9.0], position=0))
+    assert pruner.prune(study, newest(study, [9.0], position=4))
+
+
+def test_what_broke_off_is_not_compared() -> None:
+    pruner = SuccessiveHalvingPruner(first_step=1, min_trials=4)
+    study = study_of([0.1], [0.2])
+    trial = study.ask()
+    trial.report(0.3, 1)
+    study.tell(trial, state=TrialState.FAIL)
+    assert not pruner.prune(study, newest(study, [9.0]))
+
+
+@pytest.mark.parametrize(("direction", "worse"), [("minimize", 0.9), ("maximize", 0.1)])
+def test_the_worse_are_stopped_in_a_users_own_study_of_either_direction(
+    direction: str, worse: float
+) -> None:
+    pruner = SuccessiveHalvingPruner(first_step=1)
+    study = optuna.create_study(direction=direction)
+    for value in (0.4, 0.5, 0.6):
+        reported(study, [value])
+    assert pruner.prune(study, reported(study, [worse]))
+    assert not pruner.prune(study, reported(study, [1 - worse]))
 
 
 def test_nothing_is_stopped_before_half_of_the_training() -> None:

@@ -18,10 +18,10 @@ from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import plan_search
 from allocator.tuning.screen.result_table import list_next_commands
 from allocator.tuning.storage.storage_url import choose_storage_url
-from allocator.tuning.storage.trial_memory import is_baseline, read_losses, read_retried_trial
+from allocator.tuning.storage.trial_memory import is_baseline, read_loss, read_retried_trial
 from allocator.tuning.study.open_study import load_study
 from tests.reports import make_report
-from tests.tuning.studies import opened
+from tests.tuning.studies import opened, start
 
 MakeConfig = Callable[..., SearchConfig]
 
@@ -29,57 +29,57 @@ MakeConfig = Callable[..., SearchConfig]
 def test_the_first_trial_is_the_uniform_baseline(make_config: MakeConfig) -> None:
     plan = plan_search(make_config())
     with opened(plan) as study:
-        trial = study.ask()
+        trial = start(study)
     assert study.space.read_ranks(trial.params) == plan.space.variants[0].feasible.find_uniform()
     assert trial.params["core_lr_multiplier"] == 1.0
     assert is_baseline(trial)
 
 
-def test_scores_are_kept_when_the_study_is_opened_again(make_config: MakeConfig) -> None:
+def test_losses_are_kept_when_the_study_is_opened_again(make_config: MakeConfig) -> None:
     plan = plan_search(make_config())
     with opened(plan) as study:
-        number = study.ask().number
+        number = start(study).number
         study.add_report(make_report(number, 0.25, None, step=1))
         assert not study.should_stop(number)
-        study.tell(make_report(number, 0.5))
+        study.tell(make_report(number, 0.75))
     with opened(plan) as again:
-        (trial,) = again.trials
-    assert trial.value == 0.5
-    assert trial.intermediate_values == {1: 0.25}
-    assert read_losses(trial) == [0.75]
-    assert again.num_finished == 1
+        trial = again.trials[number]
+        assert again.num_finished == 1
+    assert trial.value == read_loss(trial) == 0.25
+    assert trial.intermediate_values == {1: 0.75}
 
 
 def test_a_trial_left_running_is_tried_again_before_any_other(make_config: MakeConfig) -> None:
     plan = plan_search(make_config())
     with opened(plan) as study:
-        study.ask()
-        lost = study.ask()
+        start(study)
+        lost = start(study)
+        decided = len(study.trials)
     with opened(plan) as again:
-        assert [trial.state for trial in again.trials[:2]] == [TrialState.FAIL] * 2
-        baseline, retried = again.ask(), again.ask()
+        assert [trial.state for trial in again.trials[:decided]] == [TrialState.FAIL] * decided
+        baseline, retried = start(again), start(again)
+        assert again.num_finished == 0
     assert is_baseline(baseline)
     assert retried.params == lost.params
     assert read_retried_trial(retried) == lost.number
-    assert again.num_finished == 0
 
 
 def test_only_tries_whose_worker_died_count_as_attempts(make_config: MakeConfig) -> None:
     plan = plan_search(make_config())
     with opened(plan) as study:
-        study.ask()
+        start(study)
         study.interrupt_running()
-        resumed = study.ask().number
+        resumed = start(study).number
         assert study.count_attempts(resumed) == 1
         study.tell_failure(resumed, "worker died", retry=True)
-        assert study.count_attempts(study.ask().number) == 2
+        assert study.count_attempts(start(study).number) == 2
 
 
 def test_trials_in_another_storage_are_not_begun_anew(make_config: MakeConfig) -> None:
     plan = plan_search(make_config())
     elsewhere = f"sqlite:///{plan.folder.parent}-elsewhere.db"
     with opened(plan, elsewhere) as study:
-        trial = study.ask()
+        trial = start(study)
         study.tell(make_report(trial.number, 0.5))
         study.adapter_path(trial.number).parent.mkdir()
         study.adapter_path(trial.number).touch()
@@ -94,7 +94,7 @@ def test_trials_in_another_storage_are_not_begun_anew(make_config: MakeConfig) -
 def test_a_study_of_another_folder_is_left_alone(make_config: MakeConfig, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     with opened(plan_search(make_config()), url) as study:
-        running = study.ask().number
+        running = start(study).number
     other = plan_search(make_config(studies_dir=tmp_path / "other"))
     with (
         pytest.raises(StudyError, match="has a study 'tiny' of another folder; search it there"),
@@ -109,15 +109,15 @@ def test_what_a_kill_left_before_the_configuration_is_taken_over(make_config: Ma
     plan.folder.mkdir(parents=True)
     (plan.folder / DATABASE_FILE).touch()
     with opened(plan) as study:
-        assert is_baseline(study.ask())
+        assert is_baseline(start(study))
 
 
 def test_a_stopped_trial_is_pruned_and_counts(make_config: MakeConfig) -> None:
     with opened(plan_search(make_config())) as study:
-        number = study.ask().number
+        number = start(study).number
         study.add_report(make_report(number, 0.25, None, step=1))
         study.tell(make_report(number, 0.25, "stopped", step=1))
-    assert study.trials[0].state == TrialState.PRUNED
+    assert study.trials[number].state == TrialState.PRUNED
     assert study.num_finished == 1
 
 
@@ -206,7 +206,7 @@ def postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
 def test_a_real_postgresql_server_keeps_a_study(make_config: MakeConfig, postgresql: str) -> None:
     plan = plan_search(make_config(storage=postgresql))
     with opened(plan, postgresql) as study:
-        study.tell(make_report(study.ask().number, 0.5))
+        study.tell(make_report(start(study).number, 0.5))
     with load_study(plan.folder, postgresql) as again:
         assert again.trials[0].value == 0.5
         dashboard, _, export = list_next_commands(again, plan.folder / RECIPE_FILE, postgresql)
@@ -223,7 +223,7 @@ def test_a_study_in_a_folder_of_any_name_is_found_again(
 ) -> None:
     plan = plan_search(make_config(studies_dir=tmp_path / name))
     with opened(plan) as study:
-        study.tell(make_report(study.ask().number, 0.5))
+        study.tell(make_report(start(study).number, 0.5))
     assert (tmp_path / name / "tiny" / DATABASE_FILE).is_file()
     with opened(plan) as again:
         assert again.trials[0].value == 0.5

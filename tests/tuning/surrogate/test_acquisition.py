@@ -40,7 +40,7 @@ def test_a_point_in_training_promises_no_more_improvement(space: Space) -> None:
     domain, rng = Domain(space), np.random.default_rng(0)
     points = domain.sample_points(12, rng)
     observations = [
-        Observation(params=domain.point_to_params(p), fidelity=1.0, score=float(s))
+        Observation(params=domain.point_to_params(p), seed=0, fidelity=1.0, score=float(s))
         for p, s in zip(points, rng.normal(0.5, 0.05, 12), strict=True)
     ]
     surrogate = Surrogate.fit(space, observations)

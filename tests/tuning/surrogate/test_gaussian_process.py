@@ -52,12 +52,16 @@ def test_a_fit_agrees_with_botorch(num_observations: int, num_inputs: int) -> No
     np.testing.assert_allclose(variance, posterior.variance[:, 0].numpy(), atol=5e-3)
 
 
-def test_the_gradient_agrees_with_finite_differences() -> None:
+@pytest.mark.parametrize("num_shared", [0, 1, 2, 3])
+def test_the_gradient_agrees_with_finite_differences(num_shared: int) -> None:
     inputs, targets = sample(12, 3)
     squares = (inputs[:, None] - inputs[None]) ** 2
-    together = np.eye(4).repeat(3, axis=0).repeat(3, axis=1)
-    theta = np.array([-0.3, 0.5, -1.0, -3.0, -2.0, 0.2])
-    known = (squares, together, targets, gaussian_process.make_dimension_scaled_prior(3))
+    groups = np.array([np.arange(12) // 3, np.arange(12) % 4, np.arange(12) % 2])[:num_shared]
+    together = (groups[:, :, None] == groups[:, None]).astype(float)
+    theta = np.array([-0.3, 0.5, -1.0, -3.0, *[-2.0, -0.7, 0.4][:num_shared], 0.2])
+    noises = np.array([[-4.0, 1.0], [-0.8, 0.5], [0.0, 2.0], [-1.0, 0.7]])[: num_shared + 1].T
+    lengths = gaussian_process.make_dimension_scaled_prior(3)
+    known = (squares, together, targets, lengths, noises)
     _, gradient = gaussian_process._compute_negative_log_posterior(theta, *known)
     numeric = approx_fprime(
         theta, lambda t: gaussian_process._compute_negative_log_posterior(t, *known)[0], 1e-6
@@ -74,9 +78,9 @@ def test_what_a_group_shares_is_noise_and_no_certainty() -> None:
     targets = true + 0.5 * luck[groups]
     center, scale = targets.mean(), targets.std()
     errors = []
-    for known in (None, groups):
+    for known in ((), (gaussian_process.SharedNoise(groups=groups, prior=(-0.8, 0.5)),)):
         process = gaussian_process.fit_gaussian_process(
-            inputs, (targets - center) / scale, np.random.default_rng(0), groups=known
+            inputs, (targets - center) / scale, np.random.default_rng(0), shared=known
         )
         mean, variance = process.predict(inputs)
         errors.append(np.abs((true - center) / scale - mean) / np.sqrt(variance))

@@ -28,7 +28,7 @@ def observe(space: Space, n: int, *, cliff: float) -> list[Observation]:
     params = [domain.point_to_params(p) for p in domain.sample_points(n, np.random.default_rng(0))]
     high = [float(p["learning_rate"]) > cliff for p in params]
     return [
-        Observation(params=p, fidelity=1.0, score=0.0 if h else 0.5, collapsed=h)
+        Observation(params=p, seed=0, fidelity=1.0, score=0.0 if h else 0.5, collapsed=h)
         for p, h in zip(params, high, strict=True)
     ]
 
