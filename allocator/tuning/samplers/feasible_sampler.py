@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from allocator.tuning.space.points import Domain, Points
 from allocator.tuning.space.space import Params, Space
-from allocator.tuning.storage.trial_memory import list_standing
+from allocator.tuning.storage.trial_memory import leave_out_verdict, list_standing
 
 
 def ask_trial(study: Study, space: Space) -> Trial:
@@ -106,17 +106,20 @@ class FeasibleSampler(BaseSampler, abc.ABC):
             f"{', '.join(self.space.distributions)}"
         )
 
-    def count_earlier(self, study: Study, trial: FrozenTrial) -> int:
-        """Count the trials before one, without those that broke off and are tried again."""
+    def list_earlier(self, study: Study, trial: FrozenTrial) -> list[FrozenTrial]:
+        """List the trials before one by which it may be suggested, in the order of decisions.
+
+        Left out are those that broke off and are tried again, and those of a verdict.
+        """
         earlier = [t for t in study.get_trials(deepcopy=False) if t.number < trial.number]
-        return len(list_standing(earlier))
+        return leave_out_verdict(list_standing(earlier))
 
     def make_rng(self, study: Study, trial: FrozenTrial) -> np.random.Generator:
         """Make the random generator of one trial, from the seed and the trial's place."""
-        return np.random.default_rng([self.seed, self.count_earlier(study, trial)])
+        return np.random.default_rng([self.seed, len(self.list_earlier(study, trial))])
 
     def list_used_points(self, trials: Sequence[FrozenTrial], domain: Domain) -> Points:
-        """List the points of all trials, including failed and running ones, shape (n, columns)."""
+        """List the points of some trials, in any state, shape (n, columns)."""
         return domain.params_to_points(
             [t.params for t in trials if self.space.has_all_params(t.params)]
         )
@@ -132,7 +135,7 @@ class RandomFeasibleSampler(FeasibleSampler):
 
     def suggest_point(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
         """Draw one point, if possible one that no trial has used."""
-        used = self.list_used_points(study.get_trials(deepcopy=False), domain)
+        used = self.list_used_points(self.list_earlier(study, trial), domain)
         rng = self.make_rng(study, trial)
         # At least one of 64 draws is new, unless nearly the whole space has been tried.
         points = domain.sample_points(64, rng)

@@ -15,7 +15,6 @@ from allocator.tuning.priors.prior import Prior
 from allocator.tuning.samplers.feasible_sampler import FeasibleSampler
 from allocator.tuning.space.points import Domain, Points
 from allocator.tuning.space.space import Space
-from allocator.tuning.storage.trial_memory import leave_out_verdict, list_standing
 from allocator.tuning.surrogate.acquisition import (
     Floats,
     NoisyExpectedImprovement,
@@ -75,8 +74,7 @@ class FeasibleGPSampler(FeasibleSampler):
 
     def suggest_point(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
         """Choose a point that fills the space at first, then one of high expected improvement."""
-        # In the order of decisions, by which a study that was interrupted is the same as any other.
-        trials = leave_out_verdict(list_standing(study.get_trials(deepcopy=False)))
+        trials = self.list_earlier(study, trial)
         used, pending = (
             self.list_used_points(trials, domain),
             self.list_pending_points(trials, domain),
@@ -87,7 +85,7 @@ class FeasibleGPSampler(FeasibleSampler):
         # One row for each allocation, regardless of the number of boundaries observed.
         seen = np.unique(domain.params_to_points([o.params for o in observations]), axis=0)
         if not len(seen) or len(seen) + len(pending) < self.n_startup_trials:
-            return self._fill_space(self.count_earlier(study, trial), domain, used, rng)
+            return self._fill_space(len(trials), domain, used, rng)
         # Products of small matrices take longer on several threads than on one, because the
         # threads wait for each other, especially on a busy machine.
         with threadpool_limits(limits=1, user_api="blas"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from optuna.samplers import TPESampler
-from optuna.study import Study
+from optuna.study import Study, create_study
 from optuna.trial import FrozenTrial
 
 from allocator.tuning.samplers.feasible_sampler import FeasibleSampler
@@ -33,7 +33,7 @@ class ProjectedTPESampler(FeasibleSampler):
     def suggest_point(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
         """Ask TPE for a point, and project its ranks onto the feasible set."""
         rng = self.make_rng(study, trial)
-        # A TPESampler keeps a random state. Each trial has a new one, seeded by its number, so that
+        # A TPESampler keeps a random state. Each trial has a new one, seeded by its place, so that
         # a resumed study suggests what an uninterrupted one would.
         tpe = TPESampler(
             seed=int(rng.integers(2**31)),
@@ -41,6 +41,7 @@ class ProjectedTPESampler(FeasibleSampler):
             constant_liar=True,  # running trials count as bad, so that the trials of a batch differ
             n_startup_trials=self.n_startup_trials,
         )
+        study, trial = self._copy_earlier(study, trial)
         # Multivariate TPE learns only from trials that have all of the parameters asked for, which
         # differ between variants. So the variant is chosen first, and then its parameters.
         choices = self._suggest_params(tpe, study, trial, self.space.choices)
@@ -56,6 +57,16 @@ class ProjectedTPESampler(FeasibleSampler):
         point = domain.params_to_points([{**random_params, **suggested}])
         ranks = domain.find_nearest_ranks(domain.read_ranks(point)[0], rng)
         return domain.join_rates(ranks[None], domain.read_unit_rates(point))
+
+    def _copy_earlier(self, study: Study, trial: FrozenTrial) -> tuple[Study, FrozenTrial]:
+        """Copy a trial, and those by which it may be suggested, into a study of their own.
+
+        TPE reads all trials of a study, those of a verdict included, and draws by the order of
+        their numbers, which an interrupt changes.
+        """
+        copy = create_study(direction=study.direction)
+        copy.add_trials([*self.list_earlier(study, trial), trial])
+        return copy, copy.get_trials(deepcopy=False)[-1]
 
     def _suggest_params(
         self, tpe: TPESampler, study: Study, trial: FrozenTrial, names: Sequence[str]

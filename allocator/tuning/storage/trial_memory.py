@@ -49,6 +49,19 @@ Attributes = dict[str, object]
 """User attributes of a trial that is enqueued."""
 
 
+def read_params(trial: FrozenTrial) -> dict[str, int | float | str]:
+    """Return the trial's parameters, those that it was enqueued with included.
+
+    A process that was killed while it asked for them left only some as parameters of the trial.
+    """
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+
+
+def is_decided(trial: FrozenTrial) -> bool:
+    """Whether it is recorded what the training is; a process may be killed while it records it."""
+    return trial.user_attrs.keys() >= {_SEED, _PURPOSE, _ROUND, _POSITION}
+
+
 def read_seed(trial: FrozenTrial) -> int:
     """Return the seed of the training; 0 for a trial that another program started."""
     return int(trial.user_attrs.get(_SEED, 0))

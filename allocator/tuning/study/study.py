@@ -21,9 +21,11 @@ from allocator.tuning.storage.objective import Objective, make_objective
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.storage.trial_memory import (
     is_baseline,
+    is_decided,
     is_finished,
     list_standing,
     read_failure,
+    read_params,
     read_position,
     read_purpose,
     read_retried_trial,
@@ -185,9 +187,8 @@ class SearchStudy:
         self._queued, self._running = [], {}
         for trial in self.trials:
             if trial.state == TrialState.RUNNING:
-                # A process killed while it asked left a trial without all parameters, or without
-                # the attributes that say what it is.
-                is_whole = self.space.has_all_params(trial.params) and "seed" in trial.user_attrs
+                # What a process was deciding on when it was killed is decided on again.
+                is_whole = is_decided(trial) and self.space.has_all_params(read_params(trial))
                 self._break_off_trial(trial, retry=is_whole)
 
     def count_attempts(self, number: int) -> int:
@@ -269,7 +270,9 @@ class SearchStudy:
         self.tell(dataclasses.replace(reports[-1], trial=trial.number))
 
     def _break_off_trial(self, trial: FrozenTrial, *, retry: bool) -> None:
-        self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-        if retry:
+        # Before the state, so that nothing is lost if the process is killed in between.
+        is_queued = any(read_retried_trial(other) == trial.number for other in self.trials)
+        if retry and not is_queued:
             # A new trial, because Optuna cannot put a failed one back into its queue.
-            self.study.enqueue_trial(trial.params, user_attrs=retry_attributes(trial))
+            self.study.enqueue_trial(read_params(trial), user_attrs=retry_attributes(trial))
+        self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)

@@ -19,6 +19,7 @@ from allocator.tuning.samplers.make_sampler import make_sampler
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Space
 from allocator.tuning.space.space_file import Range, SpaceFile, read_space
+from allocator.tuning.storage.trial_memory import write_failure
 
 BACKBONE = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
 SMALL = BackboneShape(d_in=32, heads=4, head_size=8, layers=2)
@@ -141,7 +142,8 @@ def test_no_point_is_suggested_twice_while_others_are_left() -> None:
     assert all(is_feasible(space, params) for params in asked[6:])
 
 
-def test_a_failed_trial_is_not_suggested_again() -> None:
+@pytest.mark.parametrize("given_up", [True, False])
+def test_what_was_given_up_is_not_suggested_again_and_what_was_lost_is(given_up: bool) -> None:
     file = SpaceFile(
         construction="matrix",
         factorization="matrix",
@@ -150,8 +152,9 @@ def test_a_failed_trial_is_not_suggested_again() -> None:
     space = build_space(file, SMALL, 2 * 6 * 64)
     study = new_study(make_sampler("gp", space, seed=0, final_step=1))
     first = ask_trial(study, space)
+    write_failure(first, "worker on cpu died", is_given_up=given_up)
     study.tell(first, state=TrialState.FAIL)
-    assert ask_trial(study, space).params != first.params
+    assert (ask_trial(study, space).params == first.params) is not given_up
 
 
 @pytest.mark.parametrize("name", get_args(SamplerName))
