@@ -51,7 +51,8 @@ class Goal:
     @property
     def num_allocations(self) -> int:
         """Allocations that are tried; all other trainings are further seeds of them."""
-        return max(1, math.ceil(_NEW * self.num_search))
+        # At least one beside the baseline, or there would be nothing to choose.
+        return max(2, math.ceil(_NEW * self.num_search))
 
     @property
     def places(self) -> int:

@@ -21,6 +21,7 @@ from allocator.tuning.storage.trial_memory import (
     BASELINE,
     Attributes,
     Purpose,
+    is_baseline,
     is_finished,
     leave_out_verdict,
     list_standing,
@@ -101,12 +102,13 @@ class RoundPlanner:
         return [] if all(map(is_finished, members)) else members
 
     def _count_search(self, standing: Sequence[FrozenTrial]) -> int:
-        """Count the trainings that may be made before a verdict."""
-        proved = len(standing) - len(leave_out_verdict(standing))
-        if not proved:
-            return self._goal.num_search
-        # A study that goes on after a verdict needs another one, for which the baseline is trained.
-        return self._goal.trials - proved - self._goal.num_verdict_seeds
+        """Count the trainings that may be made before a verdict, for which the others are kept."""
+        proving = [trial for trial in standing if read_purpose(trial) == "verdict"]
+        proved = {read_seed(trial) for trial in proving if is_baseline(trial)}
+        # A study that goes on after a verdict may choose another allocation, which needs all seeds.
+        seeds = self._list_verdict_seeds()
+        missing = len(seeds) + sum(seed not in proved for seed in seeds)
+        return self._goal.trials - len(proving) - missing
 
     def _decide_search(
         self, standing: Sequence[FrozenTrial], searched: Sequence[FrozenTrial]
@@ -116,28 +118,42 @@ class RoundPlanner:
         if not any(allocation.is_baseline for allocation in allocations):
             baseline = make_baseline_params(self._space)
             return self._make_decision(standing, "baseline", seed, baseline, rival=BASELINE)
-        waits = not self._proposals.is_prior_known
-        if waits and len(allocations) > _BESIDE_BASELINE + len(self._config.start):
+        # What a prior proposes once the baseline has ended is better than its ranks at other rates.
+        beside = _BESIDE_BASELINE + len(self._config.start)
+        if len(allocations) > beside and not self._proposals.is_prior_known:
             return None
-        if len(allocations) < self._goal.num_allocations:
-            proposal = self._proposals.find_next()
-            if proposal is not None:
-                return self._make_decision(
-                    standing, "proposal", seed, proposal.params, proposed_by=proposal.proposed_by
-                )
-            # Without the prior, which waits for the baseline, the sampler would only guess.
-            return None if waits else self._make_decision(standing, "search", seed, None)
-        return self._decide_race(standing, searched)
+        are_left = self._are_allocations_left(len(allocations))
+        if len(allocations) < self._goal.num_allocations and are_left:
+            return self._decide_new(standing)
+        try:
+            return self._decide_race(standing, searched)
+        except StudyError:  # none is sound: try something else
+            return self._decide_new(standing) if are_left else None
+
+    def _decide_new(self, standing: Sequence[FrozenTrial]) -> Decision | None:
+        seed = self._config.training.seed
+        proposal = self._proposals.find_next()
+        if proposal is not None:
+            return self._make_decision(
+                standing, "proposal", seed, proposal.params, proposed_by=proposal.proposed_by
+            )
+        # Without the prior, which waits for the baseline, the sampler would only guess.
+        if not self._proposals.is_prior_known:
+            return None
+        return self._make_decision(standing, "search", seed, None)
+
+    def _are_allocations_left(self, tried: int) -> bool:
+        """Whether the space has allocations that were not tried; with a rate, it always has."""
+        distributions = self._space.distributions
+        has_rates = any(not distributions[name].single() for name in self._space.rate_parameters)
+        return has_rates or tried < self._space.feasible.size
 
     def _decide_race(
         self, standing: Sequence[FrozenTrial], searched: Sequence[FrozenTrial]
     ) -> Decision | None:
         ended = [trial for trial in searched if is_finished(trial)]
         pending = [t for t in searched if not is_finished(t) and read_purpose(t) == "race"]
-        try:
-            expectations = self._expect(ended)
-        except StudyError:  # none is sound: try something else
-            return self._make_decision(standing, "search", self._config.training.seed, None)
+        expectations = self._expect(ended)
         # Those that are decided on already would be chosen again in the same order.
         chosen = choose_contenders(
             expectations,
@@ -164,13 +180,19 @@ class RoundPlanner:
         if selection.baseline is None or selection.best.allocation.is_baseline:
             return None
         baseline = make_baseline_params(self._space)
-        first = self._config.training.seed + SEARCH_SEEDS
-        for seed in range(first, first + self._goal.num_verdict_seeds):
-            for rival, params in ((None, selection.best.allocation.params), (BASELINE, baseline)):
-                tried = [t for t in standing if t.params == params and read_seed(t) == seed]
-                if not tried:
-                    return self._make_decision(standing, "verdict", seed, params, rival=rival)
+        pair = ((None, selection.best.allocation.params), (BASELINE, baseline))
+        for seed in self._list_verdict_seeds():
+            tried = [trial.params for trial in standing if read_seed(trial) == seed]
+            missing = [(rival, params) for rival, params in pair if params not in tried]
+            # Both or none: a training without its rival proves nothing.
+            if missing and len(standing) + len(missing) <= self._goal.trials:
+                rival, params = missing[0]
+                return self._make_decision(standing, "verdict", seed, params, rival=rival)
         return None
+
+    def _list_verdict_seeds(self) -> Sequence[int]:
+        first = self._config.training.seed + SEARCH_SEEDS
+        return range(first, first + self._goal.num_verdict_seeds)
 
     def _expect(self, trials: Sequence[FrozenTrial]) -> Expectations:
         return compute_expectations(
