@@ -10,8 +10,8 @@ from optuna.trial import FrozenTrial
 from allocator.tuning.plan.search_plan import Plan
 from allocator.tuning.storage.storage_url import choose_storage_url
 from allocator.tuning.storage.study_config import StudyConfig
+from allocator.tuning.study.goal import Goal
 from allocator.tuning.study.open_study import open_study
-from allocator.tuning.study.rounds import Goal
 from allocator.tuning.study.study import SearchStudy
 
 # Rounds of 20 trainings, and 45 allocations: more than any test of single trials starts.

@@ -33,7 +33,6 @@ from allocator.tuning.storage.trial_memory import (
 from allocator.tuning.study.goal import Goal
 from allocator.tuning.study.proposal_queue import ProposalQueue
 
-
 _BESIDE_BASELINE = 1  # allocations that train beside the baseline, for which a prior waits
 
 

@@ -193,7 +193,9 @@ def test_a_trial_of_another_program_reads_as_a_search_with_seed_0_in_the_order_o
 
 @pytest.mark.parametrize("purpose", ["baseline", "race", "verdict"])
 def test_all_trainings_of_the_baseline_are_known_as_such(purpose: Purpose) -> None:
-    assert is_baseline(remember(TrialState.RUNNING, queued_with=attributes(purpose, rival=BASELINE)))
+    assert is_baseline(
+        remember(TrialState.RUNNING, queued_with=attributes(purpose, rival=BASELINE))
+    )
     assert not is_baseline(remember(TrialState.RUNNING, queued_with=attributes(purpose)))
 
 

@@ -29,8 +29,8 @@ from allocator.tuning.storage.trial_memory import (
     read_purpose,
     read_retried_trial,
 )
+from allocator.tuning.study.goal import Goal
 from allocator.tuning.study.proposal_queue import PROPOSALS
-from allocator.tuning.study.rounds import Goal
 from allocator.tuning.study.study import SearchStudy
 from tests.reports import make_report
 from tests.tuning.studies import LONG, opened, start

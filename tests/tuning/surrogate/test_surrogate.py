@@ -63,7 +63,8 @@ def test_no_observation_is_refused(space: Space) -> None:
 
 def test_repeated_points_are_averaged(space: Space) -> None:
     base = observe(space, [0.5] * 8)
-    again = [Observation(params=base[0].params, seed=i, fidelity=1.0, score=s)
+    again = [
+        Observation(params=base[0].params, seed=i, fidelity=1.0, score=s)
         for i, s in enumerate((0.4, 0.6), start=1)
     ]
     mean, _ = Surrogate.fit(space, base + again).predict([base[0].params])
