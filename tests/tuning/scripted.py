@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, InMemoryStorage
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from allocator.allocation.constructions import BackboneShape
 from allocator.config import Calibration, TrainingConfig
@@ -26,8 +27,8 @@ from allocator.tuning.space.space_file import SpaceFile, read_space
 from allocator.tuning.storage.objective import make_objective
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.storage.trial_memory import list_standing
-from allocator.tuning.study.goal import Goal
 from allocator.tuning.study.pruning import make_pruner
+from allocator.tuning.study.goal import Goal
 from allocator.tuning.study.study import SearchStudy
 
 TINY = BackboneShape(d_in=32, heads=4, head_size=8, layers=2)
@@ -51,6 +52,59 @@ def draw_luck(job: Job) -> float:
     text = f"{job.spec.shape.construction} {sorted(allocation.ranks.items())} {job.seed} "
     text += f"{allocation.learning_rate!r} {allocation.core_lr_multiplier!r}"
     return zlib.crc32(text.encode()) / 2**31 - 1
+
+
+class Killed(BaseException):
+    """The process was killed."""
+
+
+class MortalStorage(InMemoryStorage):
+    """A storage whose process is killed when it has written a number of times.
+
+    Attributes:
+        left: Number of times that the process still writes; it then writes nothing any more.
+    """
+
+    left = math.inf
+
+    def _count(self) -> None:
+        if not self.left:
+            raise Killed
+        self.left -= 1
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """Count, and write."""
+        self._count()
+        return super().create_new_trial(study_id, template_trial)
+
+    def set_trial_param(
+        self, trial_id: int, param_name: str, value: float, distribution: BaseDistribution
+    ) -> None:
+        """Count, and write."""
+        self._count()
+        super().set_trial_param(trial_id, param_name, value, distribution)
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """Count, and write."""
+        self._count()
+        return super().set_trial_state_values(trial_id, state, values)
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, value: float) -> None:
+        """Count, and write."""
+        self._count()
+        super().set_trial_intermediate_value(trial_id, step, value)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: object) -> None:
+        """Count, and write."""
+        self._count()
+        super().set_trial_user_attr(trial_id, key, value)
+
+    def set_study_user_attr(self, study_id: int, key: str, value: object) -> None:
+        """Count, and write."""
+        self._count()
+        super().set_study_user_attr(study_id, key, value)
 
 
 class ScriptedWorker:
@@ -152,7 +206,7 @@ class Script:
     sampler: str = "random"
     decide_by: str = "loss"
     space: tuple[SpaceFile, Space] | None = None
-    storage: BaseStorage | None = None
+    storage: BaseStorage = field(default_factory=InMemoryStorage)
 
     def open(self) -> SearchStudy:
         """Open the study as another process would, with a sampler that remembers nothing."""
@@ -186,7 +240,6 @@ class Script:
             }
         )
         self.folder.mkdir(exist_ok=True)
-        self.storage = InMemoryStorage() if self.storage is None else self.storage
         study = optuna.create_study(
             study_name="scripted",
             storage=self.storage,
