@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     argv = ["--budget", "40000", "--task", "cola", "--epochs", str(arguments.epochs)]
-    argv += ["--trials", str(arguments.trials), "--confirm-seeds", "0"]
+    argv += ["--trials", str(arguments.trials), "--verdict-seeds", "0"]
     argv += ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else []
     with tempfile.TemporaryDirectory() as folder:
         given = build_parser().parse_args([*argv, "--studies-dir", folder])

@@ -198,7 +198,8 @@ def test_help_groups_options_and_gives_defaults() -> None:
     for words in ("search:", "data:", "training:", "study:", "(default: minilm)", "exit status"):
         assert words in done.stdout
     flags = (
-        "--budget --task --model --space --targets --trials --verdict-seeds --decide-by --timeout --limit "
+        "--budget --task --model --space --targets --trials --verdict-seeds --decide-by --timeout "
+        "--limit "
         "--study --studies-dir --storage --data-dir --data-source --select-on --slots --devices "
         "--ray --precision --sampler --pruner --prior --prior-strength --start --dry-run --quiet"
     )

@@ -27,8 +27,8 @@ from allocator.tuning.space.space_file import SpaceFile, read_space
 from allocator.tuning.storage.objective import make_objective
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.storage.trial_memory import list_standing
-from allocator.tuning.study.pruning import make_pruner
 from allocator.tuning.study.goal import Goal
+from allocator.tuning.study.pruning import make_pruner
 from allocator.tuning.study.study import SearchStudy
 
 TINY = BackboneShape(d_in=32, heads=4, head_size=8, layers=2)

@@ -14,14 +14,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from allocator.coordination.records import Records
 from allocator.data.tasks import Examples
+from allocator.files.study_folder import DELIVERED_FOLDER
 from allocator.trained.export_folder import write_export
 from allocator.trained.predictions import predict_lines
 from allocator.trained.trained_adapter import load_trained
+from allocator.training.calibration import average_calibrations
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import plan_search
 from allocator.tuning.runs.run_search import run_search
-from allocator.tuning.storage.trial_memory import read_calibration, read_loss
+from allocator.tuning.storage.trial_memory import read_calibration
+from allocator.tuning.study.delivered import name_delivered
 from allocator.tuning.study.open_study import load_study
 
 MakeConfig = Callable[..., SearchConfig]
@@ -49,22 +53,25 @@ def test_a_searchs_answers_are_calibrated_wherever_they_are_computed(
     run_search(config, plan, Console(file=io.StringIO(), width=160))
     trained = load_trained(plan.folder, config.model_cache)
     with load_study(plan.folder, None) as study:
-        trial = study.trials[int(trained.recipe.study["trial"])]
+        chosen = study.select().best.allocation
+        # The choice was trained on all of train; the calibration is that of its other trainings.
+        found = [read_calibration(trial) for trial in chosen.completed]
+        records = Records(plan.folder / DELIVERED_FOLDER)
+        (last,) = records.read_reports(name_delivered(chosen), 0)[-1:]
     calibration = trained.recipe.training.calibration
     assert calibration is not None
-    assert calibration == read_calibration(trial)
+    assert calibration == average_calibrations([one for one in found if one is not None])
     assert calibration.scale != pytest.approx(1.0, abs=1e-3)
 
-    held_out = plan.setup.scoring
-    labels = torch.tensor(held_out.labels)
-    logits = compute_logits(trained.attached.model, tiny_bert, held_out)
+    dev = plan.data.dev
+    labels = torch.tensor(dev.labels)
+    logits = compute_logits(trained.attached.model, tiny_bert, dev)
     as_trained = F.cross_entropy(logits / calibration.scale, labels).item()
-    assert as_trained == pytest.approx(read_loss(trial), rel=1e-4)
-    assert F.cross_entropy(logits, labels).item() < as_trained
+    assert as_trained == pytest.approx(last.loss, rel=1e-4)
 
-    lines = [text for (text,) in held_out.inputs]
+    lines = [text for (text,) in dev.inputs]
     for (_, told), expected in zip(
-        predict_lines(trained, lines, origin="held out"), logits.softmax(1).amax(1), strict=True
+        predict_lines(trained, lines, origin="dev"), logits.softmax(1).amax(1), strict=True
     ):
         assert float(told) == pytest.approx(expected.item(), abs=1e-4)
 
@@ -75,5 +82,5 @@ def test_a_searchs_answers_are_calibrated_wherever_they_are_computed(
         PeftModel.from_pretrained(plain, str(tmp_path / "lora")),
         AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged"),
     ):
-        others = compute_logits(model, tiny_bert, held_out)
+        others = compute_logits(model, tiny_bert, dev)
         torch.testing.assert_close(others, logits, rtol=0, atol=1e-5)

@@ -35,6 +35,7 @@ from allocator.tuning.runs.run_search import run_search
 from allocator.tuning.screen.watchers import QuietWatcher
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.storage.trial_memory import read_failure, read_retried_trial
+from allocator.tuning.study.goal import Goal
 from allocator.tuning.study.open_study import load_study
 from allocator.tuning.study.write_best import write_best
 from allocator.workers.process_worker import ProcessWorker
@@ -76,7 +77,7 @@ def test_a_search_ends_with_a_best_allocation_within_the_budget(make_config: Mak
     drawn = {path.stem for path in (plan.folder / FIGURES_FOLDER).glob("*.html")}
     assert drawn == {"budget-split", "singular-values", "spectra-over-training", "truncation"}
     assert f"look at {plan.folder / 'figures'}" in text
-    for words in ("uniform baseline (trial 0)", "6/6 done", "optuna-dashboard sqlite:///"):
+    for words in ("expected calibrated loss", "6/6 done", "optuna-dashboard sqlite:///"):
         assert words in text
 
 
@@ -168,9 +169,9 @@ def _kill_a_worker() -> int:
 def test_a_worker_that_dies_does_not_take_the_search_with_it(make_config: MakeConfig) -> None:
     plan = plan_search(make_config())
     watcher = KillsTheWorker()
-    with opened(plan) as study:
+    with opened(plan, goal=Goal(trials=6, verdict_seeds=0)) as study:
         launch = partial(ProcessWorker, plan.setup)
-        Coordinator(study, launch, ("cpu",), watcher, slots=2).run(trials=3)
+        Coordinator(study, launch, ("cpu",), watcher, slots=2).run()
         write_best(study)
         trials = study.trials
     assert watcher.killed
@@ -179,7 +180,7 @@ def test_a_worker_that_dies_does_not_take_the_search_with_it(make_config: MakeCo
         assert "worker on cpu died, exit code -9" in str(read_failure(trials[number]))
         assert trials[number + 2].params == trials[number].params
         assert read_retried_trial(trials[number + 2]) == number
-    assert study.num_finished == 3
+    assert study.num_finished == 6
     assert study.slots == 1  # what kills without a word is a machine without memory left
 
 

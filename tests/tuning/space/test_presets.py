@@ -117,7 +117,7 @@ def search_here(plan: Plan[StudyConfig], trials: int) -> Path:
     setup = plan.setup
     backbone = load_frozen_backbone(setup, torch.device("cpu"))
     with opened(plan) as study:
-        # A space whose prior waits for the baseline, and has nothing to train beside it, starts one.
+        # If its prior waits for the baseline, and nothing trains beside it, a space starts one.
         jobs = tuple(study.start_next_trial() for _ in range(min(trials, study.num_startable)))
 
         def on_boundary(boundary: Boundary) -> Orders | None:

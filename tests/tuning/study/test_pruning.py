@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import Literal, get_args
 
 import optuna
 import pytest
@@ -144,7 +144,7 @@ def test_what_broke_off_is_not_compared() -> None:
 
 @pytest.mark.parametrize(("direction", "worse"), [("minimize", 0.9), ("maximize", 0.1)])
 def test_the_worse_are_stopped_in_a_users_own_study_of_either_direction(
-    direction: str, worse: float
+    direction: Literal["minimize", "maximize"], worse: float
 ) -> None:
     pruner = SuccessiveHalvingPruner(first_step=1)
     study = optuna.create_study(direction=direction)

@@ -1,0 +1,100 @@
+"""The end of a whole search on a tiny model: verdict, dev, and what is delivered."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from optuna.study import StudyDirection
+from rich.console import Console
+
+from allocator.data.metrics import Score
+from allocator.files.recipe import read_recipe
+from allocator.files.study_folder import RECIPE_FILE, TRIALS_FILE
+from allocator.training.evaluation import Answers
+from allocator.tuning.plan.search_config import SearchConfig
+from allocator.tuning.plan.search_plan import Plan, plan_search
+from allocator.tuning.runs import score_verdict as scoring
+from allocator.tuning.runs.run_search import run_search
+from allocator.tuning.storage.study_config import StudyConfig
+from allocator.tuning.study.open_study import load_study
+from allocator.tuning.study.verdict import judge
+
+MakeConfig = Callable[..., SearchConfig]
+
+
+def search(config: SearchConfig) -> tuple[str, Plan[StudyConfig]]:
+    plan = plan_search(config)
+    printed = io.StringIO()
+    run_search(config, plan, Console(file=printed, width=200))
+    return printed.getvalue(), plan
+
+
+def test_a_search_proves_its_choice_and_scores_dev_once(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(trials=12, verdict_seeds=2)
+    text, plan = search(config)
+    table = pd.read_csv(plan.folder / TRIALS_FILE)
+    assert len(table) <= 12
+    with load_study(plan.folder, None) as study:
+        assert study.study.direction == StudyDirection.MINIMIZE
+        assert study.study.metric_names == ["calibrated loss"]
+        is_baseline = study.select().best.allocation.is_baseline
+    recipe = read_recipe(plan.folder / RECIPE_FILE)
+    assert recipe.study["adapter"] == "trained on all of train"
+    if is_baseline:
+        assert "No allocation is expected to beat the uniform baseline." in text
+        return
+    proving = table[table.user_attrs_purpose == "verdict"]
+    assert sorted(proving.user_attrs_seed) == [8, 8, 9, 9]
+    assert "over 2 new seeds and all examples" in text
+    assert recipe.scores["verdict"] in ("better", "worse", "not distinguishable")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("dev was scored again")
+
+    monkeypatch.setattr(scoring, "score_adapters", refuse)
+    again, _ = search(config)
+    assert "over 2 new seeds and all examples" in again
+
+
+def test_the_metric_decides_if_it_is_asked_to_and_the_study_is_marked(
+    make_config: MakeConfig,
+) -> None:
+    text, plan = search(make_config(trials=3, verdict_seeds=0, decide_by="metric"))
+    with load_study(plan.folder, None) as study:
+        assert study.study.direction == StudyDirection.MAXIMIZE
+        assert study.study.metric_names == ["matthews_correlation"]
+    assert "decided by the metric" in text
+    assert read_recipe(plan.folder / RECIPE_FILE).scores["decided_by"] == "matthews_correlation"
+
+
+def answers(losses: list[float], predictions: list[int]) -> Answers:
+    return Answers(
+        losses=np.array(losses),
+        predictions=np.array(predictions, dtype=float),
+        score=Score(value=0.5, components={}),
+    )
+
+
+def test_equal_answers_are_not_told_apart() -> None:
+    same = [answers([0.5, 0.4, 0.6], [0, 1, 1])] * 3
+    loss, metric = judge(same, same, np.array([0, 1, 0]), metric="accuracy", noise=None)
+    assert loss.words == metric.words == "not distinguishable"
+    assert loss.mean == loss.error == 0.0
+
+
+def test_a_choice_that_loses_less_on_every_example_is_better() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=200)
+    baseline = [answers(rng.normal(0.6, 0.1, 200).tolist(), labels.tolist()) for _ in range(3)]
+    choice = [answers((one.losses - 0.1).tolist(), labels.tolist()) for one in baseline]
+    loss, metric = judge(choice, baseline, labels, metric="accuracy", noise=None)
+    assert loss.words == "better"
+    assert loss.high < 0
+    assert loss.mean == pytest.approx(-0.1)
+    assert metric.words == "not distinguishable"
