@@ -9,7 +9,7 @@ import optuna
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from allocator.allocation.constructions import BackboneShape
 from allocator.tuning.names import SamplerName
@@ -19,7 +19,7 @@ from allocator.tuning.samplers.make_sampler import make_sampler
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Space
 from allocator.tuning.space.space_file import Range, SpaceFile, read_space
-from allocator.tuning.storage.trial_memory import write_failure
+from allocator.tuning.storage.trial_memory import Purpose, make_attributes, write_failure
 
 BACKBONE = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
 SMALL = BackboneShape(d_in=32, heads=4, head_size=8, layers=2)
@@ -96,6 +96,31 @@ def test_a_resumed_study_goes_on_as_if_it_had_not_stopped(name: SamplerName, spa
     begun = proceed(resumed, space, 10)
     resumed.sampler = make_sampler(name, space, seed=3, final_step=1)
     assert begun + proceed(resumed, space, 3) == expected
+
+
+def decided(study: optuna.Study, position: int, purpose: Purpose = "search") -> FrozenTrial:
+    """Copy one of a study's trials, with the attributes of a training that was decided on."""
+    trial = study.trials[position]
+    trial.user_attrs = make_attributes(seed=0, purpose=purpose, round_=0, position=position)
+    return trial
+
+
+@pytest.mark.parametrize("name", get_args(SamplerName))
+def test_suggestions_depend_on_the_order_of_decisions_and_on_no_verdict(
+    name: SamplerName, space: Space
+) -> None:
+    seen = new_study(make_sampler("random", space, seed=3, final_step=1))
+    proceed(seen, space, 16)
+    plain, interrupted, proved = (
+        new_study(make_sampler(name, space, seed=3, final_step=1)) for _ in range(3)
+    )
+    plain.add_trials([decided(seen, i) for i in range(14)])
+    interrupted.add_trials([decided(seen, i) for i in (*range(8), 10, 8, 9, 13, 11, 12)])
+    proved.add_trials([decided(seen, i) for i in range(14)])
+    proved.add_trials([decided(seen, i, "verdict") for i in (14, 15)])
+    expected = ask_trial(plain, space).params
+    assert ask_trial(interrupted, space).params == expected
+    assert ask_trial(proved, space).params == expected
 
 
 @pytest.mark.parametrize("name", get_args(SamplerName))
