@@ -239,7 +239,7 @@ class Script:
                 "start": (),
             }
         )
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         study = optuna.create_study(
             study_name="scripted",
             storage=self.storage,
