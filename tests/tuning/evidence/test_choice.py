@@ -1,133 +1,202 @@
-"""The race and the choice, from what is expected of allocations."""
+"""The choice among allocations: by what is expected of them, not by the luckiest training."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
+import optuna
 import pytest
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from allocator.allocation.constructions import BackboneShape
 from allocator.errors import StudyError
-from allocator.tuning.evidence.allocations import TriedAllocation, list_allocations
-from allocator.tuning.evidence.choice import select_best
+from allocator.training.messages import Ending
+from allocator.tuning.evidence.allocations import TriedAllocation
+from allocator.tuning.evidence.choice import TIE, Selection, select_best
 from allocator.tuning.evidence.expectations import Expectations, compute_expectations
-from allocator.tuning.evidence.race import SEARCH_SEEDS, choose_contenders
-from allocator.tuning.space.space import Params, Space, make_baseline_params
+from allocator.tuning.space.build_space import build_space
+from allocator.tuning.space.space import Params, Space
+from allocator.tuning.space.space_file import read_space
 from allocator.tuning.storage.objective import Objective
-from allocator.tuning.storage.trial_memory import BASELINE, Purpose, make_attributes
-from tests.tuning.scripted import make_space
+from allocator.tuning.storage.trial_memory import (
+    BASELINE,
+    Purpose,
+    is_baseline,
+    make_attributes,
+    read_seed,
+    write_ending,
+)
+from tests.reports import make_report
 
-OBJECTIVE = Objective(name="calibrated loss", decide_by="loss")
-
-
-def expect(mean: list[float], sd: list[float], noise: float = 0.01) -> Expectations:
-    """Make independent expectations of allocations that nobody asks about."""
-    return Expectations(
-        allocations=tuple(TriedAllocation(params={"p": i}, trials=()) for i in range(len(mean))),
-        mean=np.array(mean),
-        covariance=np.diag(np.square(sd)),
-        noise=noise,
-        sign=-1.0,
-    )
-
-
-def test_of_the_leader_and_its_likeliest_challenger_the_less_certain_is_trained() -> None:
-    of_challenger = expect([1.0, 0.9, 0.2], [0.1, 0.2, 0.2])
-    assert choose_contenders(of_challenger, 1, num_seeds=[1, 1, 1]) == [1]
-    of_leader = expect([1.0, 0.9, 0.2], [0.2, 0.1, 0.2])
-    assert choose_contenders(of_leader, 1, num_seeds=[1, 1, 1]) == [0]
-
-
-def test_what_was_chosen_counts_as_measured() -> None:
-    chosen = choose_contenders(expect([1.0, 0.98], [0.2, 0.21]), 4, num_seeds=[1, 1])
-    assert sorted(chosen) == [0, 0, 1, 1]
-
-
-def test_no_allocation_is_trained_with_more_seeds_than_there_are() -> None:
-    full = [SEARCH_SEEDS, SEARCH_SEEDS - 1]
-    assert choose_contenders(expect([1.0, 0.9], [0.2, 0.2]), 5, num_seeds=full) == [1]
-    assert choose_contenders(expect([1.0], [0.2]), 3, num_seeds=[SEARCH_SEEDS - 2]) == [0, 0]
+LOSS = Objective(name="calibrated loss", decide_by="loss")
+METRIC = Objective(name="accuracy", decide_by="metric")
 
 
 @pytest.fixture(scope="module")
 def space() -> Space:
-    return make_space()[1]
+    backbone = BackboneShape(d_in=384, heads=12, head_size=32, layers=6)
+    return build_space(read_space("tenslora_plus"), backbone, 40_000)
 
 
-def make_trial(  # type: ignore[no-untyped-def]
+def make_params(space: Space, rate: float = 1e-3, **ranks: int) -> Params:
+    """Make parameters of uniform ranks, but for those that are given."""
+    uniform = space.variants[0].feasible.find_uniform() | ranks
+    names = {space.rank_parameters[name]: rank for name, rank in uniform.items()}
+    return {**names, "core_lr_multiplier": 4.0, "learning_rate": rate}
+
+
+def make_trial(
     space: Space,
     params: Params,
-    loss: float,
+    value: float,
     *,
-    seed: int = 0,
+    ending: Ending = "completed",
     purpose: Purpose = "search",
-    ending: str = "completed",
+    seed: int = 0,
     rival: str | None = None,
-    number: int = 0,
-):
-    attributes = make_attributes(seed=seed, purpose=purpose, round_=0, position=number, rival=rival)
+) -> FrozenTrial:
+    """Make a training that has ended, with what a study remembers of it."""
+    study = optuna.create_study()
+    attributes = make_attributes(seed=seed, purpose=purpose, round_=0, position=0, rival=rival)
+    study.enqueue_trial({}, user_attrs=attributes)
+    trial = study.ask()
+    write_ending(trial, make_report(0, 1 - value, ending))
     return create_trial(
         params=dict(params),
         distributions=dict(space.distributions),
-        value=loss,
+        value=value,
         state=TrialState.COMPLETE,
-        user_attrs={**attributes, "ending": ending},
+        user_attrs=trial.user_attrs,
     )
 
 
-def vary(space: Space, rate: float, **changes: float) -> Params:
-    return {**make_baseline_params(space), "learning_rate": rate, **changes}
+def select(space: Space, trials: list[FrozenTrial], objective: Objective = LOSS) -> Selection:
+    return select_best(
+        space, compute_expectations(space, trials, final_step=3, objective=objective)
+    )
 
 
-def choose(space: Space, trials: list) -> Params:  # type: ignore[type-arg]
-    expectations = compute_expectations(space, trials, final_step=1, objective=OBJECTIVE)
-    return select_best(space, expectations).best.allocation.params
+def make_expectations(
+    space: Space, params: Sequence[Params], mean: Sequence[float], variance: float
+) -> Expectations:
+    """Make expectations of allocations that tell nothing of each other."""
+    return Expectations(
+        allocations=tuple(
+            TriedAllocation(params=p, trials=(make_trial(space, p, -m),))
+            for p, m in zip(params, mean, strict=True)
+        ),
+        mean=np.array(mean),
+        covariance=variance * np.eye(len(mean)),
+        noise=variance,
+        sign=-1.0,
+    )
 
 
-def test_several_seeds_outweigh_one_lucky_one(space: Space) -> None:
-    good, lucky = vary(space, 2e-3), vary(space, 1e-4)
-    trials = [make_trial(space, good, 0.50, seed=seed) for seed in range(5)]
-    trials += [make_trial(space, lucky, 0.49, seed=0)]
-    trials += [make_trial(space, lucky, 0.56, seed=seed) for seed in (1, 2)]
-    assert choose(space, trials) == good
-
-
-def test_of_equals_the_one_with_fewer_parameters_is_chosen(space: Space) -> None:
-    small, large = vary(space, 1e-3, rank_input=1), vary(space, 1e-3)
-    assert space.num_parameters(small) < space.num_parameters(large)
-    trials = [make_trial(space, params, 0.5) for params in (large, small)]
-    assert choose(space, trials) == small
-
-
-def test_an_allocation_of_which_a_training_collapsed_is_not_chosen(space: Space) -> None:
-    safe, wild = vary(space, 1e-3), vary(space, 9e-3)
+@pytest.mark.parametrize(("objective", "sign"), [(LOSS, -1.0), (METRIC, 1.0)])
+def test_one_lucky_training_among_poor_neighbours_is_not_chosen(
+    objective: Objective, sign: float, space: Space
+) -> None:
+    rng = np.random.default_rng(0)
+    rates = np.geomspace(1e-4, 1e-2, 25)
+    truth = [0.5 - 0.3 * math.log10(rate / 3e-3) ** 2 for rate in rates]
+    values = [value + rng.normal(scale=0.03) for value in truth]
+    lucky = 12  # the middle of the range, where 0.43 is expected
+    values[lucky] = 0.57
+    assert max(values) == values[lucky]
     trials = [
-        make_trial(space, safe, 0.55),
-        make_trial(space, wild, 0.40),
-        make_trial(space, wild, 0.70, seed=1, ending="collapsed"),
+        make_trial(space, make_params(space, r), sign * v)
+        for r, v in zip(rates.tolist(), values, strict=True)
     ]
-    assert choose(space, trials) == safe
+    chosen = select(space, trials, objective).best
+    assert float(chosen.allocation.params["learning_rate"]) > rates[lucky]
+    assert sign * chosen.expected < 0.57
 
 
-def test_trainings_of_the_verdict_do_not_change_the_choice(space: Space) -> None:
-    first, second = vary(space, 1e-3), vary(space, 3e-3)
-    trials = [make_trial(space, first, 0.50), make_trial(space, second, 0.52)]
-    proving = [make_trial(space, second, 0.10, seed=seed, purpose="verdict") for seed in (8, 9)]
-    assert choose(space, trials + proving) == choose(space, trials) == first
+def test_of_two_that_are_as_good_the_smaller_is_chosen(space: Space) -> None:
+    large, small = make_params(space), make_params(space, input=1)
+    assert space.num_parameters(small) < space.num_parameters(large)
+    deviation = math.sqrt(2 * 0.01)
+    near, far = (
+        make_expectations(space, [large, small], [-0.5, -0.5 - behind * deviation], 0.01)
+        for behind in (0.9 * TIE, 1.1 * TIE)
+    )
+    assert select_best(space, near).best.allocation.params == small
+    assert select_best(space, far).best.allocation.params == large
+
+
+def test_of_several_as_small_the_better_is_chosen(space: Space) -> None:
+    first, second = make_params(space, 1e-3), make_params(space, 2e-3)
+    expectations = make_expectations(space, [first, second], [-0.501, -0.5], 0.01)
+    assert select_best(space, expectations).best.allocation.params == second
+
+
+def test_what_is_expected_is_told_as_a_value_of_the_objective(space: Space) -> None:
+    expectations = make_expectations(space, [make_params(space)], [-0.5], 0.01)
+    assert select_best(space, expectations).best.expected == 0.5
+
+
+def test_all_trainings_of_an_allocation_count_for_it(space: Space) -> None:
+    steady, lucky = make_params(space, 1e-3), make_params(space, 2e-3)
+    trials = [
+        *(make_trial(space, steady, 0.40, seed=seed) for seed in range(3)),
+        *(make_trial(space, lucky, value, seed=i) for i, value in enumerate((0.38, 0.46, 0.46))),
+    ]
+    chosen = select(space, trials).best.allocation
+    assert chosen.params == steady
+    assert [read_seed(trial) for trial in chosen.completed] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("ending", ["diverged", "collapsed"])
+def test_an_allocation_of_which_one_training_failed_is_not_chosen(
+    ending: Ending, space: Space
+) -> None:
+    sound, unsound = make_params(space, 1e-3), make_params(space, 9e-3)
+    trials = [
+        make_trial(space, sound, 0.6),
+        make_trial(space, unsound, 0.1),
+        make_trial(space, unsound, 0.7, seed=1, ending=ending),
+    ]
+    assert select(space, trials).best.allocation.params == sound
+    assert select(space, trials[:2]).best.allocation.params == unsound
+
+
+def test_trainings_of_the_verdict_change_nothing(space: Space) -> None:
+    first, second = make_params(space, 1e-3), make_params(space, 2e-3)
+    searched = [make_trial(space, first, 0.4), make_trial(space, second, 0.5)]
+    proving = [
+        make_trial(space, first, 0.9, seed=8, purpose="verdict"),
+        make_trial(space, second, 0.7, seed=8, purpose="verdict", ending="collapsed"),
+    ]
+    before, after = select(space, searched), select(space, searched + proving)
+    assert (after.best, after.compared) == (before.best, before.compared)
+
+
+def test_the_baseline_is_expected_to_have_a_value_too(space: Space) -> None:
+    baseline = make_params(space, 1e-3)
+    trials = [
+        make_trial(space, baseline, 0.8, purpose="baseline", rival=BASELINE),
+        *(make_trial(space, make_params(space, rate), 0.6) for rate in (2e-3, 3e-3, 4e-3)),
+    ]
+    selection = select(space, trials)
+    assert selection.baseline is not None
+    assert all(map(is_baseline, selection.baseline.allocation.trials))
+    assert selection.baseline.expected > selection.best.expected
+    assert selection.compared == 4
+
+
+def test_a_baseline_that_collapsed_is_nothing_to_compare_with(space: Space) -> None:
+    trials = [
+        make_trial(
+            space, make_params(space), 0.7, purpose="baseline", rival=BASELINE, ending="collapsed"
+        ),
+        make_trial(space, make_params(space, 2e-3), 0.6),
+    ]
+    assert select(space, trials).baseline is None
 
 
 def test_nothing_to_choose_from_is_said(space: Space) -> None:
-    trials = [make_trial(space, vary(space, 9e-3), 0.7, ending="diverged")]
+    trials = [make_trial(space, make_params(space, 9e-3), 0.7, ending="diverged")]
     with pytest.raises(StudyError, match="no trial of 1 was completed, so there is nothing"):
-        choose(space, trials)
-
-
-def test_the_baseline_is_known_by_its_name(space: Space) -> None:
-    trials = [
-        make_trial(space, make_baseline_params(space), 0.6, rival=BASELINE),
-        make_trial(space, vary(space, 2e-3), 0.5, number=1),
-    ]
-    assert [a.is_baseline for a in list_allocations(space, trials)] == [True, False]
-    expectations = compute_expectations(space, trials, final_step=1, objective=OBJECTIVE)
-    selection = select_best(space, expectations)
-    assert selection.baseline is not None
-    assert selection.baseline.expected > selection.best.expected
+        select(space, trials)

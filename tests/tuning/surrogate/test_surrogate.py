@@ -182,3 +182,37 @@ def test_one_sound_score_among_collapsed_ones_stays_the_best() -> None:
 def test_equal_best_scores_hide_no_lower_one() -> None:
     scores = np.array([0.2, 0.4, 0.4, 0.4])
     assert np.array_equal(raise_low_scores(scores), scores)
+
+
+def test_what_a_seed_does_to_all_allocations_changes_no_difference(space: Space) -> None:
+    params = [o.params for o in observe(space, [0.0] * 8)]
+    rng = np.random.default_rng(6)
+    # Some allocations have more seeds than others, so that means would be shifted.
+    trained = [(p, seed) for i, p in enumerate(params) for seed in range(3 if i < 4 else 1)]
+    scores = [smooth_score(p) + 0.01 * rng.standard_normal() for p, _ in trained]
+    differences = []
+    for shifts in ((0.0, 0.02, -0.01), (0.0, 0.62, -0.41)):
+        seen = [
+            Observation(params=p, seed=seed, fidelity=1.0, score=score + shifts[seed])
+            for (p, seed), score in zip(trained, scores, strict=True)
+        ]
+        mean, _ = Surrogate.fit(space, seen).predict(params)
+        differences.append(mean - mean[0])
+    spread = np.ptp(differences[0])
+    np.testing.assert_allclose(differences[1], differences[0], atol=0.15 * spread)
+
+
+@pytest.mark.parametrize("seeds", [4, 16])
+def test_repeated_seeds_tell_as_much_as_independent_measurements(seeds: int, space: Space) -> None:
+    rng = np.random.default_rng(7)
+    first, second = (o.params for o in observe(space, [0.0] * 2))
+    seen = [
+        Observation(params=p, seed=seed, fidelity=1.0, score=score + 0.02 * rng.standard_normal())
+        for seed in range(seeds)
+        for p, score in ((first, 0.5), (second, 0.55))
+    ]
+    surrogate = Surrogate.fit(space, seen)
+    points = surrogate.encoder.domain.params_to_points([first, second])
+    covariance = surrogate.compute_covariance(points, points)
+    error = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    assert error == pytest.approx(np.sqrt(2 * surrogate.noise / seeds), rel=0.1)
