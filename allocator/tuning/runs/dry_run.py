@@ -7,7 +7,7 @@ from rich.console import Console
 
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan
-from allocator.tuning.runs.run_search import make_goal
+from allocator.tuning.runs.run_search import count_most_slots, make_goal
 from allocator.tuning.screen.header import print_header
 from allocator.tuning.screen.spaces_table import describe_parameters
 from allocator.tuning.space.space import Variant
@@ -55,8 +55,9 @@ def _print_estimated_cost(
     backbone = load_frozen_backbone(setup, torch.device(plan.devices.here))
     train = load_training_splits(setup, backbone.device).train
     if slots is None:
+        most_slots = count_most_slots(goal, plan)
         measured = measure_packs(
-            setup.typical, setup.spec, backbone, train, training, most_slots=goal.places
+            setup.typical, setup.spec, backbone, train, training, most_slots=most_slots
         )
     else:
         measured = [measure_throughput(slots, setup.typical, setup.spec, backbone, train, training)]

@@ -68,8 +68,7 @@ def _train_until_finished(
     config: SearchConfig, plan: Plan[StudyConfig], study: SearchStudy, console: Console
 ) -> None:
     interrupts = Interrupts()
-    most_slots = math.ceil(study.goal.places / len(plan.devices.names))
-    setup = dataclasses.replace(plan.setup, most_slots=most_slots)
+    setup = dataclasses.replace(plan.setup, most_slots=count_most_slots(study.goal, plan))
     with interrupts.handled(), watch_search(console, study, study.goal.trials) as watcher:
         Coordinator(
             study,
@@ -89,6 +88,11 @@ def make_goal(config: SearchConfig, plan: Plan[StudyConfig]) -> Goal:
         kind=plan.devices.kind,
         devices=len(plan.devices.names),
     )
+
+
+def count_most_slots(goal: Goal, plan: Plan[StudyConfig]) -> int:
+    """Count the trainings of a round that one of the devices gets."""
+    return math.ceil(goal.places / len(plan.devices.names))
 
 
 def _write_what_has_finished(study: SearchStudy, console: Console) -> None:

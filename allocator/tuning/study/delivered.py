@@ -45,10 +45,14 @@ def find_delivered(study: SearchStudy, choice: TriedAllocation) -> Delivered:
     values = study.objective.sign * np.array([trial.values[0] for trial in choice.completed])
     order = np.argsort(values, kind="stable")
     trial = choice.completed[int(order[len(order) // 2])]
+    seed = read_seed(trial)
+    examples = (
+        "all of train" if study.config.select_on == "dev" else f"what seed {seed} does not hold out"
+    )
     return Delivered(
         path=study.adapter_path(trial.number),
-        seed=read_seed(trial),
-        training=f"trial {trial.number}, trained on what seed {read_seed(trial)} did not hold out",
+        seed=seed,
+        training=f"trial {trial.number}, trained on {examples}",
     )
 
 

@@ -18,6 +18,7 @@ from allocator.tuning.evidence.paired_difference import PairedDifference, Verdic
 from allocator.tuning.space.space import Params, Space
 from allocator.tuning.storage.trial_memory import (
     is_finished,
+    is_given_up,
     list_standing,
     read_purpose,
     read_seed,
@@ -67,6 +68,8 @@ def find_verdict_trials(
 ) -> list[tuple[FrozenTrial, FrozenTrial]]:
     """Find the trainings of choice and baseline that share a seed of the verdict.
 
+    Those that were given up say nothing of their allocation, and are left out with their rival.
+
     Returns:
         A pair for each seed, in ascending order; empty if some are still to be trained.
     """
@@ -74,7 +77,8 @@ def find_verdict_trials(
     if not all(map(is_finished, proving)):
         return []
     of_seed: dict[int, dict[bool, FrozenTrial]] = {}
-    for allocation, trial in ((a, t) for a in list_allocations(space, proving) for t in a.trials):
+    ended = [trial for trial in proving if not is_given_up(trial)]
+    for allocation, trial in ((a, t) for a in list_allocations(space, ended) for t in a.trials):
         if allocation.params in (choice, baseline):
             of_seed.setdefault(read_seed(trial), {})[allocation.params == baseline] = trial
     return [(p[False], p[True]) for _, p in sorted(of_seed.items()) if len(p) == 2]

@@ -28,7 +28,9 @@ def expect(
     )
 
 
-def choose(expectations: Expectations, places: int, seeds: Sequence[int] | None = None) -> list[int]:
+def choose(
+    expectations: Expectations, places: int, seeds: Sequence[int] | None = None
+) -> list[int]:
     counts = [1] * len(expectations.mean) if seeds is None else seeds
     return choose_contenders(expectations, places, num_seeds=counts)
 

@@ -25,7 +25,7 @@ from allocator.tuning.storage.trial_memory import (
     read_round,
     read_seed,
 )
-from allocator.tuning.study.rounds import Goal
+from allocator.tuning.study.goal import Goal
 from allocator.tuning.study.study import SearchStudy
 from tests.tuning.scripted import (
     Script,
