@@ -23,8 +23,8 @@ lint-imports
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-python -m allocator.search --budget 40000 --task cola --trials 5 --epochs 1 --verdict-seeds 1 --limit 2000 \
-    --studies-dir "$scratch"
+python -m allocator.search --budget 40000 --task cola --limit 2000 --trials 5 --epochs 1 \
+    --verdict-seeds 1 --studies-dir "$scratch"
 test -s "$scratch"/*/best.yaml
 
 pytest -q --numprocesses auto --maxprocesses 8 --dist loadfile "$@"
