@@ -18,6 +18,7 @@ from allocator.tuning.plan.search_plan import Plan, plan_search
 from allocator.tuning.runs.run_search import run_search
 from allocator.tuning.screen.watchers import QuietWatcher
 from allocator.tuning.storage.study_config import StudyConfig
+from allocator.tuning.study.goal import Goal
 from allocator.tuning.study.open_study import load_study
 from tests.tuning.studies import opened
 
@@ -78,7 +79,7 @@ def test_a_machine_that_leaves_costs_what_it_trained_and_no_trial(
 ) -> None:
     plan = plan_search(make_config(devices=None, ray=cluster.address))
     watcher = UnplugsAMachine(cluster)
-    with opened(plan) as study:
+    with opened(plan, goal=Goal(trials=6, verdict_seeds=0)) as study:
         Coordinator(
             study,
             lambda device, slots: plan.devices.launch(plan.setup, device, slots),
