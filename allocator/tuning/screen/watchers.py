@@ -42,6 +42,13 @@ def format_trial_cells(space: Space, trial: FrozenTrial) -> list[str]:
     ]
 
 
+def _describe_progress(trial: FrozenTrial, final_step: int) -> str:
+    """Describe how far a training is, or how it ended."""
+    state = _describe_state(trial)
+    step = trial.last_step or 0
+    return f"{state} {step}/{final_step}" if 0 < step < final_step else state
+
+
 def _describe_state(trial: FrozenTrial) -> str:
     if trial.state == TrialState.COMPLETE:
         return read_ending(trial) or "completed"
@@ -144,26 +151,28 @@ class LiveWatcher(QuietWatcher):
             best=f"best {objective.name} {best:.4f}" if values else "",
             left=self._clock.left(),
         )
-        table = Table(box=None, header_style="bold")
+        # Narrow enough for a terminal of 80 columns.
+        table = Table(box=None, header_style="bold", pad_edge=False)
         space = self._study.space
-        modes = "adapter and ranks" if space.choices else " ".join(space.shape.rank_names)
-        names = ("trial", "for", "seed", modes, "lambda", "learning rate", "parameters", "step")
-        for name in (*names, objective.name, ""):
-            table.add_column(name, justify="left" if name == "" else "right")
+        ranks = "adapter, ranks" if space.choices else "ranks"
+        value_name = objective.name.replace("_", " ").replace(" ", "\n")
+        for name in ("trial", "for", "seed", ranks, "lambda", "rate", "params", value_name):
+            table.add_column(name, justify="right", vertical="bottom")
+        table.add_column("")
         for trial in trials[-_ROWS:]:
-            step = trial.last_step or 0
             # A running trial has no value yet, but that of its last boundary.
-            value = trial.value if trial.value is not None else trial.intermediate_values.get(step)
+            last = trial.intermediate_values.get(trial.last_step or 0)
+            value = last if trial.value is None else trial.value
             table.add_row(
                 str(trial.number),
                 read_purpose(trial),
                 str(read_seed(trial)),
-                *format_trial_cells(self._study.space, trial),
-                f"{step}/{self._study.final_step}",
+                *format_trial_cells(space, trial),
                 "" if value is None else f"{value:.4f}",
-                _describe_state(trial),
+                _describe_progress(trial, self._study.final_step),
             )
-        return Group(table, self._progress)
+        modes = "" if space.choices else "ranks: " + " ".join(space.shape.rank_names)
+        return Group(*filter(None, [modes]), table, self._progress)
 
 
 class _Clock:
