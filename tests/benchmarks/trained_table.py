@@ -53,7 +53,7 @@ from allocator.tuning.space.space_file import SpaceFile, read_space
 from allocator.workers.precision import choose_precision
 
 MODEL, BUDGET = "minilm", 40_000
-POOL, UNSEEN = 4_000, 4_000  # examples to train on or hold out, and those that nobody sees
+POOL, UNSEEN = 4_000, 4_000  # at most: to train on or hold out, and what nobody sees
 CONFIG = TrainingConfig(epochs=2, batch_size=16, boundaries_per_epoch=2, held_out=0.25)
 LAMBDAS = (2.0, 4.0)  # of the baseline, besides 1
 PROPOSED = {"gradient": 6, "truncation": 4, "entropy": 2}  # proposals of each prior
@@ -89,11 +89,12 @@ def divide_examples(data: TaskData) -> tuple[Examples, Examples]:
     """Divide train and dev together into what may be trained on and what nobody sees."""
     inputs, labels = data.train.inputs + data.dev.inputs, data.train.labels + data.dev.labels
     everything = type(data.train)(inputs=inputs, labels=labels)
-    kept, _ = train_test_split(
-        np.arange(len(labels)), train_size=POOL + UNSEEN, random_state=0, stratify=labels
-    )
+    kept = np.arange(len(labels))
+    if len(labels) > POOL + UNSEEN:
+        kept, _ = train_test_split(kept, train_size=POOL + UNSEEN, random_state=0, stratify=labels)
+    share = UNSEEN / (POOL + UNSEEN)
     pool, unseen = train_test_split(
-        kept, test_size=UNSEEN, random_state=0, stratify=[labels[i] for i in kept]
+        kept, test_size=share, random_state=0, stratify=[labels[i] for i in kept]
     )
     return everything.select(sorted(pool)), everything.select(sorted(unseen))
 
