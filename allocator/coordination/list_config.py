@@ -10,7 +10,7 @@ from allocator.config import Config, Precision, SelectOn, TrainingConfig
 from allocator.errors import StudyError
 from allocator.files.adapter_section import ListedAllocation
 from allocator.files.recipe import ModelSection, TaskSection
-from allocator.files.yaml_files import read_yaml
+from allocator.files.yaml_files import read_yaml_mapping, validate_mapping
 
 Shared = TypeVar("Shared", bound="SharedConfig")
 
@@ -76,9 +76,17 @@ def read_shared_config(path: Path, kind: type[Shared]) -> Shared:
     """Read the `config.yaml` of a study, or of a list of allocations.
 
     Raises:
-        StudyError: If the file is missing, is not text in UTF-8, or breaks the schema.
+        StudyError: If the file is missing, is not text in UTF-8, breaks the schema, or is of a
+            version in which all seeds held out the same examples.
     """
-    return read_yaml(path, kind, error=StudyError)
+    content = read_yaml_mapping(path, error=StudyError)
+    training = content.get("training")
+    if isinstance(training, dict) and "held_out" not in training:
+        raise StudyError(
+            f"{path} was made by an earlier version, whose trainings were scored on other "
+            "examples; name another study with --study"
+        )
+    return validate_mapping(content, kind, origin=str(path), error=StudyError)
 
 
 def _flatten_keys(content: dict[str, object], prefix: str = "") -> dict[str, object]:

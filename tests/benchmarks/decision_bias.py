@@ -59,12 +59,14 @@ class PointAnswers:
         scores = [METRICS[metric](labels, own > threshold) for threshold in tried]
         return float(tried[int(np.argmax(scores))])
 
-    def compute_gains(self, metric: str, labels: Labels, groups: Sequence[slice]) -> Floats:
+    def compute_gains(
+        self, metric: str, labels: Labels, groups: Sequence[npt.NDArray[np.intp]]
+    ) -> Floats:
         """Compute what the threshold gains on all unseen examples, and without each group."""
         threshold = self.choose_threshold(metric)
         score = METRICS[metric]
         gains = []
-        for left_out in (slice(0, 0), *groups):
+        for left_out in (np.array([], dtype=np.intp), *groups):
             keep = np.ones(len(labels), dtype=bool)
             keep[left_out] = False
             truth = labels[keep]

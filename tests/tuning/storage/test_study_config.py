@@ -77,3 +77,16 @@ def test_a_configuration_that_is_not_utf8_is_refused(path: Path) -> None:
     path.write_bytes("study: caf\u00e9".encode("latin-1"))
     with pytest.raises(StudyError, match=r"config\.yaml is not text in UTF-8$"):
         read_shared_config(path, StudyConfig)
+
+
+def test_a_list_of_a_version_that_held_out_other_examples_is_not_gone_on_with(
+    make_config: MakeConfig, path: Path
+) -> None:
+    plan = plan_search(make_config())
+    one = ListedAllocation.from_allocation(plan.setup.spec, plan.setup.typical)
+    write_yaml(path, ListConfig.of(plan.recorded, {"one": one}), "A list.")
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    del content["training"]["held_out"]
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    with pytest.raises(StudyError, match="made by an earlier version, whose trainings"):
+        read_shared_config(path, ListConfig)
