@@ -60,7 +60,7 @@ class Coordinator:
         self._alone = 0
         self._deaths = 0
 
-    def run(self, *, timeout: float | None = None) -> None:
+    def run(self, *, timeout: float | None = None) -> bool:
         """Train until no trial is left, or time is up.
 
         Trials that run when time is up are trained to their end. An interrupt breaks them off, and
@@ -69,6 +69,9 @@ class Coordinator:
         Args:
             timeout: Seconds after which no new trial is started.
 
+        Returns:
+            Whether no trial is left, as far as is known: False if time was up.
+
         Raises:
             StudyError: If workers keep dying.
         """
@@ -76,9 +79,10 @@ class Coordinator:
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         try:
             while True:
-                startable = 0 if time.monotonic() >= deadline else self._trials.num_startable
+                is_time_up = time.monotonic() >= deadline
+                startable = 0 if is_time_up else self._trials.num_startable
                 if not startable and not self._num_training:
-                    return
+                    return not is_time_up
                 self._launch_workers(startable)
                 self._send_orders(self._start_trials(startable))
                 self._process_reports()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from allocator.training.evaluation import Evaluation
@@ -75,11 +76,12 @@ class TrialRun:
             self.slot.head.fold_calibration(calibration)
 
     def _has_collapsed(self, last: Evaluation) -> bool:
-        """Whether the trial gives the same answer to every input, and will not recover.
+        """Whether the trial gives the same answer to every input, or none, and will not recover.
 
-        In the first half of the training it may still recover. The spread of the logits decides,
-        not the classes answered: a sound trial that has not learnt much also answers a single
-        class, but with different confidence for different inputs.
+        In the first half of the training it may still recover from the former. The spread of the
+        logits decides, not the classes answered: a sound trial that has not learnt much also
+        answers a single class, but with different confidence for different inputs.
         """
         is_late = 2 * len(self._history) >= self._boundaries
-        return is_late and last.spread < _COLLAPSED_SPREAD
+        # The last step may have left weights that are not finite, and so no spread.
+        return not math.isfinite(last.spread) or (is_late and last.spread < _COLLAPSED_SPREAD)

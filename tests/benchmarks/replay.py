@@ -207,7 +207,7 @@ def replay_search(
     decide_by: DecideBy = "loss",
     make_sampler: Callable[[Table, int], BaseSampler] = TableGPSampler,
     starts: Sequence[Params] = (),
-    races: bool = True,
+    goal: type[Goal] = Goal,
 ) -> Found:
     """Search a table once, and choose.
 
@@ -222,8 +222,7 @@ def replay_search(
         decide_by: What the study optimises.
         make_sampler: Makes the sampler, from the table and a seed.
         starts: Allocations that are tried first.
-        races: Whether leaders are trained with further seeds; otherwise every training is of a new
-            allocation.
+        goal: How trainings are divided: `Exploration` tries a new allocation each time.
     """
     config = make_config(table, prior=prior, pruner=pruner, decide_by=decide_by, starts=starts)
     folder = Path(tempfile.mkdtemp())
@@ -232,8 +231,8 @@ def replay_search(
         sampler=make_sampler(table, search),
         pruner=make_pruner(config.pruner, warmup=0.1, final_step=table.boundaries),
     )
-    goal = (Goal if races else Exploration)(trials=trials, verdict_seeds=verdict_seeds)
-    replayed = SearchStudy(study, table.space, config, folder, goal)
+    divided = goal(trials=trials, verdict_seeds=verdict_seeds)
+    replayed = SearchStudy(study, table.space, config, folder, divided)
     replayed.begin()
     if table.baseline is not None:  # as if the study's own baseline had shown it
         shutil.copytree(table.baseline, baseline_folder(folder))

@@ -22,6 +22,7 @@ import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
 from replay import (
+    Exploration,
     Found,
     NearestSampler,
     TableGPSampler,
@@ -73,11 +74,11 @@ def list_settings(table: Table) -> Iterator[Setting]:
     """List what is compared."""
     yield Setting(group="protocol", name="search")
     yield Setting(group="protocol", name="by metric, then confirmed", confirms=True)
-    yield Setting(group="protocol", name="one seed each", options={"races": False})
+    yield Setting(group="protocol", name="one seed each", options={"goal": Exploration})
     yield Setting(
         group="protocol",
         name="one seed each, by metric",
-        options={"races": False, "decide_by": "metric"},
+        options={"goal": Exploration, "decide_by": "metric"},
     )
     yield Setting(group="protocol", name="search, by metric", options={"decide_by": "metric"})
     for name in get_args(PriorName):
@@ -120,7 +121,7 @@ def _search_and_confirm(table: Table, cost: int, search: int) -> tuple[float, fl
     """Search by one seed and the metric, then train the best again with other seeds."""
     confirming = CONFIRMED * (CONFIRMATION_SEEDS if cost > max(2 * CONFIRMED, 16) else 1)
     found = replay_search(
-        table, search=search, trials=cost - confirming, races=False, decide_by="metric"
+        table, search=search, trials=cost - confirming, goal=Exploration, decide_by="metric"
     )
     points = _rank_by_metric(table, found)[:CONFIRMED]
     seeds = range(1, 1 + confirming // CONFIRMED)

@@ -103,7 +103,7 @@ class Table:
         means, seeds = sound.mean(axis=1), sound.shape[1]
         between = seeds * means.var(ddof=1)
         within = float(np.mean(sound.var(axis=1, ddof=1)))
-        share = max(0.0, 1 - within / between)
+        share = max(0.0, 1 - within / between) if between else 0.0
         center = float(means.mean())
         return np.asarray(
             np.where(
@@ -123,26 +123,22 @@ class Table:
         curve = self._curves[point][int(rng.integers(recorded))]
         if curve.collapsed or not self.sound[point]:
             return curve
-        # The same luck of the seed for all points, and of each point its own.
-        loss, score = self._draw_luck(
-            int(np.random.default_rng([search, seed]).integers(recorded)), rng
-        )
+        loss, score = self.draw_luck(point, seed, search)
         return curve.end_at(
             float(self._expected[point] + loss), float(self._expected_scores[point] + score)
         )
-
-    def draw_luck(self, seed: int, search: int) -> float:
-        """Draw by how much the loss of a training differs from what its point is worth."""
-        rng = np.random.default_rng([search, seed])
-        return self._draw_luck(int(rng.integers(self.values.shape[1])), rng)[0]
 
     def list_curves(self, point: int) -> Sequence[Curve]:
         """List the recorded trainings of a point."""
         return self._curves[point]
 
-    def _draw_luck(self, column: int, rng: np.random.Generator) -> tuple[float, float]:
-        """Draw what a sound point's training differs by from its mean, in loss and in score."""
-        other, seeds = int(rng.choice(np.flatnonzero(self.sound))), self.values.shape[1]
+    def draw_luck(self, point: int, seed: int, search: int) -> tuple[float, float]:
+        """Draw by how much a training differs from what its point is worth, in loss and score."""
+        seeds = self.values.shape[1]
+        # The same luck of the seed for all points, and of each point its own.
+        column = int(np.random.default_rng([search, seed]).integers(seeds))
+        rng = np.random.default_rng([search, seed, point, 1])
+        other = int(rng.choice(np.flatnonzero(self.sound)))
         # A mean of k values takes a k-th of the luck with it.
         inflation = float(np.sqrt(seeds / (seeds - 1)))
         return (

@@ -3,17 +3,21 @@
     python tests/benchmarks/verdict_rates.py --table tests/benchmarks/trained/cola
 
 Two names stand for one allocation, so nothing is better or worse, unless a difference is planted in
-the answers of the choice. A search with the product's own study chooses one of the names; its
-verdict is made from recorded answers to examples that no training saw, of which some play dev.
+the answers of the choice. A search with the product's own study chooses one of the names. Its
+verdict is made from recorded answers to examples that no training saw, of which some play dev. The
+choice and the baseline would be the same training with the same seed, so their answers are of
+different seeds, without what a seed does to all allocations alike.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +31,15 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from allocator.data.metrics import Score
 from allocator.training.calibration import fit_calibration
 from allocator.training.evaluation import Answers
+from allocator.tuning.evidence.training_noise import estimate_training_noise
 from allocator.tuning.space.space import make_baseline_params
-from allocator.tuning.study.verdict import Difference, estimate_noise, find_verdict_trials, judge
+from allocator.tuning.study.goal import Goal
+from allocator.tuning.study.verdict import Difference, find_verdict_trials, judge_loss
 
 DEV = 1_000  # examples that play dev
 SEEDS = 3
+
+Floats = npt.NDArray[np.float64]
 
 
 class Twins(Table):
@@ -50,72 +58,112 @@ class Twins(Table):
 
     def draw(self, point: int, seed: int, search: int) -> Curve:
         """Draw a training of the allocation, with a luck of its own for each name."""
-        drawn = self._luck.draw_luck(seed, 2 * search + point)
-        return self.list_curves(point)[0].end_at(float(self.truth_of_training + drawn))
+        loss, _ = self._luck.draw_luck(point, seed, search)
+        return self.list_curves(point)[0].end_at(float(self.values.mean() + loss))
+
+
+class TwoAllocations(Goal):
+    """A goal that has nothing to try but the two names."""
 
     @property
-    def truth_of_training(self) -> float:
-        """What the allocation ends at on average."""
-        return float(self.values.mean())
+    def num_allocations(self) -> int:
+        """Both names."""
+        return 2
 
 
-def read_answers(folder: Path, point: int, dev: npt.NDArray[np.intp]) -> list[Answers]:
-    """Read the calibrated answers of all recorded seeds of a point to the examples of dev."""
-    labels = np.load(folder / "unseen_labels.npy")[dev].astype(np.int64)
-    answers = []
-    for path in sorted(folder.glob("seed-*.npz")):
-        arrays = np.load(path)
-        if f"own_{point}" not in arrays:
-            continue
-        own, unseen = (_make_logits(arrays[f"{part}_{point}"]) for part in ("own", "unseen"))
-        calibration = fit_calibration(own, arrays["own_labels"].astype(np.int64))
-        assert calibration is not None
-        logits = calibration.scale * unseen[dev]
-        losses = -log_softmax(logits, axis=1)[np.arange(len(dev)), labels]
-        predictions = logits.argmax(axis=1).astype(np.float64)
-        score = Score(value=float(np.mean(predictions == labels)), components={})
-        answers.append(Answers(losses=losses, predictions=predictions, score=score))
-    return answers
-
-
-def _make_logits(margins: npt.NDArray[np.float16]) -> npt.NDArray[np.float64]:
-    return np.column_stack([np.zeros(len(margins)), margins.astype(np.float64)])
-
-
-def judge_once(folder: Path, table: Table, search: int, planted: float) -> Difference | None:
-    """Search among two names of one allocation, and judge the choice.
+class UnseenAnswers:
+    """What the trainings of a table answer, calibrated, to examples that none of them saw.
 
     Args:
-        folder: Folder of the table.
-        table: The table.
-        search: Number of the search.
-        planted: Added to the losses of the choice.
+        folder: The table's folder.
+        points: The points that completed with every seed.
 
-    Returns:
-        The verdict on the loss; None if the baseline was chosen.
+    Attributes:
+        labels: Labels of the examples, shape (examples,).
+        logits: Second logit minus the first, shape (points, seeds, examples).
+        losses: Loss of each answer, of the same shape, without what a seed does to all points.
     """
+
+    def __init__(self, folder: Path, points: Sequence[int]) -> None:
+        self.labels = np.load(folder / "unseen_labels.npy").astype(np.int64)
+        seeds = [dict(np.load(path)) for path in sorted(folder.glob("seed-*.npz"))]
+        self.logits = np.array(
+            [[_calibrate(arrays, point) for arrays in seeds] for point in points]
+        )
+        both = np.stack([np.zeros_like(self.logits), self.logits], axis=-1)
+        true = np.broadcast_to(self.labels[:, None], (*self.logits.shape, 1))
+        losses = -np.take_along_axis(log_softmax(both, axis=-1), true, axis=-1)[..., 0]
+        of_seed = losses.mean(axis=(0, 2)) - losses.mean()
+        self.losses: Floats = losses - of_seed[:, None]
+
+    def read(self, place: int, seed: int, dev: npt.NDArray[np.intp]) -> Answers:
+        """Read the answers of one training to some examples."""
+        predictions = (self.logits[place, seed, dev] > 0).astype(np.float64)
+        score = Score(value=float(np.mean(predictions == self.labels[dev])), components={})
+        return Answers(losses=self.losses[place, seed, dev], predictions=predictions, score=score)
+
+
+def _calibrate(arrays: dict[str, npt.NDArray[np.generic]], point: int) -> Floats:
+    own, labels = arrays[f"own_{point}"].astype(np.float64), arrays["own_labels"]
+    logits = np.column_stack([np.zeros(len(own)), own])
+    calibration = fit_calibration(logits, labels.astype(np.int64))
+    assert calibration is not None
+    return calibration.scale * arrays[f"unseen_{point}"].astype(np.float64)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proof:
+    """What a verdict is made from: `SEEDS` answers each, and the noise that the search has seen."""
+
+    choice: Sequence[Answers]
+    baseline: Sequence[Answers]
+    noise: tuple[float, float] | None
+
+    def judge(self, planted: float) -> Difference:
+        """Judge the choice, with a difference added to its losses."""
+        moved = [replace(a, losses=a.losses + planted) for a in self.choice]
+        return judge_loss(moved, self.baseline, noise=self.noise)
+
+
+def search_twins(
+    table: Table, points: Sequence[int], unseen: UnseenAnswers, search: int
+) -> Proof | None:
+    """Search among two names of one allocation; None if the baseline's is chosen."""
     rng = np.random.default_rng(search)
-    point = int(rng.choice(np.flatnonzero(table.sound)))
-    dev = rng.permutation(len(np.load(folder / "unseen_labels.npy")))[:DEV]
-    twins = Twins(table, point)
-    found = replay_search(twins, search=search, trials=16, verdict_seeds=SEEDS, prior="none")
+    place = int(rng.integers(len(points)))
+    twins = Twins(table, points[place])
+    found = replay_search(
+        twins, search=search, trials=28, verdict_seeds=SEEDS, prior="none", goal=TwoAllocations
+    )
     if found.point == 0:
         return None
-    study = found.study
-    base, other = twins.params
-    pairs = find_verdict_trials(study.space, study.trials, other, base)
-    assert len(pairs) == SEEDS
-    answers = [read_answers(folder, point, dev)[i] for i in rng.permutation(table.values.shape[1])]
-    choice = [replace(a, losses=a.losses + planted) for a in answers[:SEEDS]]
-    labels = np.load(folder / "unseen_labels.npy")[dev].astype(np.int64)
-    loss, _ = judge(
-        choice,
-        answers[SEEDS : 2 * SEEDS],
-        labels,
-        metric="accuracy",
-        noise=estimate_noise(study.expect()),
+    study, (base, other) = found.study, twins.params
+    assert len(find_verdict_trials(study.space, study.trials, other, base)) == SEEDS
+    dev = rng.permutation(len(unseen.labels))[:DEV]
+    seeds = rng.permutation(table.values.shape[1])[: 2 * SEEDS]
+    answers = [unseen.read(place, int(seed), dev) for seed in seeds]
+    return Proof(
+        choice=answers[:SEEDS],
+        baseline=answers[SEEDS:],
+        noise=estimate_training_noise(study.expect().allocations, first_seed=0),
     )
-    return loss
+
+
+_job: tuple[Table, Sequence[int], UnseenAnswers]
+
+
+def _prepare(folder: Path) -> None:
+    global _job  # noqa: PLW0603  # a pool's processes get their argument this way
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    threadpool_limits(1)
+    table = read_table(folder)
+    points = np.flatnonzero(table.sound).tolist()
+    _job = table, points, UnseenAnswers(folder, points)
+
+
+def _search(search: int) -> Proof | None:
+    return search_twins(*_job, search)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -123,24 +171,22 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--table", type=Path, required=True)
     parser.add_argument("--searches", type=int, default=400)
+    parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args(argv)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    table = read_table(arguments.table)
-    with threadpool_limits(1):
-        null = [judge_once(arguments.table, table, s, 0.0) for s in range(arguments.searches)]
-        judged = [d for d in null if d is not None]
-        print(f"nothing planted: {len(judged)} choices, {Counter(d.words for d in judged)}")
-        typical = float(np.sqrt(np.mean([d.detectable**2 for d in judged])))
-        for times in (1, 2, 3):
-            planted = -times * typical
-            moved = [
-                d
-                for s in range(arguments.searches)
-                if (d := judge_once(arguments.table, table, s, planted)) is not None
-            ]
-            covered = np.mean([d.low <= planted <= d.high for d in moved])
-            better = np.mean([d.words == "better" for d in moved])
-            print(f"planted {planted:+.4f}: {covered:.1%} covered, {better:.1%} better", flush=True)
+    with multiprocessing.Pool(arguments.processes, _prepare, (arguments.table,)) as pool:
+        proofs = [p for p in pool.map(_search, range(arguments.searches)) if p is not None]
+    print(f"{len(proofs)} of {arguments.searches} searches chose the other name")
+    judged = [proof.judge(0.0) for proof in proofs]
+    typical = float(np.sqrt(np.mean([d.detectable**2 for d in judged])))
+    print(f"the difference that a verdict says it would find in 80%: {typical:.4f}")
+    print("planted  better  not distinguishable  worse  intervals that cover it")
+    for times in (0, 1, 2, 3):
+        planted = -times * typical
+        moved = [proof.judge(planted) for proof in proofs]
+        words = Counter(d.words for d in moved)
+        shares = [words[w] / len(moved) for w in ("better", "not distinguishable", "worse")]
+        covered = np.mean([d.low <= planted <= d.high for d in moved])
+        print(f"{planted:+.4f} {shares[0]:7.1%} {shares[1]:20.1%} {shares[2]:6.1%} {covered:24.1%}")
 
 
 if __name__ == "__main__":

@@ -34,12 +34,10 @@ class Selection:
     Attributes:
         best: The allocation that is chosen.
         baseline: The uniform-rank baseline; None if it is not sound.
-        compared: Number of sound allocations, among which the choice was made.
     """
 
     best: Choice
     baseline: Choice | None
-    compared: int
 
 
 def select_best(space: Space, expectations: Expectations) -> Selection:
@@ -66,5 +64,4 @@ def select_best(space: Space, expectations: Expectations) -> Selection:
     return Selection(
         best=choices[best],
         baseline=next((c for c in choices if c.allocation.is_baseline), None),
-        compared=len(choices),
     )

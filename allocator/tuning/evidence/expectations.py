@@ -57,8 +57,8 @@ def compute_expectations(
 
     Args:
         space: The study's space.
-        trials: All its trials; pruned and collapsed ones inform the surrogate too, those of the
-            verdict do not.
+        trials: All its trials; pruned ones inform the surrogate too, those that collapsed and
+            those of the verdict do not.
         final_step: Boundaries of a whole training.
         objective: What the study optimises.
 
@@ -69,8 +69,9 @@ def compute_expectations(
     sound = [a for a in list_allocations(space, searched) if a.is_sound]
     if not sound:
         raise StudyError(
-            f"no trial of {len(trials)} was completed, so there is nothing to choose; "
-            "search on with more --trials, or lower learning rates in the space"
+            f"no allocation was trained without a collapse in {len(searched)} trainings, so there "
+            "is nothing to choose; search on with more --trials, or lower learning rates in the "
+            "space"
         )
     observations = read_observations(space, searched, final_step=final_step, sign=objective.sign)
     surrogate = Surrogate.fit(space, observations)

@@ -8,10 +8,11 @@ from functools import partial
 
 import optuna
 from rich.console import Console
+from rich.markup import escape
 
 from allocator.coordination.coordinator import Coordinator
 from allocator.coordination.interrupts import Interrupts
-from allocator.errors import StudyError
+from allocator.errors import CheckpointError, StudyError, TaskError
 from allocator.tuning.figures.output import draw_and_print
 from allocator.tuning.figures.study_figures import draw_study
 from allocator.tuning.plan.search_config import SearchConfig
@@ -51,12 +52,13 @@ def run_search(
     with open_study(plan.recorded, plan.space, plan.folder, url, goal) as study:
         print_header(console, plan)
         try:
-            _train_until_finished(config, plan, study, console)
-            train_choice(study, plan, console)
-        except KeyboardInterrupt:  # comes only while the coordinator waits: nothing is half written
+            is_finished = _train_until_finished(config, plan, study, console)
+            if is_finished:  # or the next run may choose another
+                train_choice(study, plan, console)
+            _score_verdict(study, plan, console)
+        except KeyboardInterrupt:  # comes only while nothing is half written
             _write_what_has_finished(study, console)
             return None
-        score_verdict(study, plan)
         best = write_best(study)
         print_result(console, study, best, url)
         # Last: a figure that fails must not cost the result.
@@ -66,11 +68,12 @@ def run_search(
 
 def _train_until_finished(
     config: SearchConfig, plan: Plan[StudyConfig], study: SearchStudy, console: Console
-) -> None:
+) -> bool:
+    """Train until the study has all trials; return False if time was up before."""
     interrupts = Interrupts()
     setup = dataclasses.replace(plan.setup, most_slots=count_most_slots(study.goal, plan))
     with interrupts.handled(), watch_search(console, study, study.goal.trials) as watcher:
-        Coordinator(
+        is_finished = Coordinator(
             study,
             partial(plan.devices.launch, setup),
             plan.devices.names,
@@ -78,6 +81,21 @@ def _train_until_finished(
             slots=config.slots,
             waiting=interrupts.waiting,
         ).run(timeout=config.timeout)
+    if not is_finished:
+        _print_line(
+            console,
+            f"time is up: {study.num_finished} of {study.goal.trials} trials are finished and "
+            "kept; run the same command to go on",
+        )
+    return is_finished
+
+
+def _score_verdict(study: SearchStudy, plan: Plan[StudyConfig], console: Console) -> None:
+    """Score the verdict; what keeps it from being scored must not cost the result."""
+    try:
+        score_verdict(study, plan)
+    except (CheckpointError, TaskError) as problem:
+        _print_line(console, f"[yellow]no verdict[/yellow]: {escape(str(problem))}")
 
 
 def make_goal(config: SearchConfig, plan: Plan[StudyConfig]) -> Goal:
@@ -96,14 +114,17 @@ def count_most_slots(goal: Goal, plan: Plan[StudyConfig]) -> int:
 
 
 def _write_what_has_finished(study: SearchStudy, console: Console) -> None:
-    console.print(
+    _print_line(
+        console,
         f"\ninterrupted: {study.num_finished} of {study.goal.trials} trials are finished and kept; "
         "run the same command to go on",
-        highlight=False,
-        soft_wrap=True,
     )
     try:
         best = write_best(study)
     except StudyError:
-        return  # no trial was completed yet
-    console.print(f"best so far: {best.path}", highlight=False, soft_wrap=True)
+        return  # there is nothing to choose yet
+    _print_line(console, f"best so far: {escape(str(best.path))}")
+
+
+def _print_line(console: Console, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True)

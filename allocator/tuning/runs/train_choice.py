@@ -13,7 +13,11 @@ from allocator.files.study_folder import DELIVERED_FOLDER
 from allocator.tuning.plan.search_plan import Plan
 from allocator.tuning.space.build_space import make_adapter_spec
 from allocator.tuning.storage.study_config import StudyConfig
-from allocator.tuning.study.delivered import average_calibration, name_delivered
+from allocator.tuning.study.delivered import (
+    average_calibration,
+    find_delivered_adapter,
+    name_delivered,
+)
 from allocator.tuning.study.study import SearchStudy
 
 
@@ -24,7 +28,7 @@ def train_choice(study: SearchStudy, plan: Plan[StudyConfig], console: Console) 
     other trainings. Dev, on which it is scored, calibrates nothing.
 
     Raises:
-        StudyError: If no trial was completed, or workers keep dying.
+        StudyError: If no allocation was trained without a collapse, or workers keep dying.
         KeyboardInterrupt: If the user interrupts.
     """
     if study.config.select_on == "dev":
@@ -34,7 +38,8 @@ def train_choice(study: SearchStudy, plan: Plan[StudyConfig], console: Console) 
     listed = ListedAllocation.from_allocation(
         make_adapter_spec(study.config.space, shape), study.space.make_allocation(chosen.params)
     )
-    console.print("\ntraining the choice on all of train", highlight=False)
+    if not find_delivered_adapter(study, chosen).exists():
+        console.print("\ntraining the choice on all of train", highlight=False)
     train_list(
         dataclasses.replace(plan.setup, scoring=plan.data.dev),
         ListConfig.of(study.config, {name_delivered(chosen): listed}),

@@ -50,6 +50,13 @@ def print_result(console: Console, study: SearchStudy, exported: WrittenBest, ur
     console.print(table, highlight=False)
     for line in describe_verdict(study, selection, verdict):
         console.print(line, highlight=False, soft_wrap=True)
+    if study.num_finished < study.goal.trials:
+        console.print(
+            f"{study.num_finished} of {study.goal.trials} trainings were made: the others are kept "
+            "for a verdict on another choice.",
+            highlight=False,
+            soft_wrap=True,
+        )
     # None if the study ended before its prior was made.
     if study.prior not in (None, study.config.prior):
         console.print(
@@ -95,13 +102,17 @@ def describe_verdict(
             "choice: not proved (see --verdict-seeds).",
         ]
     seeds, metric = len(verdict.seeds), study.config.task.metric
+    words = verdict.find_deciding(study.config.decide_by).words
     lines += [
-        f"The choice is {_put_into_words(verdict.loss.words)} the uniform baseline.",
+        f"The choice is {_put_into_words(words)} the uniform baseline.",
         _describe_difference("loss on dev", verdict.loss, seeds),
         _describe_difference(f"{metric} on dev", verdict.metric, seeds),
     ]
     if study.config.select_on == "dev":
-        lines.append("The choice was made on dev, so its dev scores are optimistic.")
+        lines.append(
+            "The choice was made, and its answers calibrated, on dev: its dev scores are "
+            "optimistic."
+        )
     return lines
 
 
@@ -133,10 +144,16 @@ def _put_into_words(words: str) -> str:
 
 
 def _describe_difference(name: str, difference: Difference, seeds: int) -> str:
-    return (
+    interval = (
         f"{name}: {difference.mean:+.4f}, 95% interval {difference.low:+.4f} to "
-        f"{difference.high:+.4f} over {seeds} new seeds and all examples; a difference of "
-        f"{difference.detectable:.4f} would be found in 80% of such studies."
+        f"{difference.high:+.4f}"
+    )
+    if not difference.covers_seeds:
+        return f"{interval} over examples alone: one seed proves nothing of others."
+    over = f"{seeds} new {'seed' if seeds == 1 else 'seeds'} and all examples"
+    return (
+        f"{interval} over {over}; a difference of {difference.detectable:.4f} would be found in "
+        "80% of such studies."
     )
 
 

@@ -18,6 +18,7 @@ from allocator.coordination.train_list import describe_slots
 from allocator.training.messages import Report
 from allocator.tuning.space.space import Space
 from allocator.tuning.storage.trial_memory import (
+    leave_out_verdict,
     read_ending,
     read_failure,
     read_purpose,
@@ -143,7 +144,9 @@ class LiveWatcher(QuietWatcher):
         has_all_params = self._study.space.has_all_params
         trials = [trial for trial in self._study.trials if has_all_params(trial.params)]
         objective = self._study.objective
-        values = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+        searched = leave_out_verdict(trials)
+        completed = [trial for trial in searched if trial.state == TrialState.COMPLETE]
+        values = [trial.value for trial in completed if trial.value is not None]
         best = max(values, key=lambda value: objective.sign * value, default=math.nan)
         self._progress.update(
             self._task,

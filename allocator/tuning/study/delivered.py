@@ -34,17 +34,15 @@ class Delivered:
 def find_delivered(study: SearchStudy, choice: TriedAllocation) -> Delivered:
     """Find the adapter of a study's choice: trained on all of train, if that was completed.
 
-    Otherwise it is the choice's training of middle value, because the best of several would look
-    better than those to come.
+    Otherwise it is the choice's training of middle value, and of two in the middle the worse,
+    because the best of several would look better than those to come.
     """
-    records = Records(study.folder / DELIVERED_FOLDER)
-    seed = study.config.training.seed
-    path = records.adapter_path(name_delivered(choice), seed)
+    seed, path = study.config.training.seed, find_delivered_adapter(study, choice)
     if path.exists():
         return Delivered(path=path, seed=seed, training="trained on all of train")
     values = study.objective.sign * np.array([trial.values[0] for trial in choice.completed])
     order = np.argsort(values, kind="stable")
-    trial = choice.completed[int(order[len(order) // 2])]
+    trial = choice.completed[int(order[(len(order) - 1) // 2])]
     seed = read_seed(trial)
     examples = (
         "all of train" if study.config.select_on == "dev" else f"what seed {seed} does not hold out"
@@ -54,6 +52,12 @@ def find_delivered(study: SearchStudy, choice: TriedAllocation) -> Delivered:
         seed=seed,
         training=f"trial {trial.number}, trained on {examples}",
     )
+
+
+def find_delivered_adapter(study: SearchStudy, choice: TriedAllocation) -> Path:
+    """Return the path of a choice's adapter that was trained on all of train, if it was."""
+    records = Records(study.folder / DELIVERED_FOLDER)
+    return records.adapter_path(name_delivered(choice), study.config.training.seed)
 
 
 def name_delivered(choice: TriedAllocation) -> str:

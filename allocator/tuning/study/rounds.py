@@ -126,8 +126,9 @@ class RoundPlanner:
             return self._decide_new(standing)
         try:
             return self._decide_race(standing, searched)
-        except StudyError:  # none is sound: try something else
-            return self._decide_new(standing) if are_left else None
+        except StudyError:  # none is sound: try something else, once that is known
+            has_evidence = any(map(is_finished, searched))
+            return self._decide_new(standing) if are_left and has_evidence else None
 
     def _decide_new(self, standing: Sequence[FrozenTrial]) -> Decision | None:
         seed = self._config.training.seed

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict
 
 from allocator.training.evaluation import Answers
 from allocator.tuning.evidence.allocations import list_allocations
-from allocator.tuning.evidence.expectations import Expectations
 from allocator.tuning.evidence.metric_differences import compute_pseudo_differences
 from allocator.tuning.evidence.paired_difference import PairedDifference, Verdict, compare_paired
+from allocator.tuning.names import DecideBy
 from allocator.tuning.space.space import Params, Space
 from allocator.tuning.storage.trial_memory import (
     is_finished,
@@ -29,7 +29,7 @@ Labels = npt.NDArray[np.number]
 
 
 class Difference(BaseModel):
-    """Choice minus baseline on dev: the fields of `PairedDifference`, and its words."""
+    """Choice minus baseline on dev: their means, the fields of `PairedDifference`, and words."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -40,6 +40,7 @@ class Difference(BaseModel):
     low: float
     high: float
     detectable: float
+    covers_seeds: bool
     words: Verdict
 
 
@@ -49,7 +50,7 @@ class StudyVerdict(BaseModel):
     Attributes:
         params: Parameters of the choice.
         seeds: Seeds with which choice and baseline were trained once more.
-        loss: The loss of the delivered answers, which decides.
+        loss: The loss of the calibrated answers.
         metric: The task's metric.
         collapsed: Trainings of the verdict that collapsed or diverged, of choice and baseline.
     """
@@ -61,6 +62,10 @@ class StudyVerdict(BaseModel):
     loss: Difference
     metric: Difference
     collapsed: tuple[int, int]
+
+    def find_deciding(self, decide_by: DecideBy) -> Difference:
+        """Return the difference in what the study decides by."""
+        return self.metric if decide_by == "metric" else self.loss
 
 
 def find_verdict_trials(
@@ -84,51 +89,43 @@ def find_verdict_trials(
     return [(p[False], p[True]) for _, p in sorted(of_seed.items()) if len(p) == 2]
 
 
-def judge(
+def judge_loss(
     choice: Sequence[Answers],
     baseline: Sequence[Answers],
-    labels: Labels,
     *,
-    metric: str,
     noise: tuple[float, float] | None,
-) -> tuple[Difference, Difference]:
-    """Compare the answers of choice and baseline on the same examples, seed by seed.
+) -> Difference:
+    """Compare the losses of choice and baseline on the same examples, seed by seed.
 
     Args:
         choice: Answers of the choice, one for each seed.
         baseline: Those of the baseline, with the same seeds.
-        labels: The examples' labels.
-        metric: The task's metric.
         noise: Variance of the luck of one training as the search has seen it, and its degrees of
             freedom; None if it has not.
-
-    Returns:
-        The difference in loss, and in the metric.
     """
     losses, others = (np.stack([a.losses for a in side]) for side in (choice, baseline))
     # Two trainings differ by the luck of both.
     prior = None if noise is None else (2 * noise[0], noise[1])
-    loss = compare_paired(losses - others, seed_variance=prior)
-    predictions, answered = (np.stack([a.predictions for a in side]) for side in (choice, baseline))
-    score = compare_paired(compute_pseudo_differences(metric, predictions, answered, labels))
-    return (
-        _describe(loss, float(losses.mean()), float(others.mean()), higher_is_better=False),
-        _describe(
-            score,
-            float(np.mean([answers.score.value for answers in choice])),
-            float(np.mean([answers.score.value for answers in baseline])),
-            higher_is_better=True,
-        ),
-    )
+    difference = compare_paired(losses - others, seed_variance=prior)
+    means = float(losses.mean()), float(others.mean())
+    return _describe(difference, *means, higher_is_better=False)
 
 
-def estimate_noise(expectations: Expectations) -> tuple[float, float] | None:
-    """Return the variance of the luck of one training, and the degrees of freedom behind it."""
-    repeats = sum(len(a.completed) - 1 for a in expectations.allocations if a.completed)
-    seeds = {read_seed(t) for a in expectations.allocations for t in a.completed}
-    # What a seed does to all allocations costs a degree of freedom for each seed but one.
-    freedom = repeats - (len(seeds) - 1)
-    return (expectations.noise, float(freedom)) if freedom >= 1 else None
+def judge_metric(
+    choice: Sequence[Answers], baseline: Sequence[Answers], labels: Labels, metric: str
+) -> Difference:
+    """Compare the metric of choice and baseline, with answers as for `judge_loss`.
+
+    Args:
+        choice: Answers of the choice.
+        baseline: Those of the baseline.
+        labels: The examples' labels.
+        metric: The task's metric.
+    """
+    predictions, others = (np.stack([a.predictions for a in side]) for side in (choice, baseline))
+    difference = compare_paired(compute_pseudo_differences(metric, predictions, others, labels))
+    scores = (float(np.mean([a.score.value for a in side])) for side in (choice, baseline))
+    return _describe(difference, *scores, higher_is_better=True)
 
 
 def write_verdict(study: optuna.Study, verdict: StudyVerdict) -> None:
@@ -154,5 +151,6 @@ def _describe(
         low=difference.low,
         high=difference.high,
         detectable=difference.detectable,
+        covers_seeds=difference.covers_seeds,
         words=difference.judge(higher_is_better=higher_is_better),
     )

@@ -51,7 +51,7 @@ def write_best(study: SearchStudy) -> WrittenBest:
     """Choose the best allocation of a study and write its files into the study's folder.
 
     Raises:
-        StudyError: If no trial was completed.
+        StudyError: If no allocation was trained without a collapse.
         CheckpointError: If the adapter of the choice is missing or damaged.
     """
     config = study.config
@@ -139,7 +139,7 @@ def _summarize_scores(
     if selection.baseline is not None:
         scores["baseline_expected"] = selection.baseline.expected
     if verdict is not None:
-        scores["verdict"] = verdict.loss.words
+        scores["verdict"] = verdict.find_deciding(study.config.decide_by).words
         scores["verdict_seeds"] = len(verdict.seeds)
         for name, difference in (("loss", verdict.loss), ("score", verdict.metric)):
             scores[f"dev_{name}"] = difference.choice

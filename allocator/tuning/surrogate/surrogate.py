@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from allocator.tuning.space.points import Points
 from allocator.tuning.space.space import Params, Space
@@ -110,7 +111,11 @@ class Surrogate:
             inputs = np.hstack([inputs, fidelity[:, None]])
             length_prior = np.hstack([length_prior, np.array([_FIDELITY_PRIOR]).T])
         scores = np.array([o.score for o in observations])
-        scores = raise_low_scores(scores + compute_median_gains(scores, fidelity, trainings))
+        scores = scores + compute_median_gains(scores, fidelity, trainings)
+        _, allocations = np.unique(points, axis=0, return_inverse=True)
+        # What is low because of its seed is not low.
+        shifts = compute_seed_shifts(scores, allocations, seeds)
+        scores = raise_low_scores(scores - shifts) + shifts
         center, scale = float(scores.mean()), float(scores.std())
         # Equal scores differ by rounding errors alone, which must not be scaled up.
         scale = scale if scale > 1e-9 * max(1.0, abs(center)) else 1.0
@@ -185,6 +190,25 @@ def compute_median_gains(scores: Floats, fidelity: Floats, trainings: Labels) ->
         finite = gained[at_fraction & np.isfinite(gained)]
         median_gains[at_fraction] = np.median(finite) if len(finite) else 0.0
     return median_gains
+
+
+def compute_seed_shifts(scores: Floats, allocations: Labels, seeds: Labels) -> Floats:
+    """Compute by how much scores differ because of their seeds.
+
+    This is the median difference to the commonest seed, over the allocations that have both.
+
+    Args:
+        scores: Shape (n,).
+        allocations: Number of the allocation of each score, shape (n,).
+        seeds: Seed of each score, shape (n,).
+
+    Returns:
+        Shape (n,); 0 for the commonest seed, and for one that shares no allocation with it.
+    """
+    values, counts = np.unique(seeds, return_counts=True)
+    means = pd.Series(scores).groupby([allocations, seeds]).mean().unstack()
+    shifts = means.sub(means[values[np.argmax(counts)]], axis=0).median().fillna(0.0)
+    return pd.Series(seeds).map(shifts).to_numpy()
 
 
 def raise_low_scores(scores: Floats) -> Floats:

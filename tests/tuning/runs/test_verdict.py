@@ -20,8 +20,9 @@ from allocator.tuning.plan.search_plan import Plan, plan_search
 from allocator.tuning.runs import score_verdict as scoring
 from allocator.tuning.runs.run_search import run_search
 from allocator.tuning.storage.study_config import StudyConfig
+from allocator.tuning.storage.trial_memory import read_purpose
 from allocator.tuning.study.open_study import load_study
-from allocator.tuning.study.verdict import judge
+from allocator.tuning.study.verdict import judge_loss, judge_metric
 
 MakeConfig = Callable[..., SearchConfig]
 
@@ -43,12 +44,9 @@ def test_a_search_proves_its_choice_and_scores_dev_once(
     with load_study(plan.folder, None) as study:
         assert study.study.direction == StudyDirection.MINIMIZE
         assert study.study.metric_names == ["calibrated loss"]
-        is_baseline = study.select().best.allocation.is_baseline
+        assert not study.select().best.allocation.is_baseline
     recipe = read_recipe(plan.folder / RECIPE_FILE)
     assert recipe.study["adapter"] == "trained on all of train"
-    if is_baseline:
-        assert "No allocation is expected to beat the uniform baseline." in text
-        return
     proving = table[table.user_attrs_purpose == "verdict"]
     assert sorted(proving.user_attrs_seed) == [8, 8, 9, 9]
     assert "over 2 new seeds and all examples" in text
@@ -60,6 +58,37 @@ def test_a_search_proves_its_choice_and_scores_dev_once(
     monkeypatch.setattr(scoring, "score_adapters", refuse)
     again, _ = search(config)
     assert "over 2 new seeds and all examples" in again
+
+
+def test_a_verdict_of_more_seeds_is_scored_and_what_cannot_be_scored_costs_no_result(
+    make_config: MakeConfig,
+) -> None:
+    text, plan = search(make_config(trials=12, verdict_seeds=2))
+    assert "over 2 new seeds and all examples" in text
+    more = make_config(trials=14, verdict_seeds=3)
+    with load_study(plan.folder, None) as study:
+        proving = [t for t in study.trials if read_purpose(t) == "verdict"]
+        adapter = study.adapter_path(proving[0].number)
+    content = adapter.read_bytes()
+    adapter.unlink()
+    text, _ = search(more)
+    assert f"no verdict: {adapter}" in text
+    assert "not proved" not in text.splitlines()[-1]
+    adapter.write_bytes(content)
+    text, _ = search(more)
+    assert "over 3 new seeds and all examples" in text
+
+
+def test_a_search_whose_time_is_up_delivers_a_seed_and_says_how_to_go_on(
+    make_config: MakeConfig,
+) -> None:
+    config = make_config(trials=12, verdict_seeds=0, timeout=1)
+    text, plan = search(config)
+    assert "time is up" in text
+    recipe = read_recipe(plan.folder / RECIPE_FILE)
+    assert "does not hold out" in str(recipe.study["adapter"])
+    text, _ = search(config.model_copy(update={"timeout": None}))
+    assert read_recipe(plan.folder / RECIPE_FILE).study["adapter"] == "trained on all of train"
 
 
 def test_the_metric_decides_if_it_is_asked_to_and_the_study_is_marked(
@@ -83,7 +112,8 @@ def answers(losses: list[float], predictions: list[int]) -> Answers:
 
 def test_equal_answers_are_not_told_apart() -> None:
     same = [answers([0.5, 0.4, 0.6], [0, 1, 1])] * 3
-    loss, metric = judge(same, same, np.array([0, 1, 0]), metric="accuracy", noise=None)
+    loss = judge_loss(same, same, noise=None)
+    metric = judge_metric(same, same, np.array([0, 1, 0]), "accuracy")
     assert loss.words == metric.words == "not distinguishable"
     assert loss.mean == loss.error == 0.0
 
@@ -93,7 +123,8 @@ def test_a_choice_that_loses_less_on_every_example_is_better() -> None:
     labels = rng.integers(2, size=200)
     baseline = [answers(rng.normal(0.6, 0.1, 200).tolist(), labels.tolist()) for _ in range(3)]
     choice = [answers((one.losses - 0.1).tolist(), labels.tolist()) for one in baseline]
-    loss, metric = judge(choice, baseline, labels, metric="accuracy", noise=None)
+    loss = judge_loss(choice, baseline, noise=None)
+    metric = judge_metric(choice, baseline, labels, "accuracy")
     assert loss.words == "better"
     assert loss.high < 0
     assert loss.mean == pytest.approx(-0.1)

@@ -29,14 +29,17 @@ def describe(tmp_path: Path) -> Callable[..., str]:
     def run(
         loss: Loss = smooth_loss,
         verdict: Callable[[SearchStudy], StudyVerdict | None] = lambda _: None,
+        decide_by: str = "loss",
     ) -> str:
-        study = Script(folder=tmp_path, loss=loss, prior="uniform").run()
+        study = Script(folder=tmp_path, loss=loss, prior="uniform", decide_by=decide_by).run()
         return "\n".join(describe_verdict(study, study.select(), verdict(study)))
 
     return run
 
 
-def difference(mean: float, low: float, high: float, words: str) -> Difference:
+def difference(
+    mean: float, low: float, high: float, words: str, *, covers_seeds: bool = True
+) -> Difference:
     return Difference.model_validate(
         {
             "choice": 0.5 + mean,
@@ -46,19 +49,20 @@ def difference(mean: float, low: float, high: float, words: str) -> Difference:
             "low": low,
             "high": high,
             "detectable": 0.0123,
+            "covers_seeds": covers_seeds,
             "words": words,
         }
     )
 
 
 def make_verdict(
-    words: str, collapsed: tuple[int, int] = (0, 0)
+    words: str, collapsed: tuple[int, int] = (0, 0), seeds: tuple[int, ...] = (8, 9, 10)
 ) -> Callable[[SearchStudy], StudyVerdict]:
     def make(study: SearchStudy) -> StudyVerdict:
         return StudyVerdict(
             params=dict(study.select().best.allocation.params),
-            seeds=(8, 9, 10),
-            loss=difference(-0.02, -0.03, -0.01, words),
+            seeds=seeds,
+            loss=difference(-0.02, -0.03, -0.01, words, covers_seeds=len(seeds) > 1),
             metric=difference(0.04, -0.01, 0.09, "not distinguishable"),
             collapsed=collapsed,
         )
@@ -84,6 +88,21 @@ def test_a_verdict_is_put_into_words_with_its_intervals_and_what_it_could_have_f
         "a difference of 0.0123 would be found in 80% of such studies."
     )
     assert metric.startswith("matthews_correlation on dev: +0.0400, 95% interval -0.0100 to")
+
+
+def test_what_the_study_decides_by_is_put_into_words(describe: Callable[..., str]) -> None:
+    text = describe(verdict=make_verdict("worse"), decide_by="metric")
+    assert text.startswith("The choice is not distinguishable from the uniform baseline.")
+
+
+def test_an_interval_from_one_seed_is_said_to_hold_for_no_other(
+    describe: Callable[..., str],
+) -> None:
+    _, loss, _ = describe(verdict=make_verdict("worse", seeds=(8,))).splitlines()
+    assert loss == (
+        "loss on dev: -0.0200, 95% interval -0.0300 to -0.0100 over examples alone: one seed "
+        "proves nothing of others."
+    )
 
 
 def test_without_a_verdict_a_difference_is_said_to_be_unproved(

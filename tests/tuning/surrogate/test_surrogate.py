@@ -9,7 +9,12 @@ from allocator.tuning.space.points import Domain
 from allocator.tuning.space.space import Params, Space
 from allocator.tuning.space.space_file import read_space
 from allocator.tuning.surrogate.observations import Observation
-from allocator.tuning.surrogate.surrogate import Surrogate, compute_median_gains, raise_low_scores
+from allocator.tuning.surrogate.surrogate import (
+    Surrogate,
+    compute_median_gains,
+    compute_seed_shifts,
+    raise_low_scores,
+)
 
 BACKBONE = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
 
@@ -216,3 +221,17 @@ def test_repeated_seeds_tell_as_much_as_independent_measurements(seeds: int, spa
     covariance = surrogate.compute_covariance(points, points)
     error = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     assert error == pytest.approx(np.sqrt(2 * surrogate.noise / seeds), rel=0.1)
+
+
+def test_a_score_that_is_low_because_of_its_seed_is_not_raised() -> None:
+    scores = np.array([0.5, 0.48, 0.46, 0.44, -0.5, -0.52, -0.49])
+    allocations, seeds = np.array([0, 1, 2, 3, 0, 1, 0]), np.array([0, 0, 0, 0, 1, 1, 2])
+    shifts = compute_seed_shifts(scores, allocations, seeds)
+    assert shifts == pytest.approx([0.0] * 4 + [-1.0] * 2 + [-0.99])
+    assert raise_low_scores(scores).tolist() != scores.tolist()
+    assert (raise_low_scores(scores - shifts) + shifts).tolist() == pytest.approx(scores)
+
+
+def test_a_seed_that_shares_no_allocation_with_the_others_has_no_shift() -> None:
+    shifts = compute_seed_shifts(np.array([0.5, 0.1]), np.array([0, 1]), np.array([0, 7]))
+    assert shifts.tolist() == [0.0, 0.0]
