@@ -40,7 +40,7 @@ class Goal:
 
     @property
     def num_verdict_seeds(self) -> int:
-        """Seeds of the verdict; fewer than asked for if it would take half of the trainings."""
+        """Seeds of the verdict: as many as asked for, if half of the trainings suffice for them."""
         return min(self.verdict_seeds, self.trials // 4)
 
     @property
@@ -59,6 +59,6 @@ class Goal:
         """Trainings in a round.
 
         It does not depend on how many a device trains together, so that every machine makes the
-        same study.
+        same study of as many trainings.
         """
         return math.ceil(self.num_search / _ROUNDS)
