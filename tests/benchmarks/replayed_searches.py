@@ -174,6 +174,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--searches", type=int, default=96)
     parser.add_argument("--costs", type=int, nargs="+", default=COSTS)
     parser.add_argument("--groups", nargs="+", help="of: protocol, prior, sampler, pruner")
+    parser.add_argument("--settings", nargs="+", help="names of settings, in place of all")
     parser.add_argument("--share", type=float, default=0.25, help="share of examples scored on")
     parser.add_argument("--fixed", action="store_true", help="all seeds are scored on the same")
     parser.add_argument("--processes", type=int, default=2)
@@ -189,7 +190,8 @@ def main(argv: Sequence[str]) -> None:
     )
     print("group      setting                      trainings  cost   gain          P")
     for setting in list_settings(table):
-        if not arguments.groups or setting.group in arguments.groups:
+        is_named = not arguments.settings or setting.name in arguments.settings
+        if is_named and (not arguments.groups or setting.group in arguments.groups):
             for cost in arguments.costs:
                 run_setting(table, setting, cost, arguments.searches, arguments.processes)
 
