@@ -9,6 +9,7 @@ of searches whose choice is truly better than the baseline.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import sys
 import warnings
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import get_args
+from unittest.mock import patch
 
 import numpy as np
 import optuna
@@ -34,12 +36,17 @@ from tables import Table, read_first_table, read_table
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from allocator.tuning.names import PriorName, PrunerName
+from allocator.tuning.priors.prior import Prior
 from allocator.tuning.storage.trial_memory import read_score, read_seed
+from allocator.tuning.study import proposal_queue
 
 HERE = Path(__file__).parent
 FIRST = HERE / "trained"
 COSTS = (16, 27)  # trainings, without those of the verdict
 CONFIRMED, CONFIRMATION_SEEDS = 4, 3
+DRAWS = (
+    8  # of the examples that trainings are scored on, where these are not all that were held out
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +57,7 @@ class Setting:
         group: What is compared.
         name: Its name there.
         options: Keyword arguments of `replay_search`.
+        misleads: Whether the prior is `make_worst_prior`.
         confirms: Whether the choice is made as an engineer would: the best of one seed each by the
             metric, trained again with other seeds.
     """
@@ -57,6 +65,7 @@ class Setting:
     group: str
     name: str
     options: dict[str, object] = field(default_factory=dict)
+    misleads: bool = False
     confirms: bool = False
 
 
@@ -70,7 +79,7 @@ def make_optuna_gp(seed: int) -> BaseSampler:
     return optuna.samplers.GPSampler(seed=seed, n_startup_trials=5)
 
 
-def list_settings(table: Table) -> Iterator[Setting]:
+def list_settings() -> Iterator[Setting]:
     """List what is compared."""
     yield Setting(group="protocol", name="search")
     yield Setting(group="protocol", name="by metric, then confirmed", confirms=True)
@@ -83,11 +92,7 @@ def list_settings(table: Table) -> Iterator[Setting]:
     yield Setting(group="protocol", name="search, by metric", options={"decide_by": "metric"})
     for name in get_args(PriorName):
         yield Setting(group="prior", name=name, options={"prior": name})
-    yield Setting(
-        group="prior",
-        name="the worst allocations",
-        options={"prior": "none", "starts": _list_worst(table)},
-    )
+    yield Setting(group="prior", name="the worst allocations", misleads=True)
     samplers: dict[str, Callable[[Table, int], BaseSampler]] = {
         "gp": TableGPSampler,
         "random": TableRandomSampler,
@@ -100,9 +105,10 @@ def list_settings(table: Table) -> Iterator[Setting]:
         yield Setting(group="pruner", name=pruner, options={"pruner": pruner})
 
 
-def _list_worst(table: Table) -> list[dict[str, float | str]]:
-    """List the five worst allocations, which a bad prior would propose."""
-    return [dict(table.params[i]) for i in np.argsort(-table.truth, kind="stable")[:5]]
+def make_worst_prior(table: Table) -> Prior:
+    """Make the prior that misleads most: it proposes and favours the worst allocations."""
+    worst = [table.params[i] for i in np.argsort(-table.truth, kind="stable")[:8]]
+    return Prior(name="uniform", space=table.space, proposals=tuple(worst))
 
 
 def search_once(table: Table, setting: Setting, cost: int, search: int) -> tuple[float, float]:
@@ -113,8 +119,18 @@ def search_once(table: Table, setting: Setting, cost: int, search: int) -> tuple
     """
     if setting.confirms:
         return _search_and_confirm(table, cost, search)
-    found = replay_search(table, search=search, trials=cost, **setting.options)  # type: ignore[arg-type]
+    options = dict(setting.options)
+    with contextlib.ExitStack() as stack:
+        if setting.misleads:
+            options["prior"] = "uniform"  # which is made without the baseline
+            make = partial(_return_prior, make_worst_prior(table))
+            stack.enter_context(patch.object(proposal_queue, "make_prior", make))
+        found = replay_search(table, search=search, trials=cost, **options)  # type: ignore[arg-type]
     return found.gain, found.cost
+
+
+def _return_prior(prior: Prior, *_: object, **__: object) -> Prior:
+    return prior
 
 
 def _search_and_confirm(table: Table, cost: int, search: int) -> tuple[float, float]:
@@ -140,9 +156,11 @@ def _rank_by_metric(table: Table, found: Found) -> list[int]:
     return [next(i for i, p in enumerate(table.params) if p == t.params) for t in completed]
 
 
-def run_setting(table: Table, setting: Setting, cost: int, searches: int, processes: int) -> None:
-    """Replay a setting, and print a row."""
-    with multiprocessing.Pool(processes, _prepare, (table, setting, cost)) as pool:
+def run_setting(
+    tables: Sequence[Table], setting: Setting, cost: int, searches: int, processes: int
+) -> None:
+    """Replay a setting on tables that differ in what trainings are scored on, and print a row."""
+    with multiprocessing.Pool(processes, _prepare, (tables, setting, cost)) as pool:
         results = pool.map(_search, range(searches))
     gains, costs = 1e3 * np.array([r[0] for r in results]), [r[1] for r in results]
     print(
@@ -152,19 +170,20 @@ def run_setting(table: Table, setting: Setting, cost: int, searches: int, proces
     )
 
 
-_job: tuple[Table, Setting, int]
+_job: tuple[Sequence[Table], Setting, int]
 
 
-def _prepare(table: Table, setting: Setting, cost: int) -> None:
+def _prepare(tables: Sequence[Table], setting: Setting, cost: int) -> None:
     global _job  # noqa: PLW0603  # a pool's processes get their argument this way
-    _job = table, setting, cost
+    _job = tables, setting, cost
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     threadpool_limits(1)
 
 
 def _search(search: int) -> tuple[float, float]:
-    return search_once(*_job, search)
+    tables, setting, cost = _job
+    return search_once(tables[search % len(tables)], setting, cost, search)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -180,20 +199,24 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args(argv)
     if (arguments.table / "about.json").exists():
-        table = read_table(arguments.table, share=arguments.share, rotates=not arguments.fixed)
+        read = partial(
+            read_table, arguments.table, share=arguments.share, rotates=not arguments.fixed
+        )
+        tables = [read(draw=draw) for draw in range(DRAWS)]
     else:
-        table = read_first_table(arguments.table)
+        tables = [read_first_table(arguments.table)]
+    table = tables[0]
     best = 1e3 * (table.truth[0] - table.truth.min())
     print(
         f"{len(table.params)} points, {table.values.shape[1]} seeds; the best gains {best:.1f}; "
         f"{np.mean(table.truth < table.truth[0]):.0%} are better than the baseline"
     )
     print("group      setting                      trainings  cost   gain          P")
-    for setting in list_settings(table):
+    for setting in list_settings():
         is_named = not arguments.settings or setting.name in arguments.settings
         if is_named and (not arguments.groups or setting.group in arguments.groups):
             for cost in arguments.costs:
-                run_setting(table, setting, cost, arguments.searches, arguments.processes)
+                run_setting(tables, setting, cost, arguments.searches, arguments.processes)
 
 
 if __name__ == "__main__":

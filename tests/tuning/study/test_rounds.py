@@ -26,6 +26,7 @@ from allocator.tuning.storage.trial_memory import (
     read_seed,
 )
 from allocator.tuning.study.goal import Goal
+from allocator.tuning.study.proposal_queue import PROPOSALS
 from allocator.tuning.study.study import SearchStudy
 from tests.tuning.scripted import (
     Script,
@@ -231,7 +232,7 @@ def test_without_a_baseline_to_compare_with_there_is_no_verdict(tmp_path: Path) 
 def test_a_prior_that_needs_no_baseline_is_proposed_beside_it(tmp_path: Path) -> None:
     made = run(tmp_path, trials=28, prior="uniform")
     first = [trial for trial in made if read_round(trial) == 0]
-    assert purposes(first) == ["baseline", *["proposal"] * 4]
+    assert purposes(first) == ["baseline", *["proposal"] * PROPOSALS, "search"]
     assert len(first) == Goal(trials=28, verdict_seeds=3).places
 
 
