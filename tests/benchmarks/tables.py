@@ -51,9 +51,8 @@ class Curve:
 class Table:
     """Recorded trainings of some points of a space, the first of which is the baseline.
 
-    A training with one of the recorded seeds is what was recorded, if the truth was measured on
-    other examples. A search may ask for more seeds than that; such a training is worth what its
-    point is, and has the luck of another point with one of the recorded seeds, drawn at random.
+    A training that a search asks for ends at what its point is expected to, with the luck of another
+    point with one of the recorded seeds, drawn at random. So searches differ in all their luck.
 
     Args:
         space_name: Name of the space.
@@ -62,7 +61,6 @@ class Table:
         truth: What every point is worth, shape (points,); lower is better.
         baseline: Folder of the baseline's tables, for priors; None if there is none.
         expected: What a further training of every point is expected to end at, shape (points,).
-        is_recorded: Whether recorded trainings are replayed; otherwise all have a luck drawn.
 
     Attributes:
         space: The space, on MiniLM within the budget.
@@ -80,13 +78,12 @@ class Table:
         baseline: Path | None,
         *,
         expected: Floats,
-        is_recorded: bool,
     ) -> None:
         self.space_name = space_name
         self.file: SpaceFile = read_space(space_name)
         self.space: Space = build_space(self.file, MINILM, BUDGET)
         self.params, self.truth, self.baseline = params, truth, baseline
-        self._curves, self._expected, self._is_recorded = curves, expected, is_recorded
+        self._curves, self._expected = curves, expected
         self.boundaries = max(len(c.losses) for of_point in curves for c in of_point)
         self.values = np.array([[c.losses[-1] for c in of_point] for of_point in curves])
         self.scores = np.array([[c.scores[-1] for c in of_point] for of_point in curves])
@@ -116,9 +113,6 @@ class Table:
     def draw(self, point: int, seed: int, search: int) -> Curve:
         """Return the training of a point with a seed, in one of many replayed searches."""
         recorded = self.values.shape[1]
-        order = np.random.default_rng(search).permutation(recorded)
-        if self._is_recorded and seed < recorded:
-            return self._curves[point][int(order[seed])]
         rng = np.random.default_rng([search, seed, point])
         curve = self._curves[point][int(rng.integers(recorded))]
         if curve.collapsed or not self.sound[point]:
@@ -173,8 +167,6 @@ def read_first_table(folder: Path) -> Table:
     return Table(
         *("tenslora_plus", params, curves, truth, folder / "baseline"),
         expected=truth,
-        # The truth was made from them, and a search that saw all three would know it.
-        is_recorded=False,
     )
 
 
@@ -216,10 +208,12 @@ def read_table(folder: Path, *, share: float = 0.25, rotates: bool = True, draw:
         curves.append(of_point)
         truths.append(float(np.mean(worth)))
     baseline = folder / "baseline" if (folder / "baseline").exists() else None
+    truth = np.array(truths)
+    means = np.array([np.mean([c.losses[-1] for c in of_point]) for of_point in curves])
     return Table(
-        *(about["space"], params, curves, np.array(truths), baseline),
-        expected=np.array([np.mean([c.losses[-1] for c in of_point]) for of_point in curves]),
-        is_recorded=True,
+        *(about["space"], params, curves, truth, baseline),
+        # Examples that all seeds share always err alike; those of each seed its own do not.
+        expected=truth + means.mean() - truth.mean() if rotates else means,
     )
 
 

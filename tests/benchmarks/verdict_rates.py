@@ -52,7 +52,6 @@ class Twins(Table):
         super().__init__(
             *(table.space_name, [base, other], curves, table.truth[[point] * 2], None),
             expected=table.values[[point] * 2].mean(axis=1),
-            is_recorded=False,
         )
         self._luck = table
 

@@ -141,10 +141,14 @@ def test_an_actor_that_is_killed_is_a_worker_that_died(
     worker = devices.launch(training_setup, devices.names[0], 2)
     worker.receive_boundary()
     worker.close()
-    with pytest.raises(WorkerDied) as death:
+
+    def wait_for_its_end() -> None:
         for _ in range(1_000):  # Ray kills it a moment later, and until then it answers
             worker.send_orders(Orders())
             worker.receive_boundary()
+
+    with pytest.raises(WorkerDied) as death:
+        wait_for_its_end()
     assert death.value.exit_code == -signal.SIGKILL
 
 
