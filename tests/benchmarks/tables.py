@@ -51,8 +51,8 @@ class Curve:
 class Table:
     """Recorded trainings of some points of a space, the first of which is the baseline.
 
-    A training that a search asks for ends at what its point is expected to, with the luck of another
-    point with one of the recorded seeds, drawn at random. So searches differ in all their luck.
+    A training that a search asks for ends at what its point is expected to, with the luck of
+    another point with one of the recorded seeds, drawn at random. So searches differ in all luck.
 
     Args:
         space_name: Name of the space.
