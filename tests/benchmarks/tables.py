@@ -188,7 +188,7 @@ def read_table(folder: Path, *, share: float = 0.25, rotates: bool = True, draw:
     scored = round(share / about["held_out"] * len(outputs[0]["own_labels"]))
     # What all seeds are scored on is not what tells how good they are.
     shuffled = np.random.default_rng(draw).permutation(len(unseen_labels))
-    fixed, rest = shuffled[:scored], shuffled[scored:]
+    fixed, rest = shuffled[:scored], shuffled[0 if rotates else scored :]
     part = np.random.default_rng(draw).permutation(len(outputs[0]["own_labels"]))[:scored]
     curves, truths = [], []
     for point in range(len(params)):
