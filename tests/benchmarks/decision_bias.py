@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import sem
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
-
-from allocator.training.calibration import fit_calibration
+from tables import calibrate_margins
 
 METRICS = {"mcc": matthews_corrcoef, "f1": f1_score, "accuracy": accuracy_score}
 GROUPS = 50
@@ -44,13 +43,10 @@ class PointAnswers:
         for arrays in seeds:
             if f"own_{point}" not in arrays:
                 continue  # it collapsed
-            own, labels = arrays[f"own_{point}"].astype(np.float64), arrays["own_labels"]
-            logits = np.column_stack([np.zeros(len(own)), own])
-            calibration = fit_calibration(logits, labels.astype(np.int64))
-            scale = 1.0 if calibration is None else calibration.scale
-            self.own.append(scale * own)
-            self.own_labels.append(labels.astype(np.int8))
-            self.unseen.append(scale * arrays[f"unseen_{point}"].astype(np.float64))
+            own, unseen = calibrate_margins(arrays, point)
+            self.own.append(own)
+            self.own_labels.append(arrays["own_labels"].astype(np.int8))
+            self.unseen.append(unseen)
 
     def choose_threshold(self, metric: str) -> float:
         """Choose the threshold that is best for a metric on the pooled parts held out."""

@@ -44,9 +44,7 @@ HERE = Path(__file__).parent
 FIRST = HERE / "trained"
 COSTS = (16, 27)  # trainings, without those of the verdict
 CONFIRMED, CONFIRMATION_SEEDS = 4, 3
-DRAWS = (
-    8  # of the examples that trainings are scored on, where these are not all that were held out
-)
+DRAWS = 8  # of the examples that trainings are scored on, where those are a part
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

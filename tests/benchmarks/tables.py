@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from allocator.allocation.constructions import BackboneShape
-from allocator.training.calibration import compute_calibrated_loss
+from allocator.training.calibration import compute_calibrated_loss, fit_calibration
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Params, Space
 from allocator.tuning.space.space_file import SpaceFile, read_space
@@ -215,6 +215,21 @@ def read_table(folder: Path, *, share: float = 0.25, rotates: bool = True, draw:
         # Examples that all seeds share always err alike; those of each seed its own do not.
         expected=truth + means.mean() - truth.mean() if rotates else means,
     )
+
+
+def calibrate_margins(
+    arrays: Mapping[str, npt.NDArray[np.generic]], point: int
+) -> tuple[Floats, Floats]:
+    """Calibrate the margins of one training, in the arrays of its seed, as a search does.
+
+    Returns:
+        Those of the examples that the seed holds out, and of the unseen ones.
+    """
+    own, labels = arrays[f"own_{point}"].astype(np.float64), arrays["own_labels"]
+    logits = np.column_stack([np.zeros(len(own)), own])
+    calibration = fit_calibration(logits, labels.astype(np.int64))
+    assert calibration is not None
+    return calibration.scale * own, calibration.scale * arrays[f"unseen_{point}"].astype(np.float64)
 
 
 def _read_curve(table: pd.DataFrame, point: int) -> Curve:

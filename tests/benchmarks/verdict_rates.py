@@ -25,11 +25,10 @@ import numpy.typing as npt
 import optuna
 from replay import replay_search
 from scipy.special import log_softmax
-from tables import Curve, Table, read_table
+from tables import Curve, Table, calibrate_margins, read_table
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from allocator.data.metrics import Score
-from allocator.training.calibration import fit_calibration
 from allocator.training.evaluation import Answers
 from allocator.tuning.evidence.training_noise import estimate_training_noise
 from allocator.tuning.space.space import make_baseline_params
@@ -87,7 +86,7 @@ class UnseenAnswers:
         self.labels = np.load(folder / "unseen_labels.npy").astype(np.int64)
         seeds = [dict(np.load(path)) for path in sorted(folder.glob("seed-*.npz"))]
         self.logits = np.array(
-            [[_calibrate(arrays, point) for arrays in seeds] for point in points]
+            [[calibrate_margins(arrays, point)[1] for arrays in seeds] for point in points]
         )
         both = np.stack([np.zeros_like(self.logits), self.logits], axis=-1)
         true = np.broadcast_to(self.labels[:, None], (*self.logits.shape, 1))
@@ -100,14 +99,6 @@ class UnseenAnswers:
         predictions = (self.logits[place, seed, dev] > 0).astype(np.float64)
         score = Score(value=float(np.mean(predictions == self.labels[dev])), components={})
         return Answers(losses=self.losses[place, seed, dev], predictions=predictions, score=score)
-
-
-def _calibrate(arrays: dict[str, npt.NDArray[np.generic]], point: int) -> Floats:
-    own, labels = arrays[f"own_{point}"].astype(np.float64), arrays["own_labels"]
-    logits = np.column_stack([np.zeros(len(own)), own])
-    calibration = fit_calibration(logits, labels.astype(np.int64))
-    assert calibration is not None
-    return calibration.scale * arrays[f"unseen_{point}"].astype(np.float64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

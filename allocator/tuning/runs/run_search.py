@@ -87,6 +87,12 @@ def _train_until_finished(
             f"time is up: {study.num_finished} of {study.goal.trials} trials are finished and "
             "kept; run the same command to go on",
         )
+    elif study.num_finished < study.goal.trials:
+        _print_line(
+            console,
+            f"{study.num_finished} of {study.goal.trials} trials were needed: the others are kept "
+            "to prove another choice",
+        )
     return is_finished
 
 

@@ -50,13 +50,6 @@ def print_result(console: Console, study: SearchStudy, exported: WrittenBest, ur
     console.print(table, highlight=False)
     for line in describe_verdict(study, selection, verdict):
         console.print(line, highlight=False, soft_wrap=True)
-    if study.num_finished < study.goal.trials:
-        console.print(
-            f"{study.num_finished} of {study.goal.trials} trainings were made: the others are kept "
-            "for a verdict on another choice.",
-            highlight=False,
-            soft_wrap=True,
-        )
     # None if the study ended before its prior was made.
     if study.prior not in (None, study.config.prior):
         console.print(

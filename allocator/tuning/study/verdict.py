@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import optuna
 from optuna.trial import FrozenTrial
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from allocator.training.evaluation import Answers
 from allocator.tuning.evidence.allocations import list_allocations
@@ -134,9 +134,12 @@ def write_verdict(study: optuna.Study, verdict: StudyVerdict) -> None:
 
 
 def read_verdict(study: optuna.Study, choice: Params) -> StudyVerdict | None:
-    """Read the verdict on a choice; None if there is none on this one."""
+    """Read the verdict on a choice; None if there is none on this one, or of an earlier version."""
     content: Mapping[str, object] | None = study.user_attrs.get(_ATTRIBUTE)
-    verdict = None if content is None else StudyVerdict.model_validate(content)
+    try:
+        verdict = None if content is None else StudyVerdict.model_validate(content)
+    except ValidationError:
+        return None  # it is scored again
     return verdict if verdict is not None and verdict.params == choice else None
 
 

@@ -85,6 +85,7 @@ def test_a_search_whose_time_is_up_delivers_a_seed_and_says_how_to_go_on(
     config = make_config(trials=12, verdict_seeds=0, timeout=1)
     text, plan = search(config)
     assert "time is up" in text
+    assert "to prove another choice" not in text
     recipe = read_recipe(plan.folder / RECIPE_FILE)
     assert "does not hold out" in str(recipe.study["adapter"])
     text, _ = search(config.model_copy(update={"timeout": None}))
