@@ -27,7 +27,7 @@ from allocator.tuning.plan.training_plan import (
 )
 from allocator.tuning.priors.make_prior import require_prior_study
 from allocator.tuning.priors.start_files import read_starts
-from allocator.tuning.space.build_space import build_space, make_adapter_spec
+from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Space, make_baseline_params
 from allocator.tuning.space.space_file import SpaceFile, read_space
 from allocator.tuning.storage.study_config import StudyConfig
@@ -118,7 +118,7 @@ def plan_space(
             data=data,
             devices=devices,
             precision=shared.precision,
-            spec=make_adapter_spec(file, space.shape),
+            spec=space.variants[0].spec,
             typical=space.make_allocation(make_baseline_params(space)),
         ),
         devices=devices,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from allocator.allocation.adapter_shape import AdapterShape
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
 from allocator.allocation.allocation import Allocation
 from allocator.allocation.factorizations import Counts
 from allocator.allocation.feasible_set import FeasibleSet
@@ -24,15 +24,20 @@ class Variant:
     Attributes:
         choice: Values of the parameters that distinguish variants, `construction` and
             `factorization`; empty if there is only one variant.
-        shape: The adapter shape on the backbone.
+        spec: The adapter shape on the backbone, with its scaling and initialisation.
         feasible: Feasible set of its ranks.
         rank_parameters: Optuna's parameter name for every rank name of the shape, in its order.
     """
 
     choice: Mapping[str, str]
-    shape: AdapterShape
+    spec: AdapterSpec
     feasible: FeasibleSet
     rank_parameters: Mapping[str, str]
+
+    @property
+    def shape(self) -> AdapterShape:
+        """The adapter shape."""
+        return self.spec.shape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,7 +26,6 @@ from allocator.files.tables import write_table
 from allocator.files.whole_files import write_whole
 from allocator.files.yaml_files import write_yaml
 from allocator.tuning.evidence.choice import Selection
-from allocator.tuning.space.build_space import make_adapter_spec
 from allocator.tuning.storage.trial_memory import (
     read_calibrated_loss,
     read_loss,
@@ -98,8 +97,7 @@ def _make_recipe(
         model=config.model,
         task=config.task,
         adapter=AdapterSection.from_spec(
-            make_adapter_spec(config.space, study.space.find_variant(chosen.params).shape),
-            allocation.ranks,
+            study.space.find_variant(chosen.params).spec, allocation.ranks
         ),
         training=TrainingSection.join(
             allocation,
