@@ -64,7 +64,8 @@ class SearchStudy:
         self._running: dict[int, optuna.Trial] = {}
         self._queued: list[optuna.Trial] = []  # decided on, and not yet started
         self._baseline = BaselineRecorder(folder, config, space)
-        proposals = ProposalQueue(study, space, config, folder, make_baseline_params(space))
+        searched = space.without_rivals
+        proposals = ProposalQueue(study, searched, config, folder, make_baseline_params(searched))
         self._proposals = proposals
         self._planner = RoundPlanner(study, space, config, goal, proposals)
 

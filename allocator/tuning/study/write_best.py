@@ -136,14 +136,15 @@ def _summarize_scores(
     }
     if selection.baseline is not None:
         scores["baseline_expected"] = selection.baseline.expected
+    for name, versus in verdict.versus.items() if verdict is not None else ():
+        scores[f"verdict_{name}"] = versus.find_deciding(study.config.decide_by).words
+        for kind, difference in (("loss", versus.loss), ("score", versus.metric)):
+            scores[f"dev_{kind}"] = difference.choice
+            scores[f"dev_{kind}_{name}"] = difference.opponent
+            scores[f"dev_{kind}_difference_{name}"] = difference.mean
+            scores[f"dev_{kind}_difference_{name}_low"] = difference.low
+            scores[f"dev_{kind}_difference_{name}_high"] = difference.high
+            scores[f"dev_{kind}_detectable_{name}"] = difference.detectable
     if verdict is not None:
-        scores["verdict"] = verdict.find_deciding(study.config.decide_by).words
         scores["verdict_seeds"] = len(verdict.seeds)
-        for name, difference in (("loss", verdict.loss), ("score", verdict.metric)):
-            scores[f"dev_{name}"] = difference.choice
-            scores[f"dev_{name}_baseline"] = difference.baseline
-            scores[f"dev_{name}_difference"] = difference.mean
-            scores[f"dev_{name}_difference_low"] = difference.low
-            scores[f"dev_{name}_difference_high"] = difference.high
-            scores[f"dev_{name}_detectable"] = difference.detectable
     return scores
