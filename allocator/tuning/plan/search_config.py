@@ -23,7 +23,7 @@ class SearchConfig(SpaceConfig):
             "search",
             "total number of trainings in the study, each of an allocation with a seed; the "
             "baseline, pruned trials, the verdict and earlier runs count; auto is 28 on a CPU and "
-            "64 for each GPU",
+            "64 for each GPU, and six more for each rival",
             has_auto=True,
         ),
     ] = None
@@ -32,7 +32,7 @@ class SearchConfig(SpaceConfig):
         Field(ge=0),
         Option(
             "search",
-            "number of new seeds with which the choice and the baseline are trained once more, to "
+            "number of new seeds with which choice, baseline and rivals are trained once more, to "
             "prove the choice on dev",
         ),
     ] = 3
