@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from optuna.trial import FrozenTrial
 
+from allocator.data.tasks import Examples
 from allocator.training.evaluation import Answers
+from allocator.tuning.evidence.decision_threshold import choose_threshold, needs_threshold
 from allocator.tuning.evidence.training_noise import estimate_training_noise
 from allocator.tuning.plan.search_plan import Plan
 from allocator.tuning.storage.study_config import StudyConfig
@@ -22,7 +26,7 @@ from allocator.tuning.study.verdict import (
     read_verdict,
     write_verdict,
 )
-from allocator.workers.score_adapters import score_adapters
+from allocator.workers.score_adapters import AdapterScorer
 
 
 def score_verdict(study: SearchStudy, plan: Plan[StudyConfig]) -> None:
@@ -43,42 +47,78 @@ def score_verdict(study: SearchStudy, plan: Plan[StudyConfig]) -> None:
     known = read_verdict(study.study, choice)
     if not shared or (known and (known.seeds, set(known.versus)) == (seeds, set(opponents))):
         return
-    by_allocation = list(zip(*shared, strict=True))
-    trials = [trial for of_one in by_allocation for trial in of_one]
-    paths = [study.adapter_path(t.number) if is_completed(t) else None for t in trials]
-    answers = score_adapters(plan.setup, paths, plan.data.dev, plan.devices.here)
-    sides = [answers[i : i + len(seeds)] for i in range(0, len(answers), len(seeds))]
+    sides = _answer_dev(plan, study, list(zip(*shared, strict=True)))
+    noise = estimate_training_noise(
+        study.expect().allocations, first_seed=study.config.training.seed
+    )
+    labels = np.asarray(plan.data.dev.labels)
     write_verdict(
         study.study,
         StudyVerdict(
             params=dict(choice),
             seeds=seeds,
-            collapsed=_count_failed(by_allocation[0]),
+            threshold=sides[0].threshold,
+            collapsed=sides[0].collapsed,
             versus={
-                name: _compare(study, plan, sides[0], side, _count_failed(of_one))
-                for name, side, of_one in zip(opponents, sides[1:], by_allocation[1:], strict=True)
+                name: Versus(
+                    loss=judge_loss(sides[0].answers, side.answers, noise=noise),
+                    metric=judge_metric(
+                        sides[0].answers, side.answers, labels, plan.setup.task.metric
+                    ),
+                    collapsed=side.collapsed,
+                )
+                for name, side in zip(opponents, sides[1:], strict=True)
             },
         ),
     )
 
 
-def _compare(
-    study: SearchStudy,
-    plan: Plan[StudyConfig],
-    choice: Sequence[Answers],
-    opponent: Sequence[Answers],
-    collapsed: int,
-) -> Versus:
-    noise = estimate_training_noise(
-        study.expect().allocations, first_seed=study.config.training.seed
-    )
-    labels = np.asarray(plan.data.dev.labels)
-    return Versus(
-        loss=judge_loss(choice, opponent, noise=noise),
-        metric=judge_metric(choice, opponent, labels, plan.setup.task.metric),
-        collapsed=collapsed,
-    )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Side:
+    """What one allocation answers to dev.
+
+    Attributes:
+        answers: Its answers, one for each seed, decided at the threshold.
+        threshold: The threshold that what the seeds hold out chose; 0 if the metric needs none.
+        collapsed: Number of its trainings that collapsed or diverged.
+    """
+
+    answers: Sequence[Answers]
+    threshold: float
+    collapsed: int
 
 
-def _count_failed(trials: Sequence[FrozenTrial]) -> int:
-    return sum(not is_completed(trial) for trial in trials)
+def _answer_dev(
+    plan: Plan[StudyConfig], study: SearchStudy, trials: Sequence[Sequence[FrozenTrial]]
+) -> list[_Side]:
+    """Let the trainings of some allocations answer dev, each with its seeds."""
+    setup, dev = plan.setup, plan.data.dev
+    scorer = AdapterScorer(setup, plan.devices.here)
+    # If trainings are scored on dev, no labels are left to choose a threshold by.
+    chooses = setup.scoring is None and needs_threshold(setup.task.metric, len(setup.task.labels))
+    sides = []
+    for of_one in trials:
+        paths = [study.adapter_path(t.number) if is_completed(t) else None for t in of_one]
+        answers, threshold = scorer.answer(paths, dev), 0.0
+        if chooses:
+            held_out = [
+                (path, setup.train.select(setup.hold_out(read_seed(trial))[1].tolist()))
+                for path, trial in zip(paths, of_one, strict=True)
+                if path is not None
+            ]
+            threshold = _choose_threshold(scorer, held_out, setup.task.metric)
+            answers = [a.decide(threshold, dev.labels, setup.task.metric) for a in answers]
+        sides.append(_Side(answers=answers, threshold=threshold, collapsed=paths.count(None)))
+    return sides
+
+
+def _choose_threshold(
+    scorer: AdapterScorer, held_out: Sequence[tuple[Path, Examples]], metric: str
+) -> float:
+    """Choose a threshold on what all seeds hold out; 0 if all trainings collapsed."""
+    margins = [scorer.answer([path], examples)[0].margins for path, examples in held_out]
+    found = [m for m in margins if m is not None]
+    if not found:
+        return 0.0
+    labels = np.concatenate([examples.labels for _, examples in held_out])
+    return choose_threshold(metric, np.concatenate(found), labels)

@@ -70,6 +70,7 @@ class StudyVerdict(BaseModel):
     Attributes:
         params: Parameters of the choice.
         seeds: Seeds with which the choice and its opponents were trained once more.
+        threshold: The margin above which the choice answers the second of two classes.
         collapsed: Number of the choice's trainings that collapsed or diverged.
         versus: The comparison with each opponent, by its name; the baseline first.
     """
@@ -78,6 +79,7 @@ class StudyVerdict(BaseModel):
 
     params: dict[str, int | float | str]
     seeds: tuple[int, ...]
+    threshold: float
     collapsed: int
     versus: dict[str, Versus]
 

@@ -106,6 +106,7 @@ def _make_recipe(
             trains_pooler=trains_pooler,
             # The recipe trains on all of train, which leaves no examples to fit a calibration to.
             calibration=average_calibration(chosen),
+            decision_threshold=verdict.threshold if verdict is not None else 0.0,
         ),
         scores=_summarize_scores(study, selection, verdict),
         study={
