@@ -55,7 +55,7 @@ def test_a_search_proves_its_choice_and_scores_dev_once(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("dev was scored again")
 
-    monkeypatch.setattr(scoring, "score_adapters", refuse)
+    monkeypatch.setattr(scoring, "AdapterScorer", refuse)
     again, _ = search(config)
     assert "mean of 2 new seeds" in again
 

@@ -87,6 +87,7 @@ def make_verdict(
         return StudyVerdict(
             params=dict(study.select().best.allocation.params),
             seeds=seeds,
+            threshold=0.0,
             collapsed=collapsed,
             versus={
                 name: make_versus(words, covers_seeds=len(seeds) > 1)
