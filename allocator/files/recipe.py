@@ -51,7 +51,8 @@ class TrainingSection(TrainingConfig, RatesSection):
 
     `trains_pooler` is whether the model's pooler, if it has one, trains with the head.
     `calibration` was fitted to the answers to examples that were held out. A training on all of
-    train has none left, and takes it over; None leaves answers as they are trained.
+    train has none left, and takes it over; None leaves answers as they are trained. Of two classes
+    the second is answered where its logit exceeds the first's by `decision_threshold`.
     """
 
     # There is no other choice yet, but a recipe says everything that its training needs.
@@ -60,6 +61,7 @@ class TrainingSection(TrainingConfig, RatesSection):
     precision: Precision
     trains_pooler: bool = True
     calibration: Calibration | None = None
+    decision_threshold: float = 0.0
 
     @classmethod
     def join(
@@ -70,6 +72,7 @@ class TrainingSection(TrainingConfig, RatesSection):
         *,
         trains_pooler: bool,
         calibration: Calibration | None = None,
+        decision_threshold: float = 0.0,
     ) -> Self:
         """Join an allocation's learning rates and the training configuration."""
         # If the space searches these two, the trial trained with its own values.
@@ -82,6 +85,7 @@ class TrainingSection(TrainingConfig, RatesSection):
             precision=precision,
             trains_pooler=trains_pooler,
             calibration=calibration,
+            decision_threshold=decision_threshold,
             **shared,
         )
 

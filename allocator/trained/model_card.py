@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import yaml
@@ -74,7 +75,7 @@ def write_model_card(
 | adapter | {adapter.construction}, {adapter.factorization}, on {", ".join(adapter.targets)} |
 | ranks | {ranks} |
 | parameters | {recipe.num_parameters:,} of a budget of {recipe.budget:,}, the head not counted |
-
+{_describe_threshold(recipe)}
 ```python
 {load}
 ```
@@ -85,3 +86,13 @@ def _describe_score(recipe: Recipe) -> str:
     score, split = recipe.scores.get("score"), recipe.scores.get("scored_on", "unknown data")
     is_number = isinstance(score, float)
     return f"{score:.4f} on {str(split).replace('_', ' ')}" if is_number else "not recorded"
+
+
+def _describe_threshold(recipe: Recipe) -> str:
+    """Describe where the second of two classes is to be answered; empty for the likelier class."""
+    threshold, labels = recipe.training.decision_threshold, recipe.task.labels
+    if not threshold:
+        return ""
+    # The probability of the second class at that margin of the logits.
+    odds = 1 / (1 + math.exp(-threshold))
+    return f"| decision | {labels[1]} from a probability of {odds:.3f} on |\n"

@@ -31,8 +31,8 @@ def predict_lines(
         origin: Origin of the lines, for error messages.
 
     Yields:
-        For every line, the name of the most likely class and its probability; for regression, only
-        the score.
+        For every line, the name of a class and its probability: of the most likely class, or as
+        the recipe's decision threshold says; for regression, only the score.
 
     Raises:
         DataError: If a line does not have the task's texts or image. The batches before that line
@@ -43,7 +43,8 @@ def predict_lines(
     read, size = _choose_reader(trained)
     while rows := list(islice(numbered, size)):
         inputs = read([(line, f"{origin}:{number}") for number, line in rows])
-        yield from _format_answers(model(**inputs.to(model.device)).logits.float(), labels)
+        logits = model(**inputs.to(model.device)).logits.float()
+        yield from _format_answers(logits, labels, trained.recipe.training.decision_threshold)
 
 
 def _choose_reader(
@@ -83,11 +84,16 @@ def _read_pixels(rows: LocatedLines, processor: BaseImageProcessor) -> BatchFeat
     return processor(images, return_tensors="pt")
 
 
-def _format_answers(logits: Tensor, labels: Sequence[str]) -> Iterator[tuple[str, ...]]:
+def _format_answers(
+    logits: Tensor, labels: Sequence[str], threshold: float
+) -> Iterator[tuple[str, ...]]:
     if not labels:
         yield from ((f"{score:.4f}",) for score in logits.squeeze(1).tolist())
         return
-    probabilities, classes = logits.softmax(1).max(1)
+    # Only two classes have a threshold.
+    is_second = logits[:, -1] - logits[:, 0] > threshold
+    classes = is_second.long() if len(labels) == 2 else logits.argmax(1)
+    probabilities = logits.softmax(1).gather(1, classes[:, None]).squeeze(1)
     for label, probability in zip(classes.tolist(), probabilities.tolist(), strict=True):
         yield labels[label], f"{probability:.4f}"
 

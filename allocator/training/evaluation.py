@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,11 +54,22 @@ class Answers:
         losses: Cross-entropy, or squared error, of every answer as it is given, shape (N,).
         predictions: Class or score that was answered, shape (N,).
         score: The task's metric.
+        margins: By how much the second class's logit exceeds the first's, shape (N,); None unless
+            there are two classes.
     """
 
     losses: Floats
     predictions: Floats
     score: Score
+    margins: Floats | None = None
+
+    def decide(self, threshold: float, labels: Sequence[float], metric: str) -> Answers:
+        """Answer the second of two classes where the margin exceeds a threshold."""
+        if self.margins is None:
+            raise ValueError("only answers of two classes have a threshold")
+        predictions = (self.margins > threshold).astype(np.float64)
+        score = compute_score(metric, predictions.tolist(), labels)
+        return dataclasses.replace(self, predictions=predictions, score=score)
 
 
 @torch.no_grad()
@@ -117,8 +129,10 @@ def _make_answers(logits_NC: Tensor, split: Split, metric: str) -> Answers:
     is_regression = split.labels.is_floating_point()
     answers_N = logits_NC.squeeze(1) if is_regression else logits_NC.argmax(1)
     predictions_N = answers_N.double().cpu().numpy()
+    has_margins = logits_NC.shape[1] == 2
     return Answers(
         losses=losses_N.double().cpu().numpy(),
+        margins=(logits_NC[:, 1] - logits_NC[:, 0]).double().cpu().numpy() if has_margins else None,
         predictions=predictions_N,
         score=compute_score(metric, predictions_N.tolist(), split.labels.tolist()),
     )

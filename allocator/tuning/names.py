@@ -8,7 +8,7 @@ SamplerName = Literal["gp", "tpe", "random"]
 PrunerName = Literal["halving", "median", "none"]
 PriorName = Literal["none", "uniform", "entropy", "tenslora_plus", "gradient", "truncation"]
 DecideBy = Literal["loss", "metric"]
-KindName = Literal["cp", "tt", "lora"]
+KindName = Literal["lora", "cp", "tt", "tucker"]
 SweepName = Literal["tenslora-plus"]
 
 STUDY_PRIOR = "study:"

@@ -9,6 +9,7 @@ import torch
 
 from allocator.backbone.exactness import choose_forward_path
 from allocator.config import Calibration, DataSource
+from allocator.data.metrics import Score
 from allocator.data.sources import TaskData, load_task
 from allocator.errors import StudyError, TaskError
 from allocator.files.recipe import Recipe
@@ -19,6 +20,7 @@ from allocator.models.model_source import ModelSource, locate_model_of
 from allocator.training.loop import train_trials
 from allocator.training.messages import Boundary, Job, Orders, Report
 from allocator.workers.devices import claim_device, count_available_threads, list_visible_devices
+from allocator.workers.score_adapters import AdapterScorer
 from allocator.workers.setup import (
     TrainingSetup,
     load_frozen_backbone,
@@ -39,7 +41,8 @@ def train_recipe(
 ) -> Report:
     """Train a recipe's allocation, and write its adapter and its scores into a folder.
 
-    The adapter's answers are calibrated as the recipe says; its scores are of those as trained.
+    The adapter's answers are calibrated as the recipe says. Its score is that of classes decided at
+    the recipe's threshold; its loss is of the answers as trained.
 
     Args:
         recipe: The recipe to train.
@@ -87,15 +90,20 @@ def train_recipe(
             f"the training {last.ending}: nothing was written; "
             "lower learning_rate or core_lr_multiplier in the recipe"
         )
+    score = Score(value=last.score, components=last.components)
+    threshold = recipe.training.decision_threshold
+    if threshold:
+        (answers,) = AdapterScorer(setup, str(device)).answer([output / ADAPTER_FILE], data.dev)
+        score = answers.decide(threshold, data.dev.labels, recipe.task.metric).score
     scores: dict[str, float | int | str] = {
         "scored_on": "dev",
-        "score": last.score,
+        "score": score.value,
         "loss": last.loss,
-        **last.components,
+        **score.components,
     }
     result = recipe.model_copy(update={"scores": scores})
     write_yaml(output / RESULT_FILE, result, "Trained on all of train, scored on dev once.")
-    say(f"{last.ending}: dev {recipe.task.metric} {last.score:.4f}; wrote {output}")
+    say(f"{last.ending}: dev {recipe.task.metric} {score.value:.4f}; wrote {output}")
     return last
 
 

@@ -299,6 +299,7 @@ def make_config(
         budget=table.space.feasible.budget,
         space_name="table",
         space=table.file,
+        rivals=(),
         decide_by=decide_by,
         sampler="gp",
         pruner=pruner,  # type: ignore[arg-type]

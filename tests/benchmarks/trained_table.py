@@ -47,9 +47,9 @@ from allocator.tuning.priors.baseline_evidence import Baseline, read_baseline
 from allocator.tuning.priors.make_prior import make_prior
 from allocator.tuning.samplers.feasible_sampler import ask_trial
 from allocator.tuning.samplers.gp_sampler import FeasibleGPSampler
-from allocator.tuning.space.build_space import build_space, make_adapter_spec
+from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Params, Space, make_baseline_params
-from allocator.tuning.space.space_file import SpaceFile, read_space
+from allocator.tuning.space.space_file import read_space
 from allocator.workers.precision import choose_precision
 
 MODEL, BUDGET = "minilm", 40_000
@@ -197,7 +197,6 @@ class Recorder:
     """What all trainings of a table share."""
 
     folder: Path
-    file: SpaceFile
     space: Space
     backbone: Backbone
     splits: Splits
@@ -207,7 +206,7 @@ class Recorder:
         """Make the job of one training."""
         return Job(
             trial=point,
-            spec=make_adapter_spec(self.file, self.space.find_variant(params).shape),
+            spec=self.space.find_variant(params).spec,
             allocation=self.space.make_allocation(params),
             seed=seed,
             save_to=Path(),
@@ -276,7 +275,6 @@ def make_recorder(task: str, space_name: str, data_dir: Path, folder: Path) -> R
     )
     return Recorder(
         folder=folder,
-        file=file,
         space=build_space(file, backbone.sites.shape, BUDGET),
         backbone=backbone,
         splits=splits,

@@ -128,7 +128,7 @@ def search_twins(
     if found.point == 0:
         return None
     study, (base, other) = found.study, twins.params
-    assert len(find_verdict_trials(study.space, study.trials, other, base)) == SEEDS
+    assert len(find_verdict_trials(study.space, study.trials, [other, base])) == SEEDS
     dev = rng.permutation(len(unseen.labels))[:DEV]
     seeds = rng.permutation(table.values.shape[1])[: 2 * SEEDS]
     answers = [unseen.read(place, int(seed), dev) for seed in seeds]

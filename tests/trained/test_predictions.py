@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import math
 import re
 from pathlib import Path
 
@@ -47,6 +49,26 @@ def test_every_line_is_answered_as_the_searchs_own_model_answers_it_alone(
             expected = head(tiny_backbone({"input_ids": ids}), {"input_ids": ids}).softmax(1)[0]
         assert label == "01"[int(expected.argmax())]
         assert float(probability) == pytest.approx(expected.max().item(), abs=1e-4)
+
+
+def test_the_second_class_is_answered_above_the_recipes_threshold(
+    trained: TrainedAdapter,
+) -> None:
+    second = {
+        line: float(p) if label == "1" else 1 - float(p)
+        for line, (label, p) in zip(SENTENCES, answers(trained, SENTENCES), strict=True)
+    }
+    middle = sorted(second.values())[1:3]
+    cut = sum(middle) / 2
+    training = trained.recipe.training.model_copy(
+        update={"decision_threshold": math.log(cut / (1 - cut))}
+    )
+    recipe = trained.recipe.model_copy(update={"training": training})
+    decided = answers(dataclasses.replace(trained, recipe=recipe), SENTENCES)
+    assert [label for label, _ in decided] == [str(int(second[s] > cut)) for s in SENTENCES]
+    for line, (label, probability) in zip(SENTENCES, decided, strict=True):
+        expected = second[line] if label == "1" else 1 - second[line]
+        assert float(probability) == pytest.approx(expected, abs=2e-4)
 
 
 def test_answers_do_not_depend_on_the_lines_around(trained: TrainedAdapter) -> None:

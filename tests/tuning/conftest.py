@@ -50,6 +50,7 @@ def make_config(run_fields: RunFields) -> MakeConfig:
             "budget": 600,
             "trials": 4,
             "verdict_seeds": 0,
+            "rivals": (),
             "prior": "truncation",
             "prior_strength": 10.0,
         }

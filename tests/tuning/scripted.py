@@ -22,6 +22,7 @@ from allocator.training.messages import Boundary, Job, Orders, Report
 from allocator.tuning.samplers.make_sampler import make_sampler
 from allocator.tuning.screen.watchers import QuietWatcher
 from allocator.tuning.space.build_space import build_space
+from allocator.tuning.space.rivals import add_rivals
 from allocator.tuning.space.space import Space
 from allocator.tuning.space.space_file import SpaceFile, read_space
 from allocator.tuning.storage.objective import make_objective
@@ -192,6 +193,7 @@ class Script:
         slots: Trials that a worker trains together.
         devices: Number of workers.
         prior: Name of the prior; `gradient` needs the baseline's measures.
+        rivals: Names of the rivals.
         storage: Where the trials are.
     """
 
@@ -206,6 +208,7 @@ class Script:
     sampler: str = "random"
     decide_by: str = "loss"
     space: tuple[SpaceFile, Space] | None = None
+    rivals: tuple[str, ...] = ()
     storage: BaseStorage = field(default_factory=InMemoryStorage)
 
     def open(self) -> SearchStudy:
@@ -231,6 +234,7 @@ class Script:
                 "budget": space.feasible.budget,
                 "space_name": "scripted",
                 "space": file,
+                "rivals": self.rivals,
                 "decide_by": self.decide_by,
                 "sampler": self.sampler,
                 "pruner": self.pruner,
@@ -248,8 +252,9 @@ class Script:
             sampler=make_sampler(config.sampler, space, seed=0, final_step=BOUNDARIES),
             pruner=make_pruner(config.pruner, warmup=0.1, final_step=BOUNDARIES),
         )
-        goal = Goal(trials=self.trials, verdict_seeds=self.verdict_seeds)
-        search = SearchStudy(study, space, config, self.folder, goal)
+        goal = Goal(trials=self.trials, verdict_seeds=self.verdict_seeds, rivals=len(self.rivals))
+        contested = add_rivals(space, self.rivals)
+        search = SearchStudy(study, contested, config, self.folder, goal)
         search.begin()
         return search
 

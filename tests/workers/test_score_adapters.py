@@ -11,7 +11,7 @@ from allocator.adapters.saved import save_adapter
 from allocator.data.sources import TaskData
 from allocator.errors import CheckpointError
 from allocator.files.adapter_section import describe_adapter
-from allocator.workers.score_adapters import score_adapters
+from allocator.workers.score_adapters import AdapterScorer
 from allocator.workers.setup import TrainingSetup
 
 
@@ -29,4 +29,4 @@ def test_an_adapter_without_its_head_is_not_scored(
     with pytest.raises(
         CheckpointError, match=r"1\.safetensors lacks tensor bert\.pooler\.dense\.bias$"
     ):
-        score_adapters(training_setup, [path], small_task.dev, "cpu")
+        AdapterScorer(training_setup, "cpu").answer([path], small_task.dev)

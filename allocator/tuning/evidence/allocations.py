@@ -13,6 +13,7 @@ from allocator.tuning.storage.trial_memory import (
     is_baseline,
     is_completed,
     list_standing,
+    read_rival,
     read_seed,
 )
 
@@ -33,6 +34,11 @@ class TriedAllocation:
     def is_baseline(self) -> bool:
         """Whether it is the uniform-rank baseline."""
         return any(map(is_baseline, self.trials))
+
+    @property
+    def rival(self) -> str | None:
+        """Name of the rival that it is of, `baseline` for the baseline; None for all others."""
+        return next(filter(None, map(read_rival, self.trials)), None)
 
     @property
     def is_sound(self) -> bool:

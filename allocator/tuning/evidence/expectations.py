@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,22 @@ class Expectations:
     def values(self) -> Floats:
         """Expected value of the objective of each allocation, shape (n,)."""
         return self.sign * self.mean
+
+    def keep(self, kept: Callable[[TriedAllocation], bool]) -> Expectations:
+        """Leave out some allocations.
+
+        Raises:
+            StudyError: If none is left.
+        """
+        places = [place for place, a in enumerate(self.allocations) if kept(a)]
+        if not places:
+            raise StudyError("no allocation within the budget was trained without a collapse")
+        return dataclasses.replace(
+            self,
+            allocations=tuple(self.allocations[place] for place in places),
+            mean=self.mean[places],
+            covariance=self.covariance[np.ix_(places, places)],
+        )
 
     def compute_difference_errors(self, index: int) -> Floats:
         """Compute the standard deviation of each allocation's difference to one of them, (n,)."""

@@ -172,7 +172,7 @@ class BaselineConfig(SpaceConfig):
         Option(
             "search",
             "other kinds of adapters to train beside the baseline, each with the largest rank "
-            "within the budget: cp, tt, lora",
+            "within the budget: lora, cp, tt, tucker",
             metavar="A,B",
             noun="kind of adapter",
         ),

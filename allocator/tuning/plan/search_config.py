@@ -23,7 +23,7 @@ class SearchConfig(SpaceConfig):
             "search",
             "total number of trainings in the study, each of an allocation with a seed; the "
             "baseline, pruned trials, the verdict and earlier runs count; auto is 28 on a CPU and "
-            "64 for each GPU",
+            "64 for each GPU, and six more for each rival",
             has_auto=True,
         ),
     ] = None
@@ -32,10 +32,22 @@ class SearchConfig(SpaceConfig):
         Field(ge=0),
         Option(
             "search",
-            "number of new seeds with which the choice and the baseline are trained once more, to "
+            "number of new seeds with which choice, baseline and rivals are trained once more, to "
             "prove the choice on dev",
         ),
     ] = 3
+    rivals: Annotated[
+        tuple[str, ...] | None,
+        Option(
+            "search",
+            "what one would train without a search, to be beaten: of a kind (lora, cp, tt, tucker) "
+            "the largest uniform rank within the budget, or any rank (lora:8); none for no rivals; "
+            "auto is lora and cp where they fit",
+            metavar="A,B",
+            has_auto=True,
+            noun="rival",
+        ),
+    ] = None
     decide_by: Annotated[
         DecideBy,
         Option(
@@ -90,6 +102,11 @@ class SearchConfig(SpaceConfig):
             "study", "URL of an Optuna storage, in place of a file in the study's folder", "URL"
         ),
     ] = None
+
+    @field_validator("rivals")
+    @classmethod
+    def _allow_none(cls, rivals: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return () if rivals == ("none",) else rivals
 
     @field_validator("prior")
     @classmethod

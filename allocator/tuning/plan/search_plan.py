@@ -27,7 +27,8 @@ from allocator.tuning.plan.training_plan import (
 )
 from allocator.tuning.priors.make_prior import require_prior_study
 from allocator.tuning.priors.start_files import read_starts
-from allocator.tuning.space.build_space import build_space, make_adapter_spec
+from allocator.tuning.space.build_space import build_space
+from allocator.tuning.space.rivals import add_rivals, choose_rivals
 from allocator.tuning.space.space import Space, make_baseline_params
 from allocator.tuning.space.space_file import SpaceFile, read_space
 from allocator.tuning.storage.study_config import StudyConfig
@@ -118,7 +119,7 @@ def plan_space(
             data=data,
             devices=devices,
             precision=shared.precision,
-            spec=make_adapter_spec(file, space.shape),
+            spec=space.variants[0].spec,
             typical=space.make_allocation(make_baseline_params(space)),
         ),
         devices=devices,
@@ -130,6 +131,8 @@ def _make_study_config(
     config: SearchConfig, shared: SharedConfig, file: SpaceFile, space: Space
 ) -> StudyConfig:
     """Extend the shared configuration by the settings of the search."""
+    rivals = choose_rivals(space) if config.rivals is None else config.rivals
+    add_rivals(space, rivals)  # a mistake in their names is found before anything trains
     folder = config.studies_dir / shared.study
     if not (folder / CONFIG_FILE).exists():  # a study keeps the prior that it began with
         require_prior_study(config.prior, space, config.studies_dir)
@@ -138,6 +141,7 @@ def _make_study_config(
         budget=space.feasible.budget,
         space_name=config.space,
         space=file,
+        rivals=rivals,
         decide_by=config.decide_by,
         sampler=config.sampler,
         pruner=config.pruner,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from rich.console import Console
 
@@ -17,16 +17,12 @@ from allocator.files.folder_lock import lock_study_folder
 from allocator.files.study_folder import UNIFORM, baseline_folder
 from allocator.tuning.figures.output import draw_and_print, save_figures
 from allocator.tuning.figures.study_figures import make_baseline_figures
-from allocator.tuning.names import KindName
 from allocator.tuning.plan.run_config import BaselineConfig
 from allocator.tuning.plan.search_plan import Plan, plan_space
 from allocator.tuning.screen.baseline_table import print_baseline
 from allocator.tuning.screen.header import print_header
-from allocator.tuning.space.build_space import list_adapter_shapes, make_adapter_spec
+from allocator.tuning.space.rivals import make_kind_spec
 from allocator.tuning.space.space import make_baseline_params
-from allocator.tuning.space.space_file import read_space
-
-_PRESETS: Mapping[KindName, str] = {"cp": "tenslora_att_qkv_depth_cp", "tt": "tt", "lora": "lora"}
 
 
 def run_baseline(config: BaselineConfig, console: Console) -> Records:
@@ -69,12 +65,7 @@ def _list_allocations(
     uniform = space.make_allocation(make_baseline_params(space))
     specs: dict[str, AdapterSpec] = {UNIFORM: plan.setup.spec}
     for kind in config.also:
-        # The same scaling as the baseline's: another would change what the learning rates mean.
-        scaling = {"scaling": plan.space_file.scaling}
-        preset = read_space(_PRESETS[kind]).model_copy(update=scaling)
-        # Each of these presets has a single shape.
-        (shape,) = list_adapter_shapes(preset, space.shape.backbone)
-        specs[kind] = make_adapter_spec(preset, shape)
+        specs[kind] = make_kind_spec(kind, space.shape.backbone, scaling=plan.space_file.scaling)
     for name, spec in specs.items():
         # The same ranks as the first trial of a search, which keep to the space's ranges.
         if name == UNIFORM and config.rank is None:

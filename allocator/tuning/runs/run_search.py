@@ -109,6 +109,7 @@ def make_goal(config: SearchConfig, plan: Plan[StudyConfig]) -> Goal:
     return Goal.choose(
         config.trials,
         config.verdict_seeds,
+        rivals=len(plan.recorded.rivals),
         kind=plan.devices.kind,
         devices=len(plan.devices.names),
     )

@@ -1,25 +1,32 @@
-"""Score the verdict's trainings of a study's choice and of its baseline on dev, once."""
+"""Score the verdict's trainings of a study's choice and of its opponents on dev, once."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from optuna.trial import FrozenTrial
 
+from allocator.data.tasks import Examples
+from allocator.training.evaluation import Answers
+from allocator.tuning.evidence.decision_threshold import choose_threshold, needs_threshold
 from allocator.tuning.evidence.training_noise import estimate_training_noise
 from allocator.tuning.plan.search_plan import Plan
-from allocator.tuning.space.space import make_baseline_params
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.storage.trial_memory import is_completed, read_seed
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.study.verdict import (
     StudyVerdict,
+    Versus,
     find_verdict_trials,
     judge_loss,
     judge_metric,
     read_verdict,
     write_verdict,
 )
-from allocator.workers.score_adapters import score_adapters
+from allocator.workers.score_adapters import AdapterScorer
 
 
 def score_verdict(study: SearchStudy, plan: Plan[StudyConfig]) -> None:
@@ -29,30 +36,89 @@ def score_verdict(study: SearchStudy, plan: Plan[StudyConfig]) -> None:
         StudyError: If no allocation was trained without a collapse.
         CheckpointError: If an adapter is missing or damaged.
     """
-    choice = study.select().best.allocation.params
-    baseline = make_baseline_params(study.space)
-    pairs = find_verdict_trials(study.space, study.trials, choice, baseline)
-    seeds = tuple(read_seed(pair[0]) for pair in pairs)
+    selection = study.select()
+    opponents = selection.opponents
+    compared = [selection.best, *opponents.values()]
+    shared = find_verdict_trials(
+        study.space, study.trials, [choice.allocation.params for choice in compared]
+    )
+    seeds = tuple(read_seed(trials[0]) for trials in shared)
+    choice = selection.best.allocation.params
     known = read_verdict(study.study, choice)
-    if not pairs or (known is not None and known.seeds == seeds):
+    if not shared or (known and (known.seeds, set(known.versus)) == (seeds, set(opponents))):
         return
-    trials = [pair[0] for pair in pairs] + [pair[1] for pair in pairs]
-    paths = [study.adapter_path(t.number) if is_completed(t) else None for t in trials]
-    dev = plan.data.dev
-    answers = score_adapters(plan.setup, paths, dev, plan.devices.here)
-    sides = answers[: len(pairs)], answers[len(pairs) :]
+    sides = _answer_dev(plan, study, list(zip(*shared, strict=True)))
     noise = estimate_training_noise(
         study.expect().allocations, first_seed=study.config.training.seed
     )
-    verdict = StudyVerdict(
-        params=dict(choice),
-        seeds=seeds,
-        loss=judge_loss(*sides, noise=noise),
-        metric=judge_metric(*sides, np.asarray(dev.labels), plan.setup.task.metric),
-        collapsed=(_count_failed(trials[: len(pairs)]), _count_failed(trials[len(pairs) :])),
+    labels = np.asarray(plan.data.dev.labels)
+    write_verdict(
+        study.study,
+        StudyVerdict(
+            params=dict(choice),
+            seeds=seeds,
+            threshold=sides[0].threshold,
+            collapsed=sides[0].collapsed,
+            versus={
+                name: Versus(
+                    loss=judge_loss(sides[0].answers, side.answers, noise=noise),
+                    metric=judge_metric(
+                        sides[0].answers, side.answers, labels, plan.setup.task.metric
+                    ),
+                    collapsed=side.collapsed,
+                )
+                for name, side in zip(opponents, sides[1:], strict=True)
+            },
+        ),
     )
-    write_verdict(study.study, verdict)
 
 
-def _count_failed(trials: list[FrozenTrial]) -> int:
-    return sum(not is_completed(trial) for trial in trials)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Side:
+    """What one allocation answers to dev.
+
+    Attributes:
+        answers: Its answers, one for each seed, decided at the threshold.
+        threshold: The threshold that what the seeds hold out chose; 0 if the metric needs none.
+        collapsed: Number of its trainings that collapsed or diverged.
+    """
+
+    answers: Sequence[Answers]
+    threshold: float
+    collapsed: int
+
+
+def _answer_dev(
+    plan: Plan[StudyConfig], study: SearchStudy, trials: Sequence[Sequence[FrozenTrial]]
+) -> list[_Side]:
+    """Let the trainings of some allocations answer dev, each with its seeds."""
+    setup, dev = plan.setup, plan.data.dev
+    scorer = AdapterScorer(setup, plan.devices.here)
+    # If trainings are scored on dev, no labels are left to choose a threshold by.
+    chooses = setup.scoring is None and needs_threshold(setup.task.metric, len(setup.task.labels))
+    sides = []
+    for of_one in trials:
+        paths = [study.adapter_path(t.number) if is_completed(t) else None for t in of_one]
+        answers, threshold = scorer.answer(paths, dev), 0.0
+        if chooses:
+            held_out = [
+                (path, setup.train.select(setup.hold_out(read_seed(trial))[1].tolist()))
+                for path, trial in zip(paths, of_one, strict=True)
+                if path is not None
+            ]
+            threshold = _choose_threshold(scorer, held_out, setup.task.metric)
+            answers = [a.decide(threshold, dev.labels, setup.task.metric) for a in answers]
+        sides.append(_Side(answers=answers, threshold=threshold, collapsed=paths.count(None)))
+    return sides
+
+
+def _choose_threshold(
+    scorer: AdapterScorer, held_out: Sequence[tuple[Path, Examples]], metric: str
+) -> float:
+    """Choose a threshold on what all seeds hold out; 0 if all trainings collapsed."""
+    margins = [scorer.answer([path], examples)[0].margins for path, examples in held_out]
+    found = [m for m in margins if m is not None]
+    if not found:
+        return 0.0
+    labels = np.concatenate([examples.labels for _, examples in held_out])
+    return choose_threshold(metric, np.concatenate(found), labels)

@@ -11,7 +11,6 @@ from allocator.coordination.train_list import train_list
 from allocator.files.adapter_section import ListedAllocation
 from allocator.files.study_folder import DELIVERED_FOLDER
 from allocator.tuning.plan.search_plan import Plan
-from allocator.tuning.space.build_space import make_adapter_spec
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.study.delivered import (
     average_calibration,
@@ -34,9 +33,8 @@ def train_choice(study: SearchStudy, plan: Plan[StudyConfig], console: Console) 
     if study.config.select_on == "dev":
         return  # its trainings were on all of train
     chosen = study.select().best.allocation
-    shape = study.space.find_variant(chosen.params).shape
     listed = ListedAllocation.from_allocation(
-        make_adapter_spec(study.config.space, shape), study.space.make_allocation(chosen.params)
+        study.space.find_variant(chosen.params).spec, study.space.make_allocation(chosen.params)
     )
     if not find_delivered_adapter(study, chosen).exists():
         console.print("\ntraining the choice on all of train", highlight=False)

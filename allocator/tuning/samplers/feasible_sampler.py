@@ -17,17 +17,19 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from allocator.tuning.space.points import Domain, Points
-from allocator.tuning.space.space import Params, Space
-from allocator.tuning.storage.trial_memory import leave_out_verdict, list_standing
+from allocator.tuning.space.space import RIVAL, Params, Space
+from allocator.tuning.storage.trial_memory import leave_out_verdict, list_standing, read_params
 
 
 def ask_trial(study: Study, space: Space) -> Trial:
     """Ask Optuna for a trial that has a value for every parameter of its variant of the space.
 
-    The choices come first, because they decide which parameters the trial has.
+    The choices come first, because they decide which parameters the trial has. A trial of a rival
+    was enqueued with all of its parameters.
     """
     trial = study.ask()
-    for name in space.choices:
+    enqueued = read_params(study.get_trials(deepcopy=False)[trial.number])
+    for name in (RIVAL,) if RIVAL in enqueued else space.without_rivals.choices:
         suggest_parameter(trial, name, space.distributions[name])
     for name in space.list_searched(space.find_variant(trial.params)):
         suggest_parameter(trial, name, space.distributions[name])
@@ -82,7 +84,7 @@ class FeasibleSampler(BaseSampler, abc.ABC):
         """Suggest values for all parameters of a variant, keeping those that were enqueued."""
         del search_space
         # Optuna keeps the values of `enqueue_trial` here; some parameters may be missing.
-        enqueued = trial.system_attrs.get("fixed_params", {})
+        enqueued = read_params(study.get_trials(deepcopy=False)[trial.number])
         if self.space.has_all_params(enqueued):
             return {}
         domain = self.make_domain(enqueued)

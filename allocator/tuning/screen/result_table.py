@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from allocator.tuning.storage.storage_url import (
     printable_url,
 )
 from allocator.tuning.storage.trial_memory import (
+    BASELINE,
     has_learnt,
     read_calibrated_loss,
     read_head_parameters,
@@ -42,12 +44,15 @@ def print_result(console: Console, study: SearchStudy, exported: WrittenBest, ur
     cells = []
     for name, choice in shown.items():
         table.add_column(name, justify="right")
-        cells.append(_make_cells(study, choice) | _make_dev_cells(study, choice, verdict))
+        cells.append(_make_cells(study, choice))
     # All rows of both columns in order, because two shapes may have different ranks.
     for row in dict.fromkeys(row for cell in cells for row in cell):
         table.add_row(row, *(cell.get(row, "") for cell in cells))
     console.print()
     console.print(table, highlight=False)
+    if verdict is not None:
+        for compared in make_verdict_tables(study, selection, verdict):
+            console.print(compared, highlight=False)
     for line in describe_verdict(study, selection, verdict):
         console.print(line, highlight=False, soft_wrap=True)
     # None if the study ended before its prior was made.
@@ -78,35 +83,107 @@ def list_next_commands(study: SearchStudy, recipe: Path, url: str) -> list[str]:
     return [shlex.join(command) for command in commands]
 
 
+def make_verdict_tables(
+    study: SearchStudy, selection: Selection, verdict: StudyVerdict
+) -> list[Table]:
+    """Make a table of the loss and one of the metric, of the choice and its opponents on dev."""
+    opponents = verdict.versus.values()
+    return [
+        _make_verdict_table(study, selection, verdict, name, differences)
+        for name, differences in {
+            "loss": [versus.loss for versus in opponents],
+            study.config.task.metric: [versus.metric for versus in opponents],
+        }.items()
+        if differences
+    ]
+
+
+def _make_verdict_table(
+    study: SearchStudy,
+    selection: Selection,
+    verdict: StudyVerdict,
+    name: str,
+    differences: Sequence[Difference],
+) -> Table:
+    seeds = len(verdict.seeds)
+    over = f"{seeds} new {'seed' if seeds == 1 else 'seeds'}"
+    # One seed says nothing of others, so no difference could have been found.
+    covers_seeds = all(difference.covers_seeds for difference in differences)
+    level = "95% interval" if covers_seeds else "95% (examples)"
+    table = Table(
+        title=f"{name} on dev, mean of {over}, and best minus each",
+        title_justify="left",
+        box=None,
+        collapse_padding=True,
+    )
+    for column in ("", "parameters", "mean", "difference", level, "detectable"):
+        table.add_column(column, justify="right" if column else "left")
+    best = selection.best
+    table.add_row("best", _count(study, best), f"{differences[0].choice:.4f}", "", "", "")
+    for opponent, d in zip(verdict.versus, differences, strict=True):
+        table.add_row(
+            name_opponent(study, selection, opponent).removeprefix("the "),
+            _count(study, selection.compared[opponent]),
+            f"{d.opponent:.4f}",
+            f"{d.mean:+.4f}",
+            f"{d.low:+.4f} to {d.high:+.4f}",
+            f"{d.detectable:.4f}" if d.covers_seeds else "-",
+        )
+    return table
+
+
+def name_opponent(study: SearchStudy, selection: Selection, name: str) -> str:
+    """Name the baseline or a rival in a sentence, and say if it is over the budget."""
+    if name == BASELINE:
+        return "the uniform baseline"
+    params = selection.compared[name].allocation.params
+    return name if study.space.fits_budget(params) else f"{name} (over budget)"
+
+
 def describe_verdict(
     study: SearchStudy, selection: Selection, verdict: StudyVerdict | None
 ) -> list[str]:
-    """Describe in sentences how the choice compares with the baseline, and how sure that is."""
+    """Describe in sentences how the choice compares with its opponents."""
     lines = _describe_failures(study, selection, verdict)
+    best = selection.best.allocation
     if selection.baseline is None:
-        return [*lines, "The baseline collapsed or was not completed: nothing to compare with."]
-    if selection.best.allocation.is_baseline:
-        return [*lines, "No allocation is expected to beat the uniform baseline."]
-    if verdict is None:
+        lines.append("The baseline collapsed or was not completed: nothing to compare with.")
+    if best.is_baseline:
+        lines.append("No allocation is expected to beat the uniform baseline.")
+    elif best.rival is not None:
+        lines.append(f"No allocation of the space is expected to beat the rival {best.rival}.")
+    if verdict is not None and verdict.versus:
+        lines += _put_into_words(study, selection, verdict)
+        if study.config.select_on == "dev":
+            lines.append(
+                "The choice was made, and its answers calibrated, on dev: its dev scores are "
+                "optimistic."
+            )
+    elif selection.baseline is not None and not best.is_baseline:
         gain = selection.best.expected - selection.baseline.expected
-        return [
-            *lines,
-            f"Expected difference to the baseline {gain:+.4f}, from the trainings that made the "
-            "choice: not proved (see --verdict-seeds).",
-        ]
-    seeds, metric = len(verdict.seeds), study.config.task.metric
-    words = verdict.find_deciding(study.config.decide_by).words
-    lines += [
-        f"The choice is {_put_into_words(words)} the uniform baseline.",
-        _describe_difference("loss on dev", verdict.loss, seeds),
-        _describe_difference(f"{metric} on dev", verdict.metric, seeds),
-    ]
-    if study.config.select_on == "dev":
         lines.append(
-            "The choice was made, and its answers calibrated, on dev: its dev scores are "
-            "optimistic."
+            f"Expected difference to the baseline {gain:+.4f}, from the trainings that made the "
+            "choice: not proved (see --verdict-seeds and --trials)."
         )
     return lines
+
+
+def _put_into_words(study: SearchStudy, selection: Selection, verdict: StudyVerdict) -> list[str]:
+    """Say what the choice is better than, worse than, and not distinguishable from."""
+    by_words: dict[str, list[str]] = {}
+    for name, versus in verdict.versus.items():
+        words = versus.find_deciding(study.config.decide_by).words
+        by_words.setdefault(words, []).append(name_opponent(study, selection, name))
+    return [
+        f"The choice is {words} {'from' if words == 'not distinguishable' else 'than'} "
+        f"{_join_names(by_words[words])}."
+        for words in ("better", "not distinguishable", "worse")
+        if words in by_words
+    ]
+
+
+def _join_names(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _describe_failures(
@@ -119,12 +196,17 @@ def _describe_failures(
             f"Not even the choice learnt more than the {_name_shares(study)}: train longer "
             "(--epochs), on more examples, or at other learning rates."
         )
-    if verdict is not None and any(verdict.collapsed):
-        chosen, baseline = verdict.collapsed
-        lines.append(
-            f"Of {len(verdict.seeds)} trainings each, {chosen} of the choice and {baseline} of the "
-            "baseline collapsed: lower the learning rates of the space."
-        )
+    if verdict is not None:
+        failed = {"the choice": verdict.collapsed} | {
+            name_opponent(study, selection, name): versus.collapsed
+            for name, versus in verdict.versus.items()
+        }
+        lines += [
+            f"Of {len(verdict.seeds)} new trainings of {name}, {count} collapsed: lower the "
+            "learning rates of the space."
+            for name, count in failed.items()
+            if count
+        ]
     return lines
 
 
@@ -132,22 +214,8 @@ def _name_shares(study: SearchStudy) -> str:
     return "class shares" if study.config.task.labels else "mean score"
 
 
-def _put_into_words(words: str) -> str:
-    return f"{words} than" if words in ("better", "worse") else f"{words} from"
-
-
-def _describe_difference(name: str, difference: Difference, seeds: int) -> str:
-    interval = (
-        f"{name}: {difference.mean:+.4f}, 95% interval {difference.low:+.4f} to "
-        f"{difference.high:+.4f}"
-    )
-    if not difference.covers_seeds:
-        return f"{interval} over examples alone: one seed proves nothing of others."
-    over = f"{seeds} new {'seed' if seeds == 1 else 'seeds'} and all examples"
-    return (
-        f"{interval} over {over}; a difference of {difference.detectable:.4f} would be found in "
-        "80% of such studies."
-    )
+def _count(study: SearchStudy, choice: Choice) -> str:
+    return f"{study.space.num_parameters(choice.allocation.params):,}"
 
 
 def _make_cells(study: SearchStudy, choice: Choice) -> dict[str, str]:
@@ -175,21 +243,6 @@ def _make_cells(study: SearchStudy, choice: Choice) -> dict[str, str]:
     cells[f"loss as trained ({split})"] = _average([read_loss(t) for t in trials])
     cells[f"{metric} ({split})"] = _average([read_score(t) for t in trials])
     return cells
-
-
-def _make_dev_cells(
-    study: SearchStudy, choice: Choice, verdict: StudyVerdict | None
-) -> dict[str, str]:
-    """Format the means on dev over the verdict's seeds, of the calibrated answers."""
-    if verdict is None:
-        return {}
-    differences = {"loss": verdict.loss, study.config.task.metric: verdict.metric}
-    return {
-        f"{name} (dev, {len(verdict.seeds)} new seeds)": format(
-            d.baseline if choice.allocation.is_baseline else d.choice, ".4f"
-        )
-        for name, d in differences.items()
-    }
 
 
 def _average(values: list[float]) -> str:

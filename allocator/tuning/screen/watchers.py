@@ -33,8 +33,7 @@ _ROWS = 10
 def format_trial_cells(space: Space, trial: FrozenTrial) -> list[str]:
     """Format ranks, lambda, learning rate and parameters of a trial, for a row of a table."""
     allocation = space.make_allocation(trial.params)
-    shape = space.find_variant(trial.params).shape
-    chosen = [shape.construction, shape.factorization] if space.choices else []
+    chosen = space.find_variant(trial.params).choice.values()
     return [
         " ".join([*chosen, *map(str, allocation.ranks.values())]),
         f"{allocation.core_lr_multiplier:.3g}",
@@ -157,7 +156,7 @@ class LiveWatcher(QuietWatcher):
         # Narrow enough for a terminal of 80 columns.
         table = Table(box=None, header_style="bold", pad_edge=False)
         space = self._study.space
-        ranks = "adapter, ranks" if space.choices else "ranks"
+        ranks = "adapter, ranks" if space.variants[0].choice else "ranks"
         value_name = objective.name.replace("_", " ").replace(" ", "\n")
         for name in ("trial", "for", "seed", ranks, "lambda", "rate", "params", value_name):
             table.add_column(name, justify="right", vertical="bottom")
@@ -174,7 +173,7 @@ class LiveWatcher(QuietWatcher):
                 "" if value is None else f"{value:.4f}",
                 _describe_progress(trial, self._study.final_step),
             )
-        modes = "" if space.choices else "ranks: " + " ".join(space.shape.rank_names)
+        modes = "" if space.variants[0].choice else "ranks: " + " ".join(space.shape.rank_names)
         return Group(*filter(None, [modes]), table, self._progress)
 
 

@@ -60,7 +60,7 @@ def build_space(file: SpaceFile, backbone: BackboneShape, budget: int) -> Space:
         variants.append(
             Variant(
                 choice=_make_choice(file, shape),
-                shape=shape,
+                spec=make_adapter_spec(file, shape),
                 feasible=feasible,
                 rank_parameters=names,
             )

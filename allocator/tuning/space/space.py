@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from allocator.allocation.adapter_shape import AdapterShape
+from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
 from allocator.allocation.allocation import Allocation
 from allocator.allocation.factorizations import Counts
 from allocator.allocation.feasible_set import FeasibleSet
@@ -16,43 +16,64 @@ from allocator.allocation.feasible_union import VARIANT, FeasibleUnion
 
 Params = Mapping[str, float | str]
 
+RIVAL = "rival"
+"""Optuna's parameter with the name of the rival that a trial is of; other trials lack it."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variant:
     """One adapter shape of a space.
 
     Attributes:
-        choice: Values of the parameters that distinguish variants, `construction` and
-            `factorization`; empty if there is only one variant.
-        shape: The adapter shape on the backbone.
+        choice: Values of the parameters that distinguish variants: `construction` and
+            `factorization`, if the space searches them, or `rival`.
+        spec: The adapter shape on the backbone, with its scaling and initialisation.
         feasible: Feasible set of its ranks.
         rank_parameters: Optuna's parameter name for every rank name of the shape, in its order.
     """
 
     choice: Mapping[str, str]
-    shape: AdapterShape
+    spec: AdapterSpec
     feasible: FeasibleSet
     rank_parameters: Mapping[str, str]
+
+    @property
+    def shape(self) -> AdapterShape:
+        """The adapter shape."""
+        return self.spec.shape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Space:
     """A search space as samplers see it; all their suggestions lie in `feasible`.
 
-    Most spaces have one variant. If there are several, `construction` and `factorization` are
-    parameters, and the ranks of a trial depend on their values.
+    Most spaces search one variant. If there are several, `construction` and `factorization` are
+    parameters, and the ranks of a trial depend on their values. A study's space may also have
+    rivals, which samplers do not propose.
 
     Attributes:
-        variants: Adapter shapes, the baseline's first.
+        variants: Adapter shapes, the baseline's first, rivals last.
         feasible: Feasible set of the ranks of all variants.
         distributions: Optuna's distribution of every searched parameter, the same for all trials.
         fixed: Values of the parameters that are not searched.
+        searched: The space without rivals; None if there are none.
     """
 
     variants: tuple[Variant, ...]
     feasible: FeasibleSet | FeasibleUnion
     distributions: Mapping[str, BaseDistribution]
     fixed: Mapping[str, float]
+    searched: Space | None = None
+
+    @property
+    def without_rivals(self) -> Space:
+        """The space that samplers and priors propose from."""
+        return self.searched or self
+
+    @property
+    def rivals(self) -> tuple[Variant, ...]:
+        """The rivals, in the order in which they were named."""
+        return tuple(variant for variant in self.variants if RIVAL in variant.choice)
 
     @property
     def shape(self) -> AdapterShape:
@@ -86,8 +107,9 @@ class Space:
 
     def find_variant(self, params: Params) -> Variant:
         """Find the adapter shape of a trial."""
+        chosen_values = {name: params.get(name) for name in self.choices}
         for variant in self.variants:
-            if all(params.get(name) == value for name, value in variant.choice.items()):
+            if chosen_values == {name: variant.choice.get(name) for name in self.choices}:
                 return variant
         chosen = ", ".join(f"{name} {params.get(name)}" for name in self.choices)
         raise ValueError(f"parameters must choose a variant of the space, got {chosen}")
@@ -95,13 +117,14 @@ class Space:
     def list_searched(self, variant: Variant) -> tuple[str, ...]:
         """List the names of the searched parameters of a variant's trials, choices first."""
         ranks = set(variant.rank_parameters.values())
-        wanted = {*self.choices, *ranks, *self.rate_parameters}
+        wanted = {*variant.choice, *ranks, *self.rate_parameters}
         return tuple(name for name in self.distributions if name in wanted)
 
     def has_all_params(self, params: Params) -> bool:
         """Whether `params` has a value for every parameter that its variant searches."""
-        # Not by `find_variant`, which raises for a trial that lacks a choice.
-        chosen = {name: params.get(name) for name in self.choices}
+        # Not by `find_variant`, which raises for a trial that lacks a choice. A rival's trial
+        # chooses what a space without rivals does not have.
+        chosen = {name: value for name, value in params.items() if isinstance(value, str)}
         return any(
             chosen == variant.choice and params.keys() >= set(self.list_searched(variant))
             for variant in self.variants
@@ -116,6 +139,10 @@ class Space:
     def num_parameters(self, params: Params) -> int:
         """Count the adapter parameters of a trial."""
         return self.find_variant(params).shape.num_parameters(self.read_ranks(params))
+
+    def fits_budget(self, params: Params) -> bool:
+        """Whether a trial's adapter is within the budget; only a rival's may not be."""
+        return self.num_parameters(params) <= self.feasible.budget
 
     def make_allocation(self, params: Params) -> Allocation:
         """Convert a trial's parameters to an allocation."""

@@ -13,6 +13,7 @@ class StudyConfig(SharedConfig):
     budget: int
     space_name: str
     space: SpaceFile
+    rivals: tuple[str, ...]
     decide_by: DecideBy
     sampler: SamplerName
     pruner: PrunerName

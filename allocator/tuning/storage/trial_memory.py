@@ -15,12 +15,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from allocator.config import Calibration
 from allocator.training.messages import Ending, Report
 
-Purpose = Literal["baseline", "proposal", "search", "race", "verdict"]
-"""Why a training is made: to measure the baseline, to try a prior's proposal or the sampler's
-suggestion, to tell the leaders apart by another seed, or to prove the choice."""
+Purpose = Literal["baseline", "rival", "proposal", "search", "race", "verdict"]
+"""Why a training is made: to measure the baseline, to try a rival, a prior's proposal or the
+sampler's suggestion, to tell the leaders apart by another seed, or to prove the choice."""
 
 BASELINE = "baseline"
-"""Name of the rival that is the study's uniform-rank baseline."""
+"""Name, among the rivals, of the study's uniform-rank baseline."""
 
 _SEED = "seed"
 _PURPOSE = "purpose"

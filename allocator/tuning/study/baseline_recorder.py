@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.coordination.list_config import ListConfig, SharedConfig
 from allocator.coordination.records import Records
 from allocator.files.adapter_section import ListedAllocation
@@ -20,13 +19,12 @@ class BaselineRecorder:
         folder: The study's folder.
         config: The configuration that all trials share.
         space: The search space.
-        spec: Shape, scaling and initialisation of the baseline's adapter.
     """
 
-    def __init__(self, folder: Path, config: SharedConfig, space: Space, spec: AdapterSpec) -> None:
+    def __init__(self, folder: Path, config: SharedConfig, space: Space) -> None:
         self.records = Records(baseline_folder(folder))
         uniform = ListedAllocation.from_allocation(
-            spec, space.make_allocation(make_baseline_params(space))
+            space.variants[0].spec, space.make_allocation(make_baseline_params(space))
         )
         # As the command `baseline` records it, so that each can go on from the other's tables.
         self._config = ListConfig.of(config, {UNIFORM: uniform})

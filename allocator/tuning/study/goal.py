@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Self
 
 # A GPU trains as many in less time than a CPU its own: 10,600 sentences a second, not 400.
-_TRIALS_ON_CPU, _TRIALS_ON_GPU = 28, 64
+_TRIALS_ON_CPU, _TRIALS_ON_GPU = 28, 64  # besides those of rivals
 _ROUNDS = 5  # of a search, before its verdict
-_NEW = 0.45  # fraction of a search's trainings that try a new allocation
+_NEW = 0.45  # fraction of a search's trainings, without rivals, that try a new allocation
+_RATES = 3  # learning rates at which every rival is tried
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,41 +19,58 @@ class Goal:
 
     Attributes:
         trials: Trainings in all.
-        verdict_seeds: Seeds with which the choice and the baseline are trained once more.
+        verdict_seeds: Seeds with which the choice and what it is compared with are trained once
+            more.
+        rivals: Number of rivals, the baseline not counted.
     """
 
     trials: int
     verdict_seeds: int
+    rivals: int = 0
 
     @classmethod
-    def choose(cls, trials: int | None, verdict_seeds: int, *, kind: str, devices: int) -> Self:
+    def choose(
+        cls, trials: int | None, verdict_seeds: int, *, rivals: int, kind: str, devices: int
+    ) -> Self:
         """Choose a goal for some devices, unless the user gave one.
 
         Args:
             trials: Trainings in all; None for as many as the devices can make in reasonable time.
             verdict_seeds: Seeds of the verdict.
+            rivals: Number of rivals.
             kind: Kind of the devices, `cuda` or `cpu`.
             devices: Number of the devices.
         """
         if trials is None:
             trials = _TRIALS_ON_GPU * devices if kind == "cuda" else _TRIALS_ON_CPU
-        return cls(trials=trials, verdict_seeds=verdict_seeds)
+            trials += rivals * (_RATES + verdict_seeds)
+        return cls(trials=trials, verdict_seeds=verdict_seeds, rivals=rivals)
 
     @property
     def num_verdict_seeds(self) -> int:
         """Seeds of the verdict: as many as asked for, if half of the trainings suffice for them."""
-        return min(self.verdict_seeds, self.trials // 4)
+        return min(self.verdict_seeds, self.trials // (2 * self._num_compared))
 
     @property
     def num_search(self) -> int:
         """Trainings before the verdict."""
-        return self.trials - 2 * self.num_verdict_seeds
+        return self.trials - self._num_compared * self.num_verdict_seeds
+
+    @property
+    def num_rates(self) -> int:
+        """Learning rates at which every rival is tried; rivals take a third at most."""
+        return min(_RATES, self.num_search // (3 * self.rivals)) if self.rivals else 0
 
     @property
     def num_allocations(self) -> int:
-        """Allocations that are tried; all other trainings are further seeds of them."""
+        """Allocations that are tried, without rivals; other trainings are further seeds."""
         # At least one beside the baseline, or there would be nothing to choose.
-        return max(2, math.ceil(_NEW * self.num_search))
+        return max(2, math.ceil(_NEW * (self.num_search - self.rivals * self.num_rates)))
+
+    @property
+    def _num_compared(self) -> int:
+        """Choice, baseline and rivals."""
+        return 2 + self.rivals
 
     @property
     def places(self) -> int:

@@ -23,6 +23,7 @@ from allocator.files.study_folder import (
 from allocator.files.yaml_files import write_yaml
 from allocator.tuning.samplers.make_sampler import make_sampler
 from allocator.tuning.space.build_space import build_space
+from allocator.tuning.space.rivals import add_rivals
 from allocator.tuning.space.space import Space
 from allocator.tuning.storage.objective import make_objective
 from allocator.tuning.storage.storage_url import choose_storage_url, open_storage, printable_url
@@ -40,7 +41,7 @@ def open_study(
 
     Args:
         config: The configuration that all trials share.
-        space: The search space.
+        space: The search space, without rivals.
         folder: The study's folder.
         url: URL of its storage.
         goal: The number of trainings that it is to have.
@@ -85,7 +86,7 @@ def open_study(
             ),
         )
         _write_attributes(study, config)
-        search = SearchStudy(study, space, config, folder, goal)
+        search = SearchStudy(study, add_rivals(space, config.rivals), config, folder, goal)
         # Under the lock, so that trials left running can only be those of a process that has ended.
         search.begin()
         yield search
@@ -105,7 +106,8 @@ def load_study(folder: Path, url: str | None) -> Iterator[SearchStudy]:
     """
     require_study(folder)
     config = read_shared_config(folder / CONFIG_FILE, StudyConfig)
-    space = build_space(config.space, config.backbone, config.budget)
+    searched = build_space(config.space, config.backbone, config.budget)
+    space = add_rivals(searched, config.rivals)
     url = choose_storage_url(url, folder)
     _require_database(folder, url)
     storage = open_storage(url)

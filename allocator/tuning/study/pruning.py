@@ -47,6 +47,7 @@ class BoundaryPruner(BasePruner):
             sign * other.intermediate_values[step]
             for other in list_standing(study.get_trials(deepcopy=False))
             if step in other.intermediate_values
+            and read_purpose(other) != "rival"  # it may have more parameters than the budget
             and read_seed(other) == read_seed(trial)
             and read_position(other) < read_position(trial)
         ]

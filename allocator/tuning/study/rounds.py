@@ -14,19 +14,20 @@ from allocator.tuning.evidence.allocations import list_allocations
 from allocator.tuning.evidence.choice import select_best
 from allocator.tuning.evidence.expectations import Expectations, compute_expectations
 from allocator.tuning.evidence.race import SEARCH_SEEDS, choose_contenders
-from allocator.tuning.space.space import Params, Space, make_baseline_params
+from allocator.tuning.space.rivals import list_rival_params
+from allocator.tuning.space.space import RIVAL, Params, Space, make_baseline_params
 from allocator.tuning.storage.objective import make_objective
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.storage.trial_memory import (
     BASELINE,
     Attributes,
     Purpose,
-    is_baseline,
     is_finished,
     leave_out_verdict,
     list_standing,
     make_attributes,
     read_purpose,
+    read_rival,
     read_round,
     read_seed,
 )
@@ -52,9 +53,9 @@ class Decision:
 class RoundPlanner:
     """Decide, one after the other, on the trainings of a round.
 
-    First come the baseline and what is known to be worth a try, then a prior's proposals and the
-    sampler's suggestions, all with the study's own seed; then the race, with further seeds; last
-    the verdict on the choice.
+    First come the baseline, its rivals and what is known to be worth a try, then a prior's
+    proposals and the sampler's suggestions, all with the study's own seed; then the race, with
+    further seeds; last the verdict on the choice.
 
     Args:
         study: Optuna's study.
@@ -103,20 +104,25 @@ class RoundPlanner:
     def _count_search(self, standing: Sequence[FrozenTrial]) -> int:
         """Count the trainings that may be made before a verdict, for which the others are kept."""
         proving = [trial for trial in standing if read_purpose(trial) == "verdict"]
-        proved = {read_seed(trial) for trial in proving if is_baseline(trial)}
+        proved = {(read_rival(trial), read_seed(trial)) for trial in proving}
         # A study that goes on after a verdict may choose another allocation, which needs all seeds.
-        seeds = self._list_verdict_seeds()
-        missing = len(seeds) + sum(seed not in proved for seed in seeds)
-        return self._goal.trials - len(proving) - missing
+        proved -= {(None, seed) for seed in self._list_verdict_seeds()}
+        compared = (None, BASELINE, *(rival.choice[RIVAL] for rival in self._space.rivals))
+        needed = set(itertools.product(compared, self._list_verdict_seeds()))
+        return self._goal.trials - len(proving) - len(needed - proved)
 
     def _decide_search(
         self, standing: Sequence[FrozenTrial], searched: Sequence[FrozenTrial]
     ) -> Decision | None:
         seed = self._config.training.seed
-        allocations = list_allocations(self._space, searched)
+        allocations = list_allocations(self._space.without_rivals, searched)
         if not any(allocation.is_baseline for allocation in allocations):
             baseline = make_baseline_params(self._space)
             return self._make_decision(standing, "baseline", seed, baseline, rival=BASELINE)
+        rival = self._find_untried_rival(searched)
+        if rival is not None:
+            name = str(rival[RIVAL])
+            return self._make_decision(standing, "rival", seed, rival, rival=name)
         # What a prior proposes once the baseline has ended is better than its ranks at other rates.
         beside = _BESIDE_BASELINE + len(self._config.start)
         if len(allocations) > beside and not self._proposals.is_prior_known:
@@ -129,6 +135,11 @@ class RoundPlanner:
         except StudyError:  # none is sound: try something else, once that is known
             has_evidence = any(map(is_finished, searched))
             return self._decide_new(standing) if are_left and has_evidence else None
+
+    def _find_untried_rival(self, searched: Sequence[FrozenTrial]) -> Params | None:
+        tried = [trial.params for trial in searched]
+        listed = list_rival_params(self._space, self._goal.num_rates)
+        return next((params for params in listed if params not in tried), None)
 
     def _decide_new(self, standing: Sequence[FrozenTrial]) -> Decision | None:
         seed = self._config.training.seed
@@ -144,16 +155,16 @@ class RoundPlanner:
 
     def _are_allocations_left(self, tried: int) -> bool:
         """Whether the space has allocations that were not tried; with a rate, it always has."""
-        distributions = self._space.distributions
-        has_rates = any(not distributions[name].single() for name in self._space.rate_parameters)
-        return has_rates or tried < self._space.feasible.size
+        space = self._space.without_rivals
+        has_rates = any(not space.distributions[name].single() for name in space.rate_parameters)
+        return has_rates or tried < space.feasible.size
 
     def _decide_race(
         self, standing: Sequence[FrozenTrial], searched: Sequence[FrozenTrial]
     ) -> Decision | None:
         ended = [trial for trial in searched if is_finished(trial)]
         pending = [t for t in searched if not is_finished(t) and read_purpose(t) == "race"]
-        expectations = self._expect(ended)
+        expectations = self._expect(ended).keep(lambda a: self._space.fits_budget(a.params))
         # Those that are decided on already would be chosen again in the same order.
         chosen = choose_contenders(
             expectations,
@@ -166,28 +177,27 @@ class RoundPlanner:
         mine = next(a for a in list_allocations(self._space, searched) if a.params == params)
         first = self._config.training.seed
         seed = next(s for s in itertools.count(first) if s not in mine.seeds)
-        rival = BASELINE if mine.is_baseline else None
-        return self._make_decision(standing, "race", seed, params, rival=rival)
+        return self._make_decision(standing, "race", seed, params, rival=mine.rival)
 
     def _decide_verdict(self, standing: Sequence[FrozenTrial]) -> Decision | None:
-        """Decide on a training of the choice or of the baseline with a seed of the verdict."""
+        """Decide on a training of the choice, or of what it is compared with, with a new seed."""
         if len(standing) >= self._goal.trials:
             return None
         try:
             selection = select_best(self._space, self._expect(standing))
         except StudyError:
             return None
-        if selection.baseline is None or selection.best.allocation.is_baseline:
+        if not selection.opponents:
             return None
-        baseline = make_baseline_params(self._space)
-        pair = ((None, selection.best.allocation.params), (BASELINE, baseline))
+        compared = [selection.best, *selection.opponents.values()]
         for seed in self._list_verdict_seeds():
             tried = [trial.params for trial in standing if read_seed(trial) == seed]
-            missing = [(rival, params) for rival, params in pair if params not in tried]
-            # Both or none: a training without its rival proves nothing.
+            missing = [c.allocation for c in compared if c.allocation.params not in tried]
+            # All or none: a training without its rivals proves nothing.
             if missing and len(standing) + len(missing) <= self._goal.trials:
-                rival, params = missing[0]
-                return self._make_decision(standing, "verdict", seed, params, rival=rival)
+                return self._make_decision(
+                    standing, "verdict", seed, missing[0].params, rival=missing[0].rival
+                )
         return None
 
     def _list_verdict_seeds(self) -> Sequence[int]:

@@ -15,7 +15,6 @@ from allocator.training.messages import Job, Report
 from allocator.tuning.evidence.choice import Selection, select_best
 from allocator.tuning.evidence.expectations import Expectations, compute_expectations
 from allocator.tuning.samplers.feasible_sampler import ask_trial
-from allocator.tuning.space.build_space import make_adapter_spec
 from allocator.tuning.space.space import Space, make_baseline_params
 from allocator.tuning.storage.objective import Objective, make_objective
 from allocator.tuning.storage.study_config import StudyConfig
@@ -64,10 +63,9 @@ class SearchStudy:
         self.goal = goal
         self._running: dict[int, optuna.Trial] = {}
         self._queued: list[optuna.Trial] = []  # decided on, and not yet started
-        self._baseline = BaselineRecorder(
-            folder, config, space, make_adapter_spec(config.space, space.shape)
-        )
-        proposals = ProposalQueue(study, space, config, folder, make_baseline_params(space))
+        self._baseline = BaselineRecorder(folder, config, space)
+        searched = space.without_rivals
+        proposals = ProposalQueue(study, searched, config, folder, make_baseline_params(searched))
         self._proposals = proposals
         self._planner = RoundPlanner(study, space, config, goal, proposals)
 
@@ -130,7 +128,7 @@ class SearchStudy:
         """Make a trial's job for a worker; only the baseline's first asks for measures."""
         return Job(
             trial=trial.number,
-            spec=make_adapter_spec(self.config.space, self.space.find_variant(trial.params).shape),
+            spec=self.space.find_variant(trial.params).spec,
             allocation=self.space.make_allocation(trial.params),
             seed=read_seed(trial),
             save_to=self.adapter_path(trial.number),

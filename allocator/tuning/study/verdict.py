@@ -29,12 +29,12 @@ Labels = npt.NDArray[np.number]
 
 
 class Difference(BaseModel):
-    """Choice minus baseline on dev: their means, the fields of `PairedDifference`, and words."""
+    """Choice minus an opponent on dev: their means, the fields of `PairedDifference`, and words."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     choice: float
-    baseline: float
+    opponent: float
     mean: float
     error: float
     low: float
@@ -44,66 +44,91 @@ class Difference(BaseModel):
     words: Verdict
 
 
-class StudyVerdict(BaseModel):
-    """The verdict on a study's choice.
+class Versus(BaseModel):
+    """The choice beside one opponent: the baseline or a rival.
 
     Attributes:
-        params: Parameters of the choice.
-        seeds: Seeds with which choice and baseline were trained once more.
         loss: The loss of the calibrated answers.
         metric: The task's metric.
-        collapsed: Trainings of the verdict that collapsed or diverged, of choice and baseline.
+        collapsed: Number of the opponent's trainings that collapsed or diverged.
     """
 
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True)
 
-    params: dict[str, int | float | str]
-    seeds: tuple[int, ...]
     loss: Difference
     metric: Difference
-    collapsed: tuple[int, int]
+    collapsed: int
 
     def find_deciding(self, decide_by: DecideBy) -> Difference:
         """Return the difference in what the study decides by."""
         return self.metric if decide_by == "metric" else self.loss
 
 
-def find_verdict_trials(
-    space: Space, trials: Sequence[FrozenTrial], choice: Params, baseline: Params
-) -> list[tuple[FrozenTrial, FrozenTrial]]:
-    """Find the trainings of choice and baseline that share a seed of the verdict.
+class StudyVerdict(BaseModel):
+    """The verdict on a study's choice.
 
-    Those that were given up say nothing of their allocation, and are left out with their rival.
+    Attributes:
+        params: Parameters of the choice.
+        seeds: Seeds with which the choice and its opponents were trained once more.
+        threshold: The margin above which the choice answers the second of two classes.
+        collapsed: Number of the choice's trainings that collapsed or diverged.
+        versus: The comparison with each opponent, by its name; the baseline first.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    params: dict[str, int | float | str]
+    seeds: tuple[int, ...]
+    threshold: float
+    collapsed: int
+    versus: dict[str, Versus]
+
+
+def find_verdict_trials(
+    space: Space, trials: Sequence[FrozenTrial], compared: Sequence[Params]
+) -> list[tuple[FrozenTrial, ...]]:
+    """Find the trainings of some allocations that share a seed of the verdict.
+
+    Where one of them was given up, it says nothing, and the seed is left out for all.
+
+    Args:
+        space: The study's space.
+        trials: Its trials.
+        compared: Parameters of the choice and of its opponents.
 
     Returns:
-        A pair for each seed, in ascending order; empty if some are still to be trained.
+        For each seed, in ascending order, a trial for each of `compared`; empty if some are still
+        to be trained.
     """
     proving = [t for t in list_standing(trials) if read_purpose(t) == "verdict"]
     if not all(map(is_finished, proving)):
         return []
-    of_seed: dict[int, dict[bool, FrozenTrial]] = {}
+    of_seed: dict[int, dict[int, FrozenTrial]] = {}
     ended = [trial for trial in proving if not is_given_up(trial)]
-    for allocation, trial in ((a, t) for a in list_allocations(space, ended) for t in a.trials):
-        if allocation.params in (choice, baseline):
-            of_seed.setdefault(read_seed(trial), {})[allocation.params == baseline] = trial
-    return [(p[False], p[True]) for _, p in sorted(of_seed.items()) if len(p) == 2]
+    for allocation in list_allocations(space, ended):
+        if allocation.params in compared:
+            place = list(compared).index(allocation.params)
+            for trial in allocation.trials:
+                of_seed.setdefault(read_seed(trial), {})[place] = trial
+    whole = [found for _, found in sorted(of_seed.items()) if len(found) == len(compared)]
+    return [tuple(found[place] for place in range(len(compared))) for found in whole]
 
 
 def judge_loss(
     choice: Sequence[Answers],
-    baseline: Sequence[Answers],
+    opponent: Sequence[Answers],
     *,
     noise: tuple[float, float] | None,
 ) -> Difference:
-    """Compare the losses of choice and baseline on the same examples, seed by seed.
+    """Compare the losses of choice and opponent on the same examples, seed by seed.
 
     Args:
         choice: Answers of the choice, one for each seed.
-        baseline: Those of the baseline, with the same seeds.
+        opponent: Those of the opponent, with the same seeds.
         noise: Variance of the luck of one training as the search has seen it, and its degrees of
             freedom; None if it has not.
     """
-    losses, others = (np.stack([a.losses for a in side]) for side in (choice, baseline))
+    losses, others = (np.stack([a.losses for a in side]) for side in (choice, opponent))
     # Two trainings differ by the luck of both.
     prior = None if noise is None else (2 * noise[0], noise[1])
     difference = compare_paired(losses - others, seed_variance=prior)
@@ -112,19 +137,19 @@ def judge_loss(
 
 
 def judge_metric(
-    choice: Sequence[Answers], baseline: Sequence[Answers], labels: Labels, metric: str
+    choice: Sequence[Answers], opponent: Sequence[Answers], labels: Labels, metric: str
 ) -> Difference:
-    """Compare the metric of choice and baseline, with answers as for `judge_loss`.
+    """Compare the metric of choice and opponent, with answers as for `judge_loss`.
 
     Args:
         choice: Answers of the choice.
-        baseline: Those of the baseline.
+        opponent: Those of the opponent.
         labels: The examples' labels.
         metric: The task's metric.
     """
-    predictions, others = (np.stack([a.predictions for a in side]) for side in (choice, baseline))
+    predictions, others = (np.stack([a.predictions for a in side]) for side in (choice, opponent))
     difference = compare_paired(compute_pseudo_differences(metric, predictions, others, labels))
-    scores = (float(np.mean([a.score.value for a in side])) for side in (choice, baseline))
+    scores = (float(np.mean([a.score.value for a in side])) for side in (choice, opponent))
     return _describe(difference, *scores, higher_is_better=True)
 
 
@@ -144,11 +169,11 @@ def read_verdict(study: optuna.Study, choice: Params) -> StudyVerdict | None:
 
 
 def _describe(
-    difference: PairedDifference, choice: float, baseline: float, *, higher_is_better: bool
+    difference: PairedDifference, choice: float, opponent: float, *, higher_is_better: bool
 ) -> Difference:
     return Difference(
         choice=choice,
-        baseline=baseline,
+        opponent=opponent,
         mean=difference.mean,
         error=difference.error,
         low=difference.low,

@@ -26,7 +26,6 @@ from allocator.files.tables import write_table
 from allocator.files.whole_files import write_whole
 from allocator.files.yaml_files import write_yaml
 from allocator.tuning.evidence.choice import Selection
-from allocator.tuning.space.build_space import make_adapter_spec
 from allocator.tuning.storage.trial_memory import (
     read_calibrated_loss,
     read_loss,
@@ -98,8 +97,7 @@ def _make_recipe(
         model=config.model,
         task=config.task,
         adapter=AdapterSection.from_spec(
-            make_adapter_spec(config.space, study.space.find_variant(chosen.params).shape),
-            allocation.ranks,
+            study.space.find_variant(chosen.params).spec, allocation.ranks
         ),
         training=TrainingSection.join(
             allocation,
@@ -108,6 +106,7 @@ def _make_recipe(
             trains_pooler=trains_pooler,
             # The recipe trains on all of train, which leaves no examples to fit a calibration to.
             calibration=average_calibration(chosen),
+            decision_threshold=verdict.threshold if verdict is not None else 0.0,
         ),
         scores=_summarize_scores(study, selection, verdict),
         study={
@@ -138,14 +137,15 @@ def _summarize_scores(
     }
     if selection.baseline is not None:
         scores["baseline_expected"] = selection.baseline.expected
+    for name, versus in verdict.versus.items() if verdict is not None else ():
+        scores[f"verdict_{name}"] = versus.find_deciding(study.config.decide_by).words
+        for kind, difference in (("loss", versus.loss), ("score", versus.metric)):
+            scores[f"dev_{kind}"] = difference.choice
+            scores[f"dev_{kind}_{name}"] = difference.opponent
+            scores[f"dev_{kind}_difference_{name}"] = difference.mean
+            scores[f"dev_{kind}_difference_{name}_low"] = difference.low
+            scores[f"dev_{kind}_difference_{name}_high"] = difference.high
+            scores[f"dev_{kind}_detectable_{name}"] = difference.detectable
     if verdict is not None:
-        scores["verdict"] = verdict.find_deciding(study.config.decide_by).words
         scores["verdict_seeds"] = len(verdict.seeds)
-        for name, difference in (("loss", verdict.loss), ("score", verdict.metric)):
-            scores[f"dev_{name}"] = difference.choice
-            scores[f"dev_{name}_baseline"] = difference.baseline
-            scores[f"dev_{name}_difference"] = difference.mean
-            scores[f"dev_{name}_difference_low"] = difference.low
-            scores[f"dev_{name}_difference_high"] = difference.high
-            scores[f"dev_{name}_detectable"] = difference.detectable
     return scores

@@ -69,7 +69,8 @@ class Encoder:
 def _encode_choices(space: Space) -> list[Floats]:
     """Encode each value of each choice as 0 or 1 for every variant, shape (variants,)."""
     return [
-        np.array([float(variant.choice[name] == value) for variant in space.variants])
+        np.array([float(variant.choice.get(name) == value) for variant in space.variants])
         for name in space.choices
-        for value in dict.fromkeys(variant.choice[name] for variant in space.variants)
+        for value in dict.fromkeys(variant.choice.get(name) for variant in space.variants)
+        if value is not None  # that of a variant that lacks the choice
     ]

@@ -49,22 +49,22 @@ def test_a_search_proves_its_choice_and_scores_dev_once(
     assert recipe.study["adapter"] == "trained on all of train"
     proving = table[table.user_attrs_purpose == "verdict"]
     assert sorted(proving.user_attrs_seed) == [8, 8, 9, 9]
-    assert "over 2 new seeds and all examples" in text
-    assert recipe.scores["verdict"] in ("better", "worse", "not distinguishable")
+    assert "mean of 2 new seeds" in text
+    assert recipe.scores["verdict_baseline"] in ("better", "worse", "not distinguishable")
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("dev was scored again")
 
-    monkeypatch.setattr(scoring, "score_adapters", refuse)
+    monkeypatch.setattr(scoring, "AdapterScorer", refuse)
     again, _ = search(config)
-    assert "over 2 new seeds and all examples" in again
+    assert "mean of 2 new seeds" in again
 
 
 def test_a_verdict_of_more_seeds_is_scored_and_what_cannot_be_scored_costs_no_result(
     make_config: MakeConfig,
 ) -> None:
     text, plan = search(make_config(trials=12, verdict_seeds=2))
-    assert "over 2 new seeds and all examples" in text
+    assert "mean of 2 new seeds" in text
     more = make_config(trials=14, verdict_seeds=3)
     with load_study(plan.folder, None) as study:
         proving = [t for t in study.trials if read_purpose(t) == "verdict"]
@@ -76,7 +76,7 @@ def test_a_verdict_of_more_seeds_is_scored_and_what_cannot_be_scored_costs_no_re
     assert "not proved" not in text.splitlines()[-1]
     adapter.write_bytes(content)
     text, _ = search(more)
-    assert "over 3 new seeds and all examples" in text
+    assert "mean of 3 new seeds" in text
 
 
 def test_a_search_whose_time_is_up_delivers_a_seed_and_says_how_to_go_on(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
+from rich.console import Console
 
 from allocator.training.messages import Job
-from allocator.tuning.screen.result_table import describe_verdict
+from allocator.tuning.screen.result_table import describe_verdict, make_verdict_tables
+from allocator.tuning.storage.trial_memory import BASELINE
 from allocator.tuning.study.study import SearchStudy
-from allocator.tuning.study.verdict import Difference, StudyVerdict
+from allocator.tuning.study.verdict import Difference, StudyVerdict, Versus
 from tests.tuning.scripted import MAJORITY_LOSS, Loss, Script, smooth_loss
 
 BASELINE_RATE = 1e-3
@@ -29,10 +33,19 @@ def describe(tmp_path: Path) -> Callable[..., str]:
     def run(
         loss: Loss = smooth_loss,
         verdict: Callable[[SearchStudy], StudyVerdict | None] = lambda _: None,
-        decide_by: str = "loss",
+        *,
+        table: bool = False,
+        **script: object,
     ) -> str:
-        study = Script(folder=tmp_path, loss=loss, prior="uniform", decide_by=decide_by).run()
-        return "\n".join(describe_verdict(study, study.select(), verdict(study)))
+        study = Script(folder=tmp_path, loss=loss, prior="uniform", **script).run()  # type: ignore[arg-type]
+        selection, made = study.select(), verdict(study)
+        if not table:
+            return "\n".join(describe_verdict(study, selection, made))
+        assert made is not None
+        console = Console(file=io.StringIO(), width=80)
+        console.print(*make_verdict_tables(study, selection, made))
+        assert isinstance(console.file, io.StringIO)
+        return console.file.getvalue()
 
     return run
 
@@ -43,7 +56,7 @@ def difference(
     return Difference.model_validate(
         {
             "choice": 0.5 + mean,
-            "baseline": 0.5,
+            "opponent": 0.5,
             "mean": mean,
             "error": (high - low) / 4,
             "low": low,
@@ -55,16 +68,31 @@ def difference(
     )
 
 
+def make_versus(words: str, *, collapsed: int = 0, covers_seeds: bool = True) -> Versus:
+    return Versus(
+        loss=difference(-0.02, -0.03, -0.01, words, covers_seeds=covers_seeds),
+        metric=difference(0.04, -0.01, 0.09, "not distinguishable", covers_seeds=covers_seeds),
+        collapsed=collapsed,
+    )
+
+
 def make_verdict(
-    words: str, collapsed: tuple[int, int] = (0, 0), seeds: tuple[int, ...] = (8, 9, 10)
+    words: str,
+    *,
+    collapsed: int = 0,
+    seeds: tuple[int, ...] = (8, 9, 10),
+    others: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[SearchStudy], StudyVerdict]:
     def make(study: SearchStudy) -> StudyVerdict:
         return StudyVerdict(
             params=dict(study.select().best.allocation.params),
             seeds=seeds,
-            loss=difference(-0.02, -0.03, -0.01, words, covers_seeds=len(seeds) > 1),
-            metric=difference(0.04, -0.01, 0.09, "not distinguishable"),
+            threshold=0.0,
             collapsed=collapsed,
+            versus={
+                name: make_versus(words, covers_seeds=len(seeds) > 1)
+                for name, words in {BASELINE: words, **others}.items()
+            },
         )
 
     return make
@@ -78,16 +106,38 @@ def make_verdict(
         ("not distinguishable", "The choice is not distinguishable from the uniform baseline."),
     ],
 )
-def test_a_verdict_is_put_into_words_with_its_intervals_and_what_it_could_have_found(
+def test_a_verdict_is_put_into_words(
     words: str, sentence: str, describe: Callable[..., str]
 ) -> None:
-    first, loss, metric = describe(verdict=make_verdict(words)).splitlines()
-    assert first == sentence
-    assert loss == (
-        "loss on dev: -0.0200, 95% interval -0.0300 to -0.0100 over 3 new seeds and all examples; "
-        "a difference of 0.0123 would be found in 80% of such studies."
+    assert describe(verdict=make_verdict(words)) == sentence
+
+
+def test_all_rivals_are_in_the_sentences(describe: Callable[..., str]) -> None:
+    verdict = make_verdict("better", others={"lora": "worse", "cp": "better"})
+    assert describe(verdict=verdict, rivals=("lora", "cp")).splitlines() == [
+        "The choice is better than the uniform baseline and cp.",
+        "The choice is worse than lora.",
+    ]
+
+
+def test_a_rival_over_the_budget_is_marked(describe: Callable[..., str]) -> None:
+    verdict = make_verdict("not distinguishable", others={"lora:8": "worse"})
+    text = describe(verdict=verdict, rivals=("lora:8",))
+    assert "The choice is worse than lora:8 (over budget)." in text
+
+
+def test_a_table_gives_every_difference_and_what_could_have_been_found(
+    describe: Callable[..., str],
+) -> None:
+    table = describe(
+        verdict=make_verdict("better", others={"lora": "worse"}), rivals=("lora",), table=True
     )
-    assert metric.startswith("matthews_correlation on dev: +0.0400, 95% interval -0.0100 to")
+    assert "loss on dev, mean of 3 new seeds" in table
+    assert "matthews_correlation on dev, mean of 3 new seeds" in table
+    rows = [line for line in table.splitlines() if "-0.0300 to -0.0100" in line]
+    assert [row.split()[0] for row in rows] == ["uniform", "lora"]
+    assert all("0.0123" in row and "0.5000" in row for row in rows)
+    assert max(map(len, table.splitlines())) <= 80
 
 
 def test_what_the_study_decides_by_is_put_into_words(describe: Callable[..., str]) -> None:
@@ -98,11 +148,10 @@ def test_what_the_study_decides_by_is_put_into_words(describe: Callable[..., str
 def test_an_interval_from_one_seed_is_said_to_hold_for_no_other(
     describe: Callable[..., str],
 ) -> None:
-    _, loss, _ = describe(verdict=make_verdict("worse", seeds=(8,))).splitlines()
-    assert loss == (
-        "loss on dev: -0.0200, 95% interval -0.0300 to -0.0100 over examples alone: one seed "
-        "proves nothing of others."
-    )
+    table = describe(verdict=make_verdict("worse", seeds=(8,)), table=True)
+    assert "mean of 1 new seed" in table
+    assert "95% (examples)" in table
+    assert "0.0123" not in table
 
 
 def test_without_a_verdict_a_difference_is_said_to_be_unproved(
@@ -110,7 +159,7 @@ def test_without_a_verdict_a_difference_is_said_to_be_unproved(
 ) -> None:
     (sentence,) = describe().splitlines()
     assert sentence.startswith("Expected difference to the baseline -0.")
-    assert sentence.endswith("not proved (see --verdict-seeds).")
+    assert sentence.endswith("not proved (see --verdict-seeds and --trials).")
 
 
 def test_a_choice_that_is_the_baseline_has_no_verdict(describe: Callable[..., str]) -> None:
@@ -138,8 +187,7 @@ def test_it_is_said_first_that_nothing_was_learnt_and_what_to_change(
 def test_it_is_said_first_that_trainings_of_the_verdict_collapsed(
     describe: Callable[..., str],
 ) -> None:
-    text = describe(verdict=make_verdict("worse", collapsed=(2, 0)))
+    text = describe(verdict=make_verdict("worse", collapsed=2))
     assert text.splitlines()[0] == (
-        "Of 3 trainings each, 2 of the choice and 0 of the baseline collapsed: lower the learning "
-        "rates of the space."
+        "Of 3 new trainings of the choice, 2 collapsed: lower the learning rates of the space."
     )
