@@ -48,10 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _choose_best_again(folder: Path, storage: str | None) -> None:
     from allocator.tuning.study.open_study import load_study
-    from allocator.tuning.study.write_best import write_best
+    from allocator.tuning.study.write_front import write_front
 
     with load_study(folder, storage) as study:
-        print(write_best(study).path)
+        print(write_front(study).best.path)
 
 
 def _write_for_other_tools(folder: Path, how: Literal["peft", "merged"], output: Path) -> None:

@@ -52,11 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print_dry_run(console, config, plan)
         return 0
-    best = run_search(config, plan, console)
-    if best is None:
+    front = run_search(config, plan, console)
+    if front is None:
         return INTERRUPTED
     if arguments.quiet:
-        print(best.path)
+        print(front.best.path)
     return 0
 
 

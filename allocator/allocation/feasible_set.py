@@ -43,6 +43,7 @@ class FeasibleSet:
         }
         self._require_one_that_fits()
         self._drop_choices_beyond_budget()
+        self._limited: dict[int, FeasibleSet] = {}
         self._varying = max(self.names, key=lambda name: len(self._choices[name]))
         self._fixed = [name for name in self.names if name != self._varying]
         row_lengths = [len(self._choices[name]) for name in self._fixed]
@@ -67,6 +68,17 @@ class FeasibleSet:
             row, column = np.nonzero(flags)
             chunks.append(self._convert_to_points(row + start, column))
         return np.concatenate(chunks)
+
+    def limit(self, budget: int) -> FeasibleSet:
+        """Return the feasible set within a smaller budget.
+
+        Raises:
+            BudgetError: If nothing fits it.
+        """
+        if budget not in self._limited:
+            listed = {name: choices.tolist() for name, choices in self._choices.items()}
+            self._limited[budget] = FeasibleSet(self.shape, listed, budget)
+        return self._limited[budget]
 
     def is_feasible(self, points: Counts) -> Flags:
         """Whether each point of shape (n, names) is feasible, shape (n,)."""

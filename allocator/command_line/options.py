@@ -15,13 +15,13 @@ from pydantic import DirectoryPath
 from pydantic.fields import FieldInfo
 
 from allocator.command_line.parser import (
-    parse_budget,
+    parse_budgets,
     parse_choice,
     parse_folder,
     parse_integer,
     parse_number,
 )
-from allocator.config import Config, LoraBudget, Option, TrainingConfig, default_model_cache
+from allocator.config import Budget, Config, Option, TrainingConfig, default_model_cache
 from allocator.tuning.plan.run_config import RunConfig
 
 Asked = TypeVar("Asked", bound=RunConfig)
@@ -125,11 +125,11 @@ def _make_value_parser(name: str, field: FieldInfo, option: Option) -> Callable[
     if get_origin(kind) is Literal:
         return partial(parse_choice, kind=noun, choices=get_args(kind))
     if get_origin(kind) is tuple:
-        return partial(_parse_list, noun=noun, item=get_args(kind)[0])
+        item = get_args(kind)[0]
+        return parse_budgets if item == Budget else partial(_parse_list, noun=noun, item=item)
     if kind is int:
         # A field without the bound that is looked up here fails as the parser is made.
-        is_budget = LoraBudget in _list_types(field)
-        return parse_budget if is_budget else partial(parse_integer, minimum=bounds[Ge].ge)
+        return partial(parse_integer, minimum=bounds[Ge].ge)
     if kind is float:
         return partial(
             parse_number,

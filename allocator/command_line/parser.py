@@ -129,6 +129,11 @@ def parse_budget(text: str) -> Budget:
     return LoraBudget(value) if text.startswith("lora:") else value
 
 
+def parse_budgets(text: str) -> tuple[Budget, ...]:
+    """Parse one or several budgets, separated by commas."""
+    return tuple(dict.fromkeys(map(parse_budget, text.split(","))))
+
+
 def parse_folder(text: str) -> Path:
     """Parse the path of a folder that exists."""
     if not Path(text).is_dir():

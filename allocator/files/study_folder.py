@@ -43,6 +43,12 @@ def named_adapter_path(folder: Path, name: str, seed: int) -> Path:
     return folder / f"{name}-seed-{seed}.safetensors"
 
 
+def name_for_budget(file: str, budget: int) -> str:
+    """Name the file of a smaller budget after that of the study's own: `best-10000.yaml`."""
+    stem, dot, ending = file.partition(".")
+    return f"{stem}-{budget}{dot}{ending}"
+
+
 def trial_adapter_path(folder: Path, number: int) -> Path:
     """Return the path of the adapter of a study's trial."""
     # Leading zeros, so that names sort as numbers do.

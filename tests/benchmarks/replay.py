@@ -45,9 +45,10 @@ STARTUP_CANDIDATES = 64
 class TableDomain(Domain):
     """A domain of which a table's points are all there is."""
 
-    def __init__(self, table: Table) -> None:
-        super().__init__(table.space)
-        self.table = self.params_to_points(table.params)
+    def __init__(self, table: Table, budget: int | None = None) -> None:
+        super().__init__(table.space, budget=budget)
+        fitting = [p for p in table.params if table.space.fits_budget(p, budget)]
+        self.table = self.params_to_points(fitting)
 
     def sample_points(self, n: int, rng: np.random.Generator) -> Points:
         """Draw `n` points of the table."""
@@ -65,10 +66,10 @@ class TableGPSampler(FeasibleGPSampler):
         super().__init__(table.space, seed=seed, final_step=table.boundaries, **options)  # type: ignore[arg-type]
         self.table = table
 
-    def make_domain(self, required: Params) -> Domain:
-        """Return the domain of the table's points."""
+    def make_domain(self, required: Params, budget: int | None) -> Domain:
+        """Return the domain of the table's points within a budget."""
         del required
-        return TableDomain(self.table)
+        return TableDomain(self.table, budget)
 
     def _fill_space(
         self, place: int, domain: Domain, used: Points, rng: np.random.Generator

@@ -177,7 +177,8 @@ def test_lists_keep_their_order_and_each_name_once() -> None:
     assert config.devices == ("cuda:0", "cuda:1")
     config = read_search("--start", "a.yaml", "--start", "b.yaml", "--budget", "lora:4")
     assert config.start == (Path("a.yaml"), Path("b.yaml"))
-    assert config.budget == LoraBudget(4)
+    assert config.budget == (LoraBudget(4),)
+    assert read_search("--budget", "900,lora:4,900").budget == (900, LoraBudget(4))
 
 
 def test_the_environment_names_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
-"""The choice of a study among the allocations that it has tried."""
+"""The choice of a study among the allocations that it has tried, for each of its budgets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from allocator.errors import StudyError
 from allocator.tuning.evidence.allocations import TriedAllocation
 from allocator.tuning.evidence.expectations import Expectations
-from allocator.tuning.space.space import Space
+from allocator.tuning.space.space import RIVAL, Space, make_baseline_params
 from allocator.tuning.storage.trial_memory import BASELINE
 
 TIE = 0.1
@@ -31,14 +33,16 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """The choice of a study, beside its baseline and rivals.
+    """The choice of a study within a budget, beside its baseline and rivals.
 
     Attributes:
+        budget: The budget.
         best: The allocation that is chosen; it may be the baseline or a rival.
-        compared: The baseline, and every rival at its best learning rate, by their names; those
-            that are not sound are missing.
+        compared: The budget's baseline, and every rival at its best learning rate, by their names;
+            those that are not sound are missing.
     """
 
+    budget: int
     best: Choice
     compared: Mapping[str, Choice]
 
@@ -48,13 +52,23 @@ class Selection:
         return self.compared.get(BASELINE)
 
     @property
+    def is_baseline(self) -> bool:
+        """Whether the choice is the baseline."""
+        own = self.best.allocation.params
+        return self.baseline is not None and self.baseline.allocation.params == own
+
+    @property
     def opponents(self) -> dict[str, Choice]:
         """What the choice is compared with: `compared` without the choice's own kind."""
-        own = self.best.allocation.rival
-        return {name: choice for name, choice in self.compared.items() if name != own}
+        own = self.best.allocation
+        return {
+            name: choice
+            for name, choice in self.compared.items()
+            if name != own.rival and choice.allocation.params != own.params
+        }
 
 
-def select_best(space: Space, expectations: Expectations) -> Selection:
+def select_best(space: Space, expectations: Expectations, budget: int | None = None) -> Selection:
     """Choose the allocation of which most is expected, and of several the smallest.
 
     Allocations that lie closer to the best than `TIE` are as good as it, as far as can be told; the
@@ -63,11 +77,13 @@ def select_best(space: Space, expectations: Expectations) -> Selection:
     Args:
         space: The study's space.
         expectations: What is expected of its allocations.
+        budget: One of the space's budgets, by default the largest.
 
     Raises:
         StudyError: If no allocation within the budget is sound.
     """
-    eligible = expectations.keep(lambda a: space.fits_budget(a.params))
+    budget = budget or space.feasible.budget
+    eligible = expectations.keep(lambda a: space.fits_budget(a.params, budget))
     leader = int(np.argmax(eligible.mean))
     behind = eligible.mean[leader] - eligible.mean
     tied = np.flatnonzero(behind <= TIE * eligible.compute_difference_errors(leader))
@@ -76,7 +92,60 @@ def select_best(space: Space, expectations: Expectations) -> Selection:
         {leader, *tied.tolist()},
         key=lambda i: (space.num_parameters(choices[i].allocation.params), behind[i]),
     )
-    return Selection(best=choices[best], compared=_find_compared(expectations))
+    return Selection(
+        budget=budget, best=choices[best], compared=_find_compared(space, expectations, budget)
+    )
+
+
+def select_front(space: Space, expectations: Expectations) -> tuple[Selection, ...]:
+    """Choose an allocation for every budget of a space, the smallest budget first.
+
+    Budgets within which no allocation is sound are left out.
+
+    Raises:
+        StudyError: If no allocation within the largest budget is sound.
+    """
+    front = []
+    for budget in space.smaller_budgets:
+        with contextlib.suppress(StudyError):
+            front.append(select_best(space, expectations, budget))
+    return (*front, select_best(space, expectations))
+
+
+def list_compared(front: Sequence[Selection]) -> list[TriedAllocation]:
+    """List the choices of all budgets and their opponents, each allocation once."""
+    compared: list[TriedAllocation] = []
+    for selection in front:
+        for choice in (selection.best, *selection.opponents.values()):
+            if all(choice.allocation.params != allocation.params for allocation in compared):
+                compared.append(choice.allocation)
+    return compared
+
+
+def find_smallest(
+    space: Space, expectations: Expectations, front: Sequence[Selection]
+) -> Selection:
+    """Find the smallest choice that is not distinguishably worse than that of the largest budget.
+
+    The one-standard-error rule (Breiman et al. 1984, Classification and Regression Trees, section
+    3.4.3): the choice of fewest parameters whose expected value is within one standard error of the
+    best. The error is that of the difference, as both were trained with the same seeds.
+
+    Args:
+        space: The study's space.
+        expectations: What is expected of its allocations.
+        front: The choices of its budgets.
+    """
+    params = [allocation.params for allocation in expectations.allocations]
+    best = params.index(front[-1].best.allocation.params)
+    errors = expectations.compute_difference_errors(best)
+
+    def is_as_good(selection: Selection) -> bool:
+        place = params.index(selection.best.allocation.params)
+        return bool(expectations.mean[best] - expectations.mean[place] <= errors[place])
+
+    as_good = filter(is_as_good, front)  # the best is, with a difference of 0
+    return min(as_good, key=lambda s: space.num_parameters(s.best.allocation.params))
 
 
 def _list_choices(expectations: Expectations) -> list[Choice]:
@@ -86,13 +155,23 @@ def _list_choices(expectations: Expectations) -> list[Choice]:
     ]
 
 
-def _find_compared(expectations: Expectations) -> dict[str, Choice]:
+def _find_compared(space: Space, expectations: Expectations, budget: int) -> dict[str, Choice]:
     """Find the baseline and every rival at its best rate, the baseline first."""
     choices = _list_choices(expectations)
-    compared: dict[str, Choice] = {}
+    own = next((c for c in choices if _is_baseline(space, c.allocation, budget)), None)
+    compared = {} if own is None else {BASELINE: own}
+    # What more parameters would buy is told once, at the largest budget.
+    rivals = {v.choice[RIVAL] for v in space.rivals}
     for place in np.argsort(-expectations.mean, kind="stable"):
-        name = choices[place].allocation.rival
-        if name is not None:
-            compared.setdefault(name, choices[place])
-    names = sorted(compared, key=lambda name: name != BASELINE)
-    return {name: compared[name] for name in names}
+        allocation = choices[place].allocation
+        is_told = budget == space.feasible.budget or space.fits_budget(allocation.params, budget)
+        if allocation.rival in rivals and is_told:
+            compared.setdefault(allocation.rival, choices[place])
+    return compared
+
+
+def _is_baseline(space: Space, allocation: TriedAllocation, budget: int) -> bool:
+    """Whether an allocation is a budget's uniform baseline; two budgets may have the same."""
+    if budget == space.feasible.budget:
+        return allocation.is_baseline
+    return allocation.params == make_baseline_params(space, budget)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from allocator.allocation.factorizations import Flags
 from allocator.tuning.evidence.expectations import Expectations
 
 SEARCH_SEEDS = 8
@@ -13,7 +14,11 @@ SEARCH_SEEDS = 8
 
 
 def choose_contenders(
-    expectations: Expectations, places: int, *, num_seeds: Sequence[int]
+    expectations: Expectations,
+    places: int,
+    *,
+    num_seeds: Sequence[int],
+    groups: Sequence[Flags] = (),
 ) -> list[int]:
     """Choose the allocations whose next seeds tell most about which allocation is best.
 
@@ -26,17 +31,22 @@ def choose_contenders(
         expectations: What is expected of the allocations.
         places: Number of trainings to choose.
         num_seeds: Seeds that every allocation has had so far.
+        groups: The allocations among which the first place seeks the best, the second, and so on
+            in turn, each of shape (n,); all allocations if there are none.
 
     Returns:
         Indices of allocations, with repeats; fewer than `places` if all had `SEARCH_SEEDS`.
     """
     covariance = expectations.covariance.copy()
     counts, chosen = list(num_seeds), []
-    leader = int(np.argmax(expectations.mean))
-    for _ in range(places):
+    groups = groups or [np.ones(len(counts), dtype=np.bool_)]
+    for place in range(places):
+        group = groups[place % len(groups)]
+        mean = np.where(group, expectations.mean, -np.inf)
+        leader = int(np.argmax(mean))
         variances = np.diag(covariance)
         between = np.maximum(variances + variances[leader] - 2 * covariance[leader], 1e-30)
-        gap = (expectations.mean[leader] - expectations.mean) / np.sqrt(between)
+        gap = (mean[leader] - mean) / np.sqrt(between)
         gap[leader] = np.inf
         # Challengers from the likeliest on; the first that can still be trained, or the leader.
         pairs = [(leader, int(i)) for i in np.argsort(gap, kind="stable") if i != leader]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +12,7 @@ from allocator.coordination.records import Records
 from allocator.files.study_folder import FIGURES_FOLDER, UNIFORM, TableName
 from allocator.tuning.evidence.choice import Selection
 from allocator.tuning.figures.budget_split import draw_budget_split, tabulate_parameters
+from allocator.tuning.figures.front import draw_front, list_front_points
 from allocator.tuning.figures.output import Warn, save_figures, store_on_dashboard
 from allocator.tuning.figures.spectrum_figures import (
     draw_singular_values,
@@ -30,32 +31,34 @@ _BASELINE_FIGURES: Mapping[str, tuple[TableName, Callable[[pd.DataFrame], go.Fig
 }
 
 
-def draw_study(study: SearchStudy, selection: Selection, *, warn: Warn) -> list[Path]:
+def draw_study(study: SearchStudy, front: Sequence[Selection], *, warn: Warn) -> list[Path]:
     """Draw a study's figures, replacing earlier ones.
 
     Args:
         study: The study. Files are written to `figures/` in its folder, and the figures for
             optuna-dashboard to its storage.
-        selection: The study's choice.
+        front: The study's choices for all its budgets, the largest last.
         warn: Called with the reason if no PNG could be drawn.
 
     Returns:
         The files.
     """
-    figures = make_study_figures(study, selection)
+    figures = make_study_figures(study, front)
     store_on_dashboard(study.study, figures)
     return save_figures(study.folder / FIGURES_FOLDER, figures, warn=warn)
 
 
-def make_study_figures(study: SearchStudy, selection: Selection) -> dict[str, go.Figure]:
+def make_study_figures(study: SearchStudy, front: Sequence[Selection]) -> dict[str, go.Figure]:
     """Make the figures for which a study has data, by name."""
     parameters = [
         tabulate_parameters(
             name, study.space.find_variant(params).shape, study.space.read_ranks(params)
         )
-        for name, params in _list_compared_allocations(study, selection).items()
+        for name, params in _list_compared_allocations(study, front[-1]).items()
     ]
     figures = {"budget-split": draw_budget_split(pd.concat(parameters), budget=study.config.budget)}
+    if len(front) > 1:
+        figures["front"] = draw_front(list_front_points(study, front))
     return figures | make_baseline_figures(study.baseline)
 
 

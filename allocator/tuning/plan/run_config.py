@@ -14,7 +14,16 @@ from typing import Annotated, Self
 
 from pydantic import DirectoryPath, Field, field_validator, model_validator
 
-from allocator.config import Budget, Config, DataSource, Option, Precision, SelectOn, TrainingConfig
+from allocator.config import (
+    Budget,
+    Config,
+    DataSource,
+    LoraBudget,
+    Option,
+    Precision,
+    SelectOn,
+    TrainingConfig,
+)
 from allocator.errors import AllocatorError, StudyError
 from allocator.tuning.names import (
     KindName,
@@ -146,11 +155,12 @@ class SpaceConfig(RunConfig):
     """The options of a command that works on a search space within a budget."""
 
     budget: Annotated[
-        Budget,
+        tuple[Budget, ...],
         Option(
             "search",
             "largest number of trainable adapter parameters, not counting the task head; or lora:R "
-            "for as many as LoRA of rank R has",
+            "for as many as LoRA of rank R has; several (10000,20000) are searched together, for "
+            "the best allocation within each",
             metavar="N",
         ),
     ]
@@ -162,6 +172,11 @@ class SpaceConfig(RunConfig):
             metavar="SPACE",
         ),
     ] = "tenslora_plus"
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _allow_one(cls, budget: object) -> object:
+        return (budget,) if isinstance(budget, int | LoraBudget) else budget
 
 
 class BaselineConfig(SpaceConfig):
@@ -191,6 +206,12 @@ class BaselineConfig(SpaceConfig):
         bool,
         Option("search", "with --rank: do not cap the rank of any mode, as in published baselines"),
     ] = False
+
+    @model_validator(mode="after")
+    def _require_one_budget(self) -> Self:
+        if len(self.budget) > 1:
+            raise AllocatorError("a baseline takes one --budget; a search takes several")
+        return self
 
     @model_validator(mode="after")
     def _require_rank(self) -> Self:

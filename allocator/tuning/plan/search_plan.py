@@ -90,12 +90,12 @@ def plan_space(
     model = locate_model(config.model, config.model_cache)
     backbone = read_backbone_shape(model, file.targets)
     data = load_task_data(config, model)
-    # From here on the budget is a number; what `lora:R` amounts to depends on the backbone.
-    budget = count_budget_parameters(config.budget, backbone)
-    space = build_space(file, backbone, budget)
+    # From here on a budget is a number; what `lora:R` amounts to depends on the backbone.
+    budgets = sorted({count_budget_parameters(budget, backbone) for budget in config.budget})
+    space = build_space(file, backbone, budgets[-1], budgets[:-1])
     # Studies in the default space have names without it.
     preset = [] if config.space == "tenslora_plus" else [Path(config.space).stem]
-    folder = config.studies_dir / name_study(config, data, budget, *preset)
+    folder = config.studies_dir / name_study(config, data, *budgets, *preset)
     # A study keeps the precision that was timed when it began: another machine, or a busy one,
     # might choose another, and trials would no longer be comparable.
     precision = config.precision or _read_recorded_precision(folder)
@@ -139,6 +139,7 @@ def _make_study_config(
     return StudyConfig(
         **dict(shared),
         budget=space.feasible.budget,
+        smaller_budgets=space.smaller_budgets,
         space_name=config.space,
         space=file,
         rivals=rivals,

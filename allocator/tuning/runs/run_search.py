@@ -18,7 +18,7 @@ from allocator.tuning.figures.study_figures import draw_study
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan
 from allocator.tuning.runs.score_verdict import score_verdict
-from allocator.tuning.runs.train_choice import train_choice
+from allocator.tuning.runs.train_choices import train_choices
 from allocator.tuning.screen.header import print_header
 from allocator.tuning.screen.result_table import print_result
 from allocator.tuning.screen.watchers import watch_search
@@ -27,12 +27,12 @@ from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.study.goal import Goal
 from allocator.tuning.study.open_study import open_study
 from allocator.tuning.study.study import SearchStudy
-from allocator.tuning.study.write_best import WrittenBest, write_best
+from allocator.tuning.study.write_front import WrittenFront, write_front
 
 
 def run_search(
     config: SearchConfig, plan: Plan[StudyConfig], console: Console
-) -> WrittenBest | None:
+) -> WrittenFront | None:
     """Search until the study has all trials, score its choice on dev, and write it.
 
     An interrupt (Ctrl-C, or SIGTERM) ends the search; what has finished is kept and written.
@@ -54,16 +54,17 @@ def run_search(
         try:
             is_finished = _train_until_finished(config, plan, study, console)
             if is_finished:  # or the next run may choose another
-                train_choice(study, plan, console)
+                train_choices(study, plan, console)
             _score_verdict(study, plan, console)
         except KeyboardInterrupt:  # comes only while nothing is half written
             _write_what_has_finished(study, console)
             return None
-        best = write_best(study)
-        print_result(console, study, best, url)
+        front = write_front(study)
+        print_result(console, study, front, url)
+        selections = [choice.selection for choice in front.choices]
         # Last: a figure that fails must not cost the result.
-        draw_and_print(console, lambda warn: draw_study(study, best.selection, warn=warn))
-    return best
+        draw_and_print(console, lambda warn: draw_study(study, selections, warn=warn))
+    return front
 
 
 def _train_until_finished(
@@ -110,6 +111,7 @@ def make_goal(config: SearchConfig, plan: Plan[StudyConfig]) -> Goal:
         config.trials,
         config.verdict_seeds,
         rivals=len(plan.recorded.rivals),
+        budgets=len(plan.space.budgets),
         kind=plan.devices.kind,
         devices=len(plan.devices.names),
     )
@@ -127,10 +129,10 @@ def _write_what_has_finished(study: SearchStudy, console: Console) -> None:
         "run the same command to go on",
     )
     try:
-        best = write_best(study)
+        front = write_front(study)
     except StudyError:
         return  # there is nothing to choose yet
-    _print_line(console, f"best so far: {escape(str(best.path))}")
+    _print_line(console, f"best so far: {escape(str(front.best.path))}")
 
 
 def _print_line(console: Console, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Score the verdict's trainings of a study's choice and of its opponents on dev, once."""
+"""Score the verdict's trainings of a study's choices and of their opponents on dev, once."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from optuna.trial import FrozenTrial
 
 from allocator.data.tasks import Examples
 from allocator.training.evaluation import Answers
+from allocator.tuning.evidence.choice import Selection, list_compared
 from allocator.tuning.evidence.decision_threshold import choose_threshold, needs_threshold
 from allocator.tuning.evidence.training_noise import estimate_training_noise
 from allocator.tuning.plan.search_plan import Plan
+from allocator.tuning.space.space import Params
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.storage.trial_memory import is_completed, read_seed
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.study.verdict import (
+    BEST,
     StudyVerdict,
     Versus,
     find_verdict_trials,
     judge_loss,
     judge_metric,
     read_verdict,
-    write_verdict,
+    write_verdicts,
 )
 from allocator.workers.score_adapters import AdapterScorer
 
@@ -36,41 +39,56 @@ def score_verdict(study: SearchStudy, plan: Plan[StudyConfig]) -> None:
         StudyError: If no allocation was trained without a collapse.
         CheckpointError: If an adapter is missing or damaged.
     """
-    selection = study.select()
-    opponents = selection.opponents
-    compared = [selection.best, *opponents.values()]
-    shared = find_verdict_trials(
-        study.space, study.trials, [choice.allocation.params for choice in compared]
-    )
+    front = study.select_front()
+    compared = [allocation.params for allocation in list_compared(front)]
+    shared = find_verdict_trials(study.space, study.trials, compared)
     seeds = tuple(read_seed(trials[0]) for trials in shared)
-    choice = selection.best.allocation.params
-    known = read_verdict(study.study, choice)
-    if not shared or (known and (known.seeds, set(known.versus)) == (seeds, set(opponents))):
+    opponents = {selection.budget: _list_opponents(front, selection) for selection in front}
+    known = [read_verdict(study.study, selection) for selection in front]
+    if not shared or all(
+        verdict and (verdict.seeds, set(verdict.versus)) == (seeds, set(named))
+        for verdict, named in zip(known, opponents.values(), strict=True)
+    ):
         return
     sides = _answer_dev(plan, study, list(zip(*shared, strict=True)))
     noise = estimate_training_noise(
         study.expect().allocations, first_seed=study.config.training.seed
     )
-    labels = np.asarray(plan.data.dev.labels)
-    write_verdict(
-        study.study,
-        StudyVerdict(
-            params=dict(choice),
+
+    def find_side(params: Params) -> _Side:
+        return sides[compared.index(params)]
+
+    def judge(selection: Selection) -> StudyVerdict:
+        own = find_side(selection.best.allocation.params)
+        others = {name: find_side(params) for name, params in opponents[selection.budget].items()}
+        return StudyVerdict(
+            params=dict(selection.best.allocation.params),
             seeds=seeds,
-            threshold=sides[0].threshold,
-            collapsed=sides[0].collapsed,
+            threshold=own.threshold,
+            collapsed=own.collapsed,
             versus={
                 name: Versus(
-                    loss=judge_loss(sides[0].answers, side.answers, noise=noise),
+                    loss=judge_loss(own.answers, other.answers, noise=noise),
                     metric=judge_metric(
-                        sides[0].answers, side.answers, labels, plan.setup.task.metric
+                        own.answers,
+                        other.answers,
+                        np.asarray(plan.data.dev.labels),
+                        plan.setup.task.metric,
                     ),
-                    collapsed=side.collapsed,
+                    collapsed=other.collapsed,
                 )
-                for name, side in zip(opponents, sides[1:], strict=True)
+                for name, other in others.items()
             },
-        ),
-    )
+        )
+
+    write_verdicts(study.study, {selection.budget: judge(selection) for selection in front})
+
+
+def _list_opponents(front: Sequence[Selection], selection: Selection) -> dict[str, Params]:
+    """List the parameters of what a choice is compared with, by their names."""
+    opponents = {name: c.allocation.params for name, c in selection.opponents.items()}
+    best = front[-1].best.allocation.params
+    return opponents if best == selection.best.allocation.params else {**opponents, BEST: best}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,7 +18,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from allocator.tuning.space.points import Domain, Points
 from allocator.tuning.space.space import RIVAL, Params, Space
-from allocator.tuning.storage.trial_memory import leave_out_verdict, list_standing, read_params
+from allocator.tuning.storage.trial_memory import (
+    leave_out_verdict,
+    list_standing,
+    read_budget,
+    read_params,
+)
 
 
 def ask_trial(study: Study, space: Space) -> Trial:
@@ -67,9 +72,9 @@ class FeasibleSampler(BaseSampler, abc.ABC):
     def suggest_point(self, study: Study, trial: FrozenTrial, domain: Domain) -> Points:
         """Choose one point of the domain, shape (1, columns)."""
 
-    def make_domain(self, required: Params) -> Domain:
-        """Make the domain of the points that agree with some parameters."""
-        return Domain(self.space, required)
+    def make_domain(self, required: Params, budget: int | None) -> Domain:
+        """Make the domain of the points that agree with some parameters, within a budget."""
+        return Domain(self.space, required, budget=budget)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -87,7 +92,7 @@ class FeasibleSampler(BaseSampler, abc.ABC):
         enqueued = read_params(study.get_trials(deepcopy=False)[trial.number])
         if self.space.has_all_params(enqueued):
             return {}
-        domain = self.make_domain(enqueued)
+        domain = self.make_domain(enqueued, read_budget(trial))
         return domain.point_to_params(self.suggest_point(study, trial, domain)[0])
 
     def sample_independent(

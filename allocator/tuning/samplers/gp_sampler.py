@@ -109,7 +109,7 @@ class FeasibleGPSampler(FeasibleSampler):
         # 16 times as many as are compared, so that the largest of them nearly fill the budget.
         ranks = domain.read_ranks(domain.sample_points(16 * _STARTUP_CANDIDATES, rng))
         if place % 2 == 0:
-            ranks = ranks[np.argsort(-self.space.feasible.count_parameters(ranks), kind="stable")]
+            ranks = ranks[np.argsort(-domain.feasible.count_parameters(ranks), kind="stable")]
         points = domain.join_rates(
             ranks, np.repeat(self._draw_sobol_rates(place), len(ranks), axis=0)
         )
@@ -159,7 +159,8 @@ class FeasibleGPSampler(FeasibleSampler):
         survival = Survival.fit(self.space, observations, seed=self.seed)
         improvement = NoisyExpectedImprovement(surrogate, observed, rng)
         mean, _ = surrogate.predict(observed)
-        starts = observed[np.argsort(-mean, kind="stable")[:_NUM_LOCAL_STARTS]]
+        order = np.argsort(-mean, kind="stable")
+        starts = observed[order[domain.are_feasible(observed[order])][:_NUM_LOCAL_STARTS]]
         power = self.prior_strength / (1 + num_seen)
 
         def compute_acquisition(points: Points) -> Floats:

@@ -46,7 +46,8 @@ class ProjectedTPESampler(FeasibleSampler):
         # differ between variants. So the variant is chosen first, and then its parameters.
         choices = self._suggest_params(tpe, study, trial, self.space.choices)
         if choices:
-            domain = Domain(self.space, {**choices, **domain.required_params})
+            required = {**choices, **domain.required_params}
+            domain = Domain(self.space, required, budget=domain.feasible.budget)
         # A random point of that variant fills in what TPE does not suggest.
         random_params = domain.point_to_params(domain.sample_points(1, rng)[0])
         variant = self.space.find_variant(random_params)

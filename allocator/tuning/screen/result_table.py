@@ -13,6 +13,7 @@ from rich.text import Text
 from scipy import stats
 
 from allocator.tuning.evidence.choice import Choice, Selection
+from allocator.tuning.screen.front_table import print_front
 from allocator.tuning.storage.storage_url import (
     add_installed_driver,
     choose_storage_url,
@@ -28,16 +29,16 @@ from allocator.tuning.storage.trial_memory import (
 )
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.study.verdict import Difference, StudyVerdict
-from allocator.tuning.study.write_best import WrittenBest
+from allocator.tuning.study.write_front import WrittenFront
 
 _PYTHON = ("python", "-m")
 
 
-def print_result(console: Console, study: SearchStudy, exported: WrittenBest, url: str) -> None:
+def print_result(console: Console, study: SearchStudy, front: WrittenFront, url: str) -> None:
     """Print baseline and best allocation side by side, the verdict, and the next commands."""
-    selection, verdict = exported.selection, exported.verdict
+    selection, verdict = front.best.selection, front.best.verdict
     shown = {"best": selection.best}
-    if selection.baseline is not None and not selection.best.allocation.is_baseline:
+    if selection.baseline is not None and not selection.is_baseline:
         shown = {"uniform baseline": selection.baseline, **shown}
     table = Table(title=f"{study.config.study}: {study.config.task.name}", title_justify="left")
     table.add_column("")
@@ -55,6 +56,8 @@ def print_result(console: Console, study: SearchStudy, exported: WrittenBest, ur
             console.print(compared, highlight=False)
     for line in describe_verdict(study, selection, verdict):
         console.print(line, highlight=False, soft_wrap=True)
+    if len(front.choices) > 1:
+        print_front(console, study, front)
     # None if the study ended before its prior was made.
     if study.prior not in (None, study.config.prior):
         console.print(
@@ -64,7 +67,7 @@ def print_result(console: Console, study: SearchStudy, exported: WrittenBest, ur
             soft_wrap=True,
         )
     console.print("\nnext:", highlight=False)
-    for command in list_next_commands(study, exported.path, url):
+    for command in list_next_commands(study, front.best.path, url):
         # To be copied: no brackets read as markup, and no line breaks.
         console.print(Text(f"  {command}"), soft_wrap=True)
 

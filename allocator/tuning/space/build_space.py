@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from optuna.distributions import (
@@ -20,7 +20,7 @@ from allocator.allocation.feasible_set import FeasibleSet
 from allocator.allocation.feasible_union import FeasibleUnion
 from allocator.config import AdapterConfig
 from allocator.errors import BudgetError, SpaceError, UnknownNameError
-from allocator.tuning.space.space import Space, Variant
+from allocator.tuning.space.space import Space, Variant, join_variants, make_baseline_params
 from allocator.tuning.space.space_file import Range, SpaceFile
 
 LARGEST_RANK = 32
@@ -32,10 +32,18 @@ DEFAULT_RATES = {
 TRAINING_RATES = ("head_learning_rate", "dropout")
 
 
-def build_space(file: SpaceFile, backbone: BackboneShape, budget: int) -> Space:
+def build_space(
+    file: SpaceFile, backbone: BackboneShape, budget: int, smaller_budgets: Sequence[int] = ()
+) -> Space:
     """Place a search space on a backbone within a budget.
 
     Shapes without ranks that fit the budget are left out, as long as one shape remains.
+
+    Args:
+        file: The space.
+        backbone: The shape of the model.
+        budget: Largest number of adapter parameters.
+        smaller_budgets: Budgets for which an allocation is sought too, in ascending order.
 
     Raises:
         UnknownNameError: If a parameter is unknown.
@@ -68,12 +76,16 @@ def build_space(file: SpaceFile, backbone: BackboneShape, budget: int) -> Space:
     if not variants:
         # The shape that needs least says which budget would do.
         raise min(misfits, key=lambda misfit: misfit.smallest)
-    return Space(
+    space = Space(
         variants=tuple(variants),
         feasible=_join_feasible_sets(variants),
         distributions=_make_distributions(variants, searched),
         fixed=fixed,
+        smaller_budgets=tuple(smaller_budgets),
     )
+    for smaller in smaller_budgets:
+        make_baseline_params(space, smaller)  # which every budget has, or is refused
+    return space
 
 
 def make_adapter_spec(file: SpaceFile, shape: AdapterShape) -> AdapterSpec:
@@ -146,7 +158,7 @@ def _join_feasible_sets(variants: list[Variant]) -> FeasibleSet | FeasibleUnion:
     # A variant that is left alone because others did not fit still needs a column for its choice.
     if len(variants) == 1 and not variants[0].choice:
         return variants[0].feasible
-    return FeasibleUnion([v.feasible for v in variants], [v.rank_parameters for v in variants])
+    return join_variants(variants)
 
 
 def _make_distributions(

@@ -35,10 +35,18 @@ class Domain:
         space: The search space.
         required: Parameter values that every point must have, such as those that an enqueued trial
             comes with.
+        budget: The budget that all points are within, one of the space's; by default the largest.
     """
 
-    def __init__(self, space: Space, required: Params = MappingProxyType({})) -> None:
+    def __init__(
+        self,
+        space: Space,
+        required: Params = MappingProxyType({}),
+        *,
+        budget: int | None = None,
+    ) -> None:
         self.space = space
+        self.feasible = space.limit(budget or space.feasible.budget)
         self.required_params = dict(required)
         searched = set(space.distributions) - set(space.choices)
         self._required_values = {n: float(v) for n, v in required.items() if n in searched}
@@ -107,7 +115,7 @@ class Domain:
 
     def are_feasible(self, points: Points) -> Flags:
         """Whether each point has feasible ranks, shape (n,)."""
-        return self.space.feasible.is_feasible(self.read_ranks(points))
+        return self.feasible.is_feasible(self.read_ranks(points))
 
     def list_rank_moves(self, ranks: Counts) -> tuple[Counts, Counts]:
         """List the feasible choices of ranks that are one move away from given ones.
@@ -140,7 +148,7 @@ class Domain:
         moves = np.concatenate([*single_changes, *trades], axis=1)
         start = np.repeat(np.arange(n), moves.shape[1])
         moves = moves.reshape(-1, width)
-        kept = self.space.feasible.is_feasible(moves) & self._match_required(moves)
+        kept = self.feasible.is_feasible(moves) & self._match_required(moves)
         return moves[kept], start[kept]
 
     def find_nearest_ranks(self, ranks: Counts, rng: np.random.Generator) -> Counts:
@@ -156,12 +164,12 @@ class Domain:
         Returns:
             Feasible ranks, shape (ranks,); `ranks` themselves if they are feasible.
         """
-        if (self.space.feasible.is_feasible(ranks[None]) & self._match_required(ranks[None]))[0]:
+        if (self.feasible.is_feasible(ranks[None]) & self._match_required(ranks[None]))[0]:
             return ranks
         candidates = self._list_matching_ranks(rng)
         best: Counts = candidates[np.argmin(_compute_log_distances(candidates, ranks))]
         # All feasible ranks were among the candidates.
-        if self.space.feasible.points is not None:
+        if self.feasible.points is not None:
             return best
         # Descend from the best of the sample until no move leads nearer.
         while len(moves := self.list_rank_moves(best[None])[0]):
@@ -183,14 +191,14 @@ class Domain:
         is_free = len(self._variants) == len(self.space.variants)
         if is_free and not set(self.rank_names) & set(self._required_values):
             # Nothing about the ranks is required, so a set of any size can be sampled exactly.
-            return self.space.feasible.sample(n, rng)
+            return self.feasible.sample(n, rng)
         candidates = self._list_matching_ranks(rng)
         return candidates[rng.integers(len(candidates), size=n)]
 
     def _list_matching_ranks(self, rng: np.random.Generator) -> Counts:
         """List the feasible ranks with the required values, from a sample if there are too many."""
-        listed = self.space.feasible.points
-        candidates = self.space.feasible.sample(_NUM_SAMPLED, rng) if listed is None else listed
+        listed = self.feasible.points
+        candidates = self.feasible.sample(_NUM_SAMPLED, rng) if listed is None else listed
         matching = candidates[self._match_required(candidates)]
         # Nothing matches if a user enqueued ranks beyond the budget or their range. `join_rates`
         # then keeps the user's ranks and takes the other ranks from a feasible choice.

@@ -15,10 +15,16 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.allocation.constructions import BackboneShape
 from allocator.allocation.feasible_set import FeasibleSet
-from allocator.allocation.feasible_union import FeasibleUnion
 from allocator.errors import BudgetError, SpaceError, UnknownNameError
 from allocator.tuning.space.build_space import list_adapter_shapes, make_adapter_spec
-from allocator.tuning.space.space import RIVAL, Params, Space, Variant, make_baseline_params
+from allocator.tuning.space.space import (
+    RIVAL,
+    Params,
+    Space,
+    Variant,
+    join_variants,
+    make_baseline_params,
+)
 from allocator.tuning.space.space_file import read_space
 
 PRESETS: Mapping[str, str] = {
@@ -86,9 +92,7 @@ def add_rivals(space: Space, names: Sequence[str]) -> Space:
     return dataclasses.replace(
         space,
         variants=variants,
-        feasible=FeasibleUnion(
-            [v.feasible for v in variants], [v.rank_parameters for v in variants]
-        ),
+        feasible=join_variants(variants),
         distributions={
             RIVAL: CategoricalDistribution([rival.choice[RIVAL] for rival in rivals]),
             **space.distributions,

@@ -57,6 +57,8 @@ class Space:
         distributions: Optuna's distribution of every searched parameter, the same for all trials.
         fixed: Values of the parameters that are not searched.
         searched: The space without rivals; None if there are none.
+        smaller_budgets: Budgets below that of `feasible` for which an allocation is sought too, in
+            ascending order.
     """
 
     variants: tuple[Variant, ...]
@@ -64,6 +66,16 @@ class Space:
     distributions: Mapping[str, BaseDistribution]
     fixed: Mapping[str, float]
     searched: Space | None = None
+    smaller_budgets: tuple[int, ...] = ()
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """All budgets in ascending order; the last is that of `feasible`."""
+        return (*self.smaller_budgets, self.feasible.budget)
+
+    def limit(self, budget: int) -> FeasibleSet | FeasibleUnion:
+        """Return the feasible set within one of the budgets."""
+        return self.feasible if budget == self.feasible.budget else self.feasible.limit(budget)
 
     @property
     def without_rivals(self) -> Space:
@@ -140,9 +152,12 @@ class Space:
         """Count the adapter parameters of a trial."""
         return self.find_variant(params).shape.num_parameters(self.read_ranks(params))
 
-    def fits_budget(self, params: Params) -> bool:
-        """Whether a trial's adapter is within the budget; only a rival's may not be."""
-        return self.num_parameters(params) <= self.feasible.budget
+    def fits_budget(self, params: Params, budget: int | None = None) -> bool:
+        """Whether a trial's adapter is within a budget, by default the largest.
+
+        Only a rival's may not be within the largest.
+        """
+        return self.num_parameters(params) <= (budget or self.feasible.budget)
 
     def make_allocation(self, params: Params) -> Allocation:
         """Convert a trial's parameters to an allocation."""
@@ -196,15 +211,29 @@ class Space:
         )
 
 
-def make_baseline_params(space: Space) -> Params:
-    """Return the parameters of the uniform-rank baseline.
+def join_variants(variants: Sequence[Variant]) -> FeasibleUnion:
+    """Join the feasible sets of variants, which are numbered from 1."""
+    return FeasibleUnion(
+        {number: variant.feasible for number, variant in enumerate(variants, start=1)},
+        {number: variant.rank_parameters for number, variant in enumerate(variants, start=1)},
+    )
+
+
+def make_baseline_params(space: Space, budget: int | None = None) -> Params:
+    """Return the parameters of the uniform-rank baseline of a budget, by default the largest.
 
     Lambda is 1, learning rates are the geometric middle of their ranges, and dropout is the
     smallest of its range.
+
+    Raises:
+        BudgetError: If nothing of the baseline's shape fits a smaller budget.
     """
     first = space.variants[0]
+    feasible = first.feasible
+    if budget is not None and budget != feasible.budget:
+        feasible = feasible.limit(budget)
     values: dict[str, float | str] = {
-        first.rank_parameters[name]: rank for name, rank in first.feasible.find_uniform().items()
+        first.rank_parameters[name]: rank for name, rank in feasible.find_uniform().items()
     }
     values |= first.choice
     for name in space.rate_parameters:

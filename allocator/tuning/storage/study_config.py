@@ -11,6 +11,7 @@ class StudyConfig(SharedConfig):
     """The content of a study's `config.yaml`."""
 
     budget: int
+    smaller_budgets: tuple[int, ...] = ()
     space_name: str
     space: SpaceFile
     rivals: tuple[str, ...]

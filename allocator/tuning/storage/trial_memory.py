@@ -20,7 +20,8 @@ Purpose = Literal["baseline", "rival", "proposal", "search", "race", "verdict"]
 sampler's suggestion, to tell the leaders apart by another seed, or to prove the choice."""
 
 BASELINE = "baseline"
-"""Name, among the rivals, of the study's uniform-rank baseline."""
+"""Name, among the rivals, of the study's uniform-rank baseline; `name_baseline` names those of
+smaller budgets."""
 
 _SEED = "seed"
 _PURPOSE = "purpose"
@@ -28,6 +29,7 @@ _RIVAL = "rival"
 _ROUND = "round"
 _POSITION = "position"
 _PROPOSED_BY = "proposed_by"
+_BUDGET = "budget"
 _NUM_PARAMETERS = "num_parameters"
 _ENDING = "ending"
 _SCORE = "score"
@@ -47,6 +49,11 @@ _LEARNT = 0.005
 
 Attributes = dict[str, object]
 """User attributes of a trial that is enqueued."""
+
+
+def name_baseline(budget: int | None = None) -> str:
+    """Name the uniform-rank baseline of a smaller budget; that of the study's own without one."""
+    return BASELINE if budget is None else f"{BASELINE}-{budget}"
 
 
 def read_params(trial: FrozenTrial) -> dict[str, int | float | str]:
@@ -98,6 +105,11 @@ def read_position(trial: FrozenTrial) -> int:
 def read_proposer(trial: FrozenTrial) -> str | None:
     """Return the name of the prior that proposed the trial; None if the sampler suggested it."""
     return cast("str | None", trial.user_attrs.get(_PROPOSED_BY))
+
+
+def read_budget(trial: FrozenTrial) -> int | None:
+    """Return the budget within which the sampler suggests the trial; None for the study's own."""
+    return cast("int | None", trial.user_attrs.get(_BUDGET))
 
 
 def read_ending(trial: FrozenTrial) -> Ending | None:
@@ -197,17 +209,18 @@ def make_attributes(
     position: int,
     rival: str | None = None,
     proposed_by: str | None = None,
+    budget: int | None = None,
 ) -> Attributes:
     """Make the attributes that say what a training is."""
     always: Attributes = {_SEED: seed, _PURPOSE: purpose, _ROUND: round_, _POSITION: position}
-    optional = {_RIVAL: rival, _PROPOSED_BY: proposed_by}
+    optional = {_RIVAL: rival, _PROPOSED_BY: proposed_by, _BUDGET: budget}
     return always | {name: value for name, value in optional.items() if value is not None}
 
 
 def retry_attributes(trial: FrozenTrial) -> Attributes:
     """Make the attributes with which a trial is enqueued that repeats a broken-off one."""
     # What the training is; what the broken-off attempt measured is left behind.
-    names = (_SEED, _PURPOSE, _RIVAL, _ROUND, _POSITION, _PROPOSED_BY)
+    names = (_SEED, _PURPOSE, _RIVAL, _ROUND, _POSITION, _PROPOSED_BY, _BUDGET)
     kept: Mapping[str, object] = {n: v for n, v in trial.user_attrs.items() if n in names}
     return {**kept, _RETRY_OF: trial.number}
 

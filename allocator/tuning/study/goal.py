@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Self
 
 # A GPU trains as many in less time than a CPU its own: 10,600 sentences a second, not 400.
-_TRIALS_ON_CPU, _TRIALS_ON_GPU = 28, 64  # besides those of rivals
+_TRIALS_ON_CPU, _TRIALS_ON_GPU = 28, 64  # besides those of rivals and smaller budgets
+_PER_BUDGET = 8  # further trainings that seek an allocation for a smaller budget
 _ROUNDS = 5  # of a search, before its verdict
 _NEW = 0.45  # fraction of a search's trainings, without rivals, that try a new allocation
 _RATES = 3  # learning rates at which every rival is tried
@@ -22,15 +23,24 @@ class Goal:
         verdict_seeds: Seeds with which the choice and what it is compared with are trained once
             more.
         rivals: Number of rivals, the baseline not counted.
+        budgets: Number of budgets for which an allocation is sought.
     """
 
     trials: int
     verdict_seeds: int
     rivals: int = 0
+    budgets: int = 1
 
     @classmethod
     def choose(
-        cls, trials: int | None, verdict_seeds: int, *, rivals: int, kind: str, devices: int
+        cls,
+        trials: int | None,
+        verdict_seeds: int,
+        *,
+        rivals: int,
+        budgets: int,
+        kind: str,
+        devices: int,
     ) -> Self:
         """Choose a goal for some devices, unless the user gave one.
 
@@ -38,13 +48,16 @@ class Goal:
             trials: Trainings in all; None for as many as the devices can make in reasonable time.
             verdict_seeds: Seeds of the verdict.
             rivals: Number of rivals.
+            budgets: Number of budgets.
             kind: Kind of the devices, `cuda` or `cpu`.
             devices: Number of the devices.
         """
         if trials is None:
             trials = _TRIALS_ON_GPU * devices if kind == "cuda" else _TRIALS_ON_CPU
             trials += rivals * (_RATES + verdict_seeds)
-        return cls(trials=trials, verdict_seeds=verdict_seeds, rivals=rivals)
+            # Choice and baseline of each have the verdict's seeds too.
+            trials += (budgets - 1) * (_PER_BUDGET + 2 * verdict_seeds)
+        return cls(trials=trials, verdict_seeds=verdict_seeds, rivals=rivals, budgets=budgets)
 
     @property
     def num_verdict_seeds(self) -> int:
@@ -64,13 +77,15 @@ class Goal:
     @property
     def num_allocations(self) -> int:
         """Allocations that are tried, without rivals; other trainings are further seeds."""
-        # At least one beside the baseline, or there would be nothing to choose.
-        return max(2, math.ceil(_NEW * (self.num_search - self.rivals * self.num_rates)))
+        # At least one beside every baseline, or there would be nothing to choose.
+        return max(
+            2 * self.budgets, math.ceil(_NEW * (self.num_search - self.rivals * self.num_rates))
+        )
 
     @property
     def _num_compared(self) -> int:
-        """Choice, baseline and rivals."""
-        return 2 + self.rivals
+        """Choice and baseline of every budget, and rivals."""
+        return 2 * self.budgets + self.rivals
 
     @property
     def places(self) -> int:

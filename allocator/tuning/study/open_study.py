@@ -106,7 +106,7 @@ def load_study(folder: Path, url: str | None) -> Iterator[SearchStudy]:
     """
     require_study(folder)
     config = read_shared_config(folder / CONFIG_FILE, StudyConfig)
-    searched = build_space(config.space, config.backbone, config.budget)
+    searched = build_space(config.space, config.backbone, config.budget, config.smaller_budgets)
     space = add_rivals(searched, config.rivals)
     url = choose_storage_url(url, folder)
     _require_database(folder, url)
@@ -180,5 +180,7 @@ def _write_attributes(study: optuna.Study, config: StudyConfig) -> None:
     study.set_user_attr("data", config.task.source)
     study.set_user_attr("model", config.model.name)
     study.set_user_attr("budget", config.budget)
+    if config.smaller_budgets:
+        study.set_user_attr("smaller budgets", list(config.smaller_budgets))
     study.set_user_attr("scored on", config.select_on)
     study.set_user_attr("decided by", config.decide_by)

@@ -6,12 +6,14 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
+from allocator.allocation.factorizations import Flags
 from allocator.errors import StudyError
 from allocator.tuning.evidence.allocations import list_allocations
-from allocator.tuning.evidence.choice import select_best
+from allocator.tuning.evidence.choice import list_compared, select_front
 from allocator.tuning.evidence.expectations import Expectations, compute_expectations
 from allocator.tuning.evidence.race import SEARCH_SEEDS, choose_contenders
 from allocator.tuning.space.rivals import list_rival_params
@@ -26,6 +28,7 @@ from allocator.tuning.storage.trial_memory import (
     leave_out_verdict,
     list_standing,
     make_attributes,
+    name_baseline,
     read_purpose,
     read_rival,
     read_round,
@@ -33,8 +36,6 @@ from allocator.tuning.storage.trial_memory import (
 )
 from allocator.tuning.study.goal import Goal
 from allocator.tuning.study.proposal_queue import ProposalQueue
-
-_BESIDE_BASELINE = 1  # allocations that train beside the baseline, for which a prior waits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,9 +54,10 @@ class Decision:
 class RoundPlanner:
     """Decide, one after the other, on the trainings of a round.
 
-    First come the baseline, its rivals and what is known to be worth a try, then a prior's
+    First come the baselines, their rivals and what is known to be worth a try, then a prior's
     proposals and the sampler's suggestions, all with the study's own seed; then the race, with
-    further seeds; last the verdict on the choice.
+    further seeds; last the verdict on the choice. Where there are several budgets, the sampler's
+    suggestions and the race seek the best within each of them in turn.
 
     Args:
         study: Optuna's study.
@@ -75,6 +77,10 @@ class RoundPlanner:
     ) -> None:
         self._study, self._space, self._config, self._goal = study, space, config, goal
         self._proposals = proposals
+        self._baselines = {BASELINE: make_baseline_params(space)} | {
+            name_baseline(budget): make_baseline_params(space, budget)
+            for budget in reversed(space.smaller_budgets)
+        }
 
     def decide_next(self) -> Decision | None:
         """Decide on the next training, or return None: the round, or the study, has all of its own.
@@ -105,26 +111,27 @@ class RoundPlanner:
         """Count the trainings that may be made before a verdict, for which the others are kept."""
         proving = [trial for trial in standing if read_purpose(trial) == "verdict"]
         proved = {(read_rival(trial), read_seed(trial)) for trial in proving}
-        # A study that goes on after a verdict may choose another allocation, which needs all seeds.
-        proved -= {(None, seed) for seed in self._list_verdict_seeds()}
-        compared = (None, BASELINE, *(rival.choice[RIVAL] for rival in self._space.rivals))
-        needed = set(itertools.product(compared, self._list_verdict_seeds()))
-        return self._goal.trials - len(proving) - len(needed - proved)
+        seeds = self._list_verdict_seeds()
+        opponents = [*self._baselines, *(rival.choice[RIVAL] for rival in self._space.rivals)]
+        missing = len(set(itertools.product(opponents, seeds)) - proved)
+        # A study that goes on after a verdict may choose other allocations, which need all seeds.
+        missing += len(self._space.budgets) * len(seeds)
+        return self._goal.trials - len(proving) - missing
 
     def _decide_search(
         self, standing: Sequence[FrozenTrial], searched: Sequence[FrozenTrial]
     ) -> Decision | None:
         seed = self._config.training.seed
         allocations = list_allocations(self._space.without_rivals, searched)
-        if not any(allocation.is_baseline for allocation in allocations):
-            baseline = make_baseline_params(self._space)
-            return self._make_decision(standing, "baseline", seed, baseline, rival=BASELINE)
+        for name, baseline in self._baselines.items():
+            if all(allocation.params != baseline for allocation in allocations):
+                return self._make_decision(standing, "baseline", seed, baseline, rival=name)
         rival = self._find_untried_rival(searched)
         if rival is not None:
             name = str(rival[RIVAL])
             return self._make_decision(standing, "rival", seed, rival, rival=name)
         # What a prior proposes once the baseline has ended is better than its ranks at other rates.
-        beside = _BESIDE_BASELINE + len(self._config.start)
+        beside = len(self._baselines) + len(self._config.start)
         if len(allocations) > beside and not self._proposals.is_prior_known:
             return None
         are_left = self._are_allocations_left(len(allocations))
@@ -151,7 +158,16 @@ class RoundPlanner:
         # Without the prior, which waits for the baseline, the sampler would only guess.
         if not self._proposals.is_prior_known:
             return None
-        return self._make_decision(standing, "search", seed, None)
+        suggested = sum(read_purpose(trial) == "search" for trial in standing)
+        budget = self._take_budget(suggested)
+        # Without a budget of its own a trial is within the largest.
+        limit = budget if budget in self._space.smaller_budgets else None
+        return self._make_decision(standing, "search", seed, None, budget=limit)
+
+    def _take_budget(self, place: int) -> int:
+        """Take the budgets in turn, the largest first."""
+        budgets = self._space.budgets
+        return budgets[-1 - place % len(budgets)]
 
     def _are_allocations_left(self, tried: int) -> bool:
         """Whether the space has allocations that were not tried; with a rate, it always has."""
@@ -165,11 +181,16 @@ class RoundPlanner:
         ended = [trial for trial in searched if is_finished(trial)]
         pending = [t for t in searched if not is_finished(t) and read_purpose(t) == "race"]
         expectations = self._expect(ended).keep(lambda a: self._space.fits_budget(a.params))
+        raced = sum(read_purpose(trial) == "race" for trial in ended)
         # Those that are decided on already would be chosen again in the same order.
         chosen = choose_contenders(
             expectations,
             len(pending) + 1,
             num_seeds=[len(a.seeds) for a in expectations.allocations],
+            groups=[
+                self._list_within(expectations, self._take_budget(raced + place))
+                for place in range(len(pending) + 1)
+            ],
         )
         if len(chosen) <= len(pending):
             return None
@@ -179,20 +200,25 @@ class RoundPlanner:
         seed = next(s for s in itertools.count(first) if s not in mine.seeds)
         return self._make_decision(standing, "race", seed, params, rival=mine.rival)
 
+    def _list_within(self, expectations: Expectations, budget: int) -> Flags:
+        """Whether each allocation is within a budget; all, if none is."""
+        fits = [self._space.fits_budget(a.params, budget) for a in expectations.allocations]
+        return np.array(fits) if any(fits) else np.ones(len(fits), dtype=np.bool_)
+
     def _decide_verdict(self, standing: Sequence[FrozenTrial]) -> Decision | None:
-        """Decide on a training of the choice, or of what it is compared with, with a new seed."""
+        """Decide on a training of a choice, or of what it is compared with, with a new seed."""
         if len(standing) >= self._goal.trials:
             return None
         try:
-            selection = select_best(self._space, self._expect(standing))
+            front = select_front(self._space, self._expect(standing))
         except StudyError:
             return None
-        if not selection.opponents:
+        compared = list_compared(front)
+        if len(compared) < 2:
             return None
-        compared = [selection.best, *selection.opponents.values()]
         for seed in self._list_verdict_seeds():
             tried = [trial.params for trial in standing if read_seed(trial) == seed]
-            missing = [c.allocation for c in compared if c.allocation.params not in tried]
+            missing = [allocation for allocation in compared if allocation.params not in tried]
             # All or none: a training without its rivals proves nothing.
             if missing and len(standing) + len(missing) <= self._goal.trials:
                 return self._make_decision(
@@ -221,6 +247,7 @@ class RoundPlanner:
         *,
         rival: str | None = None,
         proposed_by: str | None = None,
+        budget: int | None = None,
     ) -> Decision:
         last = max(map(read_round, standing), default=0)
         is_open = not standing or bool(self._list_open_round(standing))
@@ -233,5 +260,6 @@ class RoundPlanner:
                 position=len(standing),
                 rival=rival,
                 proposed_by=proposed_by,
+                budget=budget,
             ),
         )

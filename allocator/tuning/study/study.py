@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from allocator.coordination.records import Records
 from allocator.files.study_folder import trial_adapter_path
 from allocator.training.messages import Job, Report
-from allocator.tuning.evidence.choice import Selection, select_best
+from allocator.tuning.evidence.choice import Selection, select_best, select_front
 from allocator.tuning.evidence.expectations import Expectations, compute_expectations
 from allocator.tuning.samplers.feasible_sampler import ask_trial
 from allocator.tuning.space.space import Space, make_baseline_params
@@ -223,6 +223,14 @@ class SearchStudy:
             StudyError: If none is sound.
         """
         return select_best(self.space, self.expect())
+
+    def select_front(self) -> tuple[Selection, ...]:
+        """Choose the best allocation that was tried for every budget, the smallest budget first.
+
+        Raises:
+            StudyError: If none is sound.
+        """
+        return select_front(self.space, self.expect())
 
     def adapter_path(self, number: int) -> Path:
         """Return the path of a completed trial's adapter."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from allocator.training.evaluation import Answers
 from allocator.tuning.evidence.allocations import list_allocations
+from allocator.tuning.evidence.choice import Selection
 from allocator.tuning.evidence.metric_differences import compute_pseudo_differences
 from allocator.tuning.evidence.paired_difference import PairedDifference, Verdict, compare_paired
 from allocator.tuning.names import DecideBy
@@ -23,6 +24,9 @@ from allocator.tuning.storage.trial_memory import (
     read_purpose,
     read_seed,
 )
+
+BEST = "best"
+"""Name, among the opponents of a smaller budget's choice, of the choice of the largest budget."""
 
 _ATTRIBUTE = "verdict"  # user attribute of Optuna's study
 Labels = npt.NDArray[np.number]
@@ -72,7 +76,8 @@ class StudyVerdict(BaseModel):
         seeds: Seeds with which the choice and its opponents were trained once more.
         threshold: The margin above which the choice answers the second of two classes.
         collapsed: Number of the choice's trainings that collapsed or diverged.
-        versus: The comparison with each opponent, by its name; the baseline first.
+        versus: The comparison with each opponent, by its name; the baseline first, and last, under
+            `BEST`, the choice of the largest budget if that is another one.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -153,19 +158,20 @@ def judge_metric(
     return _describe(difference, *scores, higher_is_better=True)
 
 
-def write_verdict(study: optuna.Study, verdict: StudyVerdict) -> None:
-    """Record the verdict, so that dev is scored once."""
-    study.set_user_attr(_ATTRIBUTE, verdict.model_dump(mode="json"))
+def write_verdicts(study: optuna.Study, verdicts: Mapping[int, StudyVerdict]) -> None:
+    """Record the verdict on the choice of every budget, so that dev is scored once."""
+    content = {str(budget): verdict.model_dump(mode="json") for budget, verdict in verdicts.items()}
+    study.set_user_attr(_ATTRIBUTE, content)
 
 
-def read_verdict(study: optuna.Study, choice: Params) -> StudyVerdict | None:
+def read_verdict(study: optuna.Study, selection: Selection) -> StudyVerdict | None:
     """Read the verdict on a choice; None if there is none on this one, or of an earlier version."""
-    content: Mapping[str, object] | None = study.user_attrs.get(_ATTRIBUTE)
+    content: Mapping[str, object] = study.user_attrs.get(_ATTRIBUTE, {})
     try:
-        verdict = None if content is None else StudyVerdict.model_validate(content)
+        verdict = StudyVerdict.model_validate(content.get(str(selection.budget)))
     except ValidationError:
         return None  # it is scored again
-    return verdict if verdict is not None and verdict.params == choice else None
+    return verdict if verdict.params == selection.best.allocation.params else None
 
 
 def _describe(

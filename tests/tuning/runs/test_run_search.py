@@ -37,7 +37,7 @@ from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.storage.trial_memory import read_failure, read_retried_trial
 from allocator.tuning.study.goal import Goal
 from allocator.tuning.study.open_study import load_study
-from allocator.tuning.study.write_best import write_best
+from allocator.tuning.study.write_front import write_front
 from allocator.workers.process_worker import ProcessWorker
 from tests.tuning.studies import opened
 
@@ -172,7 +172,7 @@ def test_a_worker_that_dies_does_not_take_the_search_with_it(make_config: MakeCo
     with opened(plan, goal=Goal(trials=6, verdict_seeds=0)) as study:
         launch = partial(ProcessWorker, plan.setup)
         Coordinator(study, launch, ("cpu",), watcher, slots=2).run()
-        write_best(study)
+        write_front(study)
         trials = study.trials
     assert watcher.killed
     for number in (0, 1):

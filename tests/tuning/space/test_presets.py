@@ -26,7 +26,7 @@ from allocator.tuning.plan.search_plan import Plan, plan_search
 from allocator.tuning.space.build_space import build_space, list_adapter_shapes, make_adapter_spec
 from allocator.tuning.space.space_file import list_preset_names, read_space
 from allocator.tuning.storage.study_config import StudyConfig
-from allocator.tuning.study.write_best import write_best
+from allocator.tuning.study.write_front import write_front
 from allocator.workers.setup import load_frozen_backbone, load_training_splits, save_trained
 from tests.tuning.studies import opened
 
@@ -143,7 +143,7 @@ def search_here(plan: Plan[StudyConfig], trials: int) -> Path:
             assert (
                 built == study.space.find_variant(trial.params).shape.num_parameters(ranks) <= 2_000
             )
-        return write_best(study).path
+        return write_front(study).best.path
 
 
 @pytest.mark.parametrize("preset", list_preset_names())

@@ -98,7 +98,7 @@ def test_rivals_take_a_third_of_a_search_at_most(trials: int, rivals: int) -> No
 
 
 def test_by_default_rivals_come_on_top() -> None:
-    with_two = Goal.choose(None, 3, rivals=2, kind="cpu", devices=1)
-    alone = Goal.choose(None, 3, rivals=0, kind="cpu", devices=1)
+    with_two = Goal.choose(None, 3, rivals=2, budgets=1, kind="cpu", devices=1)
+    alone = Goal.choose(None, 3, rivals=0, budgets=1, kind="cpu", devices=1)
     assert (alone.trials, with_two.trials) == (28, 40)
     assert with_two.num_allocations == alone.num_allocations

@@ -252,9 +252,9 @@ def test_a_worker_that_dies_costs_no_training(tmp_path: Path) -> None:
 
 
 def test_a_goal_is_as_large_as_its_devices_are_fast() -> None:
-    assert Goal.choose(None, 3, rivals=0, kind="cpu", devices=2).trials == 28
-    assert Goal.choose(None, 3, rivals=0, kind="cuda", devices=2).trials == 128
-    assert Goal.choose(7, 3, rivals=0, kind="cuda", devices=2).trials == 7
+    assert Goal.choose(None, 3, rivals=0, budgets=1, kind="cpu", devices=2).trials == 28
+    assert Goal.choose(None, 3, rivals=0, budgets=1, kind="cuda", devices=2).trials == 128
+    assert Goal.choose(7, 3, rivals=0, budgets=1, kind="cuda", devices=2).trials == 7
 
 
 @pytest.mark.parametrize("trials", range(1, 80))

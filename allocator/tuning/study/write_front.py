@@ -1,4 +1,4 @@
-"""Write the result of a study: the best allocation, its adapter, a table of all trials."""
+"""Write the result of a study: the best allocations, their adapters, a table of all trials."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from allocator.files.study_folder import (
     RECIPE_FILE,
     SPECTRA_FILE,
     TRIALS_FILE,
+    name_for_budget,
 )
 from allocator.files.tables import write_table
 from allocator.files.whole_files import write_whole
 from allocator.files.yaml_files import write_yaml
-from allocator.tuning.evidence.choice import Selection
+from allocator.tuning.evidence.choice import Selection, find_smallest, select_front
 from allocator.tuning.storage.trial_memory import (
     read_calibrated_loss,
     read_loss,
@@ -38,7 +39,7 @@ from allocator.tuning.study.verdict import StudyVerdict, read_verdict
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrittenBest:
-    """The choice of a study, the verdict on it if there is one, and the recipe that was written."""
+    """The choice within a budget, the verdict on it if there is one, and the recipe written."""
 
     selection: Selection
     verdict: StudyVerdict | None
@@ -46,34 +47,66 @@ class WrittenBest:
     path: Path
 
 
-def write_best(study: SearchStudy) -> WrittenBest:
-    """Choose the best allocation of a study and write its files into the study's folder.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WrittenFront:
+    """The choices of a study for all its budgets, as they were written.
+
+    Attributes:
+        choices: One for each budget, the smallest budget first.
+        smallest: The smallest that is not distinguishably worse than the last.
+    """
+
+    choices: tuple[WrittenBest, ...]
+    smallest: WrittenBest
+
+    @property
+    def best(self) -> WrittenBest:
+        """The choice of the largest budget."""
+        return self.choices[-1]
+
+
+def write_front(study: SearchStudy) -> WrittenFront:
+    """Choose the best allocations of a study and write its files into the study's folder.
 
     Raises:
         StudyError: If no allocation was trained without a collapse.
-        CheckpointError: If the adapter of the choice is missing or damaged.
+        CheckpointError: If the adapter of a choice is missing or damaged.
     """
-    config = study.config
-    selection = study.select()
-    verdict = read_verdict(study.study, selection.best.allocation.params)
-    delivered = find_delivered(study, selection.best.allocation)
+    expectations = study.expect()
+    front = select_front(study.space, expectations)
+    smallest = find_smallest(study.space, expectations, front)
+    delivered = [find_delivered(study, selection.best.allocation) for selection in front]
     # Before anything is written: a damaged adapter leaves earlier results as they are.
-    saved = load_adapter(delivered.path)
-    recipe = _make_recipe(
-        study, selection, verdict, delivered, trains_pooler=saved.description.trains_pooler
-    )
-    write_whole(study.folder / ADAPTER_FILE, delivered.path.read_bytes())
-    spectra = compute_mode_spectra(saved.adapter)
+    saved = [load_adapter(adapter.path) for adapter in delivered]
+    spectra = compute_mode_spectra(saved[-1].adapter)
     write_table(study.folder / SPECTRA_FILE, tabulate_spectra(spectra))
     write_table(study.folder / MODES_FILE, tabulate_spectrum_metrics(spectra))
     write_table(study.folder / TRIALS_FILE, study.study.trials_dataframe())
+    written = tuple(
+        _write_choice(study, selection, adapter, trains_pooler=file.description.trains_pooler)
+        for selection, adapter, file in zip(front, delivered, saved, strict=True)
+    )
+    return WrittenFront(choices=written, smallest=written[front.index(smallest)])
+
+
+def _write_choice(
+    study: SearchStudy, selection: Selection, delivered: Delivered, *, trains_pooler: bool
+) -> WrittenBest:
+    config, budget = study.config, selection.budget
+    verdict = read_verdict(study.study, selection)
+    recipe = _make_recipe(study, selection, verdict, delivered, trains_pooler=trains_pooler)
+    names = [ADAPTER_FILE, RECIPE_FILE]
+    if budget != config.budget:
+        names = [name_for_budget(name, budget) for name in names]
+    adapter, path = (study.folder / name for name in names)
+    write_whole(adapter, delivered.path.read_bytes())
+    within = f" within {budget:,} parameters" if config.smaller_budgets else ""
     # Last, because the recipe says that the adapter lies beside it.
-    path = study.folder / RECIPE_FILE
     write_yaml(
         path,
         recipe,
-        f"Best allocation of study {config.study}, on {config.task.name}.\n"
-        f"{ADAPTER_FILE}: {delivered.training}.\n"
+        f"Best allocation of study {config.study}{within}, on {config.task.name}.\n"
+        f"{adapter.name}: {delivered.training}.\n"
         "Train it again on all of train:\n"
         f"python -m allocator.train --config {shlex.quote(str(path))}",
     )
@@ -92,7 +125,7 @@ def _make_recipe(
     allocation = study.space.make_allocation(chosen.params)
     training = config.training.model_copy(update={"seed": delivered.seed})
     return Recipe(
-        budget=config.budget,
+        budget=selection.budget,
         num_parameters=study.space.num_parameters(chosen.params),
         model=config.model,
         task=config.task,

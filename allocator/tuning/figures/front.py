@@ -1,0 +1,140 @@
+"""The figure of what every budget buys: the loss of its choice against its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import plotly.graph_objects as go
+
+from allocator.tuning.evidence.choice import Selection
+from allocator.tuning.figures.appearance import REFERENCE, TEMPLATE, make_title
+from allocator.tuning.storage.trial_memory import BASELINE
+from allocator.tuning.study.study import SearchStudy
+from allocator.tuning.study.verdict import BEST, Difference, read_verdict
+
+Group = Literal["choice", "uniform baseline", "rival"]
+_COLOURS: dict[Group, str] = {
+    "choice": "#0072B2",
+    "uniform baseline": "#E69F00",
+    "rival": "#CC79A7",
+}
+_SYMBOLS: dict[Group, str] = {"choice": "circle", "uniform baseline": "square", "rival": "diamond"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrontPoint:
+    """One allocation of the front.
+
+    Attributes:
+        group: What it is.
+        name: Its name.
+        parameters: Number of its parameters.
+        gap: Its loss minus that of the choice within the largest budget.
+        low: Lower end of the 95% interval of `gap`; `gap` itself where none was computed.
+        high: Upper end.
+    """
+
+    group: Group
+    name: str
+    parameters: int
+    gap: float
+    low: float
+    high: float
+
+
+def list_front_points(study: SearchStudy, front: Sequence[Selection]) -> list[FrontPoint]:
+    """List the choice of every budget, and what it was compared with.
+
+    Values are losses on dev where a verdict was made, and expected ones otherwise.
+    """
+    points = [point for choice in front for point in _list_points(study, front, choice)]
+    return list({(point.group, point.parameters, point.name): point for point in points}.values())
+
+
+def draw_front(points: list[FrontPoint]) -> go.Figure:
+    """Draw the gap to the best of every allocation against its parameters."""
+    figure = go.Figure()
+    for group, colour in _COLOURS.items():
+        own = sorted((p for p in points if p.group == group), key=lambda p: p.parameters)
+        if own:
+            figure.add_trace(_draw_group(group, own, colour))
+    figure.add_hline(0.0, line=REFERENCE)
+    figure.update_layout(
+        template=TEMPLATE,
+        title=make_title(
+            "What every budget buys",
+            "loss minus that of the choice within the largest budget (dashed), lower is better; "
+            "bars: 95% intervals over seeds and examples",
+        ),
+    )
+    figure.update_xaxes(title_text="parameters of the adapter", type="log")
+    figure.update_yaxes(title_text="loss minus the best's")
+    return figure
+
+
+def _list_points(
+    study: SearchStudy, front: Sequence[Selection], selection: Selection
+) -> Iterator[FrontPoint]:
+    verdict = read_verdict(study.study, selection)
+    count = study.space.num_parameters
+    best = front[-1].best
+    within = f"within {selection.budget:,}"
+    size = count(selection.best.allocation.params)
+    if verdict is None or not verdict.versus:
+        gap = selection.best.expected - best.expected
+        yield _make_point("choice", within, size, gap, None)
+        return
+    to_best = verdict.versus[BEST].loss if BEST in verdict.versus else None
+    own_gap = to_best.mean if to_best is not None else 0.0
+    yield _make_point("choice", within, size, own_gap, to_best)
+    for name, versus in verdict.versus.items():
+        if name == BEST:
+            continue
+        is_baseline = name == BASELINE
+        # A choice minus its opponent is told, so the signs change; the interval holds only where
+        # the choice is the best itself.
+        yield _make_point(
+            "uniform baseline" if is_baseline else "rival",
+            f"uniform baseline {within}" if is_baseline else name,
+            count(selection.compared[name].allocation.params),
+            own_gap - versus.loss.mean,
+            versus.loss if selection is front[-1] else None,
+            sign=-1.0,
+        )
+
+
+def _make_point(
+    group: Group,
+    name: str,
+    parameters: int,
+    gap: float,
+    difference: Difference | None,
+    *,
+    sign: float = 1.0,
+) -> FrontPoint:
+    ends = (gap, gap) if difference is None else (sign * difference.low, sign * difference.high)
+    return FrontPoint(
+        group=group, name=name, parameters=parameters, gap=gap, low=min(ends), high=max(ends)
+    )
+
+
+def _draw_group(group: Group, points: list[FrontPoint], colour: str) -> go.Scatter:
+    return go.Scatter(
+        x=[p.parameters for p in points],
+        y=[p.gap for p in points],
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [p.high - p.gap for p in points],
+            "arrayminus": [p.gap - p.low for p in points],
+            "width": 5,
+        },
+        text=[p.name for p in points],
+        hovertemplate="%{text}: %{y:+.4f}<br>%{x:,} parameters<extra></extra>",
+        name=group,
+        mode="lines+markers" if group == "choice" else "markers",
+        line={"color": colour, "width": 2},
+        marker={"size": 11, "symbol": _SYMBOLS[group], "color": colour},
+    )

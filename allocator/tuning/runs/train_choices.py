@@ -1,0 +1,58 @@
+"""Train a study's choices once more, on all of train, for the adapters that are handed over."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from rich.console import Console
+
+from allocator.coordination.list_config import ListConfig
+from allocator.coordination.train_list import train_list
+from allocator.files.adapter_section import ListedAllocation
+from allocator.files.study_folder import DELIVERED_FOLDER
+from allocator.tuning.evidence.allocations import TriedAllocation
+from allocator.tuning.plan.search_plan import Plan
+from allocator.tuning.storage.study_config import StudyConfig
+from allocator.tuning.study.delivered import (
+    average_calibration,
+    find_delivered_adapter,
+    name_delivered,
+)
+from allocator.tuning.study.study import SearchStudy
+
+
+def train_choices(study: SearchStudy, plan: Plan[StudyConfig], console: Console) -> None:
+    """Train the choice of every budget on all of train, unless that was done.
+
+    No examples are left to calibrate one on, so its calibration is the mean of those of its other
+    trainings. Dev, on which it is scored, calibrates nothing.
+
+    Raises:
+        StudyError: If no allocation was trained without a collapse, or workers keep dying.
+        KeyboardInterrupt: If the user interrupts.
+    """
+    if study.config.select_on == "dev":
+        return  # its trainings were on all of train
+    chosen: dict[str, TriedAllocation] = {}
+    for selection in reversed(study.select_front()):
+        chosen.setdefault(name_delivered(selection.best.allocation), selection.best.allocation)
+    for name, allocation in chosen.items():
+        params = allocation.params
+        listed = ListedAllocation.from_allocation(
+            study.space.find_variant(params).spec, study.space.make_allocation(params)
+        )
+        if not find_delivered_adapter(study, allocation).exists():
+            size = study.space.num_parameters(params)
+            within = f" of {size:,} parameters" if len(chosen) > 1 else ""
+            console.print(f"\ntraining the choice{within} on all of train", highlight=False)
+        train_list(
+            dataclasses.replace(plan.setup, scoring=plan.data.dev),
+            ListConfig.of(study.config, {name: listed}),
+            study.folder / DELIVERED_FOLDER,
+            console,
+            devices=plan.devices,
+            slots=1,
+            seeds=(study.config.training.seed,),
+            keeps_adapters=True,
+            calibration=average_calibration(allocation),
+        )
