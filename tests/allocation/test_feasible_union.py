@@ -88,6 +88,26 @@ def test_a_point_with_a_rank_that_its_shape_does_not_have_is_not_feasible(space:
     assert not feasible.is_feasible(points).any()
 
 
+def test_a_smaller_budget_keeps_the_numbers_of_its_shapes(space: Space) -> None:
+    feasible = space.feasible
+    assert isinstance(feasible, FeasibleUnion)
+    assert feasible.points is not None
+    counts = feasible.count_parameters(feasible.points)
+    # Some shapes have nothing as small, and the others keep their numbers.
+    budget = max(v.shape.num_parameters(v.feasible.find_smallest()) for v in space.variants) - 1
+    limited = feasible.limit(budget)
+    assert limited.points is not None
+    assert limited.columns == feasible.columns
+    assert limited.points.tolist() == feasible.points[counts <= budget].tolist()
+    assert len(set(limited.points[:, 0].tolist())) < len(space.variants)
+    drawn = limited.sample(200, np.random.default_rng(0))
+    assert limited.is_feasible(drawn).all()
+    assert (limited.count_parameters(drawn) <= budget).all()
+    assert (limited.is_feasible(feasible.points) == (counts <= budget)).all()
+    with pytest.raises(BudgetError, match="at least"):
+        feasible.limit(1)
+
+
 def test_a_sample_has_all_variants_alike_however_many_points_they_have(space: Space) -> None:
     drawn = Counter(space.feasible.sample(5_000, np.random.default_rng(0))[:, 0].tolist())
     assert all(800 < drawn[number] < 1_200 for number in range(1, 6))

@@ -159,7 +159,9 @@ def test_a_baseline_and_a_sweep_take_every_name_and_list_them_all_where_they_ref
 
 
 def test_options_left_out_are_the_defaults_of_the_configuration() -> None:
-    expected = SearchConfig(task="cola", budget=600, training=TrainingConfig(), model_cache=Path())
+    expected = SearchConfig(
+        task="cola", budget=(600,), training=TrainingConfig(), model_cache=Path()
+    )
     place = {"model_cache", "fallback_data_dir"}  # from the environment
     assert read_search().model_dump(exclude=place) == expected.model_dump(exclude=place)
 

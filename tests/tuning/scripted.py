@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import zlib
 from collections.abc import Callable, Sequence
@@ -209,11 +210,13 @@ class Script:
     decide_by: str = "loss"
     space: tuple[SpaceFile, Space] | None = None
     rivals: tuple[str, ...] = ()
+    smaller_budgets: tuple[int, ...] = ()
     storage: BaseStorage = field(default_factory=InMemoryStorage)
 
     def open(self) -> SearchStudy:
         """Open the study as another process would, with a sampler that remembers nothing."""
         file, space = self.space or make_space()
+        space = dataclasses.replace(space, smaller_budgets=self.smaller_budgets)
         config = StudyConfig.model_validate(
             {
                 "study": "scripted",
@@ -232,6 +235,7 @@ class Script:
                 "precision": "float32",
                 "versions": {},
                 "budget": space.feasible.budget,
+                "smaller_budgets": self.smaller_budgets,
                 "space_name": "scripted",
                 "space": file,
                 "rivals": self.rivals,
@@ -252,7 +256,12 @@ class Script:
             sampler=make_sampler(config.sampler, space, seed=0, final_step=BOUNDARIES),
             pruner=make_pruner(config.pruner, warmup=0.1, final_step=BOUNDARIES),
         )
-        goal = Goal(trials=self.trials, verdict_seeds=self.verdict_seeds, rivals=len(self.rivals))
+        goal = Goal(
+            trials=self.trials,
+            verdict_seeds=self.verdict_seeds,
+            rivals=len(self.rivals),
+            budgets=len(space.budgets),
+        )
         contested = add_rivals(space, self.rivals)
         search = SearchStudy(study, contested, config, self.folder, goal)
         search.begin()
@@ -273,7 +282,7 @@ class Script:
 
 def describe(trial: FrozenTrial) -> dict[str, object]:
     """Describe a training by all that must not depend on interrupts."""
-    names = ("seed", "purpose", "rival", "round", "position", "proposed_by")
+    names = ("seed", "purpose", "rival", "round", "position", "proposed_by", "budget")
     return {
         "params": trial.params,
         "state": trial.state,

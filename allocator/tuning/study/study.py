@@ -237,11 +237,11 @@ class SearchStudy:
         return trial_adapter_path(self.folder, number)
 
     def _ask(self, decision: Decision) -> optuna.Trial:
-        if decision.params is not None:
-            attributes = decision.attributes
-            self.study.enqueue_trial(dict(decision.params), user_attrs=attributes)
+        # Also without parameters, because the sampler reads the budget among the attributes.
+        self.study.enqueue_trial(dict(decision.params or {}), user_attrs=decision.attributes)
         trial = ask_trial(self.study, self.space)
         write_num_parameters(trial, self.space.num_parameters(trial.params))
+        # A trial that the user has enqueued on the dashboard comes first, and has none.
         write_attributes(trial, decision.attributes)
         return trial
 

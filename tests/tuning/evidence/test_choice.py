@@ -14,7 +14,14 @@ from allocator.allocation.constructions import BackboneShape
 from allocator.errors import StudyError
 from allocator.training.messages import Ending
 from allocator.tuning.evidence.allocations import TriedAllocation
-from allocator.tuning.evidence.choice import TIE, Selection, select_best
+from allocator.tuning.evidence.choice import (
+    TIE,
+    Selection,
+    find_smallest,
+    list_compared,
+    select_best,
+    select_front,
+)
 from allocator.tuning.evidence.expectations import Expectations, compute_expectations
 from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.space import Params, Space
@@ -199,3 +206,36 @@ def test_nothing_to_choose_from_is_said(space: Space) -> None:
     trials = [make_trial(space, make_params(space, 9e-3), 0.7, ending="diverged")]
     with pytest.raises(StudyError, match="without a collapse in 1 trainings, so there is nothing"):
         select(space, trials)
+
+
+def make_front_space() -> Space:
+    backbone = BackboneShape(d_in=384, heads=12, head_size=32, layers=6)
+    return build_space(read_space("tenslora_plus"), backbone, 40_000, (10_000, 20_000))
+
+
+@pytest.mark.parametrize(
+    ("gap", "smallest"), [(0.9, "the small"), (1.1, "the large"), (-0.5, "the small")]
+)
+def test_the_smallest_choice_within_one_standard_error_is_found(gap: float, smallest: str) -> None:
+    space = make_front_space()
+    large = make_params(space, input=32, head_dim=9, heads=5, qkv=3, depth=6)
+    small = make_params(space, input=8, head_dim=4, heads=4, qkv=3, depth=4)
+    assert space.num_parameters(large) > 20_000
+    assert space.num_parameters(small) <= 10_000
+    error = 0.01
+    # The variance of the difference is twice that of each.
+    expectations = make_expectations(
+        space, [large, small], [-0.5, -0.5 - gap * error], error**2 / 2
+    )
+    front = select_front(space, expectations)
+    assert [s.budget for s in front] == [10_000, 20_000, 40_000]
+    found = find_smallest(space, expectations, front).best.allocation.params
+    assert found == (small if smallest == "the small" else large)
+    assert [a.params for a in list_compared(front)] == ([small, large] if gap > 0 else [small])
+
+
+def test_a_budget_within_which_nothing_is_sound_has_no_choice() -> None:
+    space = make_front_space()
+    large = make_params(space, input=32, head_dim=9, heads=5, qkv=3, depth=6)
+    expectations = make_expectations(space, [large], [-0.5], 1e-4)
+    assert [s.budget for s in select_front(space, expectations)] == [40_000]
