@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -106,7 +106,7 @@ def make_shared_config(
         backbone=backbone,
         training=config.training,
         precision=precision,
-        versions={package: version(package) for package in _VERSIONED},
+        versions={package: _find_version(package) for package in _VERSIONED},
     )
 
 
@@ -171,3 +171,10 @@ def _require_step_for_each_boundary(training: TrainingConfig, num_examples: int)
             f"{num_examples:,} examples, got {training.boundaries_per_epoch}; lower it, "
             "or --batch-size"
         )
+
+
+def _find_version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from a folder of the sources that was not installed
+        return "unknown"

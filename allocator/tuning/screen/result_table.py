@@ -13,7 +13,7 @@ from rich.text import Text
 from scipy import stats
 
 from allocator.tuning.evidence.choice import Choice, Selection
-from allocator.tuning.screen.front_table import print_front
+from allocator.tuning.screen.front_table import describe_smallest, make_front_table
 from allocator.tuning.storage.storage_url import (
     add_installed_driver,
     choose_storage_url,
@@ -57,7 +57,7 @@ def print_result(console: Console, study: SearchStudy, front: WrittenFront, url:
     for line in describe_verdict(study, selection, verdict):
         console.print(line, highlight=False, soft_wrap=True)
     if len(front.choices) > 1:
-        print_front(console, study, front)
+        _print_front(console, study, front)
     # None if the study ended before its prior was made.
     if study.prior not in (None, study.config.prior):
         console.print(
@@ -70,6 +70,15 @@ def print_result(console: Console, study: SearchStudy, front: WrittenFront, url:
     for command in list_next_commands(study, front.best.path, url):
         # To be copied: no brackets read as markup, and no line breaks.
         console.print(Text(f"  {command}"), soft_wrap=True)
+
+
+def _print_front(console: Console, study: SearchStudy, front: WrittenFront) -> None:
+    selections = [choice.selection for choice in front.choices]
+    console.print()
+    console.print(make_front_table(study, selections), highlight=False)
+    smallest = front.smallest
+    told = describe_smallest(study, smallest.selection, selections[-1], smallest.path)
+    console.print(Text(told), soft_wrap=True)
 
 
 def list_next_commands(study: SearchStudy, recipe: Path, url: str) -> list[str]:

@@ -138,7 +138,15 @@ def _make_variant(name: str, space: Space) -> Variant:
     spec = make_kind_spec(kind, space.shape.backbone, scaling=space.variants[0].spec.config.scaling)
     budget = space.feasible.budget
     if not colon:
-        ranks = _find_uniform(spec, budget)
+        try:
+            ranks = _find_uniform(spec, budget)
+        except BudgetError as misfit:
+            raise BudgetError(
+                f"rival {name}: none fits the budget of {budget:,}, as the smallest has "
+                f"{misfit.smallest:,.0f} parameters; leave it out, or give a rank ({name}:1), "
+                "which may exceed the budget",
+                misfit.smallest,
+            ) from None
     else:
         if not rank.isdecimal() or not int(rank):
             raise SpaceError(f"rival {name}: the rank must be a positive integer, got {rank!r}")
