@@ -15,8 +15,7 @@ from tests.tuning.scripted import Killed, MortalStorage, Script, describe_study
 STUDIES: dict[str, dict[str, object]] = {
     "measured": {"prior": "gradient", "sampler": "random"},
     "suggested": {"prior": "none", "sampler": "gp", "trials": 12, "slots": 2, "devices": 2},
-    "beside rivals": {"prior": "gradient", "trials": 24, "rivals": ("lora", "cp")},
-    "of two budgets": {"prior": "gradient", "trials": 24, "smaller_budgets": (400,)},
+    "beside rivals": {"trials": 24, "rivals": ("lora", "cp"), "smaller_budgets": (400,)},
     "alone": {"prior": "uniform", "sampler": "gp", "trials": 8, "slots": 1},
 }
 
