@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from allocator.command_line.options import add_options
-from allocator.command_line.parser import make_parser, run_command
+from allocator.command_line.parser import add_budget_option, make_parser, run_command
 from allocator.config import default_model_cache
 from allocator.tuning.plan.run_config import RunConfig
 
@@ -18,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser("export", "Write a study's best allocation and adapter.")
     parser.add_argument("--study", required=True, metavar="NAME", help="name of the study")
     add_options(parser, RunConfig, ["studies_dir"])
+    add_budget_option(parser)
     parser.add_argument("--storage", metavar="URL", help="URL of the storage that the search used")
     parser.add_argument(
         "--format",
@@ -31,18 +33,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=Path,
         metavar="FOLDER",
         help="new or empty folder, for peft and merged (default: peft/ or merged/ in the study's "
-        "folder)",
+        "folder, with the budget if one is given)",
     )
     arguments = parser.parse_args(argv)
     folder: Path = arguments.studies_dir / arguments.study
     if arguments.format == "yaml":
-        if arguments.output is not None:
-            parser.error("--output goes with --format peft or merged; yaml is the study's own")
+        for name in ("output", "budget"):
+            if getattr(arguments, name) is not None:
+                parser.error(f"--{name} goes with --format peft or merged; yaml is the study's own")
         _choose_best_again(folder, arguments.storage)
     else:
-        _write_for_other_tools(
-            folder, arguments.format, arguments.output or folder / arguments.format
-        )
+        _write_for_other_tools(folder, arguments)
     return 0
 
 
@@ -54,11 +55,14 @@ def _choose_best_again(folder: Path, storage: str | None) -> None:
         print(write_front(study).best.path)
 
 
-def _write_for_other_tools(folder: Path, how: Literal["peft", "merged"], output: Path) -> None:
+def _write_for_other_tools(folder: Path, arguments: argparse.Namespace) -> None:
+    how: Literal["peft", "merged"] = arguments.format
+    budget: int | None = arguments.budget
+    output = arguments.output or folder / (how if budget is None else f"{how}-{budget}")
     from allocator.trained.export_folder import write_export
     from allocator.trained.trained_adapter import load_trained
 
-    delivered = write_export(load_trained(folder, default_model_cache()), how, output)
+    delivered = write_export(load_trained(folder, default_model_cache(), budget), how, output)
     print(output)
     size = f"the adapter has {delivered.adapter_parameters:,} parameters"
     if how == "peft":

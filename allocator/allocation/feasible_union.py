@@ -21,7 +21,8 @@ class FeasibleUnion:
     rank that the point's set does not have is 1, whose logarithm is 0.
 
     Args:
-        sets: The feasible sets by their numbers, all with the same budget.
+        sets: The feasible sets by their numbers. The first has the budget of the union; others
+            may have a larger one.
         names: For every number, that of a set that was left out included, the parameter name of
             every rank name of its shape.
     """

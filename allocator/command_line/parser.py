@@ -8,6 +8,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -132,6 +133,17 @@ def parse_budget(text: str) -> Budget:
 def parse_budgets(text: str) -> tuple[Budget, ...]:
     """Parse one or several budgets, separated by commas."""
     return tuple(dict.fromkeys(map(parse_budget, text.split(","))))
+
+
+def add_budget_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that chooses among the results of a study of several budgets."""
+    parser.add_argument(
+        "--budget",
+        type=partial(parse_integer, minimum=1),
+        metavar="N",
+        help="of a study of several budgets, the one whose best allocation is used (default: the "
+        "largest)",
+    )
 
 
 def parse_folder(text: str) -> Path:

@@ -49,6 +49,13 @@ def name_for_budget(file: str, budget: int) -> str:
     return f"{stem}-{budget}{dot}{ending}"
 
 
+def list_smaller_budgets(folder: Path) -> list[int]:
+    """List the smaller budgets for which a study's folder holds a choice, in ascending order."""
+    stem, _, ending = RECIPE_FILE.partition(".")
+    found = (path.stem.removeprefix(f"{stem}-") for path in folder.glob(f"{stem}-*.{ending}"))
+    return sorted(int(text) for text in found if text.isdecimal())
+
+
 def trial_adapter_path(folder: Path, number: int) -> Path:
     """Return the path of the adapter of a study's trial."""
     # Leading zeros, so that names sort as numbers do.

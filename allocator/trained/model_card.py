@@ -94,5 +94,5 @@ def _describe_threshold(recipe: Recipe) -> str:
     if not threshold:
         return ""
     # The probability of the second class at that margin of the logits.
-    odds = 1 / (1 + math.exp(-threshold))
-    return f"| decision | {labels[1]} from a probability of {odds:.3f} on |\n"
+    probability = 1 / (1 + math.exp(-threshold))
+    return f"| decision | {labels[1]} from a probability of {probability:.3f} on |\n"

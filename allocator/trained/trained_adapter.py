@@ -10,9 +10,15 @@ import torch
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from allocator.config import default_model_cache
-from allocator.errors import CheckpointError
+from allocator.errors import CheckpointError, UnknownNameError
 from allocator.files.recipe import Recipe, read_recipe
-from allocator.files.study_folder import ADAPTER_FILE, RECIPE_FILE, require_study
+from allocator.files.study_folder import (
+    ADAPTER_FILE,
+    RECIPE_FILE,
+    list_smaller_budgets,
+    name_for_budget,
+    require_study,
+)
 from allocator.models.attached import Attached, attach_saved
 from allocator.models.classifier import load_classifier
 from allocator.models.model_config import reads_images, silence_loading
@@ -55,37 +61,52 @@ def load_model(recipe: Recipe, cache: Path | None = None) -> PreTrainedModel:
     return model
 
 
-def load_trained(folder: Path, cache: Path) -> TrainedAdapter:
+def load_trained(folder: Path, cache: Path, budget: int | None = None) -> TrainedAdapter:
     """Load the best adapter of a study onto its model.
 
     Args:
         folder: Folder of the study.
         cache: Folder of fetched models.
+        budget: The budget within which it is the best, one of the study's; None for the largest.
 
     Raises:
-        UnknownNameError: If there is no such study.
+        UnknownNameError: If there is no such study, or it was not searched within the budget.
         CheckpointError: If the recipe or the adapter is missing or damaged, or if they do not
             belong together.
         ModelError: If the model is not found, or its weights have changed.
     """
     require_study(folder)
     silence_loading()
-    recipe = read_recipe(folder / RECIPE_FILE)
+    path, adapter = _find_choice(folder, budget)
+    recipe = read_recipe(path)
     source = locate_model_of(recipe.model, cache)
     model, fresh = _load_classifier(source, recipe)
     preprocessor = (load_image_processor if reads_images(source) else load_tokenizer)(source)
-    attached = attach_saved(model, folder / ADAPTER_FILE, fresh=fresh)
+    attached = attach_saved(model, adapter, fresh=fresh)
     # A file of another adapter would load as well if it fits the same backbone.
     expected = recipe.spec(attached.spec.shape.backbone), recipe.adapter.ranks
     if (attached.spec, attached.adapter.ranks) != expected:
         raise CheckpointError(
-            f"{folder / ADAPTER_FILE} is not the adapter of {RECIPE_FILE} beside it; "
+            f"{adapter} is not the adapter of {path.name} beside it; "
             f"run: python -m allocator.export --study {shlex.quote(folder.name)} "
             f"--studies-dir {shlex.quote(str(folder.parent))}"
         )
     return TrainedAdapter(
         recipe=recipe, source=source, attached=attached, preprocessor=preprocessor
     )
+
+
+def _find_choice(folder: Path, budget: int | None) -> tuple[Path, Path]:
+    """Find recipe and adapter of the choice within a budget."""
+    names = (RECIPE_FILE, ADAPTER_FILE)
+    if budget is None or budget == (largest := read_recipe(folder / RECIPE_FILE).budget):
+        return folder / names[0], folder / names[1]
+    known = list_smaller_budgets(folder)
+    if budget not in known:
+        searched = [str(number) for number in (*known, largest)]
+        raise UnknownNameError("budget", str(budget), searched, f" of study {folder.name}")
+    path, adapter = (folder / name_for_budget(name, budget) for name in names)
+    return path, adapter
 
 
 def _load_classifier(

@@ -132,6 +132,19 @@ def test_a_study_that_is_not_there_is_named_with_those_that_are(tiny_study: Path
         load_trained(tiny_study.with_name("smal"), tiny_study)
 
 
+def test_the_choice_of_a_smaller_budget_is_loaded_by_its_number(
+    tiny_study: Path, tiny_recipe: Recipe
+) -> None:
+    smaller = tiny_recipe.model_copy(update={"budget": 300})
+    write_yaml(tiny_study / "best-300.yaml", smaller, "Smaller.")
+    (tiny_study / "adapter-300.safetensors").write_bytes((tiny_study / ADAPTER_FILE).read_bytes())
+    assert load_trained(tiny_study, tiny_study, 300).recipe.budget == 300
+    for budget in (None, 1_000):
+        assert load_trained(tiny_study, tiny_study, budget).recipe.budget == 1_000
+    with pytest.raises(UnknownNameError, match=r"^unknown budget '400': .*known are 1000, 300 of"):
+        load_trained(tiny_study, tiny_study, 400)
+
+
 def test_other_weights_than_the_studys_are_refused(tiny_study: Path, tiny_recipe: Recipe) -> None:
     model = tiny_recipe.model.model_copy(update={"sha256": "c0ffee"})
     write_yaml(tiny_study / RECIPE_FILE, tiny_recipe.model_copy(update={"model": model}), "Other.")

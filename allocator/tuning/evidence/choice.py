@@ -125,11 +125,12 @@ def list_compared(front: Sequence[Selection]) -> list[TriedAllocation]:
 def find_smallest(
     space: Space, expectations: Expectations, front: Sequence[Selection]
 ) -> Selection:
-    """Find the smallest choice that is not distinguishably worse than that of the largest budget.
+    """Find the smallest choice within one standard error of that of the largest budget.
 
     The one-standard-error rule (Breiman et al. 1984, Classification and Regression Trees, section
-    3.4.3): the choice of fewest parameters whose expected value is within one standard error of the
-    best. The error is that of the difference, as both were trained with the same seeds.
+    3.4.3) for what the search expects, not for what the verdict finds: the choice of fewest
+    parameters whose expected value is that close to the best's. The error is that of the
+    difference, as both were trained with the same seeds.
 
     Args:
         space: The study's space.
@@ -160,7 +161,7 @@ def _find_compared(space: Space, expectations: Expectations, budget: int) -> dic
     choices = _list_choices(expectations)
     own = next((c for c in choices if _is_baseline(space, c.allocation, budget)), None)
     compared = {} if own is None else {BASELINE: own}
-    # What more parameters would buy is told once, at the largest budget.
+    # Rivals over the budget are listed only for the largest.
     rivals = {v.choice[RIVAL] for v in space.rivals}
     for place in np.argsort(-expectations.mean, kind="stable"):
         allocation = choices[place].allocation

@@ -32,16 +32,20 @@ def choose_contenders(
         places: Number of trainings to choose.
         num_seeds: Seeds that every allocation has had so far.
         groups: The allocations among which the first place seeks the best, the second, and so on
-            in turn, each of shape (n,); all allocations if there are none.
+            in turn, each of shape (n,); all allocations if there are none. A group of which all had
+            `SEARCH_SEEDS` leaves its place to all allocations.
 
     Returns:
         Indices of allocations, with repeats; fewer than `places` if all had `SEARCH_SEEDS`.
     """
     covariance = expectations.covariance.copy()
     counts, chosen = list(num_seeds), []
-    groups = groups or [np.ones(len(counts), dtype=np.bool_)]
+    everything = np.ones(len(counts), dtype=np.bool_)
+    groups = groups or [everything]
     for place in range(places):
         group = groups[place % len(groups)]
+        if np.array(counts)[group].min() >= SEARCH_SEEDS:
+            group = everything
         mean = np.where(group, expectations.mean, -np.inf)
         leader = int(np.argmax(mean))
         variances = np.diag(covariance)
@@ -49,7 +53,8 @@ def choose_contenders(
         gap = (mean[leader] - mean) / np.sqrt(between)
         gap[leader] = np.inf
         # Challengers from the likeliest on; the first that can still be trained, or the leader.
-        pairs = [(leader, int(i)) for i in np.argsort(gap, kind="stable") if i != leader]
+        order = np.argsort(gap, kind="stable")
+        pairs = [(leader, int(i)) for i in order if i != leader and group[i]]
         pairs = pairs or [(leader, leader)]
         open_ones = (
             max(open_pair, key=lambda i: float(variances[i]))

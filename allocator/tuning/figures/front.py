@@ -1,4 +1,4 @@
-"""The figure of what every budget buys: the loss of its choice against its parameters."""
+"""The figure of what every budget buys: the value of its choice against its parameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from allocator.tuning.evidence.choice import Selection
 from allocator.tuning.figures.appearance import REFERENCE, TEMPLATE, make_title
 from allocator.tuning.storage.trial_memory import BASELINE
 from allocator.tuning.study.study import SearchStudy
-from allocator.tuning.study.verdict import BEST, Difference, read_verdict
+from allocator.tuning.study.verdict import BEST, Difference, StudyVerdict, read_front
 
 Group = Literal["choice", "uniform baseline", "rival"]
 _COLOURS: dict[Group, str] = {
@@ -31,7 +31,7 @@ class FrontPoint:
         group: What it is.
         name: Its name.
         parameters: Number of its parameters.
-        gap: Its loss minus that of the choice within the largest budget.
+        gap: Its value minus that of the choice within the largest budget.
         low: Lower end of the 95% interval of `gap`; `gap` itself where none was computed.
         high: Upper end.
     """
@@ -44,17 +44,47 @@ class FrontPoint:
     high: float
 
 
+def draw_study_front(study: SearchStudy, front: Sequence[Selection]) -> go.Figure:
+    """Draw what every budget of a study buys.
+
+    Args:
+        study: The study.
+        front: Its choices for all its budgets, the largest budget last.
+    """
+    is_proved = read_front(study.study, front) is not None
+    return draw_front(
+        list_front_points(study, front),
+        value="loss on dev" if is_proved else f"expected {study.objective.name}",
+        lower_is_better=is_proved or study.objective.sign < 0,
+    )
+
+
 def list_front_points(study: SearchStudy, front: Sequence[Selection]) -> list[FrontPoint]:
     """List the choice of every budget, and what it was compared with.
 
-    Values are losses on dev where a verdict was made, and expected ones otherwise.
+    Values are losses on dev if all choices were proved there. Otherwise they are expected values of
+    the objective, of the choices alone.
     """
-    points = [point for choice in front for point in _list_points(study, front, choice)]
+    proved = read_front(study.study, front)
+    if proved is None:
+        points = list(_list_expected(study, front))
+    else:
+        points = [
+            point
+            for selection, verdict in zip(front, proved, strict=True)
+            for point in _list_proved(study, selection, verdict, is_best=selection is front[-1])
+        ]
     return list({(point.group, point.parameters, point.name): point for point in points}.values())
 
 
-def draw_front(points: list[FrontPoint]) -> go.Figure:
-    """Draw the gap to the best of every allocation against its parameters."""
+def draw_front(points: list[FrontPoint], *, value: str, lower_is_better: bool) -> go.Figure:
+    """Draw the gap to the best of every allocation against its parameters.
+
+    Args:
+        points: The allocations.
+        value: Name of the value that the gaps are of.
+        lower_is_better: Whether lower values are better.
+    """
     figure = go.Figure()
     for group, colour in _COLOURS.items():
         own = sorted((p for p in points if p.group == group), key=lambda p: p.parameters)
@@ -65,30 +95,30 @@ def draw_front(points: list[FrontPoint]) -> go.Figure:
         template=TEMPLATE,
         title=make_title(
             "What every budget buys",
-            "loss minus that of the choice within the largest budget (dashed), lower is better; "
+            f"{value} minus that of the choice within the largest budget (dashed), "
+            f"{'lower' if lower_is_better else 'higher'} is better; "
             "bars: 95% intervals over seeds and examples",
         ),
     )
     figure.update_xaxes(title_text="parameters of the adapter", type="log")
-    figure.update_yaxes(title_text="loss minus the best's")
+    figure.update_yaxes(title_text=f"{value}, minus the best's")
     return figure
 
 
-def _list_points(
-    study: SearchStudy, front: Sequence[Selection], selection: Selection
+def _list_expected(study: SearchStudy, front: Sequence[Selection]) -> Iterator[FrontPoint]:
+    for selection in front:
+        gap = selection.best.expected - front[-1].best.expected
+        size = study.space.num_parameters(selection.best.allocation.params)
+        yield _make_point("choice", f"within {selection.budget:,}", size, gap, None)
+
+
+def _list_proved(
+    study: SearchStudy, selection: Selection, verdict: StudyVerdict, *, is_best: bool
 ) -> Iterator[FrontPoint]:
-    verdict = read_verdict(study.study, selection)
-    count = study.space.num_parameters
-    best = front[-1].best
-    within = f"within {selection.budget:,}"
-    size = count(selection.best.allocation.params)
-    if verdict is None or not verdict.versus:
-        gap = selection.best.expected - best.expected
-        yield _make_point("choice", within, size, gap, None)
-        return
+    count, within = study.space.num_parameters, f"within {selection.budget:,}"
     to_best = verdict.versus[BEST].loss if BEST in verdict.versus else None
     own_gap = to_best.mean if to_best is not None else 0.0
-    yield _make_point("choice", within, size, own_gap, to_best)
+    yield _make_point("choice", within, count(selection.best.allocation.params), own_gap, to_best)
     for name, versus in verdict.versus.items():
         if name == BEST:
             continue
@@ -98,9 +128,9 @@ def _list_points(
         yield _make_point(
             "uniform baseline" if is_baseline else "rival",
             f"uniform baseline {within}" if is_baseline else name,
-            count(selection.compared[name].allocation.params),
+            count(versus.params),
             own_gap - versus.loss.mean,
-            versus.loss if selection is front[-1] else None,
+            versus.loss if is_best else None,
             sign=-1.0,
         )
 

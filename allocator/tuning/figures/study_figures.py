@@ -12,7 +12,7 @@ from allocator.coordination.records import Records
 from allocator.files.study_folder import FIGURES_FOLDER, UNIFORM, TableName
 from allocator.tuning.evidence.choice import Selection
 from allocator.tuning.figures.budget_split import draw_budget_split, tabulate_parameters
-from allocator.tuning.figures.front import draw_front, list_front_points
+from allocator.tuning.figures.front import draw_study_front
 from allocator.tuning.figures.output import Warn, save_figures, store_on_dashboard
 from allocator.tuning.figures.spectrum_figures import (
     draw_singular_values,
@@ -58,7 +58,7 @@ def make_study_figures(study: SearchStudy, front: Sequence[Selection]) -> dict[s
     ]
     figures = {"budget-split": draw_budget_split(pd.concat(parameters), budget=study.config.budget)}
     if len(front) > 1:
-        figures["front"] = draw_front(list_front_points(study, front))
+        figures["front"] = draw_study_front(study, front)
     return figures | make_baseline_figures(study.baseline)
 
 

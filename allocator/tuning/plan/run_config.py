@@ -159,8 +159,8 @@ class SpaceConfig(RunConfig):
         Option(
             "search",
             "largest number of trainable adapter parameters, not counting the task head; or lora:R "
-            "for as many as LoRA of rank R has; several (10000,20000) are searched together, for "
-            "the best allocation within each",
+            "for as many as LoRA of rank R has; a search takes several (10000,20000), for the best "
+            "allocation within each",
             metavar="N",
         ),
     ]

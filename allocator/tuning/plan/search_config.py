@@ -23,7 +23,7 @@ class SearchConfig(SpaceConfig):
             "search",
             "total number of trainings in the study, each of an allocation with a seed; the "
             "baseline, pruned trials, the verdict and earlier runs count; auto is 28 on a CPU and "
-            "64 for each GPU, and six more for each rival",
+            "64 for each GPU, six more for each rival and fourteen for each further budget",
             has_auto=True,
         ),
     ] = None

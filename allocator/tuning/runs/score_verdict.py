@@ -20,13 +20,13 @@ from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.storage.trial_memory import is_completed, read_seed
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.study.verdict import (
-    BEST,
     StudyVerdict,
     Versus,
     find_verdict_trials,
     judge_loss,
     judge_metric,
-    read_verdict,
+    list_opponents,
+    read_verdicts,
     write_verdicts,
 )
 from allocator.workers.score_adapters import AdapterScorer
@@ -43,52 +43,38 @@ def score_verdict(study: SearchStudy, plan: Plan[StudyConfig]) -> None:
     compared = [allocation.params for allocation in list_compared(front)]
     shared = find_verdict_trials(study.space, study.trials, compared)
     seeds = tuple(read_seed(trials[0]) for trials in shared)
-    opponents = {selection.budget: _list_opponents(front, selection) for selection in front}
-    known = [read_verdict(study.study, selection) for selection in front]
-    if not shared or all(
-        verdict and (verdict.seeds, set(verdict.versus)) == (seeds, set(named))
-        for verdict, named in zip(known, opponents.values(), strict=True)
-    ):
+    known = read_verdicts(study.study, front)
+    if not shared or all(verdict is not None and verdict.seeds == seeds for verdict in known):
         return
     sides = _answer_dev(plan, study, list(zip(*shared, strict=True)))
     noise = estimate_training_noise(
         study.expect().allocations, first_seed=study.config.training.seed
     )
 
-    def find_side(params: Params) -> _Side:
-        return sides[compared.index(params)]
+    labels = np.asarray(plan.data.dev.labels)
+
+    def compare(own: _Side, params: Params) -> Versus:
+        other = sides[compared.index(params)]
+        return Versus(
+            params=dict(params),
+            loss=judge_loss(own.answers, other.answers, noise=noise),
+            metric=judge_metric(own.answers, other.answers, labels, plan.setup.task.metric),
+            collapsed=other.collapsed,
+        )
 
     def judge(selection: Selection) -> StudyVerdict:
-        own = find_side(selection.best.allocation.params)
-        others = {name: find_side(params) for name, params in opponents[selection.budget].items()}
+        own = sides[compared.index(selection.best.allocation.params)]
+        opponents = list_opponents(front, selection)
         return StudyVerdict(
             params=dict(selection.best.allocation.params),
             seeds=seeds,
             threshold=own.threshold,
             collapsed=own.collapsed,
-            versus={
-                name: Versus(
-                    loss=judge_loss(own.answers, other.answers, noise=noise),
-                    metric=judge_metric(
-                        own.answers,
-                        other.answers,
-                        np.asarray(plan.data.dev.labels),
-                        plan.setup.task.metric,
-                    ),
-                    collapsed=other.collapsed,
-                )
-                for name, other in others.items()
-            },
+            loss=float(np.mean([answers.losses.mean() for answers in own.answers])),
+            versus={name: compare(own, params) for name, params in opponents.items()},
         )
 
     write_verdicts(study.study, {selection.budget: judge(selection) for selection in front})
-
-
-def _list_opponents(front: Sequence[Selection], selection: Selection) -> dict[str, Params]:
-    """List the parameters of what a choice is compared with, by their names."""
-    opponents = {name: c.allocation.params for name, c in selection.opponents.items()}
-    best = front[-1].best.allocation.params
-    return opponents if best == selection.best.allocation.params else {**opponents, BEST: best}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -108,7 +108,8 @@ class FeasibleGPSampler(FeasibleSampler):
         """
         # 16 times as many as are compared, so that the largest of them nearly fill the budget.
         ranks = domain.read_ranks(domain.sample_points(16 * _STARTUP_CANDIDATES, rng))
-        if place % 2 == 0:
+        # Where budgets are taken in turn, each has both kinds of ranks.
+        if place // len(self.space.budgets) % 2 == 0:
             ranks = ranks[np.argsort(-domain.feasible.count_parameters(ranks), kind="stable")]
         points = domain.join_rates(
             ranks, np.repeat(self._draw_sobol_rates(place), len(ranks), axis=0)
@@ -157,10 +158,11 @@ class FeasibleGPSampler(FeasibleSampler):
         """
         surrogate = Surrogate.fit(self.space, observations, seed=self.seed)
         survival = Survival.fit(self.space, observations, seed=self.seed)
-        improvement = NoisyExpectedImprovement(surrogate, observed, rng)
+        are_within = domain.are_feasible(observed)
+        improvement = NoisyExpectedImprovement(surrogate, observed, rng, improved_on=are_within)
         mean, _ = surrogate.predict(observed)
         order = np.argsort(-mean, kind="stable")
-        starts = observed[order[domain.are_feasible(observed[order])][:_NUM_LOCAL_STARTS]]
+        starts = observed[order[are_within[order]][:_NUM_LOCAL_STARTS]]
         power = self.prior_strength / (1 + num_seen)
 
         def compute_acquisition(points: Points) -> Floats:

@@ -11,32 +11,30 @@ from rich.table import Table
 from allocator.tuning.evidence.choice import Selection
 from allocator.tuning.storage.trial_memory import BASELINE
 from allocator.tuning.study.study import SearchStudy
-from allocator.tuning.study.verdict import BEST, Difference, StudyVerdict, read_verdict
+from allocator.tuning.study.verdict import BEST, Difference, StudyVerdict, read_front
 
 
 def make_front_table(study: SearchStudy, front: Sequence[Selection]) -> Table:
     """Make the table of the choices of all budgets, the smallest budget first.
 
-    Losses are those on dev if all choices were proved there, and expected ones otherwise.
+    Its values are losses on dev if all choices were proved there, and expected ones otherwise.
     """
-    verdicts = [read_verdict(study.study, selection) for selection in front]
-    proved = [verdict for verdict in verdicts if verdict is not None and verdict.versus]
-    is_proved = len(proved) == len(front)
+    proved = read_front(study.study, front)
+    value = f"expected {study.objective.name}" if proved is None else "loss on dev"
     table = Table(
-        title=f"Best allocation within each budget: "
-        f"{'loss on dev' if is_proved else f'expected {study.objective.name}'}, and minus that of "
+        title=f"Best allocation within each budget: {value}, and minus that of "
         f"{study.config.budget:,}",
         title_justify="left",
         box=None,
         collapse_padding=True,
     )
-    for column in ("budget", "ranks", "parameters", "loss", "minus", "95% interval", "baseline"):
+    for column in ("budget", "ranks", "parameters", "value", "minus", "95% interval", "baseline"):
         table.add_column(column, justify="left" if column in ("ranks", "baseline") else "right")
     for place, selection in enumerate(front):
         cells = (
-            _make_proved_cells(study, selection, proved[place])
-            if is_proved
-            else _make_expected_cells(selection, front[-1])
+            _make_expected_cells(selection, front[-1])
+            if proved is None
+            else _make_proved_cells(study, selection, proved[place])
         )
         count = study.space.num_parameters(selection.best.allocation.params)
         table.add_row(
@@ -48,7 +46,7 @@ def make_front_table(study: SearchStudy, front: Sequence[Selection]) -> Table:
 def describe_smallest(
     study: SearchStudy, smallest: Selection, best: Selection, recipe: Path
 ) -> str:
-    """Say which is the smallest choice that is not distinguishably worse than the best.
+    """Say which is the smallest choice within one standard error of the best.
 
     Args:
         study: The study.
@@ -56,15 +54,18 @@ def describe_smallest(
         best: The choice of the largest budget.
         recipe: The recipe of the smallest.
     """
-    params = smallest.best.allocation.params
-    if params == best.best.allocation.params:
+    if smallest.budget == best.budget:
         return (
             "No smaller budget has a choice within one standard error of the best "
             "(one-standard-error rule)."
         )
+    params = smallest.best.allocation.params
+    where = f"{study.space.num_parameters(params):,} parameters: {shlex.quote(str(recipe))}"
+    if params == best.best.allocation.params:
+        return f"The best allocation fits a budget of {smallest.budget:,} too, with {where}"
     return (
-        "The smallest within one standard error of the best (one-standard-error rule) has "
-        f"{study.space.num_parameters(params):,} parameters: {shlex.quote(str(recipe))}"
+        "The smallest that the search expects within one standard error of the best "
+        f"(one-standard-error rule) has {where}"
     )
 
 
@@ -83,15 +84,14 @@ def _make_expected_cells(selection: Selection, best: Selection) -> list[str]:
 def _make_proved_cells(
     study: SearchStudy, selection: Selection, verdict: StudyVerdict
 ) -> list[str]:
-    differences = {name: versus.loss for name, versus in verdict.versus.items()}
-    own = next(iter(differences.values())).choice
     words = ""
     if selection.is_baseline:
         words = "is it"
     elif BASELINE in verdict.versus:
         words = verdict.versus[BASELINE].find_deciding(study.config.decide_by).words
     short = {"not distinguishable": "level"}
-    return [f"{own:.4f}", *_describe_gap(differences.get(BEST)), short.get(words, words)]
+    to_best = verdict.versus[BEST].loss if BEST in verdict.versus else None
+    return [f"{verdict.loss:.4f}", *_describe_gap(to_best), short.get(words, words)]
 
 
 def _describe_gap(difference: Difference | None) -> list[str]:

@@ -35,8 +35,9 @@ def print_header(console: Console, plan: Plan[Recorded]) -> None:
         + f"; trained on {plan.setup.num_train:,}",
         "space": f"{plan.space_name}: {describe_shapes(space)}, "
         f"targets {', '.join(backbone.targets)}",
-        "budget": f"{space.feasible.budget:,} parameters; "
-        f"{space.feasible.size:,} allocations of ranks fit{_describe_unused(space)}",
+        "budget": f"{', '.join(f'{budget:,}' for budget in space.budgets)} parameters; "
+        f"{space.feasible.size:,} allocations of ranks fit"
+        f"{' the largest' if space.smaller_budgets else ''}{_describe_unused(space)}",
         "study": str(plan.folder),
     }
     if plan.setup.path.reason:

@@ -1,4 +1,4 @@
-"""A search space on one backbone within one budget: distributions and the feasible set."""
+"""A search space on one backbone within its budgets: distributions and the feasible set."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class Space:
     def fits_budget(self, params: Params, budget: int | None = None) -> bool:
         """Whether a trial's adapter is within a budget, by default the largest.
 
-        Only a rival's may not be within the largest.
+        Only a rival may exceed the largest.
         """
         return self.num_parameters(params) <= (budget or self.feasible.budget)
 

@@ -14,7 +14,7 @@ class StudyConfig(SharedConfig):
     smaller_budgets: tuple[int, ...] = ()
     space_name: str
     space: SpaceFile
-    rivals: tuple[str, ...]
+    rivals: tuple[str, ...] = ()
     decide_by: DecideBy
     sampler: SamplerName
     pruner: PrunerName

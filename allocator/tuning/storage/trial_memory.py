@@ -232,6 +232,11 @@ def write_attributes(trial: Trial, attributes: Attributes) -> None:
             trial.set_user_attr(name, value)
 
 
+def read_num_parameters(trial: FrozenTrial) -> int:
+    """Return the number of the adapter's trainable parameters."""
+    return int(trial.user_attrs[_NUM_PARAMETERS])
+
+
 def write_num_parameters(trial: Trial, count: int) -> None:
     """Record the number of the adapter's trainable parameters."""
     trial.set_user_attr(_NUM_PARAMETERS, count)

@@ -62,7 +62,7 @@ class Goal:
     @property
     def num_verdict_seeds(self) -> int:
         """Seeds of the verdict: as many as asked for, if half of the trainings suffice for them."""
-        return min(self.verdict_seeds, self.trials // (2 * self._num_compared))
+        return self._limit_verdict_seeds(self._num_compared)
 
     @property
     def num_search(self) -> int:
@@ -71,8 +71,15 @@ class Goal:
 
     @property
     def num_rates(self) -> int:
-        """Learning rates at which every rival is tried; rivals take a third at most."""
-        return min(_RATES, self.num_search // (3 * self.rivals)) if self.rivals else 0
+        """Learning rates at which every rival is tried; rivals take a third at most.
+
+        In a search that is too small for one rate of each it is 0: no rival is tried.
+        """
+        if not self.rivals:
+            return 0
+        compared = 2 * self.budgets + self.rivals
+        num_search = self.trials - compared * self._limit_verdict_seeds(compared)
+        return min(_RATES, num_search // (3 * self.rivals))
 
     @property
     def num_allocations(self) -> int:
@@ -84,8 +91,11 @@ class Goal:
 
     @property
     def _num_compared(self) -> int:
-        """Choice and baseline of every budget, and rivals."""
-        return 2 * self.budgets + self.rivals
+        """Choice and baseline of every budget, and the rivals that are tried."""
+        return 2 * self.budgets + (self.rivals if self.num_rates else 0)
+
+    def _limit_verdict_seeds(self, compared: int) -> int:
+        return min(self.verdict_seeds, self.trials // (2 * compared))
 
     @property
     def places(self) -> int:

@@ -12,6 +12,8 @@ from optuna.trial import FrozenTrial
 from allocator.tuning.names import PrunerName
 from allocator.tuning.storage.trial_memory import (
     list_standing,
+    read_budget,
+    read_num_parameters,
     read_position,
     read_purpose,
     read_seed,
@@ -25,7 +27,8 @@ class BoundaryPruner(BasePruner):
 
     It is compared with trainings of the same seed, which are scored on the same examples, and of
     those with the ones that were decided on before it. So the decision does not depend on which
-    training happens to reach the boundary first.
+    training happens to reach the boundary first. A training that was suggested within a smaller
+    budget is compared with none of more parameters, or it would be stopped for being small.
 
     Args:
         first_step: First boundary at which a trial may be stopped; it lies after the warm-up.
@@ -42,12 +45,14 @@ class BoundaryPruner(BasePruner):
             return False
         if read_purpose(trial) not in _PRUNED_PURPOSES:
             return False
+        limit = read_budget(trial)
         sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
         others = [
             sign * other.intermediate_values[step]
             for other in list_standing(study.get_trials(deepcopy=False))
             if step in other.intermediate_values
             and read_purpose(other) != "rival"  # it may have more parameters than the budget
+            and (limit is None or read_num_parameters(other) <= limit)
             and read_seed(other) == read_seed(trial)
             and read_position(other) < read_position(trial)
         ]

@@ -77,10 +77,11 @@ class RoundPlanner:
     ) -> None:
         self._study, self._space, self._config, self._goal = study, space, config, goal
         self._proposals = proposals
-        self._baselines = {BASELINE: make_baseline_params(space)} | {
-            name_baseline(budget): make_baseline_params(space, budget)
-            for budget in reversed(space.smaller_budgets)
-        }
+        self._baselines = {BASELINE: make_baseline_params(space)}
+        for budget in reversed(space.smaller_budgets):
+            baseline = make_baseline_params(space, budget)
+            if baseline not in self._baselines.values():  # two budgets may have the same
+                self._baselines[name_baseline(budget)] = baseline
 
     def decide_next(self) -> Decision | None:
         """Decide on the next training, or return None: the round, or the study, has all of its own.
@@ -112,7 +113,8 @@ class RoundPlanner:
         proving = [trial for trial in standing if read_purpose(trial) == "verdict"]
         proved = {(read_rival(trial), read_seed(trial)) for trial in proving}
         seeds = self._list_verdict_seeds()
-        opponents = [*self._baselines, *(rival.choice[RIVAL] for rival in self._space.rivals)]
+        rivals = self._space.rivals if self._goal.num_rates else ()
+        opponents = [*self._baselines, *(rival.choice[RIVAL] for rival in rivals)]
         missing = len(set(itertools.product(opponents, seeds)) - proved)
         # A study that goes on after a verdict may choose other allocations, which need all seeds.
         missing += len(self._space.budgets) * len(seeds)

@@ -49,9 +49,10 @@ class Difference(BaseModel):
 
 
 class Versus(BaseModel):
-    """The choice beside one opponent: the baseline or a rival.
+    """The choice beside one opponent.
 
     Attributes:
+        params: Parameters of the opponent.
         loss: The loss of the calibrated answers.
         metric: The task's metric.
         collapsed: Number of the opponent's trainings that collapsed or diverged.
@@ -59,6 +60,7 @@ class Versus(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    params: dict[str, int | float | str]
     loss: Difference
     metric: Difference
     collapsed: int
@@ -76,6 +78,7 @@ class StudyVerdict(BaseModel):
         seeds: Seeds with which the choice and its opponents were trained once more.
         threshold: The margin above which the choice answers the second of two classes.
         collapsed: Number of the choice's trainings that collapsed or diverged.
+        loss: Mean loss of the choice on dev.
         versus: The comparison with each opponent, by its name; the baseline first, and last, under
             `BEST`, the choice of the largest budget if that is another one.
     """
@@ -86,6 +89,7 @@ class StudyVerdict(BaseModel):
     seeds: tuple[int, ...]
     threshold: float
     collapsed: int
+    loss: float
     versus: dict[str, Versus]
 
 
@@ -164,14 +168,47 @@ def write_verdicts(study: optuna.Study, verdicts: Mapping[int, StudyVerdict]) ->
     study.set_user_attr(_ATTRIBUTE, content)
 
 
-def read_verdict(study: optuna.Study, selection: Selection) -> StudyVerdict | None:
-    """Read the verdict on a choice; None if there is none on this one, or of an earlier version."""
+def list_opponents(front: Sequence[Selection], selection: Selection) -> dict[str, Params]:
+    """List the parameters of what a choice is compared with, by their names; `BEST` last.
+
+    Args:
+        front: The choices of all budgets, the largest budget last.
+        selection: One of them.
+    """
+    opponents = {name: choice.allocation.params for name, choice in selection.opponents.items()}
+    best = front[-1].best.allocation.params
+    return opponents if best == selection.best.allocation.params else {**opponents, BEST: best}
+
+
+def read_verdicts(study: optuna.Study, front: Sequence[Selection]) -> list[StudyVerdict | None]:
+    """Read the verdict on the choice of every budget.
+
+    Returns:
+        For each of `front` its verdict; None if there is none on this choice and these opponents,
+        or one of an earlier version.
+    """
+    return [
+        _read_verdict(study, selection, list_opponents(front, selection)) for selection in front
+    ]
+
+
+def read_front(study: optuna.Study, front: Sequence[Selection]) -> list[StudyVerdict] | None:
+    """Read the verdicts on the choices of all budgets; None unless every choice has one."""
+    verdicts = [v for v in read_verdicts(study, front) if v is not None]
+    return verdicts if len(verdicts) == len(front) else None
+
+
+def _read_verdict(
+    study: optuna.Study, selection: Selection, opponents: Mapping[str, Params]
+) -> StudyVerdict | None:
     content: Mapping[str, object] = study.user_attrs.get(_ATTRIBUTE, {})
     try:
         verdict = StudyVerdict.model_validate(content.get(str(selection.budget)))
     except ValidationError:
         return None  # it is scored again
-    return verdict if verdict.params == selection.best.allocation.params else None
+    judged = {name: versus.params for name, versus in verdict.versus.items()}
+    is_current = verdict.params == selection.best.allocation.params and judged == opponents
+    return verdict if is_current else None
 
 
 def _describe(

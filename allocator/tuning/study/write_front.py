@@ -34,7 +34,7 @@ from allocator.tuning.storage.trial_memory import (
 )
 from allocator.tuning.study.delivered import Delivered, average_calibration, find_delivered
 from allocator.tuning.study.study import SearchStudy
-from allocator.tuning.study.verdict import StudyVerdict, read_verdict
+from allocator.tuning.study.verdict import StudyVerdict, read_verdicts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +53,7 @@ class WrittenFront:
 
     Attributes:
         choices: One for each budget, the smallest budget first.
-        smallest: The smallest that is not distinguishably worse than the last.
+        smallest: The smallest within one standard error of the last, as far as the search can tell.
     """
 
     choices: tuple[WrittenBest, ...]
@@ -82,18 +82,25 @@ def write_front(study: SearchStudy) -> WrittenFront:
     write_table(study.folder / SPECTRA_FILE, tabulate_spectra(spectra))
     write_table(study.folder / MODES_FILE, tabulate_spectrum_metrics(spectra))
     write_table(study.folder / TRIALS_FILE, study.study.trials_dataframe())
+    verdicts = read_verdicts(study.study, front)
     written = tuple(
-        _write_choice(study, selection, adapter, trains_pooler=file.description.trains_pooler)
-        for selection, adapter, file in zip(front, delivered, saved, strict=True)
+        _write_choice(
+            study, selection, verdict, adapter, trains_pooler=file.description.trains_pooler
+        )
+        for selection, verdict, adapter, file in zip(front, verdicts, delivered, saved, strict=True)
     )
     return WrittenFront(choices=written, smallest=written[front.index(smallest)])
 
 
 def _write_choice(
-    study: SearchStudy, selection: Selection, delivered: Delivered, *, trains_pooler: bool
+    study: SearchStudy,
+    selection: Selection,
+    verdict: StudyVerdict | None,
+    delivered: Delivered,
+    *,
+    trains_pooler: bool,
 ) -> WrittenBest:
     config, budget = study.config, selection.budget
-    verdict = read_verdict(study.study, selection)
     recipe = _make_recipe(study, selection, verdict, delivered, trains_pooler=trains_pooler)
     names = [ADAPTER_FILE, RECIPE_FILE]
     if budget != config.budget:

@@ -43,9 +43,18 @@ class NoisyExpectedImprovement:
         surrogate: The fitted surrogate.
         observed: Points that have been tried or are in training, shape (b, columns).
         rng: Source of the draws.
+        improved_on: Which of them the best is sought among, shape (b,); all if None, or if none
+            is.
     """
 
-    def __init__(self, surrogate: Surrogate, observed: Points, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        surrogate: Surrogate,
+        observed: Points,
+        rng: np.random.Generator,
+        *,
+        improved_on: Flags | None = None,
+    ) -> None:
         self._surrogate, self._observed = surrogate, observed
         mean_b, _ = surrogate.predict(observed)
         covariance_bb = surrogate.compute_covariance(observed, observed)
@@ -57,7 +66,10 @@ class NoisyExpectedImprovement:
         # keeps its quantile function away from 0 and 1, where it is infinite.
         draws_mb = qmc.Sobol(len(observed), rng=rng).random(_NUM_FANTASIES)
         normal_bm = ndtri(np.clip(draws_mb, 1e-6, 1 - 1e-6)).T
-        self._best_m = np.max(mean_b[:, None] + self._cholesky @ normal_bm, axis=0)
+        scores_bm = mean_b[:, None] + self._cholesky @ normal_bm
+        if improved_on is not None and improved_on.any():
+            scores_bm = scores_bm[improved_on]
+        self._best_m = np.max(scores_bm, axis=0)
         # inv(L L^T) times the fantasies' deviations L z from the mean is inv(L^T) z.
         self._weights_bm = np.linalg.solve(self._cholesky.T, normal_bm)
 

@@ -29,10 +29,14 @@ def expect(
 
 
 def choose(
-    expectations: Expectations, places: int, seeds: Sequence[int] | None = None
+    expectations: Expectations,
+    places: int,
+    seeds: Sequence[int] | None = None,
+    groups: Sequence[Sequence[int]] = (),
 ) -> list[int]:
     counts = [1] * len(expectations.mean) if seeds is None else seeds
-    return choose_contenders(expectations, places, num_seeds=counts)
+    flags = [np.isin(np.arange(len(counts)), group) for group in groups]
+    return choose_contenders(expectations, places, num_seeds=counts, groups=flags)
 
 
 def test_the_challenger_is_the_one_that_most_likely_is_better_still() -> None:
@@ -85,3 +89,19 @@ def test_one_allocation_alone_is_trained_until_it_has_all_seeds() -> None:
 
 def test_equal_allocations_are_trained_in_the_order_in_which_they_were_tried() -> None:
     assert choose(expect([1.0, 1.0], [0.05, 0.05]), 2) == [0, 1]
+
+
+def test_every_place_seeks_the_best_of_its_group_in_turn() -> None:
+    # The last two are better, and far less certain.
+    expectations = expect([0.5, 0.48, 1.0, 0.99], [0.05, 0.05, 9.0, 9.0])
+    chosen = choose(expectations, 6, groups=[[0, 1], [0, 1, 2, 3]])
+    assert set(chosen[0::2]) == {0, 1}
+    assert set(chosen[1::2]) == {2, 3}
+
+
+def test_a_group_of_one_trains_that_one_until_it_has_all_seeds() -> None:
+    expectations = expect([0.5, 1.0], [0.05, 9.0])
+    assert choose(expectations, 3, groups=[[0]]) == [0, 0, 0]
+    # Its place is left to the others then.
+    assert choose(expectations, 1, [SEARCH_SEEDS, 1], groups=[[0]]) == [1]
+    assert choose(expectations, 1, [SEARCH_SEEDS, SEARCH_SEEDS], groups=[[0]]) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -12,18 +13,27 @@ from rich.console import Console
 
 from allocator.training.messages import Job
 from allocator.tuning.evidence.choice import Selection, find_smallest
-from allocator.tuning.figures.front import draw_front, list_front_points
+from allocator.tuning.figures.front import draw_study_front, list_front_points
 from allocator.tuning.screen.front_table import describe_smallest, make_front_table
+from allocator.tuning.space.space import Params
 from allocator.tuning.storage.trial_memory import BASELINE
 from allocator.tuning.study.study import SearchStudy
-from allocator.tuning.study.verdict import BEST, Difference, StudyVerdict, Versus, write_verdicts
+from allocator.tuning.study.verdict import (
+    BEST,
+    Difference,
+    StudyVerdict,
+    Versus,
+    list_opponents,
+    read_front,
+    write_verdicts,
+)
 from tests.tuning.scripted import Script, draw_luck
 
 GAPS: Mapping[int, float] = {300: 0.03, 450: 0.002, 700: 0.0}
 """What is planted as the loss on dev of every budget's choice, minus that of the largest's."""
 
 
-def make_versus(mean: float, words: str) -> Versus:
+def make_versus(params: Params, mean: float, words: str) -> Versus:
     difference = Difference.model_validate(
         {
             "choice": 0.4 + mean,
@@ -37,7 +47,7 @@ def make_versus(mean: float, words: str) -> Versus:
             "words": words,
         }
     )
-    return Versus(loss=difference, metric=difference, collapsed=0)
+    return Versus(params=dict(params), loss=difference, metric=difference, collapsed=0)
 
 
 def improve_with_size(job: Job) -> float:
@@ -57,15 +67,19 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[SearchStudy, tuple
         rivals=("lora:8",),
     ).run()
     front = study.select_front()
-    best = front[-1].best.allocation.params
     verdicts = {}
     for selection in front:
-        own = selection.best.allocation.params
-        versus = {name: make_versus(-0.02, "better") for name in selection.opponents}
-        if own != best:
-            versus[BEST] = make_versus(GAPS[selection.budget], "not distinguishable")
+        planted = {BEST: (GAPS[selection.budget], "not distinguishable")}
         verdicts[selection.budget] = StudyVerdict(
-            params=dict(own), seeds=(8, 9, 10), threshold=0.0, collapsed=0, versus=versus
+            params=dict(selection.best.allocation.params),
+            seeds=(8, 9, 10),
+            threshold=0.0,
+            collapsed=0,
+            loss=0.4 + GAPS[selection.budget],
+            versus={
+                name: make_versus(params, *planted.get(name, (-0.02, "better")))
+                for name, params in list_opponents(front, selection).items()
+            },
         )
     write_verdicts(study.study, verdicts)
     return study, front
@@ -104,6 +118,34 @@ def test_without_a_verdict_the_expected_values_are_told(tmp_path: Path) -> None:
     assert not any("+0" in line and " to " in line for line in lines)
 
 
+def test_a_verdict_on_other_opponents_is_not_shown(
+    judged: tuple[SearchStudy, tuple[Selection, ...]],
+) -> None:
+    study, front = judged
+    assert read_front(study.study, front) is not None
+    other = dataclasses.replace(front[-1], best=front[0].best)
+    # The smaller choices were compared with another best.
+    assert read_front(study.study, [*front[:-1], other]) is None
+    rival = front[-1].compared["lora:8"]
+    params = {**rival.allocation.params, "learning_rate": 5e-3}
+    changed = dataclasses.replace(
+        rival, allocation=dataclasses.replace(rival.allocation, params=params)
+    )
+    last = dataclasses.replace(front[-1], compared={**front[-1].compared, "lora:8": changed})
+    assert read_front(study.study, [*front[:-1], last]) is None
+
+
+def test_a_study_that_the_metric_decides_is_told_in_the_metric(tmp_path: Path) -> None:
+    study = Script(
+        folder=tmp_path, trials=20, smaller_budgets=(300,), verdict_seeds=0, decide_by="metric"
+    ).run()
+    front = study.select_front()
+    assert "expected matthews_correlation" in show(study, front)
+    figure = draw_study_front(study, front)
+    assert "matthews_correlation" in figure.layout.yaxis.title.text
+    assert "higher is better" in figure.layout.title.subtitle.text
+
+
 def test_the_smallest_as_good_as_the_best_is_named(
     judged: tuple[SearchStudy, tuple[Selection, ...]],
 ) -> None:
@@ -114,6 +156,10 @@ def test_the_smallest_as_good_as_the_best_is_named(
     assert f"has {count:,} parameters: 'a b/best-300.yaml'" in text
     assert "one-standard-error rule" in text
     assert "No smaller budget" in describe_smallest(study, best, best, Path("best.yaml"))
+    # One allocation may be the best within two budgets.
+    same = dataclasses.replace(best, budget=450)
+    text = describe_smallest(study, same, best, Path("best-450.yaml"))
+    assert text.startswith("The best allocation fits a budget of 450 too, with ")
     assert find_smallest(study.space, study.expect(), front) in front
 
 
@@ -131,6 +177,7 @@ def test_the_picture_has_choices_baselines_and_rivals_with_their_intervals(
     assert (rival.name, round(rival.gap, 6), round(rival.high, 6)) == ("lora:8", 0.02, 0.024)
     assert {p.group for p in points} >= {"choice", "rival"}
     assert any(BASELINE in p.name for p in points)
-    figure = draw_front(points)
+    figure = draw_study_front(study, front)
     assert figure.layout.title.text == "What every budget buys"
+    assert figure.layout.yaxis.title.text == "loss on dev, minus the best's"
     assert sum(len(trace.x) for trace in figure.data) == len(points)

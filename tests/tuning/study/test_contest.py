@@ -93,7 +93,9 @@ def test_a_rival_that_collapses_is_left_out(tmp_path: Path) -> None:
 def test_rivals_take_a_third_of_a_search_at_most(trials: int, rivals: int) -> None:
     goal = Goal(trials=trials, verdict_seeds=3, rivals=rivals)
     assert 0 <= goal.num_rates * rivals <= goal.num_search / 3
-    assert 2 * (2 + rivals) * goal.num_verdict_seeds <= trials
+    # A search that is too small to try rivals proves nothing against them.
+    tried = rivals if goal.num_rates else 0
+    assert 2 * (2 + tried) * goal.num_verdict_seeds <= trials
     assert goal.num_search >= trials / 2
 
 
@@ -102,3 +104,11 @@ def test_by_default_rivals_come_on_top() -> None:
     alone = Goal.choose(None, 3, rivals=0, budgets=1, kind="cpu", devices=1)
     assert (alone.trials, with_two.trials) == (28, 40)
     assert with_two.num_allocations == alone.num_allocations
+
+
+def test_a_search_too_small_for_rivals_keeps_no_trainings_for_them(tmp_path: Path) -> None:
+    study, selection = run(tmp_path, trials=8)
+    trials = list_standing(study.trials)
+    assert not any(read_purpose(trial) == "rival" for trial in trials)
+    assert len(trials) == 8 or selection.is_baseline
+    assert set(selection.compared) == {BASELINE}

@@ -33,6 +33,8 @@ def newest(
     purpose: Purpose = "search",
     seed: int = 0,
     position: int | None = None,
+    budget: int | None = None,
+    parameters: int = 0,
 ) -> FrozenTrial:
     """Add a completed training that had these losses at its boundaries."""
     attributes = make_attributes(
@@ -40,8 +42,9 @@ def newest(
         purpose=purpose,
         round_=0,
         position=len(study.trials) if position is None else position,
+        budget=budget,
     )
-    study.enqueue_trial({}, user_attrs=attributes)
+    study.enqueue_trial({}, user_attrs={**attributes, "num_parameters": parameters})
     return reported(study, losses)
 
 
@@ -177,3 +180,16 @@ def test_no_pruner_stops_nothing() -> None:
 @pytest.mark.parametrize("name", get_args(PrunerName))
 def test_every_name_makes_a_pruner(name: PrunerName) -> None:
     assert isinstance(make_pruner(name, warmup=0.1, final_step=3), BasePruner)
+
+
+def test_a_suggestion_within_a_smaller_budget_is_compared_with_none_that_is_larger() -> None:
+    pruner = SuccessiveHalvingPruner(first_step=1)
+    study = optuna.create_study(direction="minimize")
+    for loss in (0.1, 0.11, 0.12, 0.13):
+        newest(study, [loss], parameters=40_000)
+    for loss in (0.3, 0.31):
+        newest(study, [loss], parameters=9_000)
+    assert not pruner.prune(study, newest(study, [0.2], parameters=9_500, budget=10_000))
+    assert pruner.prune(study, newest(study, [0.4], parameters=9_500, budget=10_000))
+    # Without a budget of its own it is compared with all.
+    assert pruner.prune(study, newest(study, [0.25], parameters=9_500))

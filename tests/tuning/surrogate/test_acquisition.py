@@ -4,8 +4,9 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from allocator.allocation.constructions import BackboneShape
+from allocator.allocation.factorizations import Flags
 from allocator.tuning.space.build_space import build_space
-from allocator.tuning.space.points import Domain
+from allocator.tuning.space.points import Domain, Points
 from allocator.tuning.space.space import Space
 from allocator.tuning.space.space_file import read_space
 from allocator.tuning.surrogate.acquisition import (
@@ -50,6 +51,26 @@ def test_a_point_in_training_promises_no_more_improvement(space: Space) -> None:
         for base in (points, np.concatenate([points, pending]))
     ]
     assert improvement[1] < improvement[0] - 1.0
+
+
+def test_the_best_is_sought_among_the_points_that_are_to_be_improved_on(space: Space) -> None:
+    domain, rng = Domain(space), np.random.default_rng(0)
+    points = domain.sample_points(12, rng)
+    scores = np.where(np.arange(12) < 6, 0.9, 0.5) + rng.normal(0, 0.01, 12)
+    observations = [
+        Observation(params=domain.point_to_params(p), seed=0, fidelity=1.0, score=float(s))
+        for p, s in zip(points, scores, strict=True)
+    ]
+    surrogate = Surrogate.fit(space, observations)
+    new = domain.sample_points(20, rng)
+
+    def improve(improved_on: Flags | None) -> Points:
+        draws = np.random.default_rng(1)
+        return NoisyExpectedImprovement(surrogate, points, draws, improved_on=improved_on)(new)
+
+    over_all = improve(None)
+    assert np.all(improve(np.arange(12) >= 6) > over_all)
+    assert improve(np.zeros(12, dtype=np.bool_)).tolist() == over_all.tolist()
 
 
 def test_the_maximiser_finds_the_best_feasible_ranks(space: Space) -> None:

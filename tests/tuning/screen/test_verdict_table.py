@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from allocator.training.messages import Job
-from allocator.tuning.screen.result_table import describe_verdict, make_verdict_tables
+from allocator.tuning.screen.verdict_table import describe_verdict, make_verdict_tables
 from allocator.tuning.storage.trial_memory import BASELINE
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.study.verdict import Difference, StudyVerdict, Versus
@@ -70,6 +70,7 @@ def difference(
 
 def make_versus(words: str, *, collapsed: int = 0, covers_seeds: bool = True) -> Versus:
     return Versus(
+        params={},
         loss=difference(-0.02, -0.03, -0.01, words, covers_seeds=covers_seeds),
         metric=difference(0.04, -0.01, 0.09, "not distinguishable", covers_seeds=covers_seeds),
         collapsed=collapsed,
@@ -89,6 +90,7 @@ def make_verdict(
             seeds=seeds,
             threshold=0.0,
             collapsed=collapsed,
+            loss=0.48,
             versus={
                 name: make_versus(words, covers_seeds=len(seeds) > 1)
                 for name, words in {BASELINE: words, **others}.items()
@@ -167,11 +169,19 @@ def test_a_choice_that_is_the_baseline_has_no_verdict(describe: Callable[..., st
     assert text == "No allocation is expected to beat the uniform baseline."
 
 
-def test_a_baseline_that_collapsed_is_nothing_to_compare_with(
-    describe: Callable[..., str],
-) -> None:
+def test_it_is_told_that_the_baseline_collapsed(describe: Callable[..., str]) -> None:
     text = describe(lambda job: None if is_uniform(job) else smooth_loss(job))
-    assert text == "The baseline collapsed or was not completed: nothing to compare with."
+    assert text == "The uniform baseline collapsed or was not completed."
+
+
+def test_a_smaller_budgets_baseline_is_no_rival(describe: Callable[..., str]) -> None:
+    def loss(job: Job) -> float:
+        size = job.spec.shape.num_parameters(job.allocation.ranks)
+        return 0.3 if is_uniform(job) and size <= 300 else 0.5 + smooth_loss(job) / 100
+
+    text = describe(loss, trials=24, smaller_budgets=(300,))
+    assert "rival" not in text
+    assert text.startswith("Expected difference to the baseline")
 
 
 def test_it_is_said_first_that_nothing_was_learnt_and_what_to_change(
