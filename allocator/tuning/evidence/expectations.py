@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from optuna.trial import FrozenTrial
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from allocator.errors import StudyError
 from allocator.tuning.evidence.allocations import TriedAllocation, list_allocations
@@ -91,13 +92,17 @@ def compute_expectations(
             "space"
         )
     observations = read_observations(space, searched, final_step=final_step, sign=objective.sign)
-    surrogate = Surrogate.fit(space, observations)
-    points = surrogate.encoder.domain.params_to_points([a.params for a in sound])
-    mean, _ = surrogate.predict(points)
+    # Products of small matrices take ten times as long on two threads as on one, and round
+    # differently with the number of threads.
+    with threadpool_limits(limits=1, user_api="blas"):
+        surrogate = Surrogate.fit(space, observations)
+        points = surrogate.encoder.domain.params_to_points([a.params for a in sound])
+        mean, _ = surrogate.predict(points)
+        covariance = surrogate.compute_covariance(points, points)
     return Expectations(
         allocations=tuple(sound),
         mean=mean,
-        covariance=surrogate.compute_covariance(points, points),
+        covariance=covariance,
         noise=surrogate.noise,
         sign=objective.sign,
     )
