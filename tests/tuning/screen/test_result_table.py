@@ -12,6 +12,7 @@ from rich.console import Console
 
 from allocator.training.messages import Job
 from allocator.tuning.screen.result_table import describe_verdict, make_verdict_tables
+from allocator.tuning.screen.told_effects import print_effects
 from allocator.tuning.storage.trial_memory import BASELINE
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.study.verdict import Difference, StudyVerdict, Versus
@@ -172,6 +173,21 @@ def test_a_baseline_that_collapsed_is_nothing_to_compare_with(
 ) -> None:
     text = describe(lambda job: None if is_uniform(job) else smooth_loss(job))
     assert text == "The baseline collapsed or was not completed: nothing to compare with."
+
+
+def test_what_the_trainings_tell_is_printed_in_80_columns_without_rivals(tmp_path: Path) -> None:
+    study = Script(folder=tmp_path, prior="uniform", rivals=("lora",), trials=40).run()
+    console = Console(file=io.StringIO(), width=200)
+    print_effects(console, study.objective, study.compute_effects())
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().strip().splitlines()
+    assert lines[0] == "what the trainings tell of the calibrated loss, all else as in the choice:"
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).split())
+    assert "nothing can be told" in text
+    assert "lora" not in text
+    for name in ("input", "depth", "lambda", "learning rate"):
+        assert name in text
 
 
 def test_it_is_said_first_that_nothing_was_learnt_and_what_to_change(
