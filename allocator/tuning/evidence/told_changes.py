@@ -10,8 +10,16 @@ import numpy as np
 
 from allocator.tuning.evidence.marginal_effects import MarginalEffect
 
-TOLD = 2.0
-"""Standard deviations of a difference that it must exceed to be told."""
+BAND = 2.0
+"""Standard deviations of a difference to either side that its band has."""
+
+TOLD = 2.5
+"""Standard deviations of a difference that it must exceed to be told.
+
+More than a band, because a sentence picks among all pairs of values: in 60 searches of 64
+trainings on a surface of known effects, 9 of 117 changes that exceeded twice their standard
+deviation were false, and 2 of 56 at this multiple.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,9 +42,9 @@ class Change:
 def find_changes(effect: MarginalEffect) -> list[Change]:
     """Find what can be told of an effect: its changes, ascending and apart from each other.
 
-    A difference between two values is told if it exceeds twice its standard deviation. The largest
-    of them is taken, and shortened at either end as long as nothing can be told of the part that is
-    left off; then the largest below it, and above it.
+    A difference between two values is told if it exceeds two and a half of its standard deviations
+    (`TOLD`). The largest of them is taken, and shortened at either end as long as nothing can be
+    told of the part that is left off; then the largest below it, and above it.
     """
     return [
         Change(

@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from allocator.tuning.evidence.effect_sentences import describe_effect, name_parameter
 from allocator.tuning.evidence.marginal_effects import MarginalEffect
-from allocator.tuning.evidence.told_changes import TOLD, find_changes
+from allocator.tuning.evidence.told_changes import BAND, TOLD, find_changes
 from allocator.tuning.figures.appearance import COLOURS, REFERENCE, TEMPLATE, make_title
 from allocator.tuning.figures.ranged_line import make_translucent
 
@@ -51,7 +51,7 @@ def draw_effects(effects: Sequence[MarginalEffect], *, objective: str) -> go.Fig
         title=make_title(
             "What each rank and rate does",
             f"{objective} minus that of the choice (dashed), all else equal; band: ± "
-            f"{TOLD:g} standard deviations; thick: what can be told",
+            f"{BAND:g} standard deviations; thick: beyond {TOLD:g} of them, which is told",
         ),
         showlegend=False,
         margin_t=110,  # room for the panels' titles
@@ -71,7 +71,7 @@ def _choose_ticks(effect: MarginalEffect) -> list[float]:
 def _draw_panel(effect: MarginalEffect) -> list[go.Scatter]:
     colour = COLOURS.get(effect.name.removeprefix("rank_"), _RATE_COLOUR)
     values = effect.values.tolist()
-    mean, margin = effect.differences[effect.own], TOLD * effect.errors[effect.own]
+    mean, margin = effect.differences[effect.own], BAND * effect.errors[effect.own]
     band = go.Scatter(
         # Along the upper edge and back along the lower one.
         x=[*values, *values[::-1]],

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.tuning.evidence.marginal_effects import MarginalEffect
-from allocator.tuning.evidence.told_changes import TOLD, find_changes
+from allocator.tuning.evidence.told_changes import BAND, find_changes
 
 Values = Mapping[str, float]
 Surface = Callable[[Values], float]
@@ -60,5 +60,5 @@ class Tally:
             self.false += not change.difference * true[change.start, change.end] > 1e-12
         pairs = np.triu_indices(len(losses), 1)
         if len(pairs[0]):
-            within = np.abs(effect.differences - true) <= TOLD * effect.errors
+            within = np.abs(effect.differences - true) <= BAND * effect.errors
             self.covered.append(float(within[pairs].mean()))
