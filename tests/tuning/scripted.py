@@ -195,6 +195,7 @@ class Script:
         devices: Number of workers.
         prior: Name of the prior; `gradient` needs the baseline's measures.
         rivals: Names of the rivals.
+        seed: Seed of the sampler.
         storage: Where the trials are.
     """
 
@@ -211,6 +212,7 @@ class Script:
     space: tuple[SpaceFile, Space] | None = None
     rivals: tuple[str, ...] = ()
     smaller_budgets: tuple[int, ...] = ()
+    seed: int = 0
     storage: BaseStorage = field(default_factory=InMemoryStorage)
 
     def open(self) -> SearchStudy:
@@ -253,7 +255,7 @@ class Script:
             storage=self.storage,
             load_if_exists=True,
             direction=make_objective(config.decide_by, config.task).direction,
-            sampler=make_sampler(config.sampler, space, seed=0, final_step=BOUNDARIES),
+            sampler=make_sampler(config.sampler, space, seed=self.seed, final_step=BOUNDARIES),
             pruner=make_pruner(config.pruner, warmup=0.1, final_step=BOUNDARIES),
         )
         goal = Goal(

@@ -45,6 +45,10 @@ class Expectations:
         """Expected value of the objective of each allocation, shape (n,)."""
         return self.sign * self.mean
 
+    def list_best_first(self) -> list[TriedAllocation]:
+        """List the allocations, that of which most is expected first."""
+        return [self.allocations[place] for place in np.argsort(-self.mean, kind="stable")]
+
     def keep(self, kept: Callable[[TriedAllocation], bool]) -> Expectations:
         """Leave out some allocations.
 

@@ -46,13 +46,14 @@ def draw_ranged_line(
         mode="lines",
         line={"width": 0},
         fill="toself",
-        fillcolor=_make_translucent(COLOURS[mode]),
+        fillcolor=make_translucent(COLOURS[mode]),
         hoverinfo="skip",
     )
     # The band first, so that the line lies on top.
     return [band, line]
 
 
-def _make_translucent(colour: str) -> str:
+def make_translucent(colour: str) -> str:
+    """Make a colour of a band from that of its line."""
     red, green, blue = bytes.fromhex(colour.removeprefix("#"))
     return f"rgba({red},{green},{blue},{_BAND_OPACITY})"

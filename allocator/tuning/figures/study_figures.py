@@ -11,7 +11,9 @@ import plotly.graph_objects as go
 from allocator.coordination.records import Records
 from allocator.files.study_folder import FIGURES_FOLDER, UNIFORM, TableName
 from allocator.tuning.evidence.choice import Selection
+from allocator.tuning.evidence.marginal_effects import MarginalEffect
 from allocator.tuning.figures.budget_split import draw_budget_split, tabulate_parameters
+from allocator.tuning.figures.effect_panels import draw_effects
 from allocator.tuning.figures.front import draw_study_front
 from allocator.tuning.figures.output import Warn, save_figures, store_on_dashboard
 from allocator.tuning.figures.spectrum_figures import (
@@ -31,24 +33,33 @@ _BASELINE_FIGURES: Mapping[str, tuple[TableName, Callable[[pd.DataFrame], go.Fig
 }
 
 
-def draw_study(study: SearchStudy, front: Sequence[Selection], *, warn: Warn) -> list[Path]:
+def draw_study(
+    study: SearchStudy,
+    front: Sequence[Selection],
+    effects: Sequence[MarginalEffect],
+    *,
+    warn: Warn,
+) -> list[Path]:
     """Draw a study's figures, replacing earlier ones.
 
     Args:
         study: The study. Files are written to `figures/` in its folder, and the figures for
             optuna-dashboard to its storage.
         front: The study's choices for all its budgets, the largest last.
+        effects: What every rank and rate does.
         warn: Called with the reason if no PNG could be drawn.
 
     Returns:
         The files.
     """
-    figures = make_study_figures(study, front)
+    figures = make_study_figures(study, front, effects)
     store_on_dashboard(study.study, figures)
     return save_figures(study.folder / FIGURES_FOLDER, figures, warn=warn)
 
 
-def make_study_figures(study: SearchStudy, front: Sequence[Selection]) -> dict[str, go.Figure]:
+def make_study_figures(
+    study: SearchStudy, front: Sequence[Selection], effects: Sequence[MarginalEffect]
+) -> dict[str, go.Figure]:
     """Make the figures for which a study has data, by name."""
     parameters = [
         tabulate_parameters(
@@ -59,6 +70,8 @@ def make_study_figures(study: SearchStudy, front: Sequence[Selection]) -> dict[s
     figures = {"budget-split": draw_budget_split(pd.concat(parameters), budget=study.config.budget)}
     if len(front) > 1:
         figures["front"] = draw_study_front(study, front)
+    if effects:
+        figures["effects"] = draw_effects(effects, objective=study.objective.name)
     return figures | make_baseline_figures(study.baseline)
 
 

@@ -60,10 +60,11 @@ def run_search(
             _write_what_has_finished(study, console)
             return None
         front = write_front(study)
-        print_result(console, study, front, url)
+        effects = study.compute_effects()
+        print_result(console, study, front, effects, url)
         selections = [choice.selection for choice in front.choices]
         # Last: a figure that fails must not cost the result.
-        draw_and_print(console, lambda warn: draw_study(study, selections, warn=warn))
+        draw_and_print(console, lambda warn: draw_study(study, selections, effects, warn=warn))
     return front
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from rich.text import Text
 from scipy import stats
 
 from allocator.tuning.evidence.choice import Choice
+from allocator.tuning.evidence.marginal_effects import MarginalEffect
 from allocator.tuning.screen.front_table import describe_smallest, make_front_table
+from allocator.tuning.screen.told_effects import print_effects
 from allocator.tuning.screen.verdict_table import describe_verdict, make_verdict_tables
 from allocator.tuning.storage.storage_url import (
     add_installed_driver,
@@ -31,8 +34,14 @@ from allocator.tuning.study.write_front import WrittenFront
 _PYTHON = ("python", "-m")
 
 
-def print_result(console: Console, study: SearchStudy, front: WrittenFront, url: str) -> None:
-    """Print baseline and best allocation side by side, the verdict, and the next commands."""
+def print_result(
+    console: Console,
+    study: SearchStudy,
+    front: WrittenFront,
+    effects: Sequence[MarginalEffect],
+    url: str,
+) -> None:
+    """Print baseline and best side by side, the verdict, what is told, and the next commands."""
     selection, verdict = front.best.selection, front.best.verdict
     shown = {"best": selection.best}
     if selection.baseline is not None and not selection.is_baseline:
@@ -55,6 +64,7 @@ def print_result(console: Console, study: SearchStudy, front: WrittenFront, url:
         console.print(line, highlight=False, soft_wrap=True)
     if len(front.choices) > 1:
         _print_front(console, study, front)
+    print_effects(console, study.objective, effects)
     # None if the study ended before its prior was made.
     if study.prior not in (None, study.config.prior):
         console.print(

@@ -14,6 +14,7 @@ from allocator.files.study_folder import trial_adapter_path
 from allocator.training.messages import Job, Report
 from allocator.tuning.evidence.choice import Selection, select_best, select_front
 from allocator.tuning.evidence.expectations import Expectations, compute_expectations
+from allocator.tuning.evidence.marginal_effects import MarginalEffect, compute_marginal_effects
 from allocator.tuning.samplers.feasible_sampler import ask_trial
 from allocator.tuning.space.space import Space, make_baseline_params
 from allocator.tuning.storage.objective import Objective, make_objective
@@ -231,6 +232,22 @@ class SearchStudy:
             StudyError: If none is sound.
         """
         return select_front(self.space, self.expect())
+
+    def compute_effects(self) -> list[MarginalEffect]:
+        """Compute what every rank and rate does, as far as the trainings tell.
+
+        Raises:
+            StudyError: If no allocation is sound.
+        """
+        expectations = self.expect()
+        choice = select_best(self.space, expectations).best.allocation
+        return compute_marginal_effects(
+            self.space,
+            self.trials,
+            [choice, *expectations.list_best_first()],
+            final_step=self.final_step,
+            objective=self.objective,
+        )
 
     def adapter_path(self, number: int) -> Path:
         """Return the path of a completed trial's adapter."""

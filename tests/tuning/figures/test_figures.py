@@ -12,8 +12,10 @@ import pytest
 from allocator.adapters.spectra import ModeSpectrum, tabulate_spectra, tabulate_spectrum_metrics
 from allocator.allocation.adapter_shape import AdapterShape
 from allocator.allocation.constructions import BackboneShape
+from allocator.tuning.evidence.marginal_effects import MarginalEffect
 from allocator.tuning.figures.appearance import COLOURS
 from allocator.tuning.figures.budget_split import draw_budget_split, tabulate_parameters
+from allocator.tuning.figures.effect_panels import draw_effects
 from allocator.tuning.figures.spectrum_figures import (
     draw_singular_values,
     draw_spectra_over_training,
@@ -152,6 +154,27 @@ def test_a_sweep_has_a_panel_a_phase_and_the_baseline_across_all(first: str, mea
     assert [panel.text for panel in figure.layout.annotations] == ["baselines", "rank"]
     assert [line.y0 for line in figure.layout.shapes] == [mean, mean]
     assert figure.layout.yaxis.title.text == "MCC, mean over seeds"
+
+
+def test_effects_are_differences_to_the_choice_with_a_band_of_two_deviations() -> None:
+    effect = MarginalEffect(
+        name="rank_input",
+        values=np.array([1.0, 2.0, 4.0]),
+        own=1,
+        mean=np.array([0.6, 0.5, 0.49]),
+        covariance=0.0002 * np.eye(3),
+        limits=(1, 8),
+    )
+    figure = draw_effects([effect], objective="calibrated loss")
+    band, line, told, own = figure.data
+    assert line.y == pytest.approx([0.1, 0.0, -0.01])
+    assert line.line.color == COLOURS["input"]
+    margin = 2 * math.sqrt(2 * 0.0002)
+    assert band.y[0] == pytest.approx(0.1 + margin)
+    assert band.y[1] == band.y[-2] == 0.0  # nothing is open about the difference to itself
+    assert band.y[-1] == pytest.approx(0.1 - margin)
+    assert (told.x, own.x) == ((1.0, 2.0), (2.0,))
+    assert [panel.text for panel in figure.layout.annotations] == ["rank input"]
 
 
 def test_every_colour_is_of_one_part_alone() -> None:

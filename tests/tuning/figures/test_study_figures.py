@@ -41,6 +41,10 @@ def searched(plan: Plan[StudyConfig]) -> SearchStudy:
         return study
 
 
+def make_figures(study: SearchStudy) -> dict[str, go.Figure]:
+    return make_study_figures(study, study.select_front(), study.compute_effects())
+
+
 def bars(figure: go.Figure) -> dict[str, int]:
     totals: dict[str, int] = {}
     for bar in figure.data:
@@ -58,15 +62,15 @@ def write_tables(folder: Path) -> None:
 
 def test_a_study_is_drawn_from_the_tables_that_it_has(make_config: MakeConfig) -> None:
     study = searched(plan_search(make_config()))
-    assert list(make_study_figures(study, study.select_front())) == ["budget-split"]
+    assert list(make_figures(study)) == ["budget-split", "effects"]
     write_tables(study.folder)
-    drawn = make_study_figures(study, study.select_front())
-    assert list(drawn) == ["budget-split", "spectra-over-training", "truncation"]
+    drawn = make_figures(study)
+    assert list(drawn) == ["budget-split", "effects", "spectra-over-training", "truncation"]
 
 
 def test_the_budget_split_compares_baseline_proposal_and_best(make_config: MakeConfig) -> None:
     study = searched(plan_search(make_config()))
-    counts = bars(make_study_figures(study, study.select_front())["budget-split"])
+    counts = bars(make_figures(study)["budget-split"])
     names = ["uniform baseline", "best, proposed by uniform"]
     assert counts == {
         name: study.space.num_parameters(study.trials[number].params)
@@ -78,14 +82,16 @@ def test_the_dashboard_reads_the_figures_that_are_drawn_last(make_config: MakeCo
     study = searched(plan_search(make_config()))
     write_tables(study.folder)
     for _ in range(2):
-        paths = draw_study(study, study.select_front(), warn=lambda _: None)
+        paths = draw_study(
+            study, study.select_front(), study.compute_effects(), warn=lambda _: None
+        )
     # Importable without warnings once something was drawn.
     from optuna_dashboard import _custom_plot_data as dashboard  # noqa: PLC0415
 
     storage = study.study._storage
     attributes = storage.get_study_system_attrs(study.study._study_id)
     shown = dashboard.get_plotly_graph_objects(attributes)
-    drawn = make_study_figures(study, study.select_front())
+    drawn = make_figures(study)
     assert {path.stem for path in paths} == shown.keys() == drawn.keys()
     for name, figure in drawn.items():
         assert json.loads(shown[name]) == json.loads(figure.to_json())
@@ -95,7 +101,7 @@ def test_the_dashboard_reads_the_figures_that_are_drawn_last(make_config: MakeCo
 def test_a_space_without_a_core_has_a_budget_split(make_config: MakeConfig) -> None:
     study = searched(plan_search(make_config(space="lora", budget=5_000)))
     shape: AdapterShape = study.space.shape
-    figure = make_study_figures(study, study.select_front())["budget-split"]
+    figure = make_figures(study)["budget-split"]
     assert shape.factorization == "matrix"
     assert {bar.name for bar in figure.data} == {"input", "output"}
 
@@ -104,7 +110,8 @@ def test_a_space_without_a_core_has_a_budget_split(make_config: MakeConfig) -> N
 def test_a_study_gets_its_pictures(make_config: MakeConfig) -> None:
     study = searched(plan_search(make_config()))
     warnings: list[str] = []
-    paths = draw_study(study, study.select_front(), warn=warnings.append)
+    paths = draw_study(study, study.select_front(), study.compute_effects(), warn=warnings.append)
     folder = study.folder / FIGURES_FOLDER
-    assert paths == [folder / "budget-split.html", folder / "budget-split.png"]
+    names = ("budget-split", "effects")
+    assert paths == [folder / f"{name}.{kind}" for kind in ("html", "png") for name in names]
     assert not warnings

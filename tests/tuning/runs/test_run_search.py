@@ -75,7 +75,8 @@ def test_a_search_ends_with_a_best_allocation_within_the_budget(make_config: Mak
     assert len(pd.read_csv(plan.folder / TRIALS_FILE)) == 6
     assert set(pd.read_csv(plan.folder / SPECTRA_FILE)["mode"]) == set(recipe.adapter.ranks)
     drawn = {path.stem for path in (plan.folder / FIGURES_FOLDER).glob("*.html")}
-    assert drawn == {"budget-split", "singular-values", "spectra-over-training", "truncation"}
+    names = ("budget-split", "effects", "singular-values", "spectra-over-training", "truncation")
+    assert drawn == set(names)
     assert f"look at {plan.folder / 'figures'}" in text
     for words in ("expected calibrated loss", "6/6 done", "optuna-dashboard sqlite:///"):
         assert words in text

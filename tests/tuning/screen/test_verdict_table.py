@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from allocator.training.messages import Job
+from allocator.tuning.screen.told_effects import print_effects
 from allocator.tuning.screen.verdict_table import describe_verdict, make_verdict_tables
 from allocator.tuning.storage.trial_memory import BASELINE
 from allocator.tuning.study.study import SearchStudy
@@ -182,6 +183,21 @@ def test_a_smaller_budgets_baseline_is_no_rival(describe: Callable[..., str]) ->
     text = describe(loss, trials=24, smaller_budgets=(300,))
     assert "rival" not in text
     assert text.startswith("Expected difference to the baseline")
+
+
+def test_what_the_trainings_tell_is_printed_in_80_columns_without_rivals(tmp_path: Path) -> None:
+    study = Script(folder=tmp_path, prior="uniform", rivals=("lora",), trials=40).run()
+    console = Console(file=io.StringIO(), width=200)
+    print_effects(console, study.objective, study.compute_effects())
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().strip().splitlines()
+    assert lines[0] == "what the trainings tell of the calibrated loss, all else as in the choice:"
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).split())
+    assert "nothing can be told" in text
+    assert "lora" not in text
+    for name in ("input", "depth", "lambda", "learning rate"):
+        assert name in text
 
 
 def test_it_is_said_first_that_nothing_was_learnt_and_what_to_change(

@@ -9,8 +9,8 @@ from allocator.tuning.space.points import Domain
 from allocator.tuning.space.space import Params, Space
 from allocator.tuning.space.space_file import read_space
 from allocator.tuning.surrogate.observations import Observation
-from allocator.tuning.surrogate.surrogate import (
-    Surrogate,
+from allocator.tuning.surrogate.surrogate import Surrogate
+from allocator.tuning.surrogate.targets import (
     compute_median_gains,
     compute_seed_shifts,
     raise_low_scores,
