@@ -28,7 +28,10 @@ class SharedConfig(Config):
     versions: dict[str, str]
 
     def require_same(self, recorded: Self) -> None:
-        """Refuse trainings that were recorded with another configuration; versions may differ.
+        """Refuse trainings that were recorded with another configuration.
+
+        Versions may differ, and the place of the data, as a fingerprint says whether they are the
+        same.
 
         Raises:
             StudyError: The message names the first setting that differs, and both values.
@@ -37,7 +40,8 @@ class SharedConfig(Config):
         mine, theirs = _flatten_keys(mine), _flatten_keys(theirs)
         # Keys of both: a setting that only one of them has is a difference as well.
         for key in mine | theirs:
-            if not key.startswith("versions.") and mine.get(key) != theirs.get(key):
+            is_free = key.startswith("versions.") or key == "task.source"
+            if not is_free and mine.get(key) != theirs.get(key):
                 raise StudyError(
                     f"study {self.study!r} was made with {key} {theirs.get(key)!r}, "
                     f"got {mine.get(key)!r}; name another study with --study"

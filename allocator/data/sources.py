@@ -112,7 +112,7 @@ def load_task_files(
         TaskError: If the limit is too small.
         DataError: If a file is missing or breaks its format; the message names file and line.
     """
-    folder = (root / layout.folder).resolve()
+    folder = root / layout.folder
     train = read_delimited_split(folder / layout.train, task=task, layout=layout)
     dev = read_delimited_split(folder / layout.dev, task=task, layout=layout)
     return _make_task_data(task, f"dir:{folder}", train, dev, limit)

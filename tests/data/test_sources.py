@@ -111,6 +111,11 @@ def test_each_task_reads_from_files_as_glue_lays_them_out(glue: Path, name: str)
     assert data.source == f"dir:{glue / SAMPLES[name].folder}"
 
 
+def test_a_folder_is_told_as_the_user_wrote_it(glue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(glue.parent)
+    assert load_task("cola", data_dir=Path(glue.name)).source == f"dir:{glue.name}/CoLA"
+
+
 def test_a_given_folder_without_the_task_is_an_error_that_lists_its_folders(tmp_path: Path) -> None:
     for folder in ("MRPC", "SST-2"):
         (tmp_path / folder).mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -137,6 +138,16 @@ def test_another_configuration_is_refused_with_the_setting_that_differs(
         opened(asked[1]),
     ):
         pass
+
+
+def test_a_study_goes_on_when_its_data_were_moved(make_config: MakeConfig) -> None:
+    plan = plan_search(make_config())
+    with opened(plan):
+        pass
+    task = plan.recorded.task.model_copy(update={"source": "dir:elsewhere/CoLA"})
+    recorded = plan.recorded.model_copy(update={"task": task})
+    with opened(dataclasses.replace(plan, recorded=recorded)) as study:
+        assert study.config.task.source == "dir:elsewhere/CoLA"
 
 
 def test_a_folder_with_something_else_in_it_is_refused(make_config: MakeConfig) -> None:
