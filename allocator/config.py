@@ -21,6 +21,10 @@ class LoraBudget:
 
     rank: int
 
+    def __str__(self) -> str:
+        """Write it as it is given: `lora:8`."""
+        return f"lora:{self.rank}"
+
 
 Budget = int | LoraBudget
 """Largest number of trainable adapter parameters."""

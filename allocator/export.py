@@ -48,11 +48,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _choose_best_again(folder: Path, storage: str | None) -> None:
+    from allocator.tuning.report.study_report import write_report
+    from allocator.tuning.storage.storage_url import choose_storage_url
+    from allocator.tuning.study.next_commands import list_next_commands
     from allocator.tuning.study.open_study import load_study
     from allocator.tuning.study.write_front import write_front
 
+    def warn(reason: str) -> None:
+        print(f"report: {reason}", file=sys.stderr)
+
     with load_study(folder, storage) as study:
-        print(write_front(study).best.path)
+        front = write_front(study)
+        print(front.best.path)
+        url = choose_storage_url(storage, folder)
+        commands = list_next_commands(study, front.best.path, url)
+        for path in write_report(study, front, study.compute_effects(), commands, warn=warn):
+            print(path)
 
 
 def _write_for_other_tools(folder: Path, arguments: argparse.Namespace) -> None:

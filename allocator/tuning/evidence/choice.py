@@ -137,12 +137,11 @@ def find_smallest(
         expectations: What is expected of its allocations.
         front: The choices of its budgets.
     """
-    params = [allocation.params for allocation in expectations.allocations]
-    best = params.index(front[-1].best.allocation.params)
+    best = expectations.find(front[-1].best.allocation)
     errors = expectations.compute_difference_errors(best)
 
     def is_as_good(selection: Selection) -> bool:
-        place = params.index(selection.best.allocation.params)
+        place = expectations.find(selection.best.allocation)
         return bool(expectations.mean[best] - expectations.mean[place] <= errors[place])
 
     as_good = filter(is_as_good, front)  # the best is, with a difference of 0

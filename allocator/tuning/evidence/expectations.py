@@ -49,6 +49,10 @@ class Expectations:
         """List the allocations, that of which most is expected first."""
         return [self.allocations[place] for place in np.argsort(-self.mean, kind="stable")]
 
+    def find(self, allocation: TriedAllocation) -> int:
+        """Return the index of an allocation."""
+        return [known.params for known in self.allocations].index(allocation.params)
+
     def keep(self, kept: Callable[[TriedAllocation], bool]) -> Expectations:
         """Leave out some allocations.
 

@@ -1,1 +1,1 @@
-"""Figures of a study: plotly figures from data frames, as files and on its dashboard."""
+"""Figures of a study: plotly figures from what it has recorded."""

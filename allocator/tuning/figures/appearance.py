@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import plotly.graph_objects as go
+
+Group = Literal["rival", "uniform baseline", "choice"]
+"""What an allocation is beside the choice; figures draw the last group on top."""
 
 # Okabe and Ito's palette, whose colours differ for people with any kind of colour vision. Its
 # yellow is too pale for a line on white, and is darkened for `site`.
@@ -26,6 +30,11 @@ MARKERS: Mapping[str, str] = {
     "qkv": "x",
     "depth": "star",
     "site": "cross",
+}
+GROUP_COLOURS: Mapping[Group, str] = {
+    "rival": "#CC79A7",
+    "uniform baseline": "#E69F00",
+    "choice": "#0072B2",
 }
 REFERENCE = {"color": "#222222", "dash": "dash", "width": 1.5}
 

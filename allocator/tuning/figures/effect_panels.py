@@ -44,6 +44,8 @@ def draw_effects(effects: Sequence[MarginalEffect], *, objective: str) -> go.Fig
         figure.add_traces(_draw_panel(effect), rows=row, cols=column)
         ticks = _choose_ticks(effect)
         labels = [f"{value:.2g}" for value in ticks]
+        # Values that differ by less than their labels do get one label.
+        labels = [label if label not in labels[:i] else "" for i, label in enumerate(labels)]
         figure.update_xaxes(tickvals=ticks, ticktext=labels, row=row, col=column)
     figure.add_hline(0.0, line=REFERENCE)
     figure.update_layout(

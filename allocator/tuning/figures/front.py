@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import plotly.graph_objects as go
 
 from allocator.tuning.evidence.choice import Selection
-from allocator.tuning.figures.appearance import REFERENCE, TEMPLATE, make_title
+from allocator.tuning.figures.appearance import (
+    GROUP_COLOURS,
+    REFERENCE,
+    TEMPLATE,
+    Group,
+    make_title,
+)
 from allocator.tuning.storage.trial_memory import BASELINE
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.study.verdict import BEST, Difference, StudyVerdict, read_front
 
-Group = Literal["choice", "uniform baseline", "rival"]
-_COLOURS: dict[Group, str] = {
-    "choice": "#0072B2",
-    "uniform baseline": "#E69F00",
-    "rival": "#CC79A7",
-}
 _SYMBOLS: dict[Group, str] = {"choice": "circle", "uniform baseline": "square", "rival": "diamond"}
 
 
@@ -55,6 +54,7 @@ def draw_study_front(study: SearchStudy, front: Sequence[Selection]) -> go.Figur
     return draw_front(
         list_front_points(study, front),
         value="loss on dev" if is_proved else f"expected {study.objective.name}",
+        has_intervals=is_proved,
         lower_is_better=is_proved or study.objective.sign < 0,
     )
 
@@ -77,16 +77,20 @@ def list_front_points(study: SearchStudy, front: Sequence[Selection]) -> list[Fr
     return list({(point.group, point.parameters, point.name): point for point in points}.values())
 
 
-def draw_front(points: list[FrontPoint], *, value: str, lower_is_better: bool) -> go.Figure:
+def draw_front(
+    points: list[FrontPoint], *, value: str, has_intervals: bool, lower_is_better: bool
+) -> go.Figure:
     """Draw the gap to the best of every allocation against its parameters.
 
     Args:
         points: The allocations.
         value: Name of the value that the gaps are of.
+        has_intervals: Whether intervals were computed.
         lower_is_better: Whether lower values are better.
     """
+    intervals = "; bars: 95% intervals over seeds and examples" if has_intervals else ""
     figure = go.Figure()
-    for group, colour in _COLOURS.items():
+    for group, colour in GROUP_COLOURS.items():
         own = sorted((p for p in points if p.group == group), key=lambda p: p.parameters)
         if own:
             figure.add_trace(_draw_group(group, own, colour))
@@ -96,8 +100,7 @@ def draw_front(points: list[FrontPoint], *, value: str, lower_is_better: bool) -
         title=make_title(
             "What every budget buys",
             f"{value} minus that of the choice within the largest budget (dashed), "
-            f"{'lower' if lower_is_better else 'higher'} is better; "
-            "bars: 95% intervals over seeds and examples",
+            f"{'lower' if lower_is_better else 'higher'} is better{intervals}",
         ),
     )
     figure.update_xaxes(title_text="parameters of the adapter", type="log")

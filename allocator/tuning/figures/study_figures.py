@@ -1,21 +1,21 @@
-"""Draw the figures of a study, into its folder and onto its page of optuna-dashboard."""
+"""Make the figures of a study, and of a baseline."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from allocator.coordination.records import Records
-from allocator.files.study_folder import FIGURES_FOLDER, UNIFORM, TableName
+from allocator.files.study_folder import UNIFORM, TableName
 from allocator.tuning.evidence.choice import Selection
 from allocator.tuning.evidence.marginal_effects import MarginalEffect
 from allocator.tuning.figures.budget_split import draw_budget_split, tabulate_parameters
 from allocator.tuning.figures.effect_panels import draw_effects
 from allocator.tuning.figures.front import draw_study_front
-from allocator.tuning.figures.output import Warn, save_figures, store_on_dashboard
+from allocator.tuning.figures.learning_curves import draw_learning_curves, list_learning_curves
+from allocator.tuning.figures.race_intervals import draw_race, list_contenders
 from allocator.tuning.figures.spectrum_figures import (
     draw_singular_values,
     draw_spectra_over_training,
@@ -33,45 +33,33 @@ _BASELINE_FIGURES: Mapping[str, tuple[TableName, Callable[[pd.DataFrame], go.Fig
 }
 
 
-def draw_study(
-    study: SearchStudy,
-    front: Sequence[Selection],
-    effects: Sequence[MarginalEffect],
-    *,
-    warn: Warn,
-) -> list[Path]:
-    """Draw a study's figures, replacing earlier ones.
-
-    Args:
-        study: The study. Files are written to `figures/` in its folder, and the figures for
-            optuna-dashboard to its storage.
-        front: The study's choices for all its budgets, the largest last.
-        effects: What every rank and rate does.
-        warn: Called with the reason if no PNG could be drawn.
-
-    Returns:
-        The files.
-    """
-    figures = make_study_figures(study, front, effects)
-    store_on_dashboard(study.study, figures)
-    return save_figures(study.folder / FIGURES_FOLDER, figures, warn=warn)
-
-
 def make_study_figures(
     study: SearchStudy, front: Sequence[Selection], effects: Sequence[MarginalEffect]
 ) -> dict[str, go.Figure]:
-    """Make the figures for which a study has data, by name."""
-    parameters = [
-        tabulate_parameters(
-            name, study.space.find_variant(params).shape, study.space.read_ranks(params)
-        )
-        for name, params in _list_compared_allocations(study, front[-1]).items()
-    ]
-    figures = {"budget-split": draw_budget_split(pd.concat(parameters), budget=study.config.budget)}
+    """Make the figures for which a study has data, by name.
+
+    Args:
+        study: The study.
+        front: Its choices for all its budgets, the largest last.
+        effects: What every rank and rate does.
+    """
+    selection, objective = front[-1], study.objective
+    figures = {}
     if len(front) > 1:
         figures["front"] = draw_study_front(study, front)
+    contenders = list_contenders(study, selection)
+    figures["race"] = draw_race(
+        contenders, objective=objective.name, lower_is_better=objective.sign < 0
+    )
     if effects:
-        figures["effects"] = draw_effects(effects, objective=study.objective.name)
+        figures["effects"] = draw_effects(effects, objective=objective.name)
+    curves = list_learning_curves(study, selection)
+    if curves:  # a baseline that was trained before the study has none
+        scored_on = "dev" if study.config.select_on == "dev" else "what each seed holds out"
+        figures["learning-curves"] = draw_learning_curves(
+            curves, objective=objective.name, scored_on=scored_on
+        )
+    figures["budget-split"] = _draw_budget_split(study, selection)
     return figures | make_baseline_figures(study.baseline)
 
 
@@ -83,6 +71,16 @@ def make_baseline_figures(records: Records) -> dict[str, go.Figure]:
         if not table.empty and UNIFORM in set(table.name):
             figures[name] = draw(table[table.name == UNIFORM])
     return figures
+
+
+def _draw_budget_split(study: SearchStudy, selection: Selection) -> go.Figure:
+    parameters = [
+        tabulate_parameters(
+            name, study.space.find_variant(params).shape, study.space.read_ranks(params)
+        )
+        for name, params in _list_compared_allocations(study, selection).items()
+    ]
+    return draw_budget_split(pd.concat(parameters), budget=study.config.budget)
 
 
 def _list_compared_allocations(study: SearchStudy, selection: Selection) -> dict[str, Params]:

@@ -1,1 +1,1 @@
-"""Figures of a study: plotly figures from data frames, as files and on its dashboard."""
+"""Figures as files: HTML that works offline, PNG where a browser is."""

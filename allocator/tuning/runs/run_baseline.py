@@ -15,10 +15,10 @@ from allocator.coordination.train_list import train_list
 from allocator.files.adapter_section import ListedAllocation
 from allocator.files.folder_lock import lock_study_folder
 from allocator.files.study_folder import UNIFORM, baseline_folder
-from allocator.tuning.figures.output import draw_and_print, save_figures
 from allocator.tuning.figures.study_figures import make_baseline_figures
 from allocator.tuning.plan.run_config import BaselineConfig
 from allocator.tuning.plan.search_plan import Plan, plan_space
+from allocator.tuning.rendering.figure_files import draw_and_print, save_figures
 from allocator.tuning.screen.baseline_table import print_baseline
 from allocator.tuning.screen.header import print_header
 from allocator.tuning.space.rivals import make_kind_spec
@@ -53,7 +53,7 @@ def run_baseline(config: BaselineConfig, console: Console) -> Records:
         )
     print_baseline(console, records, allocations)
     figures = make_baseline_figures(records)
-    draw_and_print(console, lambda warn: save_figures(folder, figures, warn=warn))
+    draw_and_print(console, lambda warn: [save_figures(folder, figures, warn=warn)])
     return records
 
 

@@ -13,18 +13,21 @@ from rich.markup import escape
 from allocator.coordination.coordinator import Coordinator
 from allocator.coordination.interrupts import Interrupts
 from allocator.errors import CheckpointError, StudyError, TaskError
-from allocator.tuning.figures.output import draw_and_print
-from allocator.tuning.figures.study_figures import draw_study
+from allocator.tuning.plan.asked_command import write_search_command
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan
+from allocator.tuning.rendering.figure_files import draw_and_print
+from allocator.tuning.report.study_report import write_report
 from allocator.tuning.runs.score_verdict import score_verdict
 from allocator.tuning.runs.train_choices import train_choices
 from allocator.tuning.screen.header import print_header
 from allocator.tuning.screen.result_table import print_result
 from allocator.tuning.screen.watchers import watch_search
+from allocator.tuning.storage.run_memory import Run, write_run
 from allocator.tuning.storage.storage_url import choose_storage_url
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.study.goal import Goal
+from allocator.tuning.study.next_commands import list_next_commands
 from allocator.tuning.study.open_study import open_study
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.study.write_front import WrittenFront, write_front
@@ -50,6 +53,8 @@ def run_search(
     url = choose_storage_url(config.storage, plan.folder)
     goal = make_goal(config, plan)
     with open_study(plan.recorded, plan.space, plan.folder, url, goal) as study:
+        run = Run(command=write_search_command(config), devices=tuple(plan.devices.names))
+        write_run(study.study, run)
         print_header(console, plan)
         try:
             is_finished = _train_until_finished(config, plan, study, console)
@@ -61,10 +66,12 @@ def run_search(
             return None
         front = write_front(study)
         effects = study.compute_effects()
-        print_result(console, study, front, effects, url)
-        selections = [choice.selection for choice in front.choices]
+        commands = list_next_commands(study, front.best.path, url)
+        print_result(console, study, front, effects, commands)
         # Last: a figure that fails must not cost the result.
-        draw_and_print(console, lambda warn: draw_study(study, selections, effects, warn=warn))
+        draw_and_print(
+            console, lambda warn: write_report(study, front, effects, commands, warn=warn)
+        )
     return front
 
 

@@ -16,7 +16,6 @@ from allocator.files.study_folder import CONFIG_FILE, SUMMARY_FILE
 from allocator.files.tables import write_table
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import locate_model
-from allocator.tuning.figures.output import draw_and_print, save_figures
 from allocator.tuning.figures.sweep_scores import draw_sweep_scores
 from allocator.tuning.plan.run_config import SweepConfig
 from allocator.tuning.plan.training_plan import (
@@ -26,6 +25,7 @@ from allocator.tuning.plan.training_plan import (
     make_shared_config,
     name_study,
 )
+from allocator.tuning.rendering.figure_files import draw_and_print, save_figures
 from allocator.tuning.screen.header import print_banner
 from allocator.tuning.screen.sweep_table import print_sweep
 from allocator.tuning.space.published_sweep import BASELINE, Phase, list_tenslora_plus
@@ -89,7 +89,7 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
         write_table(folder / SUMMARY_FILE, summary)
     print_sweep(console, summary, data.task.metric)
     figures = {"sweep": draw_sweep_scores(summary, metric=data.task.metric)}
-    draw_and_print(console, lambda warn: save_figures(folder, figures, warn=warn))
+    draw_and_print(console, lambda warn: [save_figures(folder, figures, warn=warn)])
     console.print(f"\n{folder / SUMMARY_FILE}", highlight=False, soft_wrap=True)
     return folder / SUMMARY_FILE
 

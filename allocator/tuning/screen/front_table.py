@@ -28,7 +28,8 @@ def make_front_table(study: SearchStudy, front: Sequence[Selection]) -> Table:
         box=None,
         collapse_padding=True,
     )
-    for column in ("budget", "ranks", "parameters", "value", "minus", "95% interval", "baseline"):
+    proofs = ("95% interval", "baseline") if proved is not None else ()
+    for column in ("budget", "ranks", "parameters", "value", "minus", *proofs):
         table.add_column(column, justify="left" if column in ("ranks", "baseline") else "right")
     for place, selection in enumerate(front):
         cells = (
@@ -38,7 +39,10 @@ def make_front_table(study: SearchStudy, front: Sequence[Selection]) -> Table:
         )
         count = study.space.num_parameters(selection.best.allocation.params)
         table.add_row(
-            f"{selection.budget:,}", _describe_ranks(study, selection), f"{count:,}", *cells
+            f"{selection.budget:,}",
+            study.space.describe_ranks(selection.best.allocation.params),
+            f"{count:,}",
+            *cells,
         )
     return table
 
@@ -67,13 +71,6 @@ def describe_smallest(
         "The smallest that the search expects within one standard error of the best "
         f"(one-standard-error rule) has {where}"
     )
-
-
-def _describe_ranks(study: SearchStudy, selection: Selection) -> str:
-    """Describe the ranks of a choice in few words, with its kind if it is a rival."""
-    params = selection.best.allocation.params
-    ranks = map(str, study.space.read_ranks(params).values())
-    return " ".join([*study.space.find_variant(params).choice.values(), *ranks])
 
 
 def _make_expected_cells(selection: Selection, best: Selection) -> list[str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -12,16 +10,11 @@ from rich.table import Table
 from rich.text import Text
 from scipy import stats
 
-from allocator.tuning.evidence.choice import Choice
+from allocator.tuning.evidence.choice import Choice, Selection
 from allocator.tuning.evidence.marginal_effects import MarginalEffect
 from allocator.tuning.screen.front_table import describe_smallest, make_front_table
 from allocator.tuning.screen.told_effects import print_effects
 from allocator.tuning.screen.verdict_table import describe_verdict, make_verdict_tables
-from allocator.tuning.storage.storage_url import (
-    add_installed_driver,
-    choose_storage_url,
-    printable_url,
-)
 from allocator.tuning.storage.trial_memory import (
     read_calibrated_loss,
     read_head_parameters,
@@ -31,32 +24,18 @@ from allocator.tuning.storage.trial_memory import (
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.study.write_front import WrittenFront
 
-_PYTHON = ("python", "-m")
-
 
 def print_result(
     console: Console,
     study: SearchStudy,
     front: WrittenFront,
     effects: Sequence[MarginalEffect],
-    url: str,
+    commands: Sequence[str],
 ) -> None:
     """Print baseline and best side by side, the verdict, what is told, and the next commands."""
     selection, verdict = front.best.selection, front.best.verdict
-    shown = {"best": selection.best}
-    if selection.baseline is not None and not selection.is_baseline:
-        shown = {"uniform baseline": selection.baseline, **shown}
-    table = Table(title=f"{study.config.study}: {study.config.task.name}", title_justify="left")
-    table.add_column("")
-    cells = []
-    for name, choice in shown.items():
-        table.add_column(name, justify="right")
-        cells.append(_make_cells(study, choice))
-    # All rows of both columns in order, because two shapes may have different ranks.
-    for row in dict.fromkeys(row for cell in cells for row in cell):
-        table.add_row(row, *(cell.get(row, "") for cell in cells))
     console.print()
-    console.print(table, highlight=False)
+    console.print(make_choice_table(study, selection), highlight=False)
     if verdict is not None:
         for compared in make_verdict_tables(study, selection, verdict):
             console.print(compared, highlight=False)
@@ -74,9 +53,26 @@ def print_result(
             soft_wrap=True,
         )
     console.print("\nnext:", highlight=False)
-    for command in list_next_commands(study, front.best.path, url):
+    for command in commands:
         # To be copied: no brackets read as markup, and no line breaks.
         console.print(Text(f"  {command}"), soft_wrap=True)
+
+
+def make_choice_table(study: SearchStudy, selection: Selection) -> Table:
+    """Make a table of the choice, beside the uniform baseline if it is another allocation."""
+    shown = {"best": selection.best}
+    if selection.baseline is not None and not selection.is_baseline:
+        shown = {"uniform baseline": selection.baseline, **shown}
+    table = Table(title=f"{study.config.study}: {study.config.task.name}", title_justify="left")
+    table.add_column("")
+    cells = []
+    for name, choice in shown.items():
+        table.add_column(name, justify="right")
+        cells.append(_make_cells(study, choice))
+    # All rows of both columns in order, because two shapes may have different ranks.
+    for row in dict.fromkeys(row for cell in cells for row in cell):
+        table.add_row(row, *(cell.get(row, "") for cell in cells))
+    return table
 
 
 def _print_front(console: Console, study: SearchStudy, front: WrittenFront) -> None:
@@ -86,20 +82,6 @@ def _print_front(console: Console, study: SearchStudy, front: WrittenFront) -> N
     smallest = front.smallest
     told = describe_smallest(study, smallest.selection, selections[-1], smallest.path)
     console.print(Text(told), soft_wrap=True)
-
-
-def list_next_commands(study: SearchStudy, recipe: Path, url: str) -> list[str]:
-    """List commands that use the result, quoted for a shell; passwords are left out."""
-    commands = [
-        # Without a driver in the URL, SQLAlchemy might choose one that is not installed.
-        ["optuna-dashboard", printable_url(add_installed_driver(url))],
-        [*_PYTHON, "allocator.train", "--config", str(recipe)],
-        [*_PYTHON, "allocator.export", "--study", study.config.study],
-    ]
-    commands[-1] += ["--studies-dir", str(study.folder.parent)]
-    if url != choose_storage_url(None, study.folder):
-        commands[-1] += ["--storage", printable_url(url)]
-    return [shlex.join(command) for command in commands]
 
 
 def _make_cells(study: SearchStudy, choice: Choice) -> dict[str, str]:

@@ -148,6 +148,14 @@ class Space:
         by_rank = self.find_variant(params).rank_parameters
         return {name: int(values[parameter]) for name, parameter in by_rank.items()}
 
+    def describe_ranks(self, params: Params) -> str:
+        """Describe the ranks of an allocation in few words, with its kind where there are several.
+
+        A rival's name is its kind.
+        """
+        ranks = map(str, self.read_ranks(params).values())
+        return " ".join([*self.find_variant(params).choice.values(), *ranks])
+
     def num_parameters(self, params: Params) -> int:
         """Count the adapter parameters of a trial."""
         return self.find_variant(params).shape.num_parameters(self.read_ranks(params))

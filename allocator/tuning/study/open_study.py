@@ -174,8 +174,7 @@ def _write_attributes(study: optuna.Study, config: StudyConfig) -> None:
         # The dashboard names the values by it; Optuna calls the method experimental.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([make_objective(config.decide_by, config.task).name])
-    study.set_user_attr("config", config.model_dump(mode="json"))
-    # Parts of `config` again, for people who look at the dashboard.
+    # Parts of `config` for people who look at the dashboard, before it, which is long.
     study.set_user_attr("task", config.task.name)
     study.set_user_attr("data", config.task.source)
     study.set_user_attr("model", config.model.name)
@@ -184,3 +183,4 @@ def _write_attributes(study: optuna.Study, config: StudyConfig) -> None:
         study.set_user_attr("smaller budgets", list(config.smaller_budgets))
     study.set_user_attr("scored on", config.select_on)
     study.set_user_attr("decided by", config.decide_by)
+    study.set_user_attr("config", config.model_dump(mode="json"))

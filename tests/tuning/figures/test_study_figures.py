@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import plotly.graph_objects as go
-import pytest
 
 from allocator.allocation.adapter_shape import AdapterShape
-from allocator.files.study_folder import FIGURES_FOLDER, TableName, baseline_folder, table_path
-from allocator.tuning.figures.study_figures import draw_study, make_study_figures
+from allocator.files.study_folder import TableName, baseline_folder, table_path
+from allocator.tuning.figures.study_figures import make_study_figures
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan, plan_search
 from allocator.tuning.storage.study_config import StudyConfig
@@ -62,10 +60,11 @@ def write_tables(folder: Path) -> None:
 
 def test_a_study_is_drawn_from_the_tables_that_it_has(make_config: MakeConfig) -> None:
     study = searched(plan_search(make_config()))
-    assert list(make_figures(study)) == ["budget-split", "effects"]
+    names = ["race", "effects", "budget-split"]
+    assert list(make_figures(study)) == names
     write_tables(study.folder)
     drawn = make_figures(study)
-    assert list(drawn) == ["budget-split", "effects", "spectra-over-training", "truncation"]
+    assert list(drawn) == [*names, "spectra-over-training", "truncation"]
 
 
 def test_the_budget_split_compares_baseline_proposal_and_best(make_config: MakeConfig) -> None:
@@ -78,40 +77,9 @@ def test_the_budget_split_compares_baseline_proposal_and_best(make_config: MakeC
     }
 
 
-def test_the_dashboard_reads_the_figures_that_are_drawn_last(make_config: MakeConfig) -> None:
-    study = searched(plan_search(make_config()))
-    write_tables(study.folder)
-    for _ in range(2):
-        paths = draw_study(
-            study, study.select_front(), study.compute_effects(), warn=lambda _: None
-        )
-    # Importable without warnings once something was drawn.
-    from optuna_dashboard import _custom_plot_data as dashboard  # noqa: PLC0415
-
-    storage = study.study._storage
-    attributes = storage.get_study_system_attrs(study.study._study_id)
-    shown = dashboard.get_plotly_graph_objects(attributes)
-    drawn = make_figures(study)
-    assert {path.stem for path in paths} == shown.keys() == drawn.keys()
-    for name, figure in drawn.items():
-        assert json.loads(shown[name]) == json.loads(figure.to_json())
-        assert len(shown[name]) < 20_000
-
-
 def test_a_space_without_a_core_has_a_budget_split(make_config: MakeConfig) -> None:
     study = searched(plan_search(make_config(space="lora", budget=5_000)))
     shape: AdapterShape = study.space.shape
     figure = make_figures(study)["budget-split"]
     assert shape.factorization == "matrix"
     assert {bar.name for bar in figure.data} == {"input", "output"}
-
-
-@pytest.mark.usefixtures("browser")
-def test_a_study_gets_its_pictures(make_config: MakeConfig) -> None:
-    study = searched(plan_search(make_config()))
-    warnings: list[str] = []
-    paths = draw_study(study, study.select_front(), study.compute_effects(), warn=warnings.append)
-    folder = study.folder / FIGURES_FOLDER
-    names = ("budget-split", "effects")
-    assert paths == [folder / f"{name}.{kind}" for kind in ("html", "png") for name in names]
-    assert not warnings

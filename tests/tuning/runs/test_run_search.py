@@ -75,8 +75,9 @@ def test_a_search_ends_with_a_best_allocation_within_the_budget(make_config: Mak
     assert len(pd.read_csv(plan.folder / TRIALS_FILE)) == 6
     assert set(pd.read_csv(plan.folder / SPECTRA_FILE)["mode"]) == set(recipe.adapter.ranks)
     drawn = {path.stem for path in (plan.folder / FIGURES_FOLDER).glob("*.html")}
-    names = ("budget-split", "effects", "singular-values", "spectra-over-training", "truncation")
-    assert drawn == set(names)
+    ours = {"race", "effects", "learning-curves", "budget-split"}
+    assert drawn == ours | {"singular-values", "spectra-over-training", "truncation"}
+    assert f"look at {plan.folder / 'report.html'}" in text
     assert f"look at {plan.folder / 'figures'}" in text
     for words in ("expected calibrated loss", "6/6 done", "optuna-dashboard sqlite:///"):
         assert words in text
@@ -88,6 +89,7 @@ def test_figures_that_cannot_be_drawn_leave_the_result_and_a_line(make_config: M
     with opened(plan):
         (plan.folder / FIGURES_FOLDER).write_text("in the way", encoding="utf-8")
     text, _ = search(config)
+    assert f"look at {plan.folder / 'report.html'}" in text
     assert "figures: not drawn: FileExistsError" in text
     assert (plan.folder / RECIPE_FILE).is_file()
 

@@ -14,12 +14,17 @@ from sqlalchemy.engine import make_url
 
 from allocator.config import TrainingConfig
 from allocator.errors import StorageError, StudyError, UnknownNameError
-from allocator.files.study_folder import CONFIG_FILE, DATABASE_FILE, RECIPE_FILE
+from allocator.files.study_folder import (
+    ARTIFACTS_FOLDER,
+    CONFIG_FILE,
+    DATABASE_FILE,
+    RECIPE_FILE,
+)
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import plan_search
-from allocator.tuning.screen.result_table import list_next_commands
 from allocator.tuning.storage.storage_url import choose_storage_url
 from allocator.tuning.storage.trial_memory import is_baseline, read_loss, read_retried_trial
+from allocator.tuning.study.next_commands import list_next_commands
 from allocator.tuning.study.open_study import load_study
 from tests.reports import make_report
 from tests.tuning.studies import opened, start
@@ -222,7 +227,8 @@ def test_a_real_postgresql_server_keeps_a_study(make_config: MakeConfig, postgre
         assert again.trials[0].value == 0.5
         dashboard, _, export = list_next_commands(again, plan.folder / RECIPE_FILE, postgresql)
     assert not (plan.folder / DATABASE_FILE).exists()
-    name, url = dashboard.split()
+    name, url, *artifacts = dashboard.split()
+    assert artifacts == ["--artifact-dir", str(plan.folder / ARTIFACTS_FOLDER)]
     assert name == "optuna-dashboard"
     assert optuna.get_all_study_names(url) == ["tiny"]
     assert export.endswith(f" --storage {postgresql}")
@@ -244,6 +250,7 @@ def test_a_study_in_a_folder_of_any_name_is_found_again(
         )
     dashboard, train, export = map(shlex.split, commands)
     assert optuna.get_all_study_names(dashboard[1]) == ["tiny"]
+    assert dashboard[3] == str(plan.folder / ARTIFACTS_FOLDER)
     assert train[3:] == ["--config", str(plan.folder / RECIPE_FILE)]
     assert export[3:] == ["--study", "tiny", "--studies-dir", str(tmp_path / name)]
 
@@ -253,5 +260,5 @@ def test_follow_up_commands_show_no_password(make_config: MakeConfig) -> None:
     with opened(plan) as study:
         url = "postgresql+psycopg2://me:s3cr3t@host/db?sslpassword=s3cr3t"
         dashboard, _, export = list_next_commands(study, plan.folder / RECIPE_FILE, url)
-    assert dashboard == "optuna-dashboard postgresql+psycopg2://me@host/db"
+    assert dashboard.startswith("optuna-dashboard postgresql+psycopg2://me@host/db --artifact-dir")
     assert export.endswith(" --storage postgresql+psycopg2://me@host/db")

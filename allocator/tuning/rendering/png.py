@@ -13,7 +13,7 @@ from typing import Any
 import plotly.graph_objects as go
 import psutil
 
-from allocator.tuning.figures import browser
+from allocator.tuning.rendering import browser
 
 _TIMEOUT = 60.0  # seconds for the browser to start and to draw all figures
 _PROGRAM = Path(browser.__file__)

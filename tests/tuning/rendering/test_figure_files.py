@@ -11,9 +11,9 @@ import psutil
 import pytest
 from PIL import Image
 
-from allocator.tuning.figures import png
 from allocator.tuning.figures.appearance import COLOURS
-from allocator.tuning.figures.output import save_figures
+from allocator.tuning.rendering import png
+from allocator.tuning.rendering.figure_files import save_figures
 
 FIGURES = {
     "bars": go.Figure(go.Bar(x=[1, 2], y=[2, 1], marker_color=COLOURS["input"])),
@@ -24,9 +24,11 @@ FIGURES = {
 @pytest.mark.usefixtures("browser")
 def test_a_browser_draws_every_figure_in_its_size_and_colours(tmp_path: Path) -> None:
     warnings: list[str] = []
-    paths = save_figures(tmp_path / "figures", FIGURES, warn=warnings.append)
+    folder = tmp_path / "figures"
+    assert save_figures(folder, FIGURES, warn=warnings.append) == folder
     assert not warnings
-    assert [path.name for path in paths] == ["bars.html", "wide.html", "bars.png", "wide.png"]
+    names = ["bars.html", "bars.png", "plotly.min.js", "wide.html", "wide.png"]
+    assert sorted(path.name for path in folder.iterdir()) == names
     with Image.open(tmp_path / "figures" / "bars.png") as picture:
         assert picture.size == (2000, 1120)
         colours = picture.convert("RGB").getcolors(picture.width * picture.height)
@@ -38,8 +40,8 @@ def test_a_browser_draws_every_figure_in_its_size_and_colours(tmp_path: Path) ->
 def test_html_takes_plotly_from_the_file_beside_it_and_nothing_from_a_network(
     tmp_path: Path,
 ) -> None:
-    html, *_ = save_figures(tmp_path, FIGURES, warn=lambda _: None)
-    text = html.read_text("utf-8")
+    save_figures(tmp_path, FIGURES, warn=lambda _: None)
+    text = (tmp_path / "bars.html").read_text("utf-8")
     assert 'src="plotly.min.js"' in text
     assert "://" not in text.replace("http://www.w3.org", "")
     assert (tmp_path / "plotly.min.js").stat().st_size > 1_000_000
@@ -47,8 +49,7 @@ def test_html_takes_plotly_from_the_file_beside_it_and_nothing_from_a_network(
 
 def test_without_a_browser_html_alone_is_written_and_a_line_says_so(tmp_path: Path) -> None:
     warnings: list[str] = []
-    paths = save_figures(tmp_path, FIGURES, warn=warnings.append)
-    assert {path.suffix for path in paths} == {".html"}
+    save_figures(tmp_path, FIGURES, warn=warnings.append)
     assert {path.suffix for path in tmp_path.iterdir()} == {".html", ".js"}
     (line,) = warnings
     assert "no browser was found" in line
@@ -67,8 +68,8 @@ def test_a_browser_that_fails_costs_the_pictures_alone(
     monkeypatch.setenv("BROWSER_PATH", str(broken))
     monkeypatch.setattr(png, "_TIMEOUT", patience)
     warnings: list[str] = []
-    paths = save_figures(tmp_path / "figures", FIGURES, warn=warnings.append)
-    assert len(paths) == len(FIGURES)
+    save_figures(tmp_path / "figures", FIGURES, warn=warnings.append)
+    assert len(list((tmp_path / "figures").glob("*.html"))) == len(FIGURES)
     assert "the browser failed" in warnings[0]
     deadline = time.monotonic() + 10  # a killed process may take a moment to go
     while (left := _running(broken)) and time.monotonic() < deadline:
@@ -83,5 +84,5 @@ def _running(program: Path) -> list[list[str]]:
 
 
 def test_nothing_to_draw_leaves_no_folder(tmp_path: Path) -> None:
-    assert save_figures(tmp_path / "figures", {}, warn=lambda _: None) == []
+    assert save_figures(tmp_path / "figures", {}, warn=lambda _: None) is None
     assert not (tmp_path / "figures").exists()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-import optuna
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 from rich.console import Console
@@ -14,7 +12,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from allocator.files.whole_files import write_whole
-from allocator.tuning.figures.png import RenderingError, render_png
+from allocator.tuning.rendering.png import RenderingError, render_png
 
 Warn = Callable[[str], None]
 """Function that shows a warning of one line."""
@@ -22,7 +20,7 @@ Warn = Callable[[str], None]
 _PLOTLY_JS = "plotly.min.js"  # the name that the HTML files refer to
 
 
-def save_figures(folder: Path, figures: Mapping[str, go.Figure], *, warn: Warn) -> list[Path]:
+def save_figures(folder: Path, figures: Mapping[str, go.Figure], *, warn: Warn) -> Path | None:
     """Write figures into a folder, each file completely or not at all.
 
     Args:
@@ -31,10 +29,10 @@ def save_figures(folder: Path, figures: Mapping[str, go.Figure], *, warn: Warn) 
         warn: Called with the reason if no PNG could be drawn.
 
     Returns:
-        The HTML files, then the PNG files. The HTML files share the folder's `plotly.min.js`.
+        The folder, or None if there are no figures. Its HTML files share its `plotly.min.js`.
     """
     if not figures:
-        return []
+        return None
     folder.mkdir(parents=True, exist_ok=True)
     # One copy for all figures of a folder, each of which is far smaller, and no network.
     write_whole(folder / _PLOTLY_JS, get_plotlyjs().encode())
@@ -52,35 +50,24 @@ def save_figures(folder: Path, figures: Mapping[str, go.Figure], *, warn: Warn) 
         }
     for path, content in contents.items():
         write_whole(path, content)
-    return list(contents)
+    return folder
 
 
-def store_on_dashboard(study: optuna.Study, figures: Mapping[str, go.Figure]) -> None:
-    """Store figures in a study for optuna-dashboard, replacing those of the same names."""
-    with warnings.catch_warnings():
-        # The dashboard takes seconds to import, so it is imported only here; some of its modules
-        # use deprecated parts of PyTorch.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        from optuna_dashboard import save_plotly_graph_object  # noqa: PLC0415
-    for name, figure in figures.items():
-        save_plotly_graph_object(study, figure, graph_object_id=name)
-
-
-def draw_and_print(console: Console, draw: Callable[[Warn], list[Path]]) -> None:
-    """Draw figures into files and print where these are, or why there are none.
+def draw_and_print(console: Console, draw: Callable[[Warn], Iterable[Path | None]]) -> None:
+    """Draw into files and print what to look at, or why there is nothing.
 
     Args:
         console: Console to print on.
-        draw: Draws the figures and returns their files; called with a function for warnings.
+        draw: Draws, and returns one after the other what to look at, where there is anything;
+            called with a function for warnings.
     """
     reasons: list[str] = []
     try:
-        paths = draw(reasons.append)
+        for drawn in draw(reasons.append):
+            if drawn is not None:
+                console.print(Text(f"  look at {drawn}"), soft_wrap=True)
     except Exception as problem:  # noqa: BLE001  # a failed figure must not cost a run its result
-        paths = []
         reasons.append(f"not drawn: {type(problem).__name__}: {problem}")
-    if paths:
-        console.print(Text(f"  look at {paths[0].parent}"), soft_wrap=True)
     for reason in reasons:
         console.print(
             f"[yellow]figures[/yellow]: {escape(reason)}", highlight=False, soft_wrap=True
