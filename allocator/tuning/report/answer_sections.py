@@ -12,7 +12,7 @@ from allocator.tuning.screen.front_table import describe_smallest, make_front_ta
 from allocator.tuning.screen.result_table import make_choice_table
 from allocator.tuning.screen.verdict_table import describe_verdict, make_verdict_tables
 from allocator.tuning.study.study import SearchStudy
-from allocator.tuning.study.verdict import Difference, StudyVerdict
+from allocator.tuning.study.verdict import StudyVerdict
 from allocator.tuning.study.write_front import WrittenFront
 
 
@@ -142,15 +142,8 @@ def _describe_design(study: SearchStudy, verdict: StudyVerdict) -> str:
             f"The verdict is from {seeds} new {'seed' if seeds == 1 else 'seeds'} and from dev: "
             "its intervals say nothing of other seeds."
         )
-    smallest, largest = _find_detectable(differences)
     return (
         f"The verdict is from {seeds} seeds that made no choice and from dev, which was scored "
-        "once. Its intervals hold for other seeds and other sentences of the same kind. It would "
-        f"have found differences of {smallest}{f' to {largest}' if largest != smallest else ''}; "
-        "smaller ones it would have missed, so not distinguishable does not mean equal."
+        "once. Its intervals are for other seeds and other examples of the same kind. What is not "
+        "distinguishable need not be equal: the difference may be too small for so many seeds."
     )
-
-
-def _find_detectable(differences: Sequence[Difference]) -> tuple[str, str]:
-    detectable = [difference.detectable for difference in differences]
-    return f"{min(detectable):.4f}", f"{max(detectable):.4f}"

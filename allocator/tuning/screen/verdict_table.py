@@ -46,20 +46,24 @@ def _make_verdict_table(
         box=None,
         collapse_padding=True,
     )
-    for column in ("", "parameters", "mean", "difference", level, "detectable"):
+    for column in ("", "parameters", "mean", "difference", level):
         table.add_column(column, justify="right" if column else "left")
     best = selection.best
-    table.add_row("best", _count(study, best), f"{differences[0].choice:.4f}", "", "", "")
+    own = _write_mean(differences[0].choice, differences[0].choice_error)
+    table.add_row("best", _count(study, best), own, "", "")
     for opponent, d in zip(verdict.versus, differences, strict=True):
         table.add_row(
             name_opponent(study, selection, opponent).removeprefix("the "),
             _count(study, selection.compared[opponent]),
-            f"{d.opponent:.4f}",
+            _write_mean(d.opponent, d.opponent_error),
             f"{d.mean:+.4f}",
             f"{d.low:+.4f} to {d.high:+.4f}",
-            f"{d.detectable:.4f}" if d.covers_seeds else "-",
         )
     return table
+
+
+def _write_mean(mean: float, error: float | None) -> str:
+    return f"{mean:.4f}" if error is None else f"{mean:.4f} ± {error:.4f}"
 
 
 def name_opponent(study: SearchStudy, selection: Selection, name: str) -> str:
@@ -83,7 +87,10 @@ def describe_verdict(
     elif RIVAL in best.params:
         lines.append(f"No allocation of the space is expected to beat the rival {best.rival}.")
     if verdict is not None and verdict.versus:
-        lines += _put_into_words(study, selection, verdict)
+        lines += [
+            *_put_into_words(study, selection, verdict),
+            *_describe_power(study, verdict),
+        ]
         if study.config.select_on == "dev":
             lines.append(
                 "The choice was made, and its answers calibrated, on dev: its dev scores are "
@@ -109,6 +116,19 @@ def _put_into_words(study: SearchStudy, selection: Selection, verdict: StudyVerd
         f"{_join_names(by_words[words])}."
         for words in ("better", "not distinguishable", "worse")
         if words in by_words
+    ]
+
+
+def _describe_power(study: SearchStudy, verdict: StudyVerdict) -> list[str]:
+    """Say which differences the verdict could have found; none of a single seed."""
+    differences = [v.find_deciding(study.config.decide_by) for v in verdict.versus.values()]
+    if not all(difference.covers_seeds for difference in differences):
+        return []
+    name = "loss" if study.config.decide_by == "loss" else study.config.task.metric
+    ends = (f"{end(d.detectable for d in differences):.4f}" for end in (min, max))
+    return [
+        f"Four of five such verdicts find a difference of {' to '.join(dict.fromkeys(ends))} in "
+        f"the {name}; smaller ones may be missed."
     ]
 
 

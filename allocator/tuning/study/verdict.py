@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -30,15 +31,26 @@ BEST = "best"
 
 _ATTRIBUTE = "verdict"  # user attribute of Optuna's study
 Labels = npt.NDArray[np.number]
+Floats = npt.NDArray[np.float64]
 
 
 class Difference(BaseModel):
-    """Choice minus an opponent on dev: their means, the fields of `PairedDifference`, and words."""
+    """Choice minus an opponent on dev: the fields of `PairedDifference`, and what they say.
+
+    Attributes:
+        choice: Mean of the choice over seeds.
+        opponent: Mean of the opponent.
+        choice_error: Standard error of `choice` over seeds; None of a single seed.
+        opponent_error: That of `opponent`.
+        words: Whether the choice is better, worse, or not distinguishable.
+    """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     choice: float
     opponent: float
+    choice_error: float | None = None
+    opponent_error: float | None = None
     mean: float
     error: float
     low: float
@@ -141,8 +153,7 @@ def judge_loss(
     # Two trainings differ by the luck of both.
     prior = None if noise is None else (2 * noise[0], noise[1])
     difference = compare_paired(losses - others, seed_variance=prior)
-    means = float(losses.mean()), float(others.mean())
-    return _describe(difference, *means, higher_is_better=False)
+    return _describe(difference, losses.mean(axis=1), others.mean(axis=1), higher_is_better=False)
 
 
 def judge_metric(
@@ -158,7 +169,7 @@ def judge_metric(
     """
     predictions, others = (np.stack([a.predictions for a in side]) for side in (choice, opponent))
     difference = compare_paired(compute_pseudo_differences(metric, predictions, others, labels))
-    scores = (float(np.mean([a.score.value for a in side])) for side in (choice, opponent))
+    scores = (np.array([a.score.value for a in side]) for side in (choice, opponent))
     return _describe(difference, *scores, higher_is_better=True)
 
 
@@ -212,11 +223,15 @@ def _read_verdict(
 
 
 def _describe(
-    difference: PairedDifference, choice: float, opponent: float, *, higher_is_better: bool
+    difference: PairedDifference, choice: Floats, opponent: Floats, *, higher_is_better: bool
 ) -> Difference:
+    """Describe a difference, with the mean and the error of either side from its value by seed."""
+    (own, own_error), (other, other_error) = map(_average, (choice, opponent))
     return Difference(
-        choice=choice,
-        opponent=opponent,
+        choice=own,
+        opponent=other,
+        choice_error=own_error,
+        opponent_error=other_error,
         mean=difference.mean,
         error=difference.error,
         low=difference.low,
@@ -225,3 +240,9 @@ def _describe(
         covers_seeds=difference.covers_seeds,
         words=difference.judge(higher_is_better=higher_is_better),
     )
+
+
+def _average(values: Floats) -> tuple[float, float | None]:
+    """Return the mean of values, and its standard error if there are several."""
+    error = None if len(values) < 2 else float(values.std(ddof=1) / math.sqrt(len(values)))
+    return float(values.mean()), error

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from optuna.study import StudyDirection
 from rich.console import Console
+from scipy import stats
 
 from allocator.data.metrics import Score
 from allocator.files.recipe import read_recipe
@@ -117,6 +118,7 @@ def test_equal_answers_are_not_told_apart() -> None:
     metric = judge_metric(same, same, np.array([0, 1, 0]), "accuracy")
     assert loss.words == metric.words == "not distinguishable"
     assert loss.mean == loss.error == 0.0
+    assert judge_loss(same[:1], same[:1], noise=None).choice_error is None
 
 
 def test_a_choice_that_loses_less_on_every_example_is_better() -> None:
@@ -129,4 +131,8 @@ def test_a_choice_that_loses_less_on_every_example_is_better() -> None:
     assert loss.words == "better"
     assert loss.high < 0
     assert loss.mean == pytest.approx(-0.1)
+    of_seeds = [one.losses.mean() for one in baseline]
+    assert loss.opponent == pytest.approx(np.mean(of_seeds))
+    assert loss.opponent_error == pytest.approx(stats.sem(of_seeds))
+    assert loss.choice_error == pytest.approx(loss.opponent_error)
     assert metric.words == "not distinguishable"
