@@ -9,6 +9,8 @@ from pathlib import Path
 from allocator.data.tasks import Examples, FileLayout, Task, is_valid_score
 from allocator.errors import DataError
 
+_LARGEST_FIELD = 2**31 - 1  # characters: the largest that the csv module takes on all systems
+
 Row = tuple[int, list[str]]
 """The number of a row's first line in its file, and the row's fields."""
 
@@ -80,6 +82,8 @@ def _read_rows(path: Path, layout: FileLayout) -> Iterator[Row]:
 
 
 def _read_quoted_rows(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[Row]:
+    # By default a field of more than 131,072 characters is refused.
+    csv.field_size_limit(_LARGEST_FIELD)
     # Without `strict`, an open quote would silently take the rest of the file as one field.
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:

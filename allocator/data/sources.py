@@ -13,6 +13,7 @@ from allocator.data import hub_datasets
 from allocator.data.delimited_files import read_delimited_split
 from allocator.data.glue import KnownTask, find_glue_task
 from allocator.data.limited_examples import limit_splits
+from allocator.data.remarks import list_remarks
 from allocator.data.task_file import is_task_file, read_task_file
 from allocator.data.tasks import SYNTHETIC, Examples, FileLayout, Task
 from allocator.errors import TaskError
@@ -30,6 +31,7 @@ class TaskData:
             labels.
         train: The training split, of which a portion is held out to score trials on.
         dev: The official dev split, for the report only.
+        remarks: What is doubtful about the data, for the user.
         passed_over: For each place that was tried before `source`, the reason why it had no data,
             for the user.
     """
@@ -39,6 +41,7 @@ class TaskData:
     fingerprint: str
     train: Examples
     dev: Examples
+    remarks: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
 
 
@@ -198,6 +201,7 @@ def _make_task_data(
         fingerprint=_compute_fingerprint(task, train, dev),
         train=train,
         dev=dev,
+        remarks=list_remarks(task, train, dev),
         passed_over=passed_over,
     )
 

@@ -10,9 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from allocator.data.delimited_files import read_classes, read_delimited_split
 from allocator.data.glue import GLUE
-from allocator.data.glue_metrics import METRICS
 from allocator.data.image_folder import read_image_folder
-from allocator.data.loaded_metrics import require_answers
+from allocator.data.scoring.glue_metrics import METRICS
+from allocator.data.scoring.loaded_metrics import require_answers
 from allocator.data.tasks import SYNTHETIC, Examples, FileLayout, Task
 from allocator.errors import TaskError
 from allocator.files.yaml_files import read_yaml_mapping, validate_mapping

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from allocator.config import Calibration
-from allocator.data.metrics import Score, compute_score
+from allocator.data.scoring.metrics import Score, compute_score
 from allocator.inputs.batches import Split, iterate_by_length
 from allocator.training.calibration import compute_calibrated_loss, fit_calibration
 from allocator.training.pack import AnySlot, Pack

@@ -9,7 +9,7 @@ import torch
 
 from allocator.backbone.exactness import choose_forward_path
 from allocator.config import Calibration, DataSource
-from allocator.data.metrics import Score
+from allocator.data.scoring.metrics import Score
 from allocator.data.sources import TaskData, load_task
 from allocator.errors import StudyError, TaskError
 from allocator.files.recipe import Recipe

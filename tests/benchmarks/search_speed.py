@@ -33,7 +33,7 @@ from transformers import (
 from transformers.trainer_utils import BestRun
 
 from allocator.command_line.options import read_config
-from allocator.data.metrics import compute_score
+from allocator.data.scoring.metrics import compute_score
 from allocator.data.tasks import Examples
 from allocator.models.preprocessors import load_tokenizer
 from allocator.search import build_parser

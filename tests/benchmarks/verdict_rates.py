@@ -28,7 +28,7 @@ from scipy.special import log_softmax
 from tables import Curve, Table, calibrate_margins, read_table
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from allocator.data.metrics import Score
+from allocator.data.scoring.metrics import Score
 from allocator.training.evaluation import Answers
 from allocator.tuning.evidence.training_noise import estimate_training_noise
 from allocator.tuning.space.space import make_baseline_params

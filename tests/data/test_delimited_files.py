@@ -67,6 +67,12 @@ def test_a_quoted_csv_reads_as_pandas_reads_it(file: Path) -> None:
     assert [text for (text,) in read.inputs] == pd.read_csv(file)["text"].tolist()
 
 
+def test_a_field_may_be_longer_than_the_csv_modules_own_limit(file: Path) -> None:
+    text = "word " * 60_000
+    file.write_text(f"text,mood\n{text},good\n")
+    assert read_delimited_split(file, task=MOOD, layout=CSV).inputs == ((text,),)
+
+
 def test_the_line_of_an_error_counts_line_breaks_inside_quotes(file: Path) -> None:
     file.write_text('text,mood\n"two\nlines",good\nfine,awful\n')
     with pytest.raises(DataError, match=r"train.tsv:4: 'mood' must be one of bad, good"):

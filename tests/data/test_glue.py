@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from allocator.data.glue import GLUE, find_glue_task
-from allocator.data.glue_metrics import METRICS
+from allocator.data.scoring.glue_metrics import METRICS
 from allocator.data.tasks import Examples
 from allocator.errors import UnknownNameError
 

@@ -11,7 +11,7 @@ from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import Backbone
 from allocator.config import Calibration, TrainingConfig
-from allocator.data.metrics import Score
+from allocator.data.scoring.metrics import Score
 from allocator.data.sources import TaskData
 from allocator.training import loop
 from allocator.training.evaluation import Evaluation, evaluate_majority, evaluate_pack

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from allocator.data.metrics import compute_score
+from allocator.data.scoring.metrics import compute_score
 
 _METRICS = ("matthews_correlation", "accuracy_and_f1")
 _TRIED = 101  # thresholds, at even shares of the examples

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from allocator.data.metrics import compute_score
+from allocator.data.scoring.metrics import compute_score
 
 Floats = npt.NDArray[np.float64]
 Predictions = npt.NDArray[np.number]

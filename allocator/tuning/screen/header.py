@@ -60,7 +60,9 @@ def print_header(console: Console, plan: Plan[Recorded]) -> None:
 
 
 def print_banner(console: Console, data: TaskData) -> None:
-    """Print a banner with the reasons if the bundled corpus stands in for CoLA."""
+    """Print what is doubtful about the data, and a banner if the bundled corpus is not CoLA."""
+    for remark in data.remarks:
+        console.print(f"[yellow]data[/yellow]: {escape(remark)}", highlight=False, soft_wrap=True)
     if data.source != "bundled":
         return
     # A folder's name may hold brackets, which would be read as markup.

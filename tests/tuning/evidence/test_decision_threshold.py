@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from allocator.data.metrics import compute_score
+from allocator.data.scoring.metrics import compute_score
 from allocator.tuning.evidence.decision_threshold import choose_threshold, needs_threshold
 
 MCC = "matthews_correlation"

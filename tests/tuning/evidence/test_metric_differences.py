@@ -3,7 +3,7 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from allocator.data.metrics import compute_score
+from allocator.data.scoring.metrics import compute_score
 from allocator.tuning.evidence.metric_differences import (
     MOST_GROUPS,
     compute_pseudo_differences,

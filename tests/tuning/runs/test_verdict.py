@@ -12,7 +12,7 @@ from optuna.study import StudyDirection
 from rich.console import Console
 from scipy import stats
 
-from allocator.data.metrics import Score
+from allocator.data.scoring.metrics import Score
 from allocator.files.recipe import read_recipe
 from allocator.files.study_folder import RECIPE_FILE, TRIALS_FILE
 from allocator.training.evaluation import Answers

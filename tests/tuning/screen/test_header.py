@@ -26,3 +26,8 @@ def test_the_banner_prints_brackets_in_a_folders_name_as_they_are(small_task: Ta
 
 def test_data_of_a_users_own_have_no_banner(small_task: TaskData) -> None:
     assert print_to_text(dataclasses.replace(small_task, source="dir:/data/glue")) == ""
+
+
+def test_what_is_doubtful_about_the_data_is_said(small_task: TaskData) -> None:
+    data = dataclasses.replace(small_task, source="dir:/data", remarks=("class '[en]' is alone",))
+    assert print_to_text(data) == "data: class '[en]' is alone\n"

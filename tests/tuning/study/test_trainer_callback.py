@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -17,37 +18,50 @@ from allocator.errors import UnknownNameError
 from allocator.tuning.study.pruning import SuccessiveHalvingPruner
 
 Objective = Callable[[optuna.Trial], float]
+MakeTrainer = Callable[..., Trainer]
 
 METRIC = "eval_accuracy"
 
 
 @pytest.fixture
-def objective(tiny_bert: Path, tmp_path: Path) -> Objective:
-    """Trains three epochs; trials from the third on cannot learn."""
+def make_trainer(tiny_bert: Path, tmp_path: Path) -> MakeTrainer:
+    """Makes a Trainer of three epochs, with any of its arguments replaced."""
 
-    def train(trial: optuna.Trial) -> float:
+    def make(trial: optuna.Trial, metric: str = METRIC, **changes: Any) -> Trainer:
         torch.manual_seed(0)
         model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
         ids = torch.randint(4, 100, (32, 7), generator=torch.Generator().manual_seed(0))
         data = Dataset.from_dict({"input_ids": ids.tolist(), "labels": [0, 1] * 16})
-        trainer = Trainer(
+        sets = changes.pop("sets", None)
+        arguments: dict[str, Any] = {
+            "output_dir": str(tmp_path),
+            "num_train_epochs": 3,
+            "learning_rate": 3e-3,
+            "eval_strategy": "epoch",
+            "save_strategy": "no",
+            "report_to": "none",
+            "disable_tqdm": True,
+            "use_cpu": True,
+            "dataloader_pin_memory": False,
+        }
+        return Trainer(
             model=model,
-            args=TrainingArguments(
-                output_dir=str(tmp_path),
-                num_train_epochs=3,
-                learning_rate=3e-3 if trial.number < 2 else 0.0,
-                eval_strategy="epoch",
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-                use_cpu=True,
-                dataloader_pin_memory=False,
-            ),
+            args=TrainingArguments(**{**arguments, **changes}),
             train_dataset=data,
-            eval_dataset=data,
+            eval_dataset=data if sets is None else dict.fromkeys(sets, data),
             compute_metrics=lambda p: {"accuracy": (p[0].argmax(1) == p[1]).mean()},
-            callbacks=[PruningCallback(trial, METRIC)],
+            callbacks=[PruningCallback(trial, metric)],
         )
+
+    return make
+
+
+@pytest.fixture
+def objective(make_trainer: MakeTrainer) -> Objective:
+    """Trains; trials from the third on cannot learn."""
+
+    def train(trial: optuna.Trial) -> float:
+        trainer = make_trainer(trial, learning_rate=3e-3 if trial.number < 2 else 0.0)
         trainer.train()
         return trainer.evaluate()[METRIC]
 
@@ -63,9 +77,9 @@ def test_a_trial_that_falls_behind_is_pruned_and_others_complete(objective: Obje
     assert (first.state, second.state) == (TrialState.COMPLETE, TrialState.COMPLETE)
     assert third.state == TrialState.PRUNED
     assert list(third.intermediate_values) == [1]
-    # The last is the objective's own evaluation, after the training.
-    assert list(first.intermediate_values) == [1, 2, 3, 4]
-    assert first.intermediate_values[4] == first.value
+    # The objective's own evaluation after the training is none of its steps.
+    assert list(first.intermediate_values) == [1, 2, 3]
+    assert first.intermediate_values[3] == first.value
 
 
 def test_a_searchs_own_pruners_decide_by_what_is_reported(objective: Objective) -> None:
@@ -77,14 +91,53 @@ def test_a_searchs_own_pruners_decide_by_what_is_reported(objective: Objective) 
     assert study.trials[2].intermediate_values[2] < study.trials[0].intermediate_values[2]
 
 
-def test_a_metric_that_an_evaluation_lacks_is_named() -> None:
-    def misnamed(trial: optuna.Trial) -> float:
-        callback = PruningCallback(trial, "eval_acuracy")
-        callback.on_evaluate(None, None, None, {"eval_accuracy": 0.5, "eval_loss": 1.0})  # type: ignore[arg-type]
+def test_a_metric_of_one_of_several_sets_is_followed_once_a_boundary(
+    make_trainer: MakeTrainer,
+) -> None:
+    def train(trial: optuna.Trial) -> float:
+        trainer = make_trainer(
+            trial, "eval_second_accuracy", sets=("first", "second", "third"), eval_on_start=True
+        )
+        trainer.evaluate()  # before the training
+        trainer.train()
+        return trainer.evaluate()["eval_second_accuracy"]
+
+    study = optuna.create_study(direction="maximize")
+    study.optimize(train, n_trials=1)
+    (trial,) = study.trials
+    assert list(trial.intermediate_values) == [1, 2, 3]
+    assert trial.intermediate_values[3] == trial.value
+
+
+@pytest.mark.parametrize(
+    ("metric", "nearest"),
+    [("eval_acuracy", "eval_accuracy"), ("eval_secnd_accuracy", "eval_second_accuracy")],
+)
+def test_a_metric_that_no_set_has_is_named_after_the_first_evaluation(
+    metric: str, nearest: str, make_trainer: MakeTrainer
+) -> None:
+    sets = ("first", "second") if "secnd" in metric else None
+
+    def train(trial: optuna.Trial) -> float:
+        trainer = make_trainer(trial, metric, sets=sets)
+        try:
+            trainer.train()
+        finally:
+            assert trainer.state.epoch == 1
         return 0.0
 
     study = optuna.create_study()
-    with pytest.raises(
-        UnknownNameError, match=r"^unknown metric 'eval_acuracy': did you mean 'eval_accuracy'\?"
-    ):
-        study.optimize(misnamed, n_trials=1)
+    rule = rf"^unknown metric '{metric}': did you mean '{nearest}'\?"
+    with pytest.raises(UnknownNameError, match=rule):
+        study.optimize(train, n_trials=1)
+
+
+def test_a_metric_is_missed_at_the_end_of_a_training_that_evaluates_last(
+    make_trainer: MakeTrainer,
+) -> None:
+    study = optuna.create_study()
+    with pytest.raises(UnknownNameError, match="unknown metric 'eval_f1'"):
+        study.optimize(
+            lambda trial: make_trainer(trial, "eval_f1", num_train_epochs=1).train().training_loss,
+            n_trials=1,
+        )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.data.glue_metrics import METRICS
-from allocator.data.loaded_metrics import Labels, load_metric
+from allocator.data.scoring.glue_metrics import METRICS
+from allocator.data.scoring.loaded_metrics import Labels, load_metric
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

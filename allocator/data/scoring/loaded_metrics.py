@@ -14,7 +14,7 @@ import evaluate
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator.data.glue_metrics import METRICS, Components
+from allocator.data.scoring.glue_metrics import METRICS, Components
 from allocator.errors import TaskError, describe_unknown
 from allocator.hub import find_hub_problem, first_line
 

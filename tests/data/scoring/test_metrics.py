@@ -6,8 +6,8 @@ import evaluate
 import numpy as np
 import pytest
 
-from allocator.data.glue_metrics import METRICS
-from allocator.data.metrics import compute_score
+from allocator.data.scoring.glue_metrics import METRICS
+from allocator.data.scoring.metrics import compute_score
 from allocator.errors import TaskError
 
 RNG = np.random.default_rng(0)

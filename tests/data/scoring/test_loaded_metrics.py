@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from allocator.data import loaded_metrics
-from allocator.data.loaded_metrics import RESERVED_COMPONENTS, load_metric
-from allocator.data.metrics import compute_score
+from allocator.data.scoring import loaded_metrics
+from allocator.data.scoring.loaded_metrics import RESERVED_COMPONENTS, load_metric
+from allocator.data.scoring.metrics import compute_score
 from allocator.data.task_file import read_task_file
 from allocator.errors import TaskError
 from allocator.training.messages import Report

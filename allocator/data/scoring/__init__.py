@@ -1,0 +1,1 @@
+"""Metrics: what the score of a task is."""
