@@ -23,7 +23,7 @@ def test_the_map_names_every_module_in_the_row_of_its_room() -> None:
     for row in map_of_rooms.splitlines():
         if row.startswith("| `"):
             _, rooms, _, modules, _ = row.split("|")
-            for room in re.findall(r"`(\w+)/`", rooms):
+            for room in re.findall(r"`(?:\w+/)*(\w+)/`", rooms):
                 named[room] = set(re.findall(r"`(\w+)`", modules))
     missing = [str(p.relative_to(PACKAGE)) for p in MODULES if p.stem not in named[p.parent.name]]
     assert missing == []
