@@ -12,6 +12,7 @@ from allocator.data.tasks import Examples, Task
 from allocator.errors import DataError, ModelError
 from allocator.inputs.batches import Split
 from allocator.inputs.images import decode_images
+from allocator.inputs.text_lengths import limit_length
 from allocator.inputs.tokens import tokenize_examples
 from allocator.models.model_config import read_config, reads_images
 from allocator.models.model_source import ModelSource
@@ -29,7 +30,7 @@ def load_reader(
     Args:
         source: The model.
         task: The task.
-        max_length: Tokens after which a text is cut.
+        max_length: Tokens after which a text is cut, or earlier if the model reads fewer.
         device: Device on which images are kept.
 
     Raises:
@@ -46,8 +47,8 @@ def load_reader(
     if task.is_of_images:
         processor = load_image_processor(source)
         return lambda examples: decode_images(examples, processor, device)
-    tokenizer = load_tokenizer(source)
-    return lambda examples: tokenize_examples(examples, tokenizer, max_length=max_length)
+    tokenizer, cut_at = load_tokenizer(source), limit_length(source, max_length)
+    return lambda examples: tokenize_examples(examples, tokenizer, max_length=cut_at)
 
 
 def require_tokens(source: ModelSource, data: TaskData, *, max_length: int) -> None:

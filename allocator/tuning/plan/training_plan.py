@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +21,7 @@ from allocator.data.sources import TaskData, load_task
 from allocator.errors import AllocatorError, DeviceError
 from allocator.files.recipe import ModelSection, TaskSection
 from allocator.inputs.reader import load_reader
+from allocator.inputs.text_lengths import describe_cuts
 from allocator.models.model_source import ModelSource
 from allocator.tuning.plan.run_config import RunConfig
 from allocator.workers.local_devices import LocalDevices
@@ -49,6 +51,9 @@ def find_devices(config: RunConfig) -> Devices:
 def load_task_data(config: RunConfig, model: ModelSource) -> TaskData:
     """Load the task's data, and check that the model reads examples of its kind.
 
+    Returns:
+        The data, with a remark if texts are cut.
+
     Raises:
         AllocatorError: If the task is unknown, its data are missing or damaged, or the model lacks
             a tokenizer or an image processor.
@@ -60,9 +65,13 @@ def load_task_data(config: RunConfig, model: ModelSource) -> TaskData:
         fallback_dir=config.fallback_data_dir,
         limit=config.limit,
     )
+    max_length = config.training.max_length
     # Workers load their own readers; loading one here finds problems before any worker starts.
-    load_reader(model, data.task, max_length=config.training.max_length, device=torch.device("cpu"))
-    return data
+    load_reader(model, data.task, max_length=max_length, device=torch.device("cpu"))
+    if data.task.is_of_images:
+        return data
+    cuts = describe_cuts(model, data.train, max_length=max_length)
+    return data if cuts is None else dataclasses.replace(data, remarks=(*data.remarks, cuts))
 
 
 def name_study(config: RunConfig, data: TaskData, *parts: str | int) -> str:
