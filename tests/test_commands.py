@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,22 @@ def test_a_dry_run_says_what_would_run_and_starts_nothing(
 def test_commands_load_torch_only_when_they_need_it() -> None:
     code = "import sys, allocator.__main__; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("arguments", "status"), [([], 2), (["--help"], 0), (["help"], 0)])
+def test_help_says_what_there_is_to_do(
+    arguments: list[str], status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(program.dispatch, arguments) == status
+    text = capsys.readouterr().out
+    listed = re.findall(r"^  (\w+)  +\w", text.split("commands:")[1], flags=re.MULTILINE)
+    assert listed == list(program.COMMANDS)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(program.dispatch, ["--version"]) == 0
+    assert capsys.readouterr().out == f"allocator {version('allocator')}\n"
 
 
 def test_predict_prints_a_class_and_its_probability_for_every_line(
