@@ -12,9 +12,13 @@ from rich.markup import escape
 
 from allocator.coordination.coordinator import Coordinator
 from allocator.coordination.interrupts import Interrupts
+from allocator.coordination.watcher_group import WatcherGroup
 from allocator.errors import CheckpointError, StudyError, TaskError
 from allocator.tuning.figures.output import draw_and_print
 from allocator.tuning.figures.study_figures import draw_study
+from allocator.tuning.loggers.open_loggers import Loggers, open_loggers
+from allocator.tuning.loggers.result_tables import make_study_table
+from allocator.tuning.loggers.study_runs import StudyRuns
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan
 from allocator.tuning.runs.score_verdict import score_verdict
@@ -49,18 +53,22 @@ def run_search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = choose_storage_url(config.storage, plan.folder)
     goal = make_goal(config, plan)
-    with open_study(plan.recorded, plan.space, plan.folder, url, goal) as study:
+    with (
+        open_loggers(config.log, plan.folder, console) as loggers,
+        open_study(plan.recorded, plan.space, plan.folder, url, goal) as study,
+    ):
         print_header(console, plan)
         try:
-            is_finished = _train_until_finished(config, plan, study, console)
+            is_finished = _train_until_finished(config, plan, study, loggers, console)
             if is_finished:  # or the next run may choose another
-                train_choices(study, plan, console)
+                train_choices(study, plan, loggers, console)
             _score_verdict(study, plan, console)
         except KeyboardInterrupt:  # comes only while nothing is half written
             _write_what_has_finished(study, console)
             return None
         front = write_front(study)
         print_result(console, study, front, url)
+        loggers.log_table(make_study_table(study, front))
         selections = [choice.selection for choice in front.choices]
         # Last: a figure that fails must not cost the result.
         draw_and_print(console, lambda warn: draw_study(study, selections, warn=warn))
@@ -68,7 +76,11 @@ def run_search(
 
 
 def _train_until_finished(
-    config: SearchConfig, plan: Plan[StudyConfig], study: SearchStudy, console: Console
+    config: SearchConfig,
+    plan: Plan[StudyConfig],
+    study: SearchStudy,
+    loggers: Loggers,
+    console: Console,
 ) -> bool:
     """Train until the study has all trials; return False if time was up before."""
     interrupts = Interrupts()
@@ -78,7 +90,7 @@ def _train_until_finished(
             study,
             partial(plan.devices.launch, setup),
             plan.devices.names,
-            watcher,
+            WatcherGroup(watcher, StudyRuns(study, loggers)),
             slots=config.slots,
             waiting=interrupts.waiting,
         ).run(timeout=config.timeout)
