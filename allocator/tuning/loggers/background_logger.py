@@ -51,7 +51,7 @@ class BackgroundLogger:
     @property
     def description(self) -> str:
         """The logger's name, and where it logs to."""
-        return f"{self._name:<10} {self._logger.destination}"
+        return f"{self._name:<10} {self._logger.address}"
 
     def start(self, run: LoggedRun) -> None:
         """Start a run, or go on with it, unless it has ended."""

@@ -65,7 +65,10 @@ class Logger(Protocol):
     """A place where runs are logged; its methods may take long, and raise what they like."""
 
     destination: str
-    """Where it logs to, for people to read: without a password, and the same on every run."""
+    """What tells where it logs to from other places; the same on every run, without a password."""
+
+    address: str
+    """Where it logs to, for people to read."""
 
     def has_run(self, key: str, name: str) -> bool:
         """Whether a run that was logged before is still there, as far as can be told."""

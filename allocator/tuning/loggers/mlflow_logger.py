@@ -60,7 +60,7 @@ class MlflowLogger:
             reason = _hide_password(first_line(problem))
             raise LoggerError(f"--log mlflow: {uri}: {reason}; see MLFLOW_TRACKING_URI") from None
         self._open: set[str] = set()
-        self.destination = f"{uri}, experiment {name}"
+        self.destination = self.address = f"{uri}, experiment {name}"
 
     def has_run(self, key: str, name: str) -> bool:
         """Whether the study has the run in the experiment, and it was not deleted."""

@@ -15,7 +15,7 @@ from allocator.tuning.study.write_front import WrittenBest, WrittenFront
 
 _COLUMNS = (
     *("budget", "measure", "allocation", "hyperparameters", "parameters", "mean"),
-    *("difference", "standard_error", "low", "high", "words"),
+    *("difference", "standard_error", "low", "high", "verdict"),
 )
 CHOICE = "choice"
 """Name of the choice in the column `allocation`; opponents have their own."""

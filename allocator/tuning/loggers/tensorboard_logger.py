@@ -27,7 +27,8 @@ class TensorboardLogger:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._writers: dict[str, FileWriter] = {}
-        self.destination = str(folder)
+        # Not the path: a study's folder may be moved, and its runs with it.
+        self.destination, self.address = "tensorboard", str(folder)
 
     def has_run(self, key: str, name: str) -> bool:
         """Whether the folder of a run is still there."""

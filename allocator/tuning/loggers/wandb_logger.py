@@ -43,8 +43,10 @@ class WandbLogger:
                 "stay in a folder, for `wandb sync`"
             ) from None
         # By server, not by mode: what was logged offline is there once it was uploaded.
-        place = f"{self._study_run.entity or ''}/{self._project}".lstrip("/")
-        self.destination = f"{settings.base_url} {place}, group {study}"
+        owner = f"{settings.entity}/" if settings.entity else ""
+        self.destination = f"{settings.base_url} {owner}{self._project}"
+        how = "offline, " if settings.mode == "offline" else ""
+        self.address = f"{how}project {owner}{self._project}, group {study}"
 
     def has_run(self, key: str, name: str) -> bool:
         """Return True: a run that was logged offline may not be on the server yet."""
