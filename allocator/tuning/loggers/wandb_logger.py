@@ -62,8 +62,8 @@ class WandbLogger:
             self._runs[run.key] = self._init(run.key, run.name, run.purpose, run.hyperparameters)
 
     def log(self, key: str, step: int, values: Mapping[str, float]) -> None:
-        """Log the values; wandb itself passes over a step that a run has already."""
-        self._runs[key].log(dict(values), step=step)
+        """Log the values at once: by default wandb waits for the next step."""
+        self._runs[key].log(dict(values), step=step, commit=True)
 
     def end(self, key: str, outcome: Outcome) -> None:
         """Finish a run; one that was given up has failed."""
