@@ -45,7 +45,7 @@ class HubRepository:
         try:
             made = self.api.create_repo(self.id, private=is_private or None, exist_ok=True)
             self.api.create_commit(self.id, added, commit_message="Upload the result of a search")
-        except NETWORK_ERRORS as problem:
+        except (*NETWORK_ERRORS, RuntimeError) as problem:
             raise HubError(f"--push {self.id}: {_explain(problem)}") from None
         return str(made)
 
@@ -75,6 +75,8 @@ def find_repository(name: str) -> HubRepository:
 
 def _explain(problem: BaseException) -> str:
     """Say in one line what the hub refused, and what to do about it."""
+    if isinstance(problem, RuntimeError):  # of a large file; its cause is what the hub answered
+        problem = problem.__cause__ or problem
     status = problem.response.status_code if isinstance(problem, HfHubHTTPError) else None
     if status == 401:
         return "the hub refuses the token; run `hf auth login`, or set HF_TOKEN to a valid one"
