@@ -18,8 +18,9 @@ def open_logger(
     server: Server, folder: Path, warnings: list[str] | None = None, patience: float = 60.0
 ) -> BackgroundLogger:
     ledger = Ledger(folder / "memory.json")
-    warn = [].append if warnings is None else warnings.append
-    return BackgroundLogger("memory", MemoryLogger(server), ledger, warn, patience=patience)
+    shown: list[str] = [] if warnings is None else warnings
+    logger = MemoryLogger(server)
+    return BackgroundLogger("memory", logger, ledger, shown.append, patience=patience)
 
 
 def log_everything(logger: BackgroundLogger, steps: int = 2) -> None:

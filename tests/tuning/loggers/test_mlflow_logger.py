@@ -38,6 +38,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
 
 def read_runs(client: MlflowClient, experiment: str) -> dict[str, Run]:
     found = client.get_experiment_by_name(experiment)
+    assert found is not None
     runs = client.search_runs([found.experiment_id])
     assert len({run.info.run_name for run in runs}) == len(runs)
     return {run.info.run_name: run for run in runs}

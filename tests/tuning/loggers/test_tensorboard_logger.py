@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.summary.writer import event_file_writer
 
 from allocator.tuning.loggers.tensorboard_logger import RESULT_RUN, TensorboardLogger
 from tests.tuning.loggers.event_files import read_curve, read_runs, read_text
@@ -16,6 +18,16 @@ from tests.tuning.loggers.two_processes import (
     TRIED_AGAIN,
     log_in_two_processes,
 )
+
+
+@pytest.fixture(autouse=True)
+def sorted_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets files of one second sort by their numbers, of which the tenth would precede the ninth.
+
+    In a search seconds pass before a training is tried again.
+    """
+    counter = event_file_writer.AtomicCounter(100)
+    monkeypatch.setattr(event_file_writer, "_global_uid", counter)
 
 
 def test_two_processes_write_each_curve_once_and_the_table(tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import wandb
-from wandb.proto import wandb_internal_pb2
 
 from allocator.errors import LoggerError
 from allocator.tuning.loggers.wandb_logger import WandbLogger
@@ -21,6 +22,7 @@ from tests.tuning.loggers.two_processes import (
     log_in_two_processes,
 )
 
+_RECORDS = import_module("wandb.proto.wandb_internal_pb2")  # its types are not declared
 _HEADER, _BLOCK, _WHOLE, _LAST = struct.Struct("<IHB"), 32_768, 1, 4
 
 
@@ -36,7 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     wandb.teardown()
 
 
-def list_records(path: Path) -> Iterator[wandb_internal_pb2.Record]:
+def list_records(path: Path) -> Iterator[Any]:
     """List the records of a file, which is LevelDB's log with a header of seven bytes."""
     content, place, record = path.read_bytes(), _HEADER.size, b""
     while place + _HEADER.size <= len(content):
@@ -48,7 +50,7 @@ def list_records(path: Path) -> Iterator[wandb_internal_pb2.Record]:
         record += content[place : place + size]
         place += size
         if kind in (_WHOLE, _LAST):
-            yield wandb_internal_pb2.Record.FromString(record)
+            yield _RECORDS.Record.FromString(record)
             record = b""
 
 
