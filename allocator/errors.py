@@ -52,6 +52,14 @@ class StorageError(AllocatorError):
     """A storage URL that does not answer."""
 
 
+class LoggerError(AllocatorError):
+    """A logger whose package is missing, or whose server does not answer or refuses."""
+
+
+class HubError(AllocatorError):
+    """A repository on the Hugging Face hub that cannot be made or written."""
+
+
 class CheckpointError(AllocatorError):
     """A saved adapter or configuration that is damaged or belongs elsewhere."""
 

@@ -46,6 +46,7 @@ def test_a_budget_below_the_smallest_adapter_says_the_smallest(
         (["--prior-strength", "nan"], "--prior-strength: must be a positive number, got 'nan'"),
         (["--prior-strength", "inf"], "--prior-strength: must be a positive number, got 'inf'"),
         (["--prior-strength", "1e400"], "--prior-strength: must be a positive number, got '1e400'"),
+        (["--log", "tensorbord"], "unknown logger 'tensorbord': did you mean 'tensorboard'?"),
         (["--timeout", "inf"], "--timeout: must be a positive integer, got 'inf'"),
         (["--seed", "2147483648"], "--seed: must be at most 2,147,483,647, got '2147483648'"),
         (["--budget", "9" * 20], "--budget: must be at most 2,147,483,647, got '9999"),
@@ -124,6 +125,16 @@ def test_a_model_that_is_nowhere_says_where_it_was_looked_for(
         (["predict", "--study", "nothing", "--studies-dir", "nowhere"], "unknown study 'nothing'"),
         (["export", "--study", "any", "--format", "lora"], "argument --format: invalid choice"),
         (["export", "--study", "any", "--output", "new"], "--output goes with --format peft or"),
+        (
+            ["export", "--study", "any", "--budget", "9"],
+            "--budget goes with --format peft or merge",
+        ),
+        (["export", "--study", "any", "--private"], "--private goes with --push ID"),
+        (["export", "--study", "any", "--push", "a/b/c"], "--push: must be USER/NAME or NAME, of"),
+        (["export", "--study", "any", "--push", "a--b"], "at the end, got 'a--b'"),
+        (["export", "--study", "any", "--push", "a/b.git"], "at the end, got 'a/b.git'"),
+        (["export", "--study", "any", "--push", ""], "at the end, got ''"),
+        (["export", "--study", "no", "--studies-dir", "no", "--push", "a"], "unknown study 'no'"),
     ],
 )
 def test_other_commands_word_mistakes_alike(

@@ -146,6 +146,17 @@ def add_budget_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def parse_repository(text: str) -> str:
+    """Parse the id of a repository on the Hugging Face hub."""
+    rule = r"(?=.{1,96}$)(\w[\w.-]*/)?\w([\w.-]*\w)?"
+    if not re.fullmatch(rule, text, re.ASCII) or re.search(r"--|\.\.|\.git$", text):
+        raise argparse.ArgumentTypeError(
+            "must be USER/NAME or NAME, of letters, digits, dots, dashes and underscores, without "
+            f"'--', '..' and '.git' at the end, got {text!r}"
+        )
+    return text
+
+
 def parse_folder(text: str) -> Path:
     """Parse the path of a folder that exists."""
     if not Path(text).is_dir():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from allocator.coordination.coordinator import Coordinator
 from allocator.coordination.interrupts import Interrupts
 from allocator.coordination.list_config import ListConfig
 from allocator.coordination.listed_trials import ListedTrials
-from allocator.coordination.protocols import Devices
+from allocator.coordination.protocols import Devices, Watcher
 from allocator.coordination.records import Records
+from allocator.coordination.watcher_group import WatcherGroup
 from allocator.training.messages import Report
 from allocator.workers.setup import TrainingSetup
 
@@ -33,6 +34,7 @@ def train_list(
     is_measured: bool = False,
     keeps_adapters: bool = False,
     calibration: Calibration | None = None,
+    watch: Callable[[ListedTrials], Watcher] | None = None,
 ) -> Records:
     """Train the allocations and seeds that the records in a folder lack.
 
@@ -51,6 +53,7 @@ def train_list(
         is_measured: As for `ListedTrials`.
         keeps_adapters: As for `ListedTrials`.
         calibration: As for `ListedTrials`.
+        watch: Makes a further watcher of the trainings of a seed.
 
     Raises:
         StudyError: If the folder's records were made with another configuration, or workers keep
@@ -70,12 +73,15 @@ def train_list(
         )
         training = setup.training.model_copy(update={"seed": seed})
         launch = partial(devices.launch, dataclasses.replace(setup, training=training))
+        watchers: list[Watcher] = [ListWatcher(console, trials, seeds)]
+        if watch is not None:
+            watchers.append(watch(trials))
         with interrupts.handled():
             Coordinator(
                 trials,
                 launch,
                 devices.names,
-                ListWatcher(console, trials, seeds),
+                WatcherGroup(*watchers),
                 slots=slots,
                 waiting=interrupts.waiting,
             ).run()

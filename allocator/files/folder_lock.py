@@ -42,3 +42,15 @@ def lock_study_folder(folder: Path) -> Iterator[None]:
             f"study {folder.name!r} is being searched by another process; wait for it, "
             "or name another study with --study"
         ) from None
+
+
+@contextlib.contextmanager
+def create_and_lock_study_folder(folder: Path) -> Iterator[None]:
+    """Create a study folder if it is missing, and lock it for this process.
+
+    Raises:
+        StudyError: If another process has locked it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock_study_folder(folder):
+        yield

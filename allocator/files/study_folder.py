@@ -23,6 +23,8 @@ BASELINE_FOLDER = "baseline"
 DELIVERED_FOLDER = "delivered"
 FIGURES_FOLDER = "figures"
 TRAINED_FOLDER = "trained"
+TENSORBOARD_FOLDER = "tensorboard"
+LOGGED_FOLDER = "logged"
 
 # In the folder of a recipe that was trained again, and of a sweep.
 RESULT_FILE = "result.yaml"
@@ -62,6 +64,11 @@ def trial_adapter_path(folder: Path, number: int) -> Path:
     """Return the path of the adapter of a study's trial."""
     # Leading zeros, so that names sort as numbers do.
     return folder / TRIALS_FOLDER / f"{number:05d}.safetensors"
+
+
+def logged_path(folder: Path, logger: str) -> Path:
+    """Return the path of the file that says what of a study a logger has logged."""
+    return folder / LOGGED_FOLDER / f"{logger}.json"
 
 
 def has_trial_adapters(folder: Path) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from allocator.errors import StudyError
+from allocator.files.recipe import Recipe
 from allocator.models.model_config import read_config
 from allocator.models.packaged_models import PACKAGED_MODELS
 from allocator.trained.model_card import write_model_card
@@ -34,7 +35,9 @@ class WrittenExport:
     exported_parameters: int
 
 
-def write_export(trained: TrainedAdapter, how: ExportFormat, output: Path) -> WrittenExport:
+def write_export(
+    trained: TrainedAdapter, how: ExportFormat, output: Path, repository: str | None = None
+) -> WrittenExport:
     """Write a trained adapter into a folder, as a LoRA for PEFT or as a plain model.
 
     The folder also gets the tokenizer or image processor, and a model card.
@@ -43,12 +46,13 @@ def write_export(trained: TrainedAdapter, how: ExportFormat, output: Path) -> Wr
         trained: The adapter on its model; `merged` changes the weights of that model permanently.
         how: `peft` writes a LoRA of the smallest ranks that are exact, `merged` the whole model.
         output: A folder that does not exist or is empty. It appears whole or not at all.
+        repository: Id of the repository on the hub that the folder is sent to, if it is.
 
     Raises:
         StudyError: If the folder has content or cannot be written.
     """
     adapter_parameters = trained.attached.num_parameters
-    base = base_model_name(trained)
+    base = base_model_name(trained.source.name)
     with _create_folder(output) as folder:
         exported = 0
         if how == "peft":
@@ -58,15 +62,24 @@ def write_export(trained: TrainedAdapter, how: ExportFormat, output: Path) -> Wr
             trained.attached.model.save_pretrained(folder)
         trained.preprocessor.save_pretrained(folder)
         card = write_model_card(
-            trained.recipe, base, is_lora=how == "peft", options=_list_loading_options(trained)
+            trained.recipe,
+            base,
+            holds=how,
+            options=_list_loading_options(trained),
+            repository=repository,
         )
         (folder / "README.md").write_text(card, encoding="utf-8")
     return WrittenExport(adapter_parameters=adapter_parameters, exported_parameters=exported)
 
 
-def base_model_name(trained: TrainedAdapter) -> str:
-    """Return the id of the pretrained model on the hub, or its folder if it has no id."""
-    name = trained.source.name
+def write_adapter_card(recipe: Recipe, repository: str) -> str:
+    """Write the card of a repository that holds an adapter as a study has it, and its recipe."""
+    base = base_model_name(recipe.model.name)
+    return write_model_card(recipe, base, holds="adapter", options={}, repository=repository)
+
+
+def base_model_name(name: str) -> str:
+    """Return the id of a pretrained model on the hub, or its folder if it has no id."""
     return PACKAGED_MODELS[name].hub_id if name in PACKAGED_MODELS else name
 
 

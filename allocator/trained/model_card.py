@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
 
 import yaml
 
@@ -16,26 +18,52 @@ from transformers import {model_class}, {preprocessor_class}
 base = {model_class}.from_pretrained(
     "{base}",
 {options})
-model = PeftModel.from_pretrained(base, "path/to/this/folder")
-preprocessor = {preprocessor_class}.from_pretrained("path/to/this/folder")"""
+model = PeftModel.from_pretrained(base, "{place}")
+preprocessor = {preprocessor_class}.from_pretrained("{place}")"""
 
 _LOAD_MERGED = """\
 from transformers import pipeline
 
-classify = pipeline("{pipeline}", "path/to/this/folder")"""
+classify = pipeline("{pipeline}", "{place}")"""
+
+_LOAD_ADAPTER = """\
+from pathlib import Path
+
+from allocator import attach_saved, load_model, read_recipe
+from huggingface_hub import snapshot_download
+
+folder = Path(snapshot_download("{place}"))
+model = load_model(read_recipe(folder / "best.yaml"))
+attach_saved(model, folder / "adapter.safetensors")"""
+
+Holds = Literal["peft", "merged", "adapter"]
+"""What stands beside a card: a LoRA, a whole model, or an adapter as a study has it."""
+
+_LIBRARIES: dict[Holds, str] = {"peft": "peft", "merged": "transformers", "adapter": "allocator"}
+_KINDS: dict[Holds, str] = {
+    "peft": "A LoRA that is exactly",
+    "merged": "A model that is merged with",
+    "adapter": "The weights of",
+}
 
 
 def write_model_card(
-    recipe: Recipe, base_model: str, *, is_lora: bool, options: Mapping[str, object]
+    recipe: Recipe,
+    base_model: str,
+    *,
+    holds: Holds,
+    options: Mapping[str, object],
+    repository: str | None = None,
 ) -> str:
     """Write a model card in the hub's format: a YAML header, a table and how to load the model.
 
     Args:
         recipe: The recipe of the adapter, with its scores.
         base_model: Id or folder of the pretrained model.
-        is_lora: Whether the folder holds a LoRA; otherwise it holds a whole model.
+        holds: What stands beside the card.
         options: Keyword arguments with which the pretrained model must be loaded before the LoRA is
             put on it.
+        repository: Id of the repository on the hub that the card is for, if it is for one.
 
     Returns:
         The text of the card.
@@ -44,28 +72,30 @@ def write_model_card(
     of_images = not task.text_columns
     pipeline = "image-classification" if of_images else "text-classification"
     header: dict[str, object] = {
-        "library_name": "peft" if is_lora else "transformers",
+        "library_name": _LIBRARIES[holds],
         "base_model": base_model,
         "pipeline_tag": pipeline,
-        "tags": ["lora", "allocator"] if is_lora else ["allocator"],
+        "tags": ["lora", "allocator"] if holds == "peft" else ["allocator"],
         "metrics": [task.metric],
     }
+    if repository is not None and Path(base_model).is_dir():
+        del header["base_model"]  # the hub refuses what is no id
     ranks = ", ".join(f"{name} {rank}" for name, rank in adapter.ranks.items())
-    load = (_LOAD_LORA if is_lora else _LOAD_MERGED).format(
+    load = {"peft": _LOAD_LORA, "merged": _LOAD_MERGED, "adapter": _LOAD_ADAPTER}[holds].format(
+        place=repository or "path/to/this/folder",
         base=base_model,
         options="".join(f"    {name}={value!r},\n" for name, value in options.items()),
         pipeline=pipeline,
         model_class=f"AutoModelFor{'Image' if of_images else 'Sequence'}Classification",
         preprocessor_class="AutoImageProcessor" if of_images else "AutoTokenizer",
     )
-    kind = "A LoRA that is exactly" if is_lora else "A model that is merged with"
     # Of the data's source only the kind is named, because its path means nothing elsewhere.
     return f"""---
 {yaml.safe_dump(header, sort_keys=False)}---
 
 # {recipe.study.get("name", task.name)}
 
-{kind} a trained tensor adapter of {base_model} on {task.name}.
+{_KINDS[holds]} a trained tensor adapter of {base_model} on {task.name}.
 
 | | |
 |---|---|

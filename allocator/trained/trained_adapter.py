@@ -77,7 +77,7 @@ def load_trained(folder: Path, cache: Path, budget: int | None = None) -> Traine
     """
     require_study(folder)
     silence_loading()
-    path, adapter = _find_choice(folder, budget)
+    path, adapter = find_choice(folder, budget)
     recipe = read_recipe(path)
     source = locate_model_of(recipe.model, cache)
     model, fresh = _load_classifier(source, recipe)
@@ -96,8 +96,12 @@ def load_trained(folder: Path, cache: Path, budget: int | None = None) -> Traine
     )
 
 
-def _find_choice(folder: Path, budget: int | None) -> tuple[Path, Path]:
-    """Find recipe and adapter of the choice within a budget."""
+def find_choice(folder: Path, budget: int | None) -> tuple[Path, Path]:
+    """Find the recipe and the adapter of the best within a budget; None for the largest.
+
+    Raises:
+        UnknownNameError: If the study was not searched within the budget.
+    """
     names = (RECIPE_FILE, ADAPTER_FILE)
     if budget is None or budget == (largest := read_recipe(folder / RECIPE_FILE).budget):
         return folder / names[0], folder / names[1]

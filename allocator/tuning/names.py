@@ -10,6 +10,7 @@ PriorName = Literal["none", "uniform", "entropy", "tenslora_plus", "gradient", "
 DecideBy = Literal["loss", "metric"]
 KindName = Literal["lora", "cp", "tt", "tucker"]
 SweepName = Literal["tenslora-plus"]
+LoggerName = Literal["tensorboard", "wandb", "mlflow"]
 
 STUDY_PRIOR = "study:"
 """What stands before the name of a study that serves as the prior."""

@@ -36,6 +36,8 @@ def test_files_and_folders_have_the_names_that_users_rely_on() -> None:
         "DELIVERED_FOLDER": "delivered",
         "FIGURES_FOLDER": "figures",
         "TRAINED_FOLDER": "trained",
+        "TENSORBOARD_FOLDER": "tensorboard",
+        "LOGGED_FOLDER": "logged",
         "RESULT_FILE": "result.yaml",
         "SUMMARY_FILE": "summary.csv",
     }

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from allocator.allocation.constructions import BackboneShape
 from allocator.config import Calibration, TrainingConfig
 from allocator.coordination.coordinator import Coordinator
+from allocator.coordination.protocols import Watcher
 from allocator.files.recipe import ModelSection, TaskSection
 from allocator.training.measures import Measures
 from allocator.training.messages import Boundary, Job, Orders, Report
@@ -269,14 +270,18 @@ class Script:
         search.begin()
         return search
 
-    def run(self, receive: Callable[[], None] = lambda: None) -> SearchStudy:
+    def run(
+        self,
+        receive: Callable[[], None] = lambda: None,
+        watch: Callable[[SearchStudy], Watcher] = lambda _study: QuietWatcher(),
+    ) -> SearchStudy:
         """Go on with the study until it has all trials, or `receive` raises."""
         search = self.open()
         Coordinator(
             search,
             lambda _device, slots: ScriptedWorker(self.loss, slots or self.slots, receive),
             [f"cpu:{number}" for number in range(self.devices)],
-            QuietWatcher(),
+            watch(search),
             slots=self.slots,
         ).run()
         return search

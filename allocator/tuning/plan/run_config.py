@@ -9,6 +9,7 @@ the command's options from it. Fields without an `Option` come from the environm
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -24,9 +25,10 @@ from allocator.config import (
     SelectOn,
     TrainingConfig,
 )
-from allocator.errors import AllocatorError, StudyError
+from allocator.errors import AllocatorError, LoggerError, StudyError
 from allocator.tuning.names import (
     KindName,
+    LoggerName,
     SweepName,
 )
 
@@ -136,6 +138,16 @@ class RunConfig(Config):
     studies_dir: Annotated[
         Path, Option("study", "folder that holds a folder for each study", metavar="FOLDER")
     ] = Path("studies")
+    log: Annotated[
+        tuple[LoggerName, ...],
+        Option(
+            "study",
+            "also log each training's curve and the final table to tensorboard (in the study's "
+            "folder), wandb or mlflow, as their own environment variables say",
+            metavar="A,B",
+            noun="logger",
+        ),
+    ] = ()
     # From $ALLOCATOR_DATA_DIR, which may have the task; `data_dir` must have it.
     fallback_data_dir: Path | None = None
     model_cache: Path
@@ -149,6 +161,19 @@ class RunConfig(Config):
                 f"study must be a plain name of letters, digits, dots, dashes, got {study!r}"
             )
         return study
+
+    @field_validator("log")
+    @classmethod
+    def _require_packages(cls, log: tuple[LoggerName, ...]) -> tuple[LoggerName, ...]:
+        for name in log:
+            # Looked up without being imported, which takes seconds. A folder of that name in the
+            # current folder, where wandb keeps its files, is found too, but has no file of its own.
+            found = find_spec(name)
+            if found is None or found.origin is None:
+                raise LoggerError(
+                    f"--log {name} needs the package {name}; run: pip install 'allocator[{name}]'"
+                )
+        return log
 
 
 class SpaceConfig(RunConfig):

@@ -17,7 +17,6 @@ import sys
 from collections.abc import Sequence
 
 import psutil
-from kaleido import Kaleido
 
 Request = tuple[dict[str, object], dict[str, object]]
 _CLOSING_TIMEOUT = 5.0  # seconds for the browser to close after everything is drawn
@@ -25,6 +24,10 @@ _CLOSING_TIMEOUT = 5.0  # seconds for the browser to close after everything is d
 
 async def draw_figures(requests: Sequence[Request]) -> list[bytes]:
     """Draw all figures in one browser, and return their PNG files."""
+    # Only in this program: kaleido's logger reads the options of whatever process imports it, and
+    # takes `--log` for one of its own.
+    from kaleido import Kaleido  # noqa: PLC0415
+
     # MathJax is a script that the browser would load from the network.
     browser = Kaleido(timeout=None, mathjax=False)
     await browser.open()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from rich.console import Console
 
@@ -13,9 +14,12 @@ from allocator.coordination.list_config import ListConfig, SharedConfig
 from allocator.coordination.records import Records
 from allocator.coordination.train_list import train_list
 from allocator.files.adapter_section import ListedAllocation
-from allocator.files.folder_lock import lock_study_folder
+from allocator.files.folder_lock import create_and_lock_study_folder
 from allocator.files.study_folder import UNIFORM, baseline_folder
 from allocator.tuning.figures.study_figures import make_baseline_figures
+from allocator.tuning.loggers.list_runs import ListRuns, RunNames
+from allocator.tuning.loggers.open_loggers import open_loggers
+from allocator.tuning.loggers.study_runs import BASELINE_KEY, name_run
 from allocator.tuning.plan.run_config import BaselineConfig
 from allocator.tuning.plan.search_plan import Plan, plan_space
 from allocator.tuning.rendering.figure_files import draw_and_print, save_figures
@@ -23,6 +27,7 @@ from allocator.tuning.screen.baseline_table import print_baseline
 from allocator.tuning.screen.header import print_header
 from allocator.tuning.space.rivals import make_kind_spec
 from allocator.tuning.space.space import make_baseline_params
+from allocator.tuning.storage.trial_memory import BASELINE
 
 
 def run_baseline(config: BaselineConfig, console: Console) -> Records:
@@ -36,10 +41,12 @@ def run_baseline(config: BaselineConfig, console: Console) -> Records:
     allocations = dict(_list_allocations(config, plan))
     folder = baseline_folder(plan.folder, config.rank, is_capped=not config.uncapped)
     print_header(console, plan)
-    # Only now, so that a mistake found while planning leaves no folder.
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    # The lock of the study, because its search writes into the same baseline folder.
-    with lock_study_folder(plan.folder):
+    # Only now, so that a mistake found while planning leaves no folder. The lock is the study's,
+    # because its search writes into the same baseline folder.
+    with (
+        open_loggers(config.log, plan.folder, console) as loggers,
+        create_and_lock_study_folder(plan.folder),
+    ):
         records = train_list(
             plan.setup,
             ListConfig.of(plan.recorded, allocations),
@@ -50,11 +57,22 @@ def run_baseline(config: BaselineConfig, console: Console) -> Records:
             seeds=(config.training.seed,),
             is_measured=True,
             keeps_adapters=True,
+            watch=lambda trials: ListRuns(trials, loggers, _name_runs(config, folder)),
         )
     print_baseline(console, records, allocations)
     figures = make_baseline_figures(records)
     draw_and_print(console, lambda warn: [save_figures(folder, figures, warn=warn)])
     return records
+
+
+def _name_runs(config: BaselineConfig, folder: Path) -> RunNames:
+    """Name the runs by their folder; the search's own baseline as the search names it."""
+
+    def find_own(name: str, seed: int) -> tuple[str, str] | None:
+        is_own = name == UNIFORM and config.rank is None
+        return (BASELINE_KEY, name_run(0, BASELINE, BASELINE, seed)) if is_own else None
+
+    return RunNames(purpose=folder.name, others=find_own)
 
 
 def _list_allocations(

@@ -12,7 +12,11 @@ from rich.markup import escape
 
 from allocator.coordination.coordinator import Coordinator
 from allocator.coordination.interrupts import Interrupts
+from allocator.coordination.watcher_group import WatcherGroup
 from allocator.errors import CheckpointError, StudyError, TaskError
+from allocator.tuning.loggers.open_loggers import Loggers, open_loggers
+from allocator.tuning.loggers.result_tables import make_study_table
+from allocator.tuning.loggers.study_runs import StudyRuns
 from allocator.tuning.plan.asked_command import write_search_command
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan
@@ -52,14 +56,17 @@ def run_search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = choose_storage_url(config.storage, plan.folder)
     goal = make_goal(config, plan)
-    with open_study(plan.recorded, plan.space, plan.folder, url, goal) as study:
+    with (
+        open_loggers(config.log, plan.folder, console) as loggers,
+        open_study(plan.recorded, plan.space, plan.folder, url, goal) as study,
+    ):
         run = Run(command=write_search_command(config), devices=tuple(plan.devices.names))
         write_run(study.study, run)
         print_header(console, plan)
         try:
-            is_finished = _train_until_finished(config, plan, study, console)
+            is_finished = _train_until_finished(config, plan, study, loggers, console)
             if is_finished:  # or the next run may choose another
-                train_choices(study, plan, console)
+                train_choices(study, plan, loggers, console)
             _score_verdict(study, plan, console)
         except KeyboardInterrupt:  # comes only while nothing is half written
             _write_what_has_finished(study, console)
@@ -68,6 +75,7 @@ def run_search(
         effects = study.compute_effects()
         commands = list_next_commands(study, front.best.path, url)
         print_result(console, study, front, effects, commands)
+        loggers.log_table(make_study_table(study, front))
         # Last: a figure that fails must not cost the result.
         draw_and_print(
             console, lambda warn: write_report(study, front, effects, commands, warn=warn)
@@ -76,7 +84,11 @@ def run_search(
 
 
 def _train_until_finished(
-    config: SearchConfig, plan: Plan[StudyConfig], study: SearchStudy, console: Console
+    config: SearchConfig,
+    plan: Plan[StudyConfig],
+    study: SearchStudy,
+    loggers: Loggers,
+    console: Console,
 ) -> bool:
     """Train until the study has all trials; return False if time was up before."""
     interrupts = Interrupts()
@@ -86,7 +98,7 @@ def _train_until_finished(
             study,
             partial(plan.devices.launch, setup),
             plan.devices.names,
-            watcher,
+            WatcherGroup(watcher, StudyRuns(study, loggers)),
             slots=config.slots,
             waiting=interrupts.waiting,
         ).run(timeout=config.timeout)

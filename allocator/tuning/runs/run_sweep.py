@@ -11,12 +11,15 @@ from rich.console import Console
 from allocator.coordination.list_config import ListConfig, read_shared_config
 from allocator.coordination.train_list import train_list
 from allocator.files.adapter_section import ListedAllocation
-from allocator.files.folder_lock import lock_study_folder
+from allocator.files.folder_lock import create_and_lock_study_folder
 from allocator.files.study_folder import CONFIG_FILE, SUMMARY_FILE
 from allocator.files.tables import write_table
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import locate_model
 from allocator.tuning.figures.sweep_scores import draw_sweep_scores
+from allocator.tuning.loggers.list_runs import ListRuns, RunNames
+from allocator.tuning.loggers.open_loggers import open_loggers
+from allocator.tuning.loggers.result_tables import make_frame_table
 from allocator.tuning.plan.run_config import SweepConfig
 from allocator.tuning.plan.training_plan import (
     find_devices,
@@ -70,8 +73,7 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
         console.print(f"runs with  {setup.path.description}", highlight=False, markup=False)
     listed = {p.name: ListedAllocation.from_allocation(p.spec, p.allocation) for p in phases}
     seeds = range(config.training.seed, config.training.seed + config.seeds)
-    folder.mkdir(parents=True, exist_ok=True)
-    with lock_study_folder(folder):
+    with open_loggers(config.log, folder, console) as loggers, create_and_lock_study_folder(folder):
         try:
             records = train_list(
                 setup,
@@ -81,12 +83,14 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
                 devices=devices,
                 slots=config.slots,
                 seeds=seeds,
+                watch=lambda trials: ListRuns(trials, loggers, RunNames(purpose="sweep")),
             )
         except KeyboardInterrupt:
             console.print("\ninterrupted: run the same command to go on", highlight=False)
             return None
         summary = summarize_sweep(records.read("training"), phases, seeds)
         write_table(folder / SUMMARY_FILE, summary)
+        loggers.log_table(make_frame_table(summary))
     print_sweep(console, summary, data.task.metric)
     figures = {"sweep": draw_sweep_scores(summary, metric=data.task.metric)}
     draw_and_print(console, lambda warn: [save_figures(folder, figures, warn=warn)])

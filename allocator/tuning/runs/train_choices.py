@@ -11,6 +11,8 @@ from allocator.coordination.train_list import train_list
 from allocator.files.adapter_section import ListedAllocation
 from allocator.files.study_folder import DELIVERED_FOLDER
 from allocator.tuning.evidence.allocations import TriedAllocation
+from allocator.tuning.loggers.list_runs import ListRuns, RunNames
+from allocator.tuning.loggers.open_loggers import Loggers
 from allocator.tuning.plan.search_plan import Plan
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.study.delivered import (
@@ -21,7 +23,9 @@ from allocator.tuning.study.delivered import (
 from allocator.tuning.study.study import SearchStudy
 
 
-def train_choices(study: SearchStudy, plan: Plan[StudyConfig], console: Console) -> None:
+def train_choices(
+    study: SearchStudy, plan: Plan[StudyConfig], loggers: Loggers, console: Console
+) -> None:
     """Train the choice of every budget on all of train, unless that was done.
 
     No examples are left to calibrate one on, so its calibration is the mean of those of its other
@@ -55,4 +59,5 @@ def train_choices(study: SearchStudy, plan: Plan[StudyConfig], console: Console)
             seeds=(study.config.training.seed,),
             keeps_adapters=True,
             calibration=average_calibration(allocation),
+            watch=lambda trials: ListRuns(trials, loggers, RunNames(purpose="delivered")),
         )

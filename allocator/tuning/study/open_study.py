@@ -17,6 +17,8 @@ from allocator.files.study_folder import (
     BASELINE_FOLDER,
     CONFIG_FILE,
     DATABASE_FILE,
+    LOGGED_FOLDER,
+    TENSORBOARD_FOLDER,
     has_trial_adapters,
     require_study,
 )
@@ -55,7 +57,9 @@ def open_study(
         config.require_same(read_shared_config(recorded, StudyConfig))
     # A baseline may be trained before the study, and a process may be killed between the creation
     # of the database and that of the configuration.
-    elif holds_other_files(folder, f"{BASELINE_FOLDER}*", f"{DATABASE_FILE}*"):
+    elif holds_other_files(
+        folder, f"{BASELINE_FOLDER}*", f"{DATABASE_FILE}*", TENSORBOARD_FOLDER, LOGGED_FOLDER
+    ):
         raise StudyError(f"{folder} is not empty and holds no {CONFIG_FILE}; give another --study")
     is_new = not recorded.exists()
     if not is_new:

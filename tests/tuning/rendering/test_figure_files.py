@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -19,6 +21,12 @@ FIGURES = {
     "bars": go.Figure(go.Bar(x=[1, 2], y=[2, 1], marker_color=COLOURS["input"])),
     "wide": go.Figure(go.Bar(x=[1, 2], y=[2, 1]), layout={"width": 1200, "height": 300}),
 }
+
+
+def test_drawing_imports_nothing_that_reads_the_options_of_the_command() -> None:
+    program = "import allocator.tuning.figures.output, sys; print('logistro' in sys.modules)"
+    command = [sys.executable, "-c", program, "--log", "tensorboard"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 @pytest.mark.usefixtures("browser")

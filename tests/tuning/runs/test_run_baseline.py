@@ -15,12 +15,14 @@ from allocator.adapters.saved import load_adapter
 from allocator.config import TrainingConfig
 from allocator.errors import BudgetError, StudyError
 from allocator.files.study_folder import (
+    TENSORBOARD_FOLDER,
     UNIFORM,
     TableName,
     baseline_folder,
     named_adapter_path,
     table_path,
 )
+from allocator.tuning.loggers.tensorboard_logger import RESULT_RUN
 from allocator.tuning.plan.run_config import BaselineConfig
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import plan_search
@@ -28,6 +30,7 @@ from allocator.tuning.runs.run_baseline import run_baseline
 from allocator.tuning.runs.run_search import run_search
 from allocator.tuning.storage.trial_memory import is_baseline, read_ending
 from allocator.tuning.study.open_study import load_study
+from tests.tuning.loggers.event_files import read_curve, read_runs, read_text
 from tests.tuning.studies import opened, start
 
 RunFields = Mapping[str, object]
@@ -45,14 +48,35 @@ def search(config: SearchConfig) -> None:
     run_search(config, plan_search(config), Console(quiet=True))
 
 
+def _check_logged(study_folder: Path) -> None:
+    """Check that every training is logged once, with the curve that the study remembers."""
+    runs = read_runs(study_folder / TENSORBOARD_FOLDER)
+    result = runs.pop(RESULT_RUN)
+    assert len(result.Tensors("result/text_summary")) == 1
+    assert " | expected calibrated loss | choice | " in read_text(result, "result")
+    delivered = [name for name in runs if name.startswith("delivered-")]
+    assert len(delivered) == 1
+    with load_study(study_folder, None) as study:
+        trials = study.trials
+    names = [name for name in runs if name not in delivered]
+    assert [name[:5] for name in names] == [f"{trial.number:05d}" for trial in trials]
+    for name, trial in zip(names, trials, strict=True):
+        curve = read_curve(runs[name], "calibrated_loss")
+        assert dict(curve) == pytest.approx(trial.intermediate_values, abs=1e-6)
+        assert len(curve) == len(trial.intermediate_values)
+
+
 def test_a_search_takes_the_baseline_that_was_trained_before_it(
     run_fields: RunFields, make_config: MakeConfig, study_folder: Path
 ) -> None:
-    baseline(run_fields)
+    baseline(run_fields, log=("tensorboard",))
+    assert read_runs(study_folder / TENSORBOARD_FOLDER).keys() == {"00000-baseline-seed-0"}
     recorded = named_adapter_path(baseline_folder(study_folder), UNIFORM, 0)
     before = recorded.stat().st_mtime_ns
-    search(make_config(trials=2))
+    for _ in range(2):  # the second time nothing is left to train, nor to log
+        search(make_config(trials=2, log=("tensorboard",)))
     assert recorded.stat().st_mtime_ns == before  # it was not trained again
+    _check_logged(study_folder)
     with load_study(study_folder, None) as study:
         first = study.trials[0]
         assert is_baseline(first)

@@ -14,19 +14,21 @@ from rich.console import Console
 from allocator.adapters.build import build_adapter
 from allocator.allocation.constructions import BackboneShape
 from allocator.config import TrainingConfig
-from allocator.files.study_folder import SUMMARY_FILE
+from allocator.files.study_folder import SUMMARY_FILE, TENSORBOARD_FOLDER
+from allocator.tuning.loggers.tensorboard_logger import RESULT_RUN
 from allocator.tuning.plan.run_config import SweepConfig
 from allocator.tuning.runs.run_sweep import run_sweep, summarize_sweep
 from allocator.tuning.screen.sweep_table import print_sweep
 from allocator.tuning.space.build_space import list_adapter_shapes, make_adapter_spec
 from allocator.tuning.space.published_sweep import list_tenslora_plus
 from allocator.tuning.space.space_file import read_space
+from tests.tuning.loggers.event_files import read_curve, read_runs, read_text
 
 ROBERTA_BASE = BackboneShape(d_in=768, heads=12, head_size=64, layers=12)
 
 
-def sweep(run_fields: Mapping[str, object], seeds: int) -> str:
-    asked = {"sweep": "tenslora-plus", "seeds": seeds}
+def sweep(run_fields: Mapping[str, object], seeds: int, *log: str) -> str:
+    asked = {"sweep": "tenslora-plus", "seeds": seeds, "log": log}
     training = {"slots": 8, "training": TrainingConfig(epochs=1)}
     config = SweepConfig.model_validate({**run_fields, **training, **asked})
     printed = StringIO()
@@ -71,12 +73,21 @@ def test_more_seeds_are_added_to_those_that_are_there(
     first = sweep(run_fields, 1)
     assert first.count(", seed 0: ") == 14
     assert "nan" not in first  # one seed has no error
-    second = sweep(run_fields, 2)
+    second = sweep(run_fields, 2, "tensorboard")
     assert second.count(", seed 0: ") == 0
     assert second.count(", seed 1: ") == 14
     table = pd.read_csv(study_folder / SUMMARY_FILE)
     assert (table.seeds == 2).all()
     assert all(name in second for name in table.name)
+    runs = read_runs(study_folder / TENSORBOARD_FOLDER)
+    logged = read_text(runs.pop(RESULT_RUN), "result").splitlines()
+    assert [line.split(" | ")[1] for line in logged[2:]] == table.name.tolist()
+    # Those of the first seed, which was trained without a logger, as well.
+    assert runs.keys() == {f"sweep-{name}-seed-{seed}" for name in table.name for seed in range(2)}
+    for row in table.itertuples():
+        curves = [read_curve(runs[f"sweep-{row.name}-seed-{seed}"], "score") for seed in range(2)]
+        assert [[step for step, _ in curve] for curve in curves] == [[1], [1]]
+        assert np.mean([curve[0][1] for curve in curves]) == pytest.approx(row.mean, abs=1e-6)
 
 
 def test_the_widest_rows_fit_on_80_columns() -> None:

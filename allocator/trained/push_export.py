@@ -1,0 +1,67 @@
+"""Send a study's result to the Hugging Face hub: an adapter, a card and the recipe."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from allocator.errors import CheckpointError
+from allocator.files.recipe import read_recipe
+from allocator.files.study_folder import ADAPTER_FILE, RECIPE_FILE
+from allocator.trained.export_folder import write_adapter_card
+from allocator.trained.hub_repository import HubRepository
+from allocator.trained.trained_adapter import find_choice
+
+CARD_FILE = "README.md"
+
+
+def push_adapter(
+    folder: Path, repository: HubRepository, *, budget: int | None, is_private: bool
+) -> str:
+    """Send the adapter of a study as the study has it, and return the repository's address.
+
+    Args:
+        folder: The study's folder.
+        repository: The repository.
+        budget: The budget within which it is the best; None for the largest.
+        is_private: As for `HubRepository.upload`.
+
+    Raises:
+        UnknownNameError: If the study was not searched within the budget.
+        CheckpointError: If the recipe or the adapter is missing or damaged.
+        HubError: If the hub refuses, or breaks off.
+    """
+    recipe, adapter = find_choice(folder, budget)
+    if not adapter.exists():
+        raise CheckpointError(f"{adapter} does not exist; run the same command without --push")
+    with tempfile.TemporaryDirectory() as made:
+        card = Path(made) / CARD_FILE
+        card.write_text(write_adapter_card(read_recipe(recipe), repository.id), encoding="utf-8")
+        files = {CARD_FILE: card, RECIPE_FILE: recipe, ADAPTER_FILE: adapter}
+        return repository.upload(files, is_private=is_private)
+
+
+def push_folder(
+    exported: Path,
+    folder: Path,
+    repository: HubRepository,
+    *,
+    budget: int | None,
+    is_private: bool,
+) -> str:
+    """Send an exported folder and the recipe, and return the repository's address.
+
+    Args:
+        exported: The folder that was exported.
+        folder: The study's folder.
+        repository: As for `push_adapter`.
+        budget: As for `push_adapter`.
+        is_private: As for `HubRepository.upload`.
+
+    Raises:
+        HubError: If the hub refuses, or breaks off.
+    """
+    paths = sorted(path for path in exported.rglob("*") if path.is_file())
+    files = {path.relative_to(exported).as_posix(): path for path in paths}
+    recipe, _ = find_choice(folder, budget)
+    return repository.upload({**files, RECIPE_FILE: recipe}, is_private=is_private)

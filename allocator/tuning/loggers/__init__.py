@@ -1,0 +1,1 @@
+"""Where people look already: trainings as runs of TensorBoard, Weights & Biases and MLflow."""
