@@ -13,15 +13,17 @@ from rich.markup import escape
 from allocator.coordination.coordinator import Coordinator
 from allocator.coordination.interrupts import Interrupts
 from allocator.errors import CheckpointError, StudyError, TaskError
+from allocator.progress.run_progress import RunProgress
 from allocator.tuning.figures.output import draw_and_print
 from allocator.tuning.figures.study_figures import draw_study
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan
+from allocator.tuning.runs.run_parts import DRAWING, FIGURES, TRAININGS, list_search_parts
 from allocator.tuning.runs.score_verdict import score_verdict
 from allocator.tuning.runs.train_choices import train_choices
 from allocator.tuning.screen.header import print_header
 from allocator.tuning.screen.result_table import print_result
-from allocator.tuning.screen.watchers import watch_search
+from allocator.tuning.screen.watchers import SearchWatcher
 from allocator.tuning.storage.storage_url import choose_storage_url
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.study.goal import Goal
@@ -31,7 +33,7 @@ from allocator.tuning.study.write_front import WrittenFront, write_front
 
 
 def run_search(
-    config: SearchConfig, plan: Plan[StudyConfig], console: Console
+    config: SearchConfig, plan: Plan[StudyConfig], progress: RunProgress
 ) -> WrittenFront | None:
     """Search until the study has all trials, score its choice on dev, and write it.
 
@@ -40,7 +42,7 @@ def run_search(
     Args:
         config: The options of the command.
         plan: The plan made from it.
-        console: Console on which the search is shown.
+        progress: Where the search is shown.
 
     Returns:
         What was written, or None if the search was interrupted.
@@ -48,40 +50,45 @@ def run_search(
     # Optuna logs every trial, which would break the table that a watcher redraws.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = choose_storage_url(config.storage, plan.folder)
-    goal = make_goal(config, plan)
+    goal, console = make_goal(config, plan), progress.console
+    progress.begin("opening the study")
+    progress.expect(list_search_parts(goal, plan))
     with open_study(plan.recorded, plan.space, plan.folder, url, goal) as study:
         print_header(console, plan)
         try:
-            is_finished = _train_until_finished(config, plan, study, console)
+            is_finished = _train_until_finished(config, plan, study, progress)
             if is_finished:  # or the next run may choose another
-                train_choices(study, plan, console)
-            _score_verdict(study, plan, console)
+                train_choices(study, plan, progress)
+            _score_verdict(study, plan, progress)
         except KeyboardInterrupt:  # comes only while nothing is half written
             _write_what_has_finished(study, console)
             return None
+        progress.begin("writing the result")
         front = write_front(study)
         print_result(console, study, front, url)
         selections = [choice.selection for choice in front.choices]
         # Last: a figure that fails must not cost the result.
+        progress.begin(DRAWING, FIGURES)
         draw_and_print(console, lambda warn: draw_study(study, selections, warn=warn))
     return front
 
 
 def _train_until_finished(
-    config: SearchConfig, plan: Plan[StudyConfig], study: SearchStudy, console: Console
+    config: SearchConfig, plan: Plan[StudyConfig], study: SearchStudy, progress: RunProgress
 ) -> bool:
     """Train until the study has all trials; return False if time was up before."""
-    interrupts = Interrupts()
+    interrupts, console = Interrupts(), progress.console
     setup = dataclasses.replace(plan.setup, most_slots=count_most_slots(study.goal, plan))
-    with interrupts.handled(), watch_search(console, study, study.goal.trials) as watcher:
+    with interrupts.handled():
         is_finished = Coordinator(
             study,
             partial(plan.devices.launch, setup),
             plan.devices.names,
-            watcher,
+            SearchWatcher(progress, study, TRAININGS, config.timeout),
             slots=config.slots,
             waiting=interrupts.waiting,
         ).run(timeout=config.timeout)
+    progress.keep_table()
     if not is_finished:
         _print_line(
             console,
@@ -97,12 +104,12 @@ def _train_until_finished(
     return is_finished
 
 
-def _score_verdict(study: SearchStudy, plan: Plan[StudyConfig], console: Console) -> None:
+def _score_verdict(study: SearchStudy, plan: Plan[StudyConfig], progress: RunProgress) -> None:
     """Score the verdict; what keeps it from being scored must not cost the result."""
     try:
-        score_verdict(study, plan)
+        score_verdict(study, plan, progress)
     except (CheckpointError, TaskError) as problem:
-        _print_line(console, f"[yellow]no verdict[/yellow]: {escape(str(problem))}")
+        _print_line(progress.console, f"[yellow]no verdict[/yellow]: {escape(str(problem))}")
 
 
 def make_goal(config: SearchConfig, plan: Plan[StudyConfig]) -> Goal:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
-from rich.console import Console
-
 from allocator.coordination.list_config import ListConfig
 from allocator.coordination.train_list import train_list
 from allocator.files.adapter_section import ListedAllocation
 from allocator.files.study_folder import DELIVERED_FOLDER
+from allocator.progress.run_progress import RunProgress
 from allocator.tuning.evidence.allocations import TriedAllocation
 from allocator.tuning.plan.search_plan import Plan
+from allocator.tuning.runs.run_parts import name_choice_part
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.study.delivered import (
     average_calibration,
@@ -21,7 +21,7 @@ from allocator.tuning.study.delivered import (
 from allocator.tuning.study.study import SearchStudy
 
 
-def train_choices(study: SearchStudy, plan: Plan[StudyConfig], console: Console) -> None:
+def train_choices(study: SearchStudy, plan: Plan[StudyConfig], progress: RunProgress) -> None:
     """Train the choice of every budget on all of train, unless that was done.
 
     No examples are left to calibrate one on, so its calibration is the mean of those of its other
@@ -36,23 +36,25 @@ def train_choices(study: SearchStudy, plan: Plan[StudyConfig], console: Console)
     chosen: dict[str, TriedAllocation] = {}
     for selection in reversed(study.select_front()):
         chosen.setdefault(name_delivered(selection.best.allocation), selection.best.allocation)
-    for name, allocation in chosen.items():
+    for place, (name, allocation) in enumerate(chosen.items()):
         params = allocation.params
         listed = ListedAllocation.from_allocation(
             study.space.find_variant(params).spec, study.space.make_allocation(params)
         )
+        size = study.space.num_parameters(params)
+        within = f" of {size:,} parameters" if len(chosen) > 1 else ""
+        phase = f"training the choice{within} on all of train"
         if not find_delivered_adapter(study, allocation).exists():
-            size = study.space.num_parameters(params)
-            within = f" of {size:,} parameters" if len(chosen) > 1 else ""
-            console.print(f"\ntraining the choice{within} on all of train", highlight=False)
+            progress.begin(phase, name_choice_part(place))
         train_list(
             dataclasses.replace(plan.setup, scoring=plan.data.dev),
             ListConfig.of(study.config, {name: listed}),
             study.folder / DELIVERED_FOLDER,
-            console,
+            progress,
             devices=plan.devices,
             slots=1,
             seeds=(study.config.training.seed,),
+            phase=phase,
             keeps_adapters=True,
             calibration=average_calibration(allocation),
         )

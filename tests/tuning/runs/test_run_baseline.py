@@ -21,6 +21,7 @@ from allocator.files.study_folder import (
     named_adapter_path,
     table_path,
 )
+from allocator.progress.run_progress import RunProgress
 from allocator.tuning.plan.run_config import BaselineConfig
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import plan_search
@@ -37,12 +38,12 @@ MakeConfig = Callable[..., SearchConfig]
 def baseline(run_fields: RunFields, **changes: object) -> str:
     config = BaselineConfig.model_validate({**run_fields, "budget": 600, **changes})
     printed = StringIO()
-    run_baseline(config, Console(file=printed, width=200))
+    run_baseline(config, RunProgress(Console(file=printed, width=200)))
     return printed.getvalue()
 
 
 def search(config: SearchConfig) -> None:
-    run_search(config, plan_search(config), Console(quiet=True))
+    run_search(config, plan_search(config), RunProgress(Console(quiet=True)))
 
 
 def test_a_search_takes_the_baseline_that_was_trained_before_it(
