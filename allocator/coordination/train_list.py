@@ -135,7 +135,8 @@ class ListWatcher:
     def _show(self) -> None:
         self._fraction = 0.0
         finished = self._earlier + self._trials.num_finished
-        self._advance(f"{finished}/{self._total} done", _describe_best(self._trials.records))
+        best = _describe_best(self._trials.records) if self._total > 1 else ""
+        self._advance(f"{finished}/{self._total} done", best)
 
     def _advance(self, finished: str | None = None, best: str = "") -> None:
         done = self._earlier + self._trials.count_done(self._fraction)

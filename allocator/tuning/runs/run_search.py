@@ -63,12 +63,12 @@ def run_search(
         except KeyboardInterrupt:  # comes only while nothing is half written
             _write_what_has_finished(study, console)
             return None
-        progress.begin("writing the result")
+        progress.begin("writing the result", FIGURES)
         front = write_front(study)
         print_result(console, study, front, url)
         selections = [choice.selection for choice in front.choices]
         # Last: a figure that fails must not cost the result.
-        progress.begin(DRAWING, FIGURES)
+        progress.begin(DRAWING)
         draw_and_print(console, lambda warn: draw_study(study, selections, warn=warn))
     return front
 

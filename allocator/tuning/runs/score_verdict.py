@@ -120,6 +120,7 @@ def _answer_dev(
             threshold = _choose_threshold(scorer, held_out, setup.task.metric)
             answers = [a.decide(threshold, dev.labels, setup.task.metric) for a in answers]
         sides.append(_Side(answers=answers, threshold=threshold, collapsed=paths.count(None)))
+    progress.advance(1.0, f"{len(sides)}/{len(trials)} allocations")
     return sides
 
 

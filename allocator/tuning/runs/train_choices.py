@@ -45,7 +45,7 @@ def train_choices(study: SearchStudy, plan: Plan[StudyConfig], progress: RunProg
         within = f" of {size:,} parameters" if len(chosen) > 1 else ""
         phase = f"training the choice{within} on all of train"
         if not find_delivered_adapter(study, allocation).exists():
-            progress.begin(phase, name_choice_part(place))
+            progress.begin("starting workers", name_choice_part(place))
         train_list(
             dataclasses.replace(plan.setup, scoring=plan.data.dev),
             ListConfig.of(study.config, {name: listed}),
