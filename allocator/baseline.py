@@ -29,9 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     read_space(config.space)  # checked before torch is imported, which takes seconds
     from rich.console import Console
 
-    from allocator.tuning.runs.run_baseline import run_baseline
+    from allocator.progress.run_progress import IMPORTING, RunProgress
 
-    run_baseline(config, Console())
+    with RunProgress(Console()) as progress:
+        progress.begin(IMPORTING)
+        from allocator.tuning.runs.run_baseline import run_baseline
+
+        run_baseline(config, progress)
     return 0
 
 

@@ -38,21 +38,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     read_space(config.space)  # checked before torch is imported, which takes seconds
     from rich.console import Console
 
-    from allocator.tuning.plan.search_plan import plan_search
-    from allocator.tuning.runs.run_search import run_search
-    from allocator.tuning.screen.header import print_banner
+    from allocator.progress.run_progress import IMPORTING, RunProgress
 
-    console = Console(quiet=arguments.quiet)
-    plan = plan_search(config)
-    if arguments.quiet:
-        # On standard error, because standard output is to hold only the path.
-        print_banner(Console(stderr=True), plan.data)
-    if arguments.dry_run:
-        from allocator.tuning.runs.dry_run import print_dry_run
+    with RunProgress(Console(quiet=arguments.quiet)) as progress:
+        progress.begin(IMPORTING)
+        from allocator.tuning.plan.search_plan import plan_search
+        from allocator.tuning.runs.run_search import run_search
+        from allocator.tuning.screen.header import print_banner
 
-        print_dry_run(console, config, plan)
-        return 0
-    front = run_search(config, plan, console)
+        plan = plan_search(config, progress.begin)
+        if arguments.quiet:
+            # On standard error, because standard output is to hold only the path.
+            print_banner(Console(stderr=True), plan.data)
+        if arguments.dry_run:
+            from allocator.tuning.runs.dry_run import print_dry_run
+
+            print_dry_run(progress, config, plan)
+            return 0
+        front = run_search(config, plan, progress)
     if front is None:
         return INTERRUPTED
     if arguments.quiet:

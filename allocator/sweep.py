@@ -27,9 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = read_config(SweepConfig, build_parser().parse_args(argv))
     from rich.console import Console
 
-    from allocator.tuning.runs.run_sweep import run_sweep
+    from allocator.progress.run_progress import IMPORTING, RunProgress
 
-    return 0 if run_sweep(config, Console()) else INTERRUPTED
+    with RunProgress(Console()) as progress:
+        progress.begin(IMPORTING)
+        from allocator.tuning.runs.run_sweep import run_sweep
+
+        return 0 if run_sweep(config, progress) else INTERRUPTED
 
 
 if __name__ == "__main__":

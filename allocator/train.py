@@ -35,23 +35,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_options(parser, RunConfig, ["data_dir", "data_source"])
     arguments = parser.parse_args(argv)
     # Only now that the options are right: these import torch, which takes seconds.
+    from rich.console import Console
+
     from allocator.files.recipe import read_recipe
-    from allocator.workers.train_recipe import train_recipe
+    from allocator.progress.run_progress import IMPORTING, RunProgress
 
     recipe = read_recipe(arguments.config)
     if arguments.seed is not None:
         # `model_copy` does not validate, but the parser has checked the seed.
         training = recipe.training.model_copy(update={"seed": arguments.seed})
         recipe = recipe.model_copy(update={"training": training})
-    train_recipe(
-        recipe,
-        output=arguments.output or arguments.config.parent / TRAINED_FOLDER,
-        data_source=arguments.data_source,
-        data_dir=arguments.data_dir,
-        fallback_dir=fallback_data_dir(),
-        model_cache=default_model_cache(),
-        say=print,
-    )
+    with RunProgress(Console()) as progress:
+        progress.begin(IMPORTING)
+        from allocator.workers.train_recipe import train_recipe
+
+        train_recipe(
+            recipe,
+            output=arguments.output or arguments.config.parent / TRAINED_FOLDER,
+            data_source=arguments.data_source,
+            data_dir=arguments.data_dir,
+            fallback_dir=fallback_data_dir(),
+            model_cache=default_model_cache(),
+            progress=progress,
+        )
     return 0
 
 

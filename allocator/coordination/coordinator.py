@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from allocator.coordination.protocols import Trials, Watcher, Worker
 from allocator.errors import StudyError
-from allocator.training.messages import Boundary, Job, Orders, Report, WorkerDied
+from allocator.training.messages import Boundary, Job, Orders, Report, Stage, WorkerDied
 
 _ATTEMPTS = 2  # a trial is given up when its worker has died this often
 _DEATHS = 4  # the run fails after this many deaths of workers without a trial ending in between
@@ -102,6 +102,8 @@ class Coordinator:
             raise StudyError("all devices are gone; run the same command to go on")
         # Start no more workers than there are trials for them: a worker takes seconds to start.
         new = [place for place in present[:startable] if place not in self._workers]
+        if new:
+            self._watcher.on_stage(Stage(name="starting workers"))
         while new:
             # If the number of slots is unknown, the first worker measures it for all.
             together = len(new) if self._slots else 1
@@ -155,7 +157,7 @@ class Coordinator:
         try:
             # The only place where an interrupt is let through: nothing is half written here.
             with self._waiting():
-                boundary = self._workers[place].receive_boundary()
+                boundary = self._workers[place].receive_boundary(self._watcher.on_stage)
         except WorkerDied as death:
             self._remove_dead(place, death)
             return

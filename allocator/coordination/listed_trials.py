@@ -59,11 +59,15 @@ class ListedTrials:
         """Number of allocations that were trained or given up."""
         return len(self._ended) + len(self.given_up)
 
-    @property
-    def progress(self) -> float:
-        """Number of trainings done; a running one counts by the fraction of its boundaries."""
+    def count_done(self, fraction: float = 0.0) -> float:
+        """Count the trainings done; a running one counts by the fraction of its boundaries.
+
+        Args:
+            fraction: How far the running ones are on the way to their next boundary.
+        """
         boundaries = self.config.training.num_boundaries
-        return self.num_finished + sum(map(len, self._running.values())) / boundaries
+        steps = sum(len(reports) + fraction for reports in self._running.values())
+        return self.num_finished + steps / boundaries
 
     def name(self, number: int) -> str:
         """Return the name of the allocation that a trial trains."""

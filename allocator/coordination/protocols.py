@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from allocator.config import Precision
-from allocator.training.messages import Boundary, Job, Orders, Report
+from allocator.training.messages import Boundary, Job, OnStage, Orders, Report, Stage
 from allocator.workers.setup import TrainingSetup
 
 
@@ -15,8 +15,12 @@ class Worker(Protocol):
     def send_orders(self, orders: Orders) -> None:
         """Send orders in answer to a boundary."""
 
-    def receive_boundary(self) -> Boundary:
-        """Wait for the next boundary, the first one when the worker is ready."""
+    def receive_boundary(self, on_stage: OnStage) -> Boundary:
+        """Wait for the next boundary, the first one when the worker is ready.
+
+        Args:
+            on_stage: Told what the worker is doing until then.
+        """
 
     def close(self) -> None:
         """End the worker."""
@@ -84,6 +88,9 @@ class Trials(Protocol):
 
 class Watcher(Protocol):
     """An object that shows the progress; trials are identified by their numbers."""
+
+    def on_stage(self, stage: Stage) -> None:
+        """Show what workers are doing until their next boundary."""
 
     def on_ready(self, slots: int) -> None:
         """Show that a worker is ready to train `slots` trials together."""

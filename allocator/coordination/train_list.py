@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-
-from rich.console import Console
 
 from allocator.config import Calibration
 from allocator.coordination.coordinator import Coordinator
@@ -18,7 +15,8 @@ from allocator.coordination.listed_trials import ListedTrials
 from allocator.coordination.protocols import Devices, Watcher
 from allocator.coordination.records import Records
 from allocator.coordination.watcher_group import WatcherGroup
-from allocator.training.messages import Report
+from allocator.progress.run_progress import RunProgress
+from allocator.training.messages import Report, Stage
 from allocator.workers.setup import TrainingSetup
 
 
@@ -26,11 +24,12 @@ def train_list(
     setup: TrainingSetup,
     config: ListConfig,
     folder: Path,
-    console: Console,
+    progress: RunProgress,
     *,
     devices: Devices,
     slots: int | None,
     seeds: Sequence[int],
+    phase: str = "training",
     is_measured: bool = False,
     keeps_adapters: bool = False,
     calibration: Calibration | None = None,
@@ -45,11 +44,12 @@ def train_list(
         setup: The setup that all workers share; its seed is replaced by each of `seeds`.
         config: The list, and the configuration that its trainings share.
         folder: Folder of the records.
-        console: Console on which each training is shown as it ends.
+        progress: Where the trainings are shown; their part has begun.
         devices: The devices that workers run on.
         slots: Number of trials that a worker trains together; None to measure which number is
             best.
         seeds: Seeds of the trainings.
+        phase: What they are made for, in a few words.
         is_measured: As for `ListedTrials`.
         keeps_adapters: As for `ListedTrials`.
         calibration: As for `ListedTrials`.
@@ -73,7 +73,7 @@ def train_list(
         )
         training = setup.training.model_copy(update={"seed": seed})
         launch = partial(devices.launch, dataclasses.replace(setup, training=training))
-        watchers: list[Watcher] = [ListWatcher(console, trials, seeds)]
+        watchers: list[Watcher] = [ListWatcher(progress, trials, seeds, phase)]
         if watch is not None:
             watchers.append(watch(trials))
         with interrupts.handled():
@@ -87,58 +87,73 @@ def train_list(
             ).run()
         slots = slots or trials.slots  # measured with the first seed, used for all
         for name, reason in trials.given_up.items():
-            console.print(f"[yellow]{name}, seed {seed}, was given up[/yellow]: {reason}")
+            progress.console.print(f"[yellow]{name}, seed {seed}, was given up[/yellow]: {reason}")
     return records
 
 
 class ListWatcher:
-    """Print one line for every training that ended."""
+    """Show how far a list is.
 
-    def __init__(self, console: Console, trials: ListedTrials, seeds: Sequence[int]) -> None:
-        self._console, self._trials, self._seeds = console, trials, seeds
-        self._start, self._done = time.monotonic(), trials.progress
+    Args:
+        progress: Where it is shown.
+        trials: The trainings of one seed.
+        seeds: All seeds.
+        phase: What the list is trained for.
+    """
+
+    def __init__(
+        self, progress: RunProgress, trials: ListedTrials, seeds: Sequence[int], phase: str
+    ) -> None:
+        self._progress, self._trials, self._phase = progress, trials, phase
+        self._total = len(seeds) * len(trials.names)
+        self._earlier = seeds.index(trials.seed) * len(trials.names)
+        self._fraction = 0.0  # of the way to the next boundary
+
+    def on_stage(self, stage: Stage) -> None:
+        """Show what workers are doing."""
+        if stage.name != "training":
+            self._progress.begin(stage.name)
+            return
+        # Of several devices the one that is ahead: the news of the others may be old.
+        self._fraction = max(self._fraction, stage.fraction)
+        self._progress.begin(self._phase)
+        self._advance()
 
     def on_ready(self, slots: int) -> None:
         """Print how many trials train together."""
-        self._console.print(describe_slots(slots), highlight=False)
+        self._progress.console.print(describe_slots(slots), highlight=False)
 
     def on_started(self, number: int) -> None:
-        """Show nothing."""
+        """Show that trainings have begun."""
+        del number
+        self._show()
 
     def on_report(self, report: Report) -> None:
-        """Show nothing."""
+        """Show that a training is further."""
+        del report
+        self._show()
 
     def on_ended(self, number: int) -> None:
-        """Print the score and the progress through the list."""
-        trials, name = self._trials, self._trials.name(number)
-        if name in trials.given_up:
-            return
-        reports = trials.records.read_reports(name, trials.seed)
-        if not reports:
-            return  # the training broke off, and is tried again
-        last, total = reports[-1], len(trials.names)
-        earlier = self._seeds.index(trials.seed) * total
-        self._console.print(
-            f"{name}, seed {trials.seed}: {last.ending}, score {last.score:.4f}, "
-            f"loss {last.loss:.4f}, {last.num_parameters:,} parameters; "
-            f"{earlier + trials.num_finished}/{len(self._seeds) * total} done"
-            f"{self._estimate_time_left()}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        """Show that a training has ended."""
+        del number
+        self._show()
 
-    def _estimate_time_left(self) -> str:
-        """Estimate the time for the trainings that are left, of this seed and the others."""
-        trials = self._trials
-        done, total = trials.progress - self._done, len(trials.names)
-        later = len(self._seeds) - 1 - self._seeds.index(trials.seed)
-        # Later seeds count in full, even if some of their trainings are recorded.
-        missing = total - trials.progress + later * total
-        # Not a division by zero: a training of this run has just ended.
-        seconds = (time.monotonic() - self._start) / done * missing
-        if seconds < 90:
-            return ", about a minute left" if missing else ""
-        return f", about {seconds / 60:.0f} minutes left"
+    def _show(self) -> None:
+        self._fraction = 0.0
+        finished = self._earlier + self._trials.num_finished
+        best = _describe_best(self._trials.records) if self._total > 1 else ""
+        self._advance(f"{finished}/{self._total} done", best)
+
+    def _advance(self, finished: str | None = None, best: str = "") -> None:
+        done = self._earlier + self._trials.count_done(self._fraction)
+        self._progress.advance(done / self._total, finished, best)
+
+
+def _describe_best(records: Records) -> str:
+    """Describe the best of all trainings that a folder records; empty if there is none yet."""
+    training = records.read("training")
+    completed = training[training.ending == "completed"] if len(training) else training
+    return f"best calibrated loss {completed.calibrated_loss.min():.4f}" if len(completed) else ""
 
 
 def describe_slots(slots: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from allocator.coordination.protocols import Watcher
-from allocator.training.messages import Report
+from allocator.training.messages import Report, Stage
 
 
 class WatcherGroup:
@@ -15,6 +15,11 @@ class WatcherGroup:
 
     def __init__(self, *watchers: Watcher) -> None:
         self._watchers = watchers
+
+    def on_stage(self, stage: Stage) -> None:
+        """Tell all what a worker is doing."""
+        for watcher in self._watchers:
+            watcher.on_stage(stage)
 
     def on_ready(self, slots: int) -> None:
         """Tell all that a worker is ready."""

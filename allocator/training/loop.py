@@ -25,7 +25,12 @@ OnBoundary = Callable[[Boundary], Orders | None]
 OnCompleted = Callable[[Job, TrainingSlot], None]
 """Function of a trial that reached its last boundary, called before its slot is discarded."""
 
+OnProgress = Callable[[float], None]
+"""Function of the fraction of the way to the next boundary, called some 20 times on it."""
+
 _DIVERGENCE_CHECK = 32  # steps between two checks of the losses, each a host-device sync
+_TOLD = 20  # times that progress is told on the way to a boundary
+EVALUATION_COST = 0.4  # cost of evaluating an example, relative to training on it
 
 
 def train_trials(
@@ -36,6 +41,7 @@ def train_trials(
     slots: int,
     on_boundary: OnBoundary,
     on_completed: OnCompleted,
+    on_progress: OnProgress = lambda _: None,
 ) -> None:
     """Train trials as ordered, up to `slots` at once, until `on_boundary` returns None.
 
@@ -52,6 +58,7 @@ def train_trials(
             trial trains.
         on_completed: Called with every trial that was completed, after its head was calibrated; its
             report is of the answers as trained.
+        on_progress: Called while trials train.
 
     Raises:
         ValueError: If an epoch has fewer steps than boundaries.
@@ -87,7 +94,7 @@ def train_trials(
             runs = [run for run in runs if run.job.trial not in orders.stop]
             runs += [start_run(job) for job in orders.jobs]
         if runs:
-            _train_to_boundary(pack, runs, epoch, number, splits)
+            _train_to_boundary(pack, runs, epoch, number, splits, on_progress)
             for run in runs:
                 if run.ending == "completed":
                     # Before the last report, which carries these losses.
@@ -97,19 +104,33 @@ def train_trials(
 
 
 def _train_to_boundary(
-    pack: TrainingPack, runs: Sequence[TrialRun], epoch: Epoch, number: int, splits: Splits
+    pack: TrainingPack,
+    runs: Sequence[TrialRun],
+    epoch: Epoch,
+    number: int,
+    splits: Splits,
+    on_progress: OnProgress,
 ) -> None:
     pack.slots = [run.slot for run in runs]
     seeds = sorted({run.job.seed for run in runs})
     batches = epoch.make_portion(number, seeds)
+    total = len(batches) + _count_evaluation_steps(splits, epoch, seeds[0])
     for step, batch in enumerate(batches, start=1):
         pack.step(batch, seeds)
+        if step * _TOLD // total > (step - 1) * _TOLD // total:
+            on_progress(step / total)
         if step % _DIVERGENCE_CHECK == 0 or step == len(batches):
             _drop_diverged(pack, runs)
     evaluations = _evaluate_slots(pack, splits)
     for run in runs:
         if run.ending is None:
             run.reach_boundary(evaluations[id(run.slot)])
+
+
+def _count_evaluation_steps(splits: Splits, epoch: Epoch, seed: int) -> float:
+    """Count the steps of training that take as long as an evaluation."""
+    mine = splits.of_seed(seed)
+    return EVALUATION_COST * epoch.num_steps * len(mine.scoring) / len(mine.train)
 
 
 def _evaluate_slots(pack: TrainingPack, splits: Splits) -> dict[int, Evaluation]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ from allocator.config import Calibration
 from allocator.training.measures import Measures
 
 Ending = Literal["completed", "stopped", "diverged", "collapsed"]
+StageName = Literal["starting workers", "loading model and data", "timing packs", "training"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +96,28 @@ class Boundary:
     reports: tuple[Report, ...]
     may_start: bool
     slots: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """What workers are doing until their next boundary, for whoever waits; it asks for nothing.
+
+    Attributes:
+        name: What they are doing.
+        fraction: How far it is; of a training the fraction of the way to the next boundary.
+    """
+
+    name: StageName
+    fraction: float = 0.0
+
+
+OnStage = Callable[[Stage], None]
+"""Function that is told what workers are doing."""
+
+
+def ignore_stage(stage: Stage) -> None:
+    """Show nothing of what workers are doing."""
+    del stage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

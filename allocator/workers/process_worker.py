@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 
-from allocator.training.messages import Boundary, Orders, WorkerDied
+from allocator.training.messages import Boundary, OnStage, Orders, Stage, WorkerDied, ignore_stage
 from allocator.workers.setup import TrainingSetup
 from allocator.workers.worker import run_worker
 
@@ -45,18 +45,28 @@ class ProcessWorker:
         except (BrokenPipeError, ConnectionResetError):
             raise self._describe_death() from None
 
-    def receive_boundary(self) -> Boundary:
+    def receive_boundary(self, on_stage: OnStage = ignore_stage) -> Boundary:
         """Wait for the next boundary; the first one comes when the worker is ready.
+
+        Args:
+            on_stage: Told what the worker is doing until then.
 
         Raises:
             WorkerDied: If the process has ended.
         """
         try:
-            boundary: Boundary = self._connection.recv()
+            boundary = self._receive(on_stage)
         except (EOFError, ConnectionResetError):
             raise self._describe_death() from None
         self._is_training = False
         return boundary
+
+    def _receive(self, on_stage: OnStage) -> Boundary:
+        received: Boundary | Stage = self._connection.recv()
+        while isinstance(received, Stage):
+            on_stage(received)
+            received = self._connection.recv()
+        return received
 
     def close(self) -> None:
         """End the process, even in the middle of a training."""

@@ -14,7 +14,7 @@ import ray
 from allocator.config import default_model_cache
 from allocator.files.recipe import ModelSection
 from allocator.models.model_source import locate_model_of
-from allocator.training.messages import Boundary, Orders
+from allocator.training.messages import Boundary, Orders, Stage
 from allocator.workers.setup import TrainingSetup, serialize_trained
 from allocator.workers.worker import serve_orders
 
@@ -42,7 +42,7 @@ class RayActor:
     """
 
     def __init__(self, setup: TrainingSetup, device: str, slots: int | None) -> None:
-        self._boundaries: SimpleQueue[BoundaryWithFiles | BaseException] = SimpleQueue()
+        self._messages: SimpleQueue[BoundaryWithFiles | Stage | BaseException] = SimpleQueue()
         self._orders: SimpleQueue[Orders] = SimpleQueue()
         self._files: dict[Path, bytes] = {}
         # Training blocks until it gets orders, and an actor answers one call at a time. So training
@@ -59,9 +59,9 @@ class RayActor:
         self._orders.put(orders)
 
     @ray.method
-    def receive_boundary(self) -> BoundaryWithFiles:
-        """Wait for the next boundary; if the training failed, raise its exception."""
-        received = self._boundaries.get()
+    def receive(self) -> BoundaryWithFiles | Stage:
+        """Wait for the next message; if the training failed, raise its exception."""
+        received = self._messages.get()
         if isinstance(received, BaseException):
             raise received
         return received
@@ -77,13 +77,14 @@ class RayActor:
                 on_completed=lambda job, slot: self._files.update(
                     {job.save_to: serialize_trained(setup, job, slot)}
                 ),
+                on_stage=self._messages.put,
             )
-        except BaseException as failure:  # noqa: BLE001  # `receive_boundary` raises it
-            self._boundaries.put(failure)
+        except BaseException as failure:  # noqa: BLE001  # `receive` raises it
+            self._messages.put(failure)
 
     def _exchange(self, boundary: Boundary) -> Orders:
         # The machines of a cluster share no folder, so adapters travel with the boundary.
-        self._boundaries.put(BoundaryWithFiles(boundary=boundary, files=self._files))
+        self._messages.put(BoundaryWithFiles(boundary=boundary, files=self._files))
         # A new mapping: the boundary in the queue still refers to the old one.
         self._files = {}
         return self._orders.get()

@@ -16,8 +16,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from allocator.errors import DeviceError, ModelError, UnknownNameError
 from allocator.files.whole_files import write_whole
-from allocator.training.messages import Boundary, Orders, WorkerDied
-from allocator.workers.ray_actor import RayActor
+from allocator.training.messages import Boundary, OnStage, Orders, Stage, WorkerDied, ignore_stage
+from allocator.workers.ray_actor import BoundaryWithFiles, RayActor
 from allocator.workers.setup import TrainingSetup
 
 Answer = TypeVar("Answer")
@@ -93,10 +93,13 @@ class RayWorker:
         """Send orders in answer to a `Boundary`; a dead worker is noticed at the next boundary."""
         self._actor.send_orders.remote(orders)
 
-    def receive_boundary(self) -> Boundary:
+    def receive_boundary(self, on_stage: OnStage = ignore_stage) -> Boundary:
         """Wait for the next boundary; the first one comes when the worker is ready.
 
         The adapters of completed trials come with the boundary and are written here.
+
+        Args:
+            on_stage: Told what the worker is doing until then.
 
         Raises:
             WorkerDied: If the actor or its machine is gone, or its training failed.
@@ -106,7 +109,7 @@ class RayWorker:
         """
         try:
             self._wait_for_place()
-            received = ray.get(self._actor.receive_boundary.remote())
+            received = self._receive(on_stage)
         except RayTaskError as failure:
             # The user can mend this: the machine does not have the model.
             if isinstance(failure.cause, ModelError | UnknownNameError):
@@ -119,6 +122,13 @@ class RayWorker:
         for path, content in received.files.items():
             write_whole(path, content)
         return received.boundary
+
+    def _receive(self, on_stage: OnStage) -> BoundaryWithFiles:
+        received = ray.get(self._actor.receive.remote())
+        while isinstance(received, Stage):
+            on_stage(received)
+            received = ray.get(self._actor.receive.remote())
+        return received
 
     def close(self) -> None:
         """End the actor, even in the middle of a training."""

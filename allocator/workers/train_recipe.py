@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,7 +16,9 @@ from allocator.files.study_folder import ADAPTER_FILE, RESULT_FILE
 from allocator.files.yaml_files import write_yaml
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import ModelSource, locate_model_of
-from allocator.training.loop import train_trials
+from allocator.progress.run_progress import RunProgress
+from allocator.progress.time_left import Part
+from allocator.training.loop import EVALUATION_COST, train_trials
 from allocator.training.messages import Boundary, Job, Orders, Report
 from allocator.workers.devices import claim_device, count_available_threads, list_visible_devices
 from allocator.workers.score_adapters import AdapterScorer
@@ -28,6 +29,8 @@ from allocator.workers.setup import (
     save_trained,
 )
 
+_TRAINING, _SCORING = "training", "scoring"  # the parts of a run
+
 
 def train_recipe(
     recipe: Recipe,
@@ -37,7 +40,7 @@ def train_recipe(
     data_dir: Path | None,
     fallback_dir: Path | None,
     model_cache: Path,
-    say: Callable[[str], None],
+    progress: RunProgress,
 ) -> Report:
     """Train a recipe's allocation, and write its adapter and its scores into a folder.
 
@@ -51,7 +54,7 @@ def train_recipe(
         data_dir: As for `load_task`.
         fallback_dir: As for `load_task`.
         model_cache: Folder of fetched models.
-        say: Called with one line of text at every boundary and at the end.
+        progress: Where the training is shown, and the score printed.
 
     Returns:
         The report of the last boundary.
@@ -62,6 +65,7 @@ def train_recipe(
         TaskError: If the data are not those that the recipe was made with.
         StudyError: If the training diverged or collapsed.
     """
+    progress.begin("loading model and data")
     model = locate_model_of(recipe.model, model_cache)
     data = load_task(
         recipe.task.reference,
@@ -72,9 +76,10 @@ def train_recipe(
     )
     _require_same_data(recipe, data)
     device = claim_device(list_visible_devices()[0], count_available_threads())
+    progress.begin("checking the examples, and that the model trains exactly")
     setup = _prepare_setup(recipe, model, data, device)
     if setup.path.reason:
-        say(setup.path.description)
+        progress.console.print(setup.path.description, highlight=False, markup=False)
     job = Job(
         trial=0,
         spec=setup.spec,
@@ -84,7 +89,7 @@ def train_recipe(
         # A calibration fitted to dev would know its labels.
         calibration=recipe.training.calibration or Calibration(),
     )
-    last = _train_one(setup, job, device, say)
+    last = _train_one(setup, job, device, progress)
     if last.ending != "completed":
         raise StudyError(
             f"the training {last.ending}: nothing was written; "
@@ -93,6 +98,7 @@ def train_recipe(
     score = Score(value=last.score, components=last.components)
     threshold = recipe.training.decision_threshold
     if threshold:
+        progress.begin("scoring on dev", _SCORING)
         (answers,) = AdapterScorer(setup, str(device)).answer([output / ADAPTER_FILE], data.dev)
         score = answers.decide(threshold, data.dev.labels, recipe.task.metric).score
     scores: dict[str, float | int | str] = {
@@ -103,25 +109,39 @@ def train_recipe(
     }
     result = recipe.model_copy(update={"scores": scores})
     write_yaml(output / RESULT_FILE, result, "Trained on all of train, scored on dev once.")
-    say(f"{last.ending}: dev {recipe.task.metric} {score.value:.4f}; wrote {output}")
+    progress.console.print(
+        f"{last.ending}: dev {recipe.task.metric} {score.value:.4f}; wrote {output}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
     return last
 
 
 def _train_one(
-    setup: TrainingSetup, job: Job, device: torch.device, say: Callable[[str], None]
+    setup: TrainingSetup, job: Job, device: torch.device, progress: RunProgress
 ) -> Report:
     """Train one trial by itself and return its last report."""
+    progress.begin("loading model and data")
     backbone = load_frozen_backbone(setup, device)
     assert job.calibration is not None
     # On a copy, so that a calibration that the head cannot take is refused before it trains.
     backbone.head.copy_with_fresh_parameters(job.seed).fold_calibration(job.calibration)
+    splits = load_training_splits(setup, backbone.device)
+    boundaries = setup.training.num_boundaries
     reports: list[Report] = []
+    progress.expect(_list_parts(setup))
+    progress.begin("training", _TRAINING)
+
+    def on_progress(fraction: float) -> None:
+        progress.advance((len(reports) + fraction) / boundaries)
 
     def on_boundary(boundary: Boundary) -> Orders | None:
         for report in boundary.reports:
             reports.append(report)
             # Without the score on dev, which is told once, at the end.
-            say(f"boundary {report.step}: train loss {report.train_loss:.4f}")
+            words = f"{report.step}/{boundaries} boundaries, train loss {report.train_loss:.4f}"
+            progress.advance(report.step / boundaries, words)
         # The first boundary comes before any training and asks for the job.
         if not reports:
             return Orders(jobs=(job,))
@@ -130,13 +150,21 @@ def _train_one(
 
     train_trials(
         backbone,
-        load_training_splits(setup, backbone.device),
+        splits,
         setup.training,
         slots=1,
         on_boundary=on_boundary,
         on_completed=lambda job, slot: save_trained(setup, job, slot),
+        on_progress=on_progress,
     )
     return reports[-1]
+
+
+def _list_parts(setup: TrainingSetup) -> dict[str, Part]:
+    training = setup.training
+    examples = training.epochs * setup.num_train + EVALUATION_COST * setup.num_scoring
+    scoring = Part(trainings=EVALUATION_COST * setup.num_scoring / examples, seconds=2.0)
+    return {_TRAINING: Part(trainings=1), _SCORING: scoring}
 
 
 def _require_same_data(recipe: Recipe, data: TaskData) -> None:

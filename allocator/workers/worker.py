@@ -7,7 +7,7 @@ import sys
 from multiprocessing.connection import Connection
 
 from allocator.training.loop import OnBoundary, OnCompleted, train_trials
-from allocator.training.messages import Boundary, Orders
+from allocator.training.messages import Boundary, OnStage, Orders, Stage
 from allocator.workers.devices import claim_device
 from allocator.workers.setup import (
     TrainingSetup,
@@ -25,6 +25,7 @@ def serve_orders(
     *,
     on_boundary: OnBoundary,
     on_completed: OnCompleted,
+    on_stage: OnStage,
 ) -> None:
     """Claim a device for this process, and train on it the trials that are ordered.
 
@@ -34,10 +35,13 @@ def serve_orders(
         slots: Largest number of trials to train together; None to measure how many are best.
         on_boundary: As for `train_trials`; called first when the worker is ready.
         on_completed: As for `train_trials`.
+        on_stage: Told what the worker is doing between boundaries.
     """
+    on_stage(Stage(name="loading model and data"))
     backbone = load_frozen_backbone(setup, claim_device(device, setup.threads))
     splits = load_training_splits(setup, backbone.device)
     if slots is None:
+        on_stage(Stage(name="timing packs"))
         measured = measure_packs(
             setup.typical,
             setup.spec,
@@ -54,6 +58,7 @@ def serve_orders(
         slots=slots,
         on_boundary=on_boundary,
         on_completed=on_completed,
+        on_progress=lambda fraction: on_stage(Stage(name="training", fraction=fraction)),
     )
 
 
@@ -63,7 +68,7 @@ def run_worker(
     """Train the jobs that come over a connection until it closes.
 
     The worker sends a `Boundary` when it is ready and at every boundary, and each time waits for
-    `Orders`.
+    `Orders`. What it sends in between, each a `Stage`, has no answer.
 
     Args:
         connection: Connection to the coordinator.
@@ -88,6 +93,7 @@ def run_worker(
             slots,
             on_boundary=on_boundary,
             on_completed=lambda job, slot: save_trained(setup, job, slot),
+            on_stage=connection.send,
         )
     except (EOFError, BrokenPipeError, ConnectionResetError):
         # The coordinator has closed the connection, or has ended.

@@ -25,7 +25,7 @@ from allocator.coordination.coordinator import Coordinator
 from allocator.errors import StudyError
 from allocator.files.recipe import ModelSection, TaskSection
 from allocator.files.study_folder import baseline_folder
-from allocator.training.messages import Boundary, Job, Orders, Report
+from allocator.training.messages import Boundary, Job, OnStage, Orders, Report
 from allocator.tuning.evidence.choice import select_best
 from allocator.tuning.evidence.expectations import compute_expectations
 from allocator.tuning.names import DecideBy
@@ -150,8 +150,9 @@ class TableWorker:
             if step + 1 == len(curve.losses):
                 del self._running[number]
 
-    def receive_boundary(self) -> Boundary:
+    def receive_boundary(self, on_stage: OnStage) -> Boundary:
         """Report what was recorded at the boundary."""
+        del on_stage
         return Boundary(reports=tuple(self._reports), may_start=True, slots=self._slots)
 
     def close(self) -> None:

@@ -36,6 +36,7 @@ from allocator.command_line.options import read_config
 from allocator.data.scoring.metrics import compute_score
 from allocator.data.tasks import Examples
 from allocator.models.preprocessors import load_tokenizer
+from allocator.progress.run_progress import RunProgress
 from allocator.search import build_parser
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan, plan_search
@@ -49,7 +50,7 @@ RANKS = (1, 2, 4, 8, 16)
 def search_ours(config: SearchConfig, plan: Plan[StudyConfig]) -> tuple[float, float]:
     """Search for real; return seconds and the best held-out score."""
     start = time.perf_counter()
-    run_search(config, plan, Console(file=io.StringIO()))
+    run_search(config, plan, RunProgress(Console(file=io.StringIO())))
     seconds = time.perf_counter() - start
     with load_study(plan.folder, None) as study:
         return seconds, study.study.best_value

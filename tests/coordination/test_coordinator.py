@@ -12,7 +12,7 @@ from allocator.allocation.constructions import BackboneShape
 from allocator.config import AdapterConfig
 from allocator.coordination.coordinator import Coordinator
 from allocator.errors import StudyError
-from allocator.training.messages import Boundary, Job, Orders, Report, WorkerDied
+from allocator.training.messages import Boundary, Job, OnStage, Orders, Report, WorkerDied
 from allocator.tuning.screen.watchers import QuietWatcher
 from tests.reports import make_report
 
@@ -82,7 +82,8 @@ class PoisonedWorker:
     def send_orders(self, orders: Orders) -> None:
         self._jobs = orders.jobs
 
-    def receive_boundary(self) -> Boundary:
+    def receive_boundary(self, on_stage: OnStage) -> Boundary:
+        del on_stage
         numbers = [job.trial for job in self._jobs]
         if self._poison in numbers:
             raise WorkerDied("cpu", 1)
@@ -108,10 +109,10 @@ def test_a_trial_that_kills_its_worker_takes_no_other_with_it() -> None:
 class LeavingWorker(PoisonedWorker):
     """Is gone with its device as soon as it has something to train."""
 
-    def receive_boundary(self) -> Boundary:
+    def receive_boundary(self, on_stage: OnStage) -> Boundary:
         if self._jobs:
             raise WorkerDied("leaving", None)
-        return super().receive_boundary()
+        return super().receive_boundary(on_stage)
 
 
 def launch_by_name(device: str, slots: int | None) -> PoisonedWorker:

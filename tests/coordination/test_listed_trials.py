@@ -43,15 +43,16 @@ def test_a_training_that_diverged_keeps_the_boundaries_it_had(tmp_path: Path) ->
 
 def test_running_trainings_count_by_their_boundaries(tmp_path: Path) -> None:
     trials = list_of_three(tmp_path)
-    assert trials.progress == 0
+    assert trials.count_done() == 0
     first, second = trials.start_next_trial().trial, trials.start_next_trial().trial
     trials.add_report(make_report(first, ending=None, step=1))
     trials.add_report(make_report(second, ending=None, step=1))
-    assert trials.progress == 2 / 4
+    assert trials.count_done() == 2 / 4
+    assert trials.count_done(0.5) == 3 / 4  # half of the way to the next boundary
     trials.add_report(make_report(second, ending=None, step=2))
     trials.tell(
         make_report(first, ending="collapsed", step=2)
     )  # the two boundaries it never had are done too
-    assert trials.progress == 1 + 2 / 4
+    assert trials.count_done() == 1 + 2 / 4
     trials.tell_failure(second, "its worker died", retry=True)
-    assert trials.progress == 1
+    assert trials.count_done() == 1

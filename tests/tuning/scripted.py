@@ -20,7 +20,7 @@ from allocator.coordination.coordinator import Coordinator
 from allocator.coordination.protocols import Watcher
 from allocator.files.recipe import ModelSection, TaskSection
 from allocator.training.measures import Measures
-from allocator.training.messages import Boundary, Job, Orders, Report
+from allocator.training.messages import Boundary, Job, OnStage, Orders, Report
 from allocator.tuning.samplers.make_sampler import make_sampler
 from allocator.tuning.screen.watchers import QuietWatcher
 from allocator.tuning.space.build_space import build_space
@@ -137,8 +137,9 @@ class ScriptedWorker:
             if report.ending is None
         }
 
-    def receive_boundary(self) -> Boundary:
+    def receive_boundary(self, on_stage: OnStage) -> Boundary:
         """Report the losses at the boundary."""
+        del on_stage
         self._receive()
         return Boundary(reports=tuple(self._reports), may_start=True, slots=self._slots)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from allocator.coordination.listed_trials import ListedTrials
-from allocator.training.messages import Report
+from allocator.training.messages import Report, Stage
 from allocator.tuning.loggers.logger import LoggedRun, Value
 from allocator.tuning.loggers.open_loggers import Loggers
 from allocator.tuning.loggers.training_runs import list_hyperparameters, list_values
@@ -55,6 +55,10 @@ class ListRuns:
                     if report.ending in (None, "completed"):  # others have the majority's scores
                         self._log(name, report)
                 self.on_ended(number)
+
+    def on_stage(self, stage: Stage) -> None:
+        """Log nothing of what workers are doing."""
+        del stage
 
     def on_ready(self, slots: int) -> None:
         """Log nothing."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from optuna.trial import FrozenTrial
 
 from allocator.files.study_folder import UNIFORM
-from allocator.training.messages import Report
+from allocator.training.messages import Report, Stage
 from allocator.tuning.loggers.logger import LoggedRun, Value
 from allocator.tuning.loggers.open_loggers import Loggers
 from allocator.tuning.loggers.training_runs import list_hyperparameters, list_values
@@ -50,6 +50,10 @@ class StudyRuns:
         for trial in list_standing(study.trials):
             if is_finished(trial) and is_decided(trial):
                 self._log_whole(trial)
+
+    def on_stage(self, stage: Stage) -> None:
+        """Log nothing of what workers are doing."""
+        del stage
 
     def on_ready(self, slots: int) -> None:
         """Log nothing."""

@@ -16,9 +16,11 @@ from allocator.data.sources import TaskData
 from allocator.files.study_folder import CONFIG_FILE, list_baseline_configs
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import locate_model
+from allocator.progress.run_progress import Announce, say_nothing
 from allocator.tuning.plan.run_config import SpaceConfig
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.training_plan import (
+    CHECKING,
     find_devices,
     load_task_data,
     make_setup,
@@ -62,23 +64,30 @@ class Plan(Generic[Recorded]):
     folder: Path
 
 
-def plan_search(config: SearchConfig) -> Plan[StudyConfig]:
+def plan_search(config: SearchConfig, announce: Announce = say_nothing) -> Plan[StudyConfig]:
     """Plan a search.
+
+    Args:
+        config: The options of the command.
+        announce: Told what is looked for and checked.
 
     Raises:
         AllocatorError: For every mistake that can be known before a trial runs.
     """
-    return plan_space(config, partial(_make_study_config, config))
+    return plan_space(config, partial(_make_study_config, config), announce)
 
 
 def plan_space(
-    config: SpaceConfig, record: Callable[[SharedConfig, SpaceFile, Space], Recorded]
+    config: SpaceConfig,
+    record: Callable[[SharedConfig, SpaceFile, Space], Recorded],
+    announce: Announce = say_nothing,
 ) -> Plan[Recorded]:
     """Find model and data, place the space on the model, and check the options.
 
     Args:
         config: The options of the command.
         record: Makes the configuration to record, from what all trainings share and the space.
+        announce: Told what is looked for and checked.
 
     Raises:
         AllocatorError: For every mistake that can be known before a trial runs.
@@ -86,18 +95,22 @@ def plan_space(
     file = read_space(config.space)
     if config.targets is not None:
         file = file.model_copy(update={"targets": config.targets})
+    announce("finding devices and the model")
     devices = find_devices(config)
     model = locate_model(config.model, config.model_cache)
     backbone = read_backbone_shape(model, file.targets)
+    announce("loading the task")
     data = load_task_data(config, model)
     # From here on a budget is a number; what `lora:R` amounts to depends on the backbone.
     budgets = sorted({count_budget_parameters(budget, backbone) for budget in config.budget})
+    announce("counting what fits the budget")
     space = build_space(file, backbone, budgets[-1], budgets[:-1])
     # Studies in the default space have names without it.
     preset = [] if config.space == "tenslora_plus" else [Path(config.space).stem]
     folder = config.studies_dir / name_study(config, data, *budgets, *preset)
     # A study keeps the precision that was timed when it began: another machine, or a busy one,
     # might choose another, and trials would no longer be comparable.
+    announce("timing number formats")
     precision = config.precision or _read_recorded_precision(folder)
     shared = make_shared_config(
         config,
@@ -107,6 +120,7 @@ def plan_space(
         data=data,
         precision=precision or devices.choose_precision(backbone.d_in),
     )
+    announce(CHECKING)
     return Plan(
         recorded=record(shared, file, space),
         space_name=config.space,

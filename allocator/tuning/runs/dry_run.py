@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from rich.console import Console
 
+from allocator.progress.run_progress import RunProgress
+from allocator.training.loop import EVALUATION_COST
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan
 from allocator.tuning.runs.run_search import count_most_slots, make_goal
@@ -16,11 +18,10 @@ from allocator.tuning.study.goal import Goal
 from allocator.workers.setup import load_frozen_backbone, load_training_splits
 from allocator.workers.throughput import choose_slots, measure_packs, measure_throughput
 
-_EVALUATION = 0.4  # cost of evaluating an example, relative to training on it
 
-
-def print_dry_run(console: Console, config: SearchConfig, plan: Plan[StudyConfig]) -> None:
+def print_dry_run(progress: RunProgress, config: SearchConfig, plan: Plan[StudyConfig]) -> None:
     """Print the space, the allocations within the budget, and the estimated time and memory."""
+    console = progress.console
     print_header(console, plan)
     space = plan.space
     for name, values in describe_parameters(space).items():
@@ -29,6 +30,7 @@ def print_dry_run(console: Console, config: SearchConfig, plan: Plan[StudyConfig
         if variant.choice:
             console.print(" ".join(variant.choice.values()) + ":", highlight=False)
         _print_extremes(console, variant)
+    progress.begin("timing packs")
     _print_estimated_cost(console, plan, make_goal(config, plan), config.slots)
 
 
@@ -72,7 +74,7 @@ def _print_estimated_cost(
         console.print(f"{chosen.slots} slots do not fit into memory", highlight=False)
         return
     evaluated = training.num_boundaries * setup.num_scoring
-    per_training = training.epochs * setup.num_train + _EVALUATION * evaluated
+    per_training = training.epochs * setup.num_train + EVALUATION_COST * evaluated
     examples = goal.trials * per_training
     minutes = examples / chosen.examples / len(plan.devices.names) / 60
     console.print(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
-
 from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
 from allocator.allocation.allocation import Allocation
 from allocator.allocation.feasible_set import FeasibleSet
@@ -16,6 +14,7 @@ from allocator.coordination.train_list import train_list
 from allocator.files.adapter_section import ListedAllocation
 from allocator.files.folder_lock import create_and_lock_study_folder
 from allocator.files.study_folder import UNIFORM, baseline_folder
+from allocator.progress.run_progress import RunProgress
 from allocator.tuning.figures.study_figures import make_baseline_figures
 from allocator.tuning.loggers.list_runs import ListRuns, RunNames
 from allocator.tuning.loggers.open_loggers import open_loggers
@@ -23,6 +22,7 @@ from allocator.tuning.loggers.study_runs import BASELINE_KEY, name_run
 from allocator.tuning.plan.run_config import BaselineConfig
 from allocator.tuning.plan.search_plan import Plan, plan_space
 from allocator.tuning.rendering.figure_files import draw_and_print, save_figures
+from allocator.tuning.runs.run_parts import DRAWING, FIGURES, TRAININGS, list_parts
 from allocator.tuning.screen.baseline_table import print_baseline
 from allocator.tuning.screen.header import print_header
 from allocator.tuning.space.rivals import make_kind_spec
@@ -30,14 +30,15 @@ from allocator.tuning.space.space import make_baseline_params
 from allocator.tuning.storage.trial_memory import BASELINE
 
 
-def run_baseline(config: BaselineConfig, console: Console) -> Records:
+def run_baseline(config: BaselineConfig, progress: RunProgress) -> Records:
     """Train what is missing from a study's baseline folder, and print results and measurements.
 
     Raises:
         AllocatorError: For every mistake that can be known before anything trains.
         KeyboardInterrupt: If the user interrupts; what has ended is recorded.
     """
-    plan = plan_space(config, lambda shared, _file, _space: shared)
+    console = progress.console
+    plan = plan_space(config, lambda shared, _file, _space: shared, progress.begin)
     allocations = dict(_list_allocations(config, plan))
     folder = baseline_folder(plan.folder, config.rank, is_capped=not config.uncapped)
     print_header(console, plan)
@@ -47,11 +48,13 @@ def run_baseline(config: BaselineConfig, console: Console) -> Records:
         open_loggers(config.log, plan.folder, console) as loggers,
         create_and_lock_study_folder(plan.folder),
     ):
+        progress.expect(list_parts(len(allocations)))
+        progress.begin("deciding what to train", TRAININGS)
         records = train_list(
             plan.setup,
             ListConfig.of(plan.recorded, allocations),
             folder,
-            console,
+            progress,
             devices=plan.devices,
             slots=config.slots,
             seeds=(config.training.seed,),
@@ -60,6 +63,7 @@ def run_baseline(config: BaselineConfig, console: Console) -> Records:
             watch=lambda trials: ListRuns(trials, loggers, _name_runs(config, folder)),
         )
     print_baseline(console, records, allocations)
+    progress.begin(DRAWING, FIGURES)
     figures = make_baseline_figures(records)
     draw_and_print(console, lambda warn: [save_figures(folder, figures, warn=warn)])
     return records

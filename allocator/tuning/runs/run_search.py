@@ -14,6 +14,7 @@ from allocator.coordination.coordinator import Coordinator
 from allocator.coordination.interrupts import Interrupts
 from allocator.coordination.watcher_group import WatcherGroup
 from allocator.errors import CheckpointError, StudyError, TaskError
+from allocator.progress.run_progress import RunProgress
 from allocator.tuning.loggers.open_loggers import Loggers, open_loggers
 from allocator.tuning.loggers.result_tables import make_study_table
 from allocator.tuning.loggers.study_runs import StudyRuns
@@ -22,11 +23,12 @@ from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan
 from allocator.tuning.rendering.figure_files import draw_and_print
 from allocator.tuning.report.study_report import write_report
+from allocator.tuning.runs.run_parts import DRAWING, FIGURES, TRAININGS, list_search_parts
 from allocator.tuning.runs.score_verdict import score_verdict
 from allocator.tuning.runs.train_choices import train_choices
 from allocator.tuning.screen.header import print_header
 from allocator.tuning.screen.result_table import print_result
-from allocator.tuning.screen.watchers import watch_search
+from allocator.tuning.screen.watchers import SearchWatcher
 from allocator.tuning.storage.run_memory import Run, write_run
 from allocator.tuning.storage.storage_url import choose_storage_url
 from allocator.tuning.storage.study_config import StudyConfig
@@ -38,7 +40,7 @@ from allocator.tuning.study.write_front import WrittenFront, write_front
 
 
 def run_search(
-    config: SearchConfig, plan: Plan[StudyConfig], console: Console
+    config: SearchConfig, plan: Plan[StudyConfig], progress: RunProgress
 ) -> WrittenFront | None:
     """Search until the study has all trials, score its choice on dev, and write it.
 
@@ -47,7 +49,7 @@ def run_search(
     Args:
         config: The options of the command.
         plan: The plan made from it.
-        console: Console on which the search is shown.
+        progress: Where the search is shown.
 
     Returns:
         What was written, or None if the search was interrupted.
@@ -55,7 +57,9 @@ def run_search(
     # Optuna logs every trial, which would break the table that a watcher redraws.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = choose_storage_url(config.storage, plan.folder)
-    goal = make_goal(config, plan)
+    goal, console = make_goal(config, plan), progress.console
+    progress.begin("opening the study")
+    progress.expect(list_search_parts(goal, plan))
     with (
         open_loggers(config.log, plan.folder, console) as loggers,
         open_study(plan.recorded, plan.space, plan.folder, url, goal) as study,
@@ -64,19 +68,21 @@ def run_search(
         write_run(study.study, run)
         print_header(console, plan)
         try:
-            is_finished = _train_until_finished(config, plan, study, loggers, console)
+            is_finished = _train_until_finished(config, plan, study, loggers, progress)
             if is_finished:  # or the next run may choose another
-                train_choices(study, plan, loggers, console)
-            _score_verdict(study, plan, console)
+                train_choices(study, plan, loggers, progress)
+            _score_verdict(study, plan, progress)
         except KeyboardInterrupt:  # comes only while nothing is half written
             _write_what_has_finished(study, console)
             return None
+        progress.begin("writing the result", FIGURES)
         front = write_front(study)
         effects = study.compute_effects()
         commands = list_next_commands(study, front.best.path, url)
         print_result(console, study, front, effects, commands)
         loggers.log_table(make_study_table(study, front))
         # Last: a figure that fails must not cost the result.
+        progress.begin(DRAWING)
         draw_and_print(
             console, lambda warn: write_report(study, front, effects, commands, warn=warn)
         )
@@ -88,20 +94,24 @@ def _train_until_finished(
     plan: Plan[StudyConfig],
     study: SearchStudy,
     loggers: Loggers,
-    console: Console,
+    progress: RunProgress,
 ) -> bool:
     """Train until the study has all trials; return False if time was up before."""
-    interrupts = Interrupts()
+    interrupts, console = Interrupts(), progress.console
     setup = dataclasses.replace(plan.setup, most_slots=count_most_slots(study.goal, plan))
-    with interrupts.handled(), watch_search(console, study, study.goal.trials) as watcher:
+    with interrupts.handled():
         is_finished = Coordinator(
             study,
             partial(plan.devices.launch, setup),
             plan.devices.names,
-            WatcherGroup(watcher, StudyRuns(study, loggers)),
+            WatcherGroup(
+                SearchWatcher(progress, study, TRAININGS, config.timeout),
+                StudyRuns(study, loggers),
+            ),
             slots=config.slots,
             waiting=interrupts.waiting,
         ).run(timeout=config.timeout)
+    progress.keep_table()
     if not is_finished:
         _print_line(
             console,
@@ -117,12 +127,12 @@ def _train_until_finished(
     return is_finished
 
 
-def _score_verdict(study: SearchStudy, plan: Plan[StudyConfig], console: Console) -> None:
+def _score_verdict(study: SearchStudy, plan: Plan[StudyConfig], progress: RunProgress) -> None:
     """Score the verdict; what keeps it from being scored must not cost the result."""
     try:
-        score_verdict(study, plan)
+        score_verdict(study, plan, progress)
     except (CheckpointError, TaskError) as problem:
-        _print_line(console, f"[yellow]no verdict[/yellow]: {escape(str(problem))}")
+        _print_line(progress.console, f"[yellow]no verdict[/yellow]: {escape(str(problem))}")
 
 
 def make_goal(config: SearchConfig, plan: Plan[StudyConfig]) -> Goal:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
 
 from allocator.coordination.list_config import ListConfig, read_shared_config
 from allocator.coordination.train_list import train_list
@@ -16,12 +15,14 @@ from allocator.files.study_folder import CONFIG_FILE, SUMMARY_FILE
 from allocator.files.tables import write_table
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import locate_model
+from allocator.progress.run_progress import RunProgress
 from allocator.tuning.figures.sweep_scores import draw_sweep_scores
 from allocator.tuning.loggers.list_runs import ListRuns, RunNames
 from allocator.tuning.loggers.open_loggers import open_loggers
 from allocator.tuning.loggers.result_tables import make_frame_table
 from allocator.tuning.plan.run_config import SweepConfig
 from allocator.tuning.plan.training_plan import (
+    CHECKING,
     find_devices,
     load_task_data,
     make_setup,
@@ -29,6 +30,7 @@ from allocator.tuning.plan.training_plan import (
     name_study,
 )
 from allocator.tuning.rendering.figure_files import draw_and_print, save_figures
+from allocator.tuning.runs.run_parts import DRAWING, FIGURES, TRAININGS, list_parts
 from allocator.tuning.screen.header import print_banner
 from allocator.tuning.screen.sweep_table import print_sweep
 from allocator.tuning.space.published_sweep import BASELINE, Phase, list_tenslora_plus
@@ -36,7 +38,7 @@ from allocator.tuning.space.published_sweep import BASELINE, Phase, list_tenslor
 _TARGETS = ("query", "key", "value")
 
 
-def run_sweep(config: SweepConfig, console: Console) -> Path | None:
+def run_sweep(config: SweepConfig, progress: RunProgress) -> Path | None:
     """Train what is missing, and write `summary.csv` and the plot.
 
     Returns:
@@ -45,20 +47,25 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
     Raises:
         AllocatorError: For every mistake that can be known before anything trains.
     """
+    console = progress.console
+    progress.begin("finding devices and the model")
     devices = find_devices(config)
     model = locate_model(config.model, config.model_cache)
     backbone = read_backbone_shape(model, config.targets or _TARGETS)
+    progress.begin("loading the task")
     data = load_task_data(config, model)
     phases = list(list_tenslora_plus(backbone, config.learning_rate))
     folder = config.studies_dir / name_study(config, data, config.sweep)
     recorded = folder / CONFIG_FILE
     # A sweep keeps the precision that was timed when it began, so that its scores compare.
     begun = read_shared_config(recorded, ListConfig).precision if recorded.exists() else None
+    progress.begin("timing number formats")
     precision = config.precision or begun or devices.choose_precision(backbone.d_in)
     shared = make_shared_config(
         config, folder.name, model=model, backbone=backbone, data=data, precision=precision
     )
     print_banner(console, data)
+    progress.begin(CHECKING)
     setup = make_setup(
         config,
         model=model,
@@ -73,13 +80,15 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
         console.print(f"runs with  {setup.path.description}", highlight=False, markup=False)
     listed = {p.name: ListedAllocation.from_allocation(p.spec, p.allocation) for p in phases}
     seeds = range(config.training.seed, config.training.seed + config.seeds)
+    progress.expect(list_parts(len(listed) * len(seeds)))
     with open_loggers(config.log, folder, console) as loggers, create_and_lock_study_folder(folder):
+        progress.begin("deciding what to train", TRAININGS)
         try:
             records = train_list(
                 setup,
                 ListConfig.of(shared, listed),
                 folder,
-                console,
+                progress,
                 devices=devices,
                 slots=config.slots,
                 seeds=seeds,
@@ -92,6 +101,7 @@ def run_sweep(config: SweepConfig, console: Console) -> Path | None:
         write_table(folder / SUMMARY_FILE, summary)
         loggers.log_table(make_frame_table(summary))
     print_sweep(console, summary, data.task.metric)
+    progress.begin(DRAWING, FIGURES)
     figures = {"sweep": draw_sweep_scores(summary, metric=data.task.metric)}
     draw_and_print(console, lambda warn: [save_figures(folder, figures, warn=warn)])
     console.print(f"\n{folder / SUMMARY_FILE}", highlight=False, soft_wrap=True)

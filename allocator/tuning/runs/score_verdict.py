@@ -10,11 +10,13 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from allocator.data.tasks import Examples
+from allocator.progress.run_progress import RunProgress
 from allocator.training.evaluation import Answers
 from allocator.tuning.evidence.choice import Selection, list_compared
 from allocator.tuning.evidence.decision_threshold import choose_threshold, needs_threshold
 from allocator.tuning.evidence.training_noise import estimate_training_noise
 from allocator.tuning.plan.search_plan import Plan
+from allocator.tuning.runs.run_parts import VERDICT
 from allocator.tuning.space.space import Params
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.storage.trial_memory import is_completed, read_seed
@@ -32,7 +34,7 @@ from allocator.tuning.study.verdict import (
 from allocator.workers.score_adapters import AdapterScorer
 
 
-def score_verdict(study: SearchStudy, plan: Plan[StudyConfig]) -> None:
+def score_verdict(study: SearchStudy, plan: Plan[StudyConfig], progress: RunProgress) -> None:
     """Score the trainings of the verdict on dev, unless these were scored or some are missing.
 
     Raises:
@@ -46,7 +48,8 @@ def score_verdict(study: SearchStudy, plan: Plan[StudyConfig]) -> None:
     known = read_verdicts(study.study, front)
     if not shared or all(verdict is not None and verdict.seeds == seeds for verdict in known):
         return
-    sides = _answer_dev(plan, study, list(zip(*shared, strict=True)))
+    progress.begin("scoring on dev", VERDICT)
+    sides = _answer_dev(plan, study, list(zip(*shared, strict=True)), progress)
     noise = estimate_training_noise(
         study.expect().allocations, first_seed=study.config.training.seed
     )
@@ -93,15 +96,19 @@ class _Side:
 
 
 def _answer_dev(
-    plan: Plan[StudyConfig], study: SearchStudy, trials: Sequence[Sequence[FrozenTrial]]
+    plan: Plan[StudyConfig],
+    study: SearchStudy,
+    trials: Sequence[Sequence[FrozenTrial]],
+    progress: RunProgress,
 ) -> list[_Side]:
     """Let the trainings of some allocations answer dev, each with its seeds."""
     setup, dev = plan.setup, plan.data.dev
     scorer = AdapterScorer(setup, plan.devices.here)
     # If trainings are scored on dev, no labels are left to choose a threshold by.
     chooses = setup.scoring is None and needs_threshold(setup.task.metric, len(setup.task.labels))
-    sides = []
+    sides: list[_Side] = []
     for of_one in trials:
+        progress.advance(len(sides) / len(trials), f"{len(sides)}/{len(trials)} allocations")
         paths = [study.adapter_path(t.number) if is_completed(t) else None for t in of_one]
         answers, threshold = scorer.answer(paths, dev), 0.0
         if chooses:
@@ -113,6 +120,7 @@ def _answer_dev(
             threshold = _choose_threshold(scorer, held_out, setup.task.metric)
             answers = [a.decide(threshold, dev.labels, setup.task.metric) for a in answers]
         sides.append(_Side(answers=answers, threshold=threshold, collapsed=paths.count(None)))
+    progress.advance(1.0, f"{len(sides)}/{len(trials)} allocations")
     return sides
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 
-from rich.console import Console
-
 from allocator.coordination.list_config import ListConfig
 from allocator.coordination.train_list import train_list
 from allocator.files.adapter_section import ListedAllocation
 from allocator.files.study_folder import DELIVERED_FOLDER
+from allocator.progress.run_progress import RunProgress
 from allocator.tuning.evidence.allocations import TriedAllocation
 from allocator.tuning.loggers.list_runs import ListRuns, RunNames
 from allocator.tuning.loggers.open_loggers import Loggers
 from allocator.tuning.plan.search_plan import Plan
+from allocator.tuning.runs.run_parts import name_choice_part
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.study.delivered import (
     average_calibration,
@@ -24,7 +24,7 @@ from allocator.tuning.study.study import SearchStudy
 
 
 def train_choices(
-    study: SearchStudy, plan: Plan[StudyConfig], loggers: Loggers, console: Console
+    study: SearchStudy, plan: Plan[StudyConfig], loggers: Loggers, progress: RunProgress
 ) -> None:
     """Train the choice of every budget on all of train, unless that was done.
 
@@ -40,23 +40,25 @@ def train_choices(
     chosen: dict[str, TriedAllocation] = {}
     for selection in reversed(study.select_front()):
         chosen.setdefault(name_delivered(selection.best.allocation), selection.best.allocation)
-    for name, allocation in chosen.items():
+    for place, (name, allocation) in enumerate(chosen.items()):
         params = allocation.params
         listed = ListedAllocation.from_allocation(
             study.space.find_variant(params).spec, study.space.make_allocation(params)
         )
+        size = study.space.num_parameters(params)
+        within = f" of {size:,} parameters" if len(chosen) > 1 else ""
+        phase = f"training the choice{within} on all of train"
         if not find_delivered_adapter(study, allocation).exists():
-            size = study.space.num_parameters(params)
-            within = f" of {size:,} parameters" if len(chosen) > 1 else ""
-            console.print(f"\ntraining the choice{within} on all of train", highlight=False)
+            progress.begin("starting workers", name_choice_part(place))
         train_list(
             dataclasses.replace(plan.setup, scoring=plan.data.dev),
             ListConfig.of(study.config, {name: listed}),
             study.folder / DELIVERED_FOLDER,
-            console,
+            progress,
             devices=plan.devices,
             slots=1,
             seeds=(study.config.training.seed,),
+            phase=phase,
             keeps_adapters=True,
             calibration=average_calibration(allocation),
             watch=lambda trials: ListRuns(trials, loggers, RunNames(purpose="delivered")),

@@ -1,28 +1,24 @@
-"""Watchers that show a search as it runs: as lines, or as a table that is redrawn in place."""
+"""What a search shows as it runs: its phase, how far it is, and a table of its last trials."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
-from allocator.coordination.protocols import Watcher
 from allocator.coordination.train_list import describe_slots
-from allocator.training.messages import Report
+from allocator.progress.run_progress import RunProgress
+from allocator.training.messages import Report, Stage
 from allocator.tuning.space.space import Space
 from allocator.tuning.storage.trial_memory import (
     leave_out_verdict,
     read_ending,
     read_failure,
     read_purpose,
-    read_score,
     read_seed,
 )
 from allocator.tuning.study.study import SearchStudy
@@ -60,6 +56,9 @@ def _describe_state(trial: FrozenTrial) -> str:
 class QuietWatcher:
     """Show nothing."""
 
+    def on_stage(self, stage: Stage) -> None:
+        """Show nothing of what workers do."""
+
     def on_ready(self, slots: int) -> None:
         """Show nothing when a worker is ready."""
 
@@ -73,136 +72,123 @@ class QuietWatcher:
         """Show nothing when a trial ends."""
 
 
-class PlainWatcher(QuietWatcher):
-    """Print one line for every trial that ended, for output that is not a terminal."""
+class SearchWatcher:
+    """Show how far a search is, and where there is a terminal its last trials.
 
-    def __init__(self, console: Console, study: SearchStudy, total: int) -> None:
-        self._console, self._study, self._total = console, study, total
-        self._clock = _Clock(study, total)
+    Args:
+        progress: Where it is shown.
+        study: The study that is searched.
+        part: The part of the run that its trainings are.
+        timeout: Seconds after which no training starts any more.
+    """
+
+    def __init__(
+        self, progress: RunProgress, study: SearchStudy, part: str, timeout: float | None = None
+    ) -> None:
+        self._progress, self._study = progress, study
+        self._total, self._timeout, self._start = study.goal.trials, timeout, time.monotonic()
+        self._finished = study.num_finished
+        self._running: dict[int, FrozenTrial] = {}
+        self._fraction = 0.0  # of the way to the next boundary
+        progress.begin("deciding what to train", part)
+
+    def on_stage(self, stage: Stage) -> None:
+        """Show what workers are doing.
+
+        The storage is not read, because an interrupt may come at any moment of it.
+        """
+        if stage.name != "training":
+            self._progress.begin(stage.name)
+            return
+        # Of several devices the one that is ahead: the news of the others may be old.
+        self._fraction = max(self._fraction, stage.fraction)
+        self._progress.begin(_name_phase(list(self._running.values())))
+        self._advance()
 
     def on_ready(self, slots: int) -> None:
         """Print how many trials train together."""
-        self._console.print(describe_slots(slots), highlight=False)
-
-    def on_ended(self, number: int) -> None:
-        """Print the trial and the progress of the search."""
-        trial = self._study.trials[number]
-        ranks, multiplier, rate, parameters = format_trial_cells(self._study.space, trial)
-        value = "" if trial.value is None else f" {self._study.objective.name} {trial.value:.4f}"
-        if trial.value is not None:
-            value += f", {self._study.config.task.metric} {read_score(trial):.4f}"
-        self._console.print(
-            f"trial {trial.number} ({read_purpose(trial)}, seed {read_seed(trial)}) "
-            f"{_describe_state(trial)}{value}; ranks {ranks}, "
-            f"lambda {multiplier}, learning rate {rate}, {parameters} parameters; "
-            f"{self._study.num_finished}/{self._total} done, {self._clock.left()}",
-            highlight=False,
-            soft_wrap=True,
-        )
-
-
-class LiveWatcher(QuietWatcher):
-    """Show the last trials, the best value and the time left, redrawn in place."""
-
-    def __init__(self, console: Console, study: SearchStudy, total: int) -> None:
-        self._study, self._total = study, total
-        self._clock = _Clock(study, total)
-        self._progress = Progress(
-            TextColumn("trials"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[best]}"),
-            TextColumn("{task.fields[left]}"),
-            console=console,
-        )
-        self._task = self._progress.add_task("", total=total, best="", left="")
-        self.live = Live(self._render(), console=console, refresh_per_second=4)
-
-    def on_ready(self, slots: int) -> None:
-        """Show, above the table, how many trials train together."""
-        # By the live display's console, which redraws the table below; others would write into it.
-        self.live.console.print(describe_slots(slots), highlight=False)
+        self._progress.console.print(describe_slots(slots), highlight=False)
 
     def on_started(self, number: int) -> None:
         """Show the new trial."""
-        del number
-        self.live.update(self._render())
+        self._show(number)
 
     def on_report(self, report: Report) -> None:
         """Show the trial's last value."""
-        del report
-        self.live.update(self._render())
+        self._show(report.trial)
 
     def on_ended(self, number: int) -> None:
-        """Show how the trial ended."""
-        del number
-        self.live.update(self._render())
-
-    def _render(self) -> Group:
-        # A process that was killed while it asked for a trial left one without all parameters.
-        has_all_params = self._study.space.has_all_params
-        trials = [trial for trial in self._study.trials if has_all_params(trial.params)]
-        objective = self._study.objective
-        searched = leave_out_verdict(trials)
-        completed = [trial for trial in searched if trial.state == TrialState.COMPLETE]
-        values = [trial.value for trial in completed if trial.value is not None]
-        best = max(values, key=lambda value: objective.sign * value, default=math.nan)
-        self._progress.update(
-            self._task,
-            completed=self._study.num_finished,
-            best=f"best {objective.name} {best:.4f}" if values else "",
-            left=self._clock.left(),
-        )
-        # Narrow enough for a terminal of 80 columns.
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        space = self._study.space
-        ranks = "adapter, ranks" if space.variants[0].choice else "ranks"
-        value_name = objective.name.replace("_", " ").replace(" ", "\n")
-        for name in ("trial", "for", "seed", ranks, "lambda", "rate", "params", value_name):
-            table.add_column(name, justify="right", vertical="bottom")
-        table.add_column("")
-        for trial in trials[-_ROWS:]:
-            # A running trial has no value yet, but that of its last boundary.
-            last = trial.intermediate_values.get(trial.last_step or 0)
-            value = last if trial.value is None else trial.value
-            table.add_row(
-                str(trial.number),
-                read_purpose(trial),
-                str(read_seed(trial)),
-                *format_trial_cells(space, trial),
-                "" if value is None else f"{value:.4f}",
-                _describe_progress(trial, self._study.final_step),
+        """Show how the trial ended, and print why if it failed."""
+        self._show(number)
+        trial = self._study.trials[number]
+        if trial.state == TrialState.FAIL:
+            self._progress.console.print(
+                f"[yellow]trial {number}[/yellow] {escape(_describe_state(trial))}",
+                highlight=False,
+                soft_wrap=True,
             )
-        modes = "" if space.variants[0].choice else "ranks: " + " ".join(space.shape.rank_names)
-        return Group(*filter(None, [modes]), table, self._progress)
+
+    def _show(self, number: int) -> None:
+        trials = self._study.trials
+        self._running[number] = trials[number]
+        self._running = {
+            n: trials[n] for n in self._running if trials[n].state == TrialState.RUNNING
+        }
+        self._finished, self._fraction = self._study.num_finished, 0.0
+        done = f"{self._finished}/{self._total} done"
+        self._advance(done, _describe_best(self._study, trials))
+        if self._progress.shows_tables:
+            self._progress.show_table(_make_table(self._study, trials))
+
+    def _advance(self, done: str | None = None, best: str = "") -> None:
+        """Say how much is done; trainings in progress count by the part of them that is."""
+        steps = sum((trial.last_step or 0) + self._fraction for trial in self._running.values())
+        trainings = self._finished + steps / self._study.final_step
+        fraction = trainings / self._total
+        if self._timeout is not None:
+            fraction = max(fraction, (time.monotonic() - self._start) / self._timeout)
+        self._progress.advance(min(1.0, fraction), done, best)
 
 
-class _Clock:
-    """Estimate the time left from the trials that this run has finished."""
-
-    def __init__(self, study: SearchStudy, total: int) -> None:
-        self._study, self._total = study, total
-        self._start, self._done = time.monotonic(), study.num_finished
-
-    def left(self) -> str:
-        finished = self._study.num_finished
-        # Nothing has finished in this run, so there is no time to extrapolate from.
-        if finished == self._done:
-            return ""
-        # Trials of earlier runs took no time in this run.
-        per_trial = (time.monotonic() - self._start) / (finished - self._done)
-        minutes, seconds = divmod(round(per_trial * max(0, self._total - finished)), 60)
-        return f"{minutes}:{seconds:02d} left"
+def _name_phase(running: Sequence[FrozenTrial]) -> str:
+    """Name what trainings are made for."""
+    purposes = {read_purpose(trial) for trial in running}
+    if purposes == {"verdict"}:
+        return "proving"
+    return "racing" if purposes == {"race"} else "training"
 
 
-@contextmanager
-def watch_search(console: Console, study: SearchStudy, total: int) -> Iterator[Watcher]:
-    """Show a search while it runs: in place on a terminal, as lines elsewhere, or not at all."""
-    if console.quiet:
-        yield QuietWatcher()
-    elif console.is_terminal:
-        watcher = LiveWatcher(console, study, total)
-        with watcher.live:
-            yield watcher
-    else:
-        yield PlainWatcher(console, study, total)
+def _describe_best(study: SearchStudy, trials: Sequence[FrozenTrial]) -> str:
+    """Describe the best value of the trainings that seek one; empty if there is none yet."""
+    completed = [t for t in leave_out_verdict(trials) if t.state == TrialState.COMPLETE]
+    values = [trial.value for trial in completed if trial.value is not None]
+    if not values:
+        return ""
+    best = max(values, key=lambda value: study.objective.sign * value)
+    return f"best {study.objective.name.replace('_', ' ')} {best:.4f}"
+
+
+def _make_table(study: SearchStudy, trials: Sequence[FrozenTrial]) -> RenderableType:
+    """Make a table of the last trials, narrow enough for a terminal of 80 columns."""
+    space = study.space
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1))
+    ranks = "adapter, ranks" if space.variants[0].choice else "ranks"
+    value_name = study.objective.name.replace("_", " ").replace(" ", "\n")
+    for name in ("trial", "for", "seed", ranks, "lambda", "rate", "params", value_name):
+        table.add_column(name, justify="right", vertical="bottom")
+    table.add_column("")
+    # A process that was killed while it asked for a trial left one without all parameters.
+    for trial in [trial for trial in trials if space.has_all_params(trial.params)][-_ROWS:]:
+        # A running trial has no value yet, but that of its last boundary.
+        last = trial.intermediate_values.get(trial.last_step or 0)
+        value = last if trial.value is None else trial.value
+        table.add_row(
+            str(trial.number),
+            read_purpose(trial),
+            str(read_seed(trial)),
+            *format_trial_cells(space, trial),
+            "" if value is None else f"{value:.4f}",
+            _describe_progress(trial, study.final_step),
+        )
+    modes = "" if space.variants[0].choice else "ranks: " + " ".join(space.shape.rank_names)
+    return Group(*filter(None, [modes]), table)

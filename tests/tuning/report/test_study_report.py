@@ -25,6 +25,7 @@ from allocator.files.study_folder import (
     RECIPE_FILE,
     REPORT_FILE,
 )
+from allocator.progress.run_progress import RunProgress
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import plan_search
 from allocator.tuning.runs.run_search import run_search
@@ -35,7 +36,7 @@ MakeConfig = Callable[..., SearchConfig]
 
 def search(config: SearchConfig) -> Path:
     plan = plan_search(config)
-    run_search(config, plan, Console(file=io.StringIO(), width=100))
+    run_search(config, plan, RunProgress(Console(file=io.StringIO(), width=100)))
     return plan.folder
 
 

@@ -17,6 +17,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from allocator.coordination.records import Records
 from allocator.data.tasks import Examples
 from allocator.files.study_folder import DELIVERED_FOLDER
+from allocator.progress.run_progress import RunProgress
 from allocator.trained.export_folder import write_export
 from allocator.trained.predictions import predict_lines
 from allocator.trained.trained_adapter import load_trained
@@ -50,7 +51,7 @@ def test_a_searchs_answers_are_calibrated_wherever_they_are_computed(
 ) -> None:
     config = make_config(trials=2)
     plan = plan_search(config)
-    run_search(config, plan, Console(file=io.StringIO(), width=160))
+    run_search(config, plan, RunProgress(Console(file=io.StringIO(), width=160)))
     trained = load_trained(plan.folder, config.model_cache)
     with load_study(plan.folder, None) as study:
         chosen = study.select().best.allocation

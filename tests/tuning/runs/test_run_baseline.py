@@ -22,6 +22,7 @@ from allocator.files.study_folder import (
     named_adapter_path,
     table_path,
 )
+from allocator.progress.run_progress import RunProgress
 from allocator.tuning.loggers.tensorboard_logger import RESULT_RUN
 from allocator.tuning.plan.run_config import BaselineConfig
 from allocator.tuning.plan.search_config import SearchConfig
@@ -40,12 +41,12 @@ MakeConfig = Callable[..., SearchConfig]
 def baseline(run_fields: RunFields, **changes: object) -> str:
     config = BaselineConfig.model_validate({**run_fields, "budget": 600, **changes})
     printed = StringIO()
-    run_baseline(config, Console(file=printed, width=200))
+    run_baseline(config, RunProgress(Console(file=printed, width=200)))
     return printed.getvalue()
 
 
 def search(config: SearchConfig) -> None:
-    run_search(config, plan_search(config), Console(quiet=True))
+    run_search(config, plan_search(config), RunProgress(Console(quiet=True)))
 
 
 def _check_logged(study_folder: Path) -> None:

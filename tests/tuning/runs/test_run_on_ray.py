@@ -12,6 +12,7 @@ from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from allocator.coordination.coordinator import Coordinator
+from allocator.progress.run_progress import RunProgress
 from allocator.training.messages import Report
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan, plan_search
@@ -36,7 +37,7 @@ def cluster() -> Iterator[Cluster]:
 
 def search(config: SearchConfig) -> Plan[StudyConfig]:
     plan = plan_search(config)
-    run_search(config, plan, Console(file=io.StringIO(), width=160))
+    run_search(config, plan, RunProgress(Console(file=io.StringIO(), width=160)))
     return plan
 
 

@@ -28,6 +28,7 @@ from allocator.files.study_folder import (
     TRIALS_FILE,
     TRIALS_FOLDER,
 )
+from allocator.progress.run_progress import RunProgress
 from allocator.training.messages import Report
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan, plan_search
@@ -48,7 +49,8 @@ Seen = list[tuple[int, TrialState, dict[str, float], float | None, dict[int, flo
 def search(config: SearchConfig) -> tuple[str, Plan[StudyConfig]]:
     plan = plan_search(config)
     console = Console(file=io.StringIO(), width=160)
-    run_search(config, plan, console)
+    with RunProgress(console) as progress:
+        run_search(config, plan, progress)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue(), plan
 

@@ -15,6 +15,7 @@ from allocator.adapters.build import build_adapter
 from allocator.allocation.constructions import BackboneShape
 from allocator.config import TrainingConfig
 from allocator.files.study_folder import SUMMARY_FILE, TENSORBOARD_FOLDER
+from allocator.progress.run_progress import RunProgress
 from allocator.tuning.loggers.tensorboard_logger import RESULT_RUN
 from allocator.tuning.plan.run_config import SweepConfig
 from allocator.tuning.runs.run_sweep import run_sweep, summarize_sweep
@@ -32,7 +33,7 @@ def sweep(run_fields: Mapping[str, object], seeds: int, *log: str) -> str:
     training = {"slots": 8, "training": TrainingConfig(epochs=1)}
     config = SweepConfig.model_validate({**run_fields, **training, **asked})
     printed = StringIO()
-    assert run_sweep(config, Console(file=printed, width=80)) is not None
+    assert run_sweep(config, RunProgress(Console(file=printed, width=80))) is not None
     return printed.getvalue()
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from allocator.files.recipe import Recipe, read_recipe
 from allocator.files.study_folder import CONFIG_FILE, RECIPE_FILE, TRAINED_FOLDER
+from allocator.progress.run_progress import RunProgress
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import plan_search
 from allocator.tuning.runs.run_search import run_search
@@ -29,7 +30,7 @@ parameters:
 
 def search(config: SearchConfig) -> Recipe:
     plan = plan_search(config)
-    best = run_search(config, plan, Console(file=io.StringIO()))
+    best = run_search(config, plan, RunProgress(Console(file=io.StringIO())))
     assert best is not None
     return read_recipe(plan.folder / RECIPE_FILE)
 
@@ -67,6 +68,6 @@ def test_a_search_on_a_part_of_the_data_has_a_name_and_a_recipe_that_say_so(
         data_dir=small_glue,
         fallback_dir=None,
         model_cache=tmp_path / "cache",
-        say=lambda _: None,
+        progress=RunProgress(Console(quiet=True)),
     )
     assert report.ending == "completed"

@@ -15,6 +15,7 @@ from scipy import stats
 from allocator.data.scoring.metrics import Score
 from allocator.files.recipe import read_recipe
 from allocator.files.study_folder import RECIPE_FILE, TRIALS_FILE
+from allocator.progress.run_progress import RunProgress
 from allocator.training.evaluation import Answers
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan, plan_search
@@ -31,7 +32,7 @@ MakeConfig = Callable[..., SearchConfig]
 def search(config: SearchConfig) -> tuple[str, Plan[StudyConfig]]:
     plan = plan_search(config)
     printed = io.StringIO()
-    run_search(config, plan, Console(file=printed, width=200))
+    run_search(config, plan, RunProgress(Console(file=printed, width=200)))
     return printed.getvalue(), plan
 
 
