@@ -101,11 +101,21 @@ class WandbLogger:
             job_type=purpose,
             config=dict(hyperparameters),
             resume=resume,
-            settings=wandb.Settings(
-                reinit="create_new",  # many runs at once
-                init_timeout=_PATIENCE if is_default else patience,
-                silent=True,  # otherwise every run prints its address
-                console="off",
-                x_disable_stats=True,  # of the machine, the same for all runs
-            ),
+            settings=_make_settings(_PATIENCE if is_default else patience),
         )
+
+
+def _make_settings(patience: float) -> wandb.Settings:
+    """Make the settings of one run."""
+    settings = wandb.Settings(
+        reinit="create_new",  # many runs at once
+        init_timeout=patience,
+        silent=True,  # otherwise every run prints its address
+        console="off",
+        x_disable_stats=True,  # of the machine, the same for all runs
+    )
+    interval = "x_transaction_log_flush_interval"  # older versions lack it
+    if interval in wandb.Settings.model_fields:
+        # A process that is killed loses what it logged in this time; by default that is 15 s.
+        settings.update_from_dict({interval: 1.0})
+    return settings

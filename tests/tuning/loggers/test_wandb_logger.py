@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -96,6 +100,28 @@ def test_two_processes_log_each_curve_once_and_the_table(
     assert sorted(points) == CURVES[TRIED_AGAIN.name]
     assert [f["exit"] for f in parts] == [1, 1]
     assert [f["result"] for f in fragments if f["id"] == "1a2b-study" and f.get("result")] == [True]
+
+
+_KILLED = """
+import os, signal, time
+from allocator.tuning.loggers.wandb_logger import WandbLogger
+from tests.tuning.loggers.two_processes import ENDED
+logger = WandbLogger("small", "1a2b")
+logger.start(ENDED, earlier=None)
+for step in (1, 2):
+    logger.log("0", step, {"loss": step / 4})
+time.sleep(2)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_that_is_killed_leaves_what_it_logged(folder: Path) -> None:
+    command = [sys.executable, "-c", _KILLED]
+    environment = {**os.environ, "WANDB_MODE": "offline", "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(command, env=environment, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    (curve,) = (f["curve"] for f in read_fragments(folder) if f.get("id") == "1a2b-0")
+    assert curve == [(1, 0.25), (2, 0.5)]
 
 
 def test_the_project_of_the_environment_is_taken(
