@@ -23,8 +23,9 @@ Announce = Callable[[str], None]
 """Function that is told what a run does now, as `RunProgress.begin` is."""
 
 
+# Phases of every command that trains, in words.
 IMPORTING = "importing PyTorch and transformers"
-"""The first phase of every command that trains, in words."""
+CHECKING = "checking the examples, and that the model trains exactly"
 
 
 def say_nothing(phase: str) -> None:

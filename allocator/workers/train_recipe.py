@@ -16,7 +16,7 @@ from allocator.files.study_folder import ADAPTER_FILE, RESULT_FILE
 from allocator.files.yaml_files import write_yaml
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import ModelSource, locate_model_of
-from allocator.progress.run_progress import RunProgress
+from allocator.progress.run_progress import CHECKING, RunProgress
 from allocator.progress.time_left import Part
 from allocator.training.loop import EVALUATION_COST, train_trials
 from allocator.training.messages import Boundary, Job, Orders, Report
@@ -76,7 +76,7 @@ def train_recipe(
     )
     _require_same_data(recipe, data)
     device = claim_device(list_visible_devices()[0], count_available_threads())
-    progress.begin("checking the examples, and that the model trains exactly")
+    progress.begin(CHECKING)
     setup = _prepare_setup(recipe, model, data, device)
     if setup.path.reason:
         progress.console.print(setup.path.description, highlight=False, markup=False)
@@ -89,6 +89,7 @@ def train_recipe(
         # A calibration fitted to dev would know its labels.
         calibration=recipe.training.calibration or Calibration(),
     )
+    progress.expect(_list_parts(setup, scores_again=bool(recipe.training.decision_threshold)))
     last = _train_one(setup, job, device, progress)
     if last.ending != "completed":
         raise StudyError(
@@ -130,7 +131,6 @@ def _train_one(
     splits = load_training_splits(setup, backbone.device)
     boundaries = setup.training.num_boundaries
     reports: list[Report] = []
-    progress.expect(_list_parts(setup))
     progress.begin("training", _TRAINING)
 
     def on_progress(fraction: float) -> None:
@@ -160,10 +160,10 @@ def _train_one(
     return reports[-1]
 
 
-def _list_parts(setup: TrainingSetup) -> dict[str, Part]:
-    training = setup.training
-    examples = training.epochs * setup.num_train + EVALUATION_COST * setup.num_scoring
-    scoring = Part(trainings=EVALUATION_COST * setup.num_scoring / examples, seconds=2.0)
+def _list_parts(setup: TrainingSetup, *, scores_again: bool) -> dict[str, Part]:
+    training, answered = setup.training, EVALUATION_COST * setup.num_scoring
+    examples = training.epochs * setup.num_train + training.num_boundaries * answered
+    scoring = Part(trainings=answered / examples, seconds=2.0) if scores_again else Part()
     return {_TRAINING: Part(trainings=1), _SCORING: scoring}
 
 

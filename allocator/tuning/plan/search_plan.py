@@ -16,11 +16,10 @@ from allocator.data.sources import TaskData
 from allocator.files.study_folder import CONFIG_FILE, list_baseline_configs
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import locate_model
-from allocator.progress.run_progress import Announce, say_nothing
+from allocator.progress.run_progress import CHECKING, Announce, say_nothing
 from allocator.tuning.plan.run_config import SpaceConfig
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.training_plan import (
-    CHECKING,
     find_devices,
     load_task_data,
     make_setup,

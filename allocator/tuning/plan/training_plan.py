@@ -27,9 +27,6 @@ from allocator.tuning.plan.run_config import RunConfig
 from allocator.workers.local_devices import LocalDevices
 from allocator.workers.setup import TrainingSetup
 
-CHECKING = "checking the examples, and that the model trains exactly"
-"""What `make_setup` does, in words."""
-
 # For people who read `config.yaml`; a study goes on with other versions.
 _VERSIONED = ("allocator", "torch", "transformers", "datasets", "optuna", "scipy")
 

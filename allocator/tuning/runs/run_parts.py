@@ -16,7 +16,8 @@ DRAWING = "drawing figures, the pictures with a browser"
 _PICTURES = Part(seconds=12.0)  # on 2 cores, of which a browser takes 6
 
 # What a training on all of train takes by itself, in trainings of a pack, which hold out a quarter.
-# On a CPU a pack trains 1.6 times as many sentences a second as one training, on a GPU six times.
+# On a CPU a pack trains 1.6 times as many sentences a second as one training does. On a GPU, which
+# one training leaves all but idle, it is taken to be six times; that part is a small one.
 _ALONE = {"cpu": 2.1, "cuda": 8.0}
 _START = 8.0  # seconds in which a process loads the packages, the model and the data
 

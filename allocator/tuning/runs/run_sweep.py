@@ -15,14 +15,13 @@ from allocator.files.study_folder import CONFIG_FILE, SUMMARY_FILE
 from allocator.files.tables import write_table
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import locate_model
-from allocator.progress.run_progress import RunProgress
+from allocator.progress.run_progress import CHECKING, RunProgress
 from allocator.tuning.figures.sweep_scores import draw_sweep_scores
 from allocator.tuning.loggers.list_runs import ListRuns, RunNames
 from allocator.tuning.loggers.open_loggers import open_loggers
 from allocator.tuning.loggers.result_tables import make_frame_table
 from allocator.tuning.plan.run_config import SweepConfig
 from allocator.tuning.plan.training_plan import (
-    CHECKING,
     find_devices,
     load_task_data,
     make_setup,
