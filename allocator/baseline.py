@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from allocator.command_line.options import add_options, read_config
 from allocator.command_line.parser import make_parser, run_command
 from allocator.tuning.plan.run_config import BaselineConfig
-from allocator.tuning.space.space_file import read_space
+from allocator.tuning.plan.word_checks import check_words
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train and measure the baseline."""
     config = read_config(BaselineConfig, build_parser().parse_args(argv))
-    read_space(config.space)  # checked before torch is imported, which takes seconds
+    check_words(config)  # before torch is imported, which takes seconds
     from rich.console import Console
 
     from allocator.progress.run_progress import IMPORTING, RunProgress

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from allocator.errors import ModelError
+
 Initialization = Literal["orthogonal", "normal", "kaiming_uniform"]
 Precision = Literal["float32", "bfloat16"]
 DataSource = Literal["auto", "dir", "hub", "bundled"]
@@ -152,5 +154,11 @@ class Calibration(Config):
 
 def default_model_cache() -> Path:
     """Return the folder of fetched models: `allocator` in $XDG_CACHE_HOME, or in ~/.cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "allocator"
+    cache = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(cache or Path.home() / ".cache") / "allocator"
+    except RuntimeError:  # no home is known of this user
+        raise ModelError(
+            "there is no home directory to keep models in; give one in $HOME, or a folder in "
+            "$XDG_CACHE_HOME"
+        ) from None

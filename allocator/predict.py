@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from allocator.command_line.options import add_options
 from allocator.command_line.parser import add_budget_option, make_parser, run_command
 from allocator.config import default_model_cache
+from allocator.files.study_folder import require_study
 from allocator.tuning.plan.run_config import RunConfig
 
 
@@ -23,12 +24,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_options(parser, RunConfig, ["studies_dir"])
     add_budget_option(parser)
     arguments = parser.parse_args(argv)
+    folder = arguments.studies_dir / arguments.study
+    require_study(folder)
     # Only now that the options are right: these import torch, which takes seconds.
     from allocator.trained.predictions import predict_lines
     from allocator.trained.trained_adapter import load_trained
 
     _use_utf8()
-    folder = arguments.studies_dir / arguments.study
     trained = load_trained(folder, default_model_cache(), arguments.budget)
     for answer in predict_lines(trained, sys.stdin, origin="standard input"):
         print("\t".join(answer))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from allocator.command_line.options import add_options, read_config
 from allocator.command_line.parser import INTERRUPTED, make_parser, run_command
 from allocator.tuning.plan.search_config import SearchConfig
-from allocator.tuning.space.space_file import read_space
+from allocator.tuning.plan.word_checks import check_words
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Search, or with `--dry-run` print what a search would do."""
     arguments = build_parser().parse_args(argv)
     config = read_config(SearchConfig, arguments)
-    read_space(config.space)  # checked before torch is imported, which takes seconds
+    check_words(config)  # before torch is imported, which takes seconds
     from rich.console import Console
 
     from allocator.progress.run_progress import IMPORTING, RunProgress

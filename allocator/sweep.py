@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from allocator.command_line.options import add_options, read_config
 from allocator.command_line.parser import INTERRUPTED, make_parser, run_command
 from allocator.tuning.plan.run_config import SweepConfig
+from allocator.tuning.plan.word_checks import check_words
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train a published comparison."""
     config = read_config(SweepConfig, build_parser().parse_args(argv))
+    check_words(config)  # before torch is imported, which takes seconds
     from rich.console import Console
 
     from allocator.progress.run_progress import IMPORTING, RunProgress

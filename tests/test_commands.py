@@ -165,6 +165,40 @@ def test_commands_load_torch_only_when_they_need_it() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_mistakes_that_words_alone_tell_are_told_before_torch_is_imported(tmp_path: Path) -> None:
+    search = "search --budget 9000 --task cola"
+    mistakes = [
+        "search --budget 9000 --task nosuch",
+        "search --budget 9000 --task no.yaml",
+        "baseline --budget 9000 --task cola --model minilmm",
+        f"{search} --space nosuch",
+        f"{search} --storage nonsense",
+        f"{search} --start no.yaml",
+        f"{search} --prior nosuch",
+        f"{search} --prior study:nosuch",
+        f"{search} --data-dir nowhere",
+        "sweep tenslora-plus --task nosuch",
+        "predict --study nosuch",
+        "export --study nosuch",
+        "train --config no.yaml",
+    ]
+    program = (
+        "import sys\n"
+        "from allocator.__main__ import dispatch, run_command\n"
+        f"for words in {mistakes!r}:\n"
+        "    try:\n"
+        "        status = run_command(dispatch, words.split())\n"
+        "    except SystemExit as ended:\n"
+        "        status = ended.code\n"
+        "    print(status, 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.splitlines() == ["2 False"] * len(mistakes)
+    assert len(done.stderr.splitlines()) == len(mistakes)
+
+
 @pytest.mark.parametrize(("arguments", "status"), [([], 2), (["--help"], 0), (["help"], 0)])
 def test_help_says_what_there_is_to_do(
     arguments: list[str], status: int, capsys: pytest.CaptureFixture[str]
@@ -192,7 +226,7 @@ def test_predict_prints_a_class_and_its_probability_for_every_line(
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
 def test_predict_reads_and_writes_utf8_whatever_the_locale(
-    encoding: str, monkeypatch: pytest.MonkeyPatch
+    encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def echo(trained: object, lines: Iterable[str], *, origin: str) -> Iterator[tuple[str, ...]]:
         del trained, origin
@@ -206,7 +240,9 @@ def test_predict_reads_and_writes_utf8_whatever_the_locale(
         "sys.stdin", io.TextIOWrapper(given, encoding=encoding, errors="surrogateescape")
     )
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding=encoding))
-    assert run_command(program.dispatch, ["predict", "--study", "any"]) == 0
+    (tmp_path / "any").mkdir()
+    arguments = ["predict", "--study", "any", "--studies-dir", str(tmp_path)]
+    assert run_command(program.dispatch, arguments) == 0
     sys.stdout.flush()
     assert written.getvalue() == "café\tgrößer\t0.5\n猫\tgrößer\t0.5\n".encode()
 

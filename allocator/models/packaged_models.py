@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from allocator.errors import ModelError
+from allocator.errors import ModelError, UnknownNameError
 from allocator.files.whole_files import hash_file
 from allocator.models.onnx_dinov2 import OnnxDinov2
 from allocator.models.wheels import InstalledModule, ZipParts
@@ -51,6 +51,18 @@ PACKAGED_MODELS: Mapping[str, PackagedModel] = {
         ),
     ),
 }
+
+
+def require_model_name(name: str) -> None:
+    """Refuse what is neither a short name, a folder, nor an id on the hub.
+
+    Raises:
+        UnknownNameError: The message names the nearest.
+    """
+    # A name without a slash is rather a misspelt short name than an id.
+    if name not in PACKAGED_MODELS and not Path(name).is_dir() and "/" not in name:
+        advice = f", or a folder, or an id on the hub such as FacebookAI/{name}"
+        raise UnknownNameError("model", name, PACKAGED_MODELS, advice)
 
 
 def find_packaged_folder(name: str, cache: Path) -> Path | None:

@@ -89,19 +89,29 @@ def add_installed_driver(url: str) -> str:
     )
 
 
+def require_url(url: str) -> URL:
+    """Parse the URL of a storage.
+
+    Raises:
+        StorageError: If it is malformed.
+    """
+    parsed = _parse(url)
+    if parsed is None:
+        raise StorageError(
+            f"storage {printable_url(url)} cannot be parsed reliably; give a URL such as "
+            "postgresql://user@host/db or sqlite:///study.db, with %40 %3A %2F %3F for @ : / ? in "
+            "its parts"
+        )
+    return parsed
+
+
 def open_storage(url: str) -> BaseStorage:
     """Connect to a storage.
 
     Raises:
         StorageError: If it does not answer, its URL is malformed, or its driver is not installed.
     """
-    shown, parsed = printable_url(url), _parse(add_installed_driver(url))
-    if parsed is None:
-        raise StorageError(
-            f"storage {shown} cannot be parsed reliably; give a URL such as "
-            "postgresql://user@host/db or sqlite:///study.db, with %40 %3A %2F %3F for @ : / ? in "
-            "its parts"
-        )
+    shown, parsed = printable_url(url), require_url(add_installed_driver(url))
     try:
         # Rendered again, because Optuna would treat braces in the URL as placeholders.
         return optuna.storages.get_storage(_render(parsed))
