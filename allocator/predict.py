@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -32,8 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     _use_utf8()
     trained = load_trained(folder, default_model_cache(), arguments.budget)
-    for answer in predict_lines(trained, sys.stdin, origin="standard input"):
-        print("\t".join(answer))
+    try:
+        for answer in predict_lines(trained, sys.stdin, origin="standard input"):
+            print("\t".join(answer))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads the answers, such as `head`, has enough of them
+        # Or Python would complain about what it cannot flush as it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -224,6 +224,20 @@ def test_predict_prints_a_class_and_its_probability_for_every_line(
     assert re.fullmatch(r"([01]\t[01]\.\d{4}\n){2}", capsys.readouterr().out)
 
 
+def test_predict_ends_quietly_when_nobody_reads_its_answers(tiny_study: Path) -> None:
+    words = [sys.executable, "-m", "allocator", "predict", "--study", "small"]
+    with subprocess.Popen(
+        [*words, "--studies-dir", str(tiny_study.parent)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, errors = process.communicate(b"The dog sleeps.\n" * 200)
+    assert (process.returncode, errors) == (0, b"")
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
 def test_predict_reads_and_writes_utf8_whatever_the_locale(
     encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -113,9 +113,17 @@ def write_model_card(
 
 
 def _describe_score(recipe: Recipe) -> str:
-    score, split = recipe.scores.get("score"), recipe.scores.get("scored_on", "unknown data")
-    is_number = isinstance(score, float)
-    return f"{score:.4f} on {str(split).replace('_', ' ')}" if is_number else "not recorded"
+    scores = recipe.scores
+    if isinstance(proved := scores.get("dev_score"), float):
+        seeds = scores.get("verdict_seeds")
+        return (
+            f"{proved:.4f} on dev, mean over {seeds} {'seed' if seeds == 1 else 'seeds'} that the "
+            "choice was not made by"
+        )
+    score, split = scores.get("score"), str(scores.get("scored_on", "unknown data"))
+    if not isinstance(score, float):
+        return "not recorded"
+    return f"{score:.4f} on {split.replace('_', ' ')}, by which it was chosen: not proved"
 
 
 def _describe_threshold(recipe: Recipe) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import BaseImageProcessor, BatchEncoding, BatchFeature
 
 from allocator.errors import DataError
+from allocator.inputs.text_lengths import limit_length
 from allocator.trained.trained_adapter import TrainedAdapter
 
 _BATCH_SIZE = 64
@@ -56,6 +57,7 @@ def _choose_reader(
         return lambda rows: _read_pixels(rows, preprocessor), _BATCH_SIZE
     # Texts of different lengths make one batch only if they can be padded.
     size = 1 if preprocessor.pad_token_id is None else _BATCH_SIZE
+    cut_at = limit_length(trained.source, trained.recipe.training.max_length)
 
     def read_tokens(rows: LocatedLines) -> BatchEncoding:
         texts = [_split_texts(line, task.text_columns, where) for line, where in rows]
@@ -63,12 +65,23 @@ def _choose_reader(
             *[list(column) for column in zip(*texts, strict=True)],
             padding=size > 1,
             truncation=True,
-            max_length=trained.recipe.training.max_length,
+            max_length=cut_at,
             return_tensors="pt",
         )
+        _require_tokens(encoded, rows)
         return encoded
 
     return read_tokens, size
+
+
+def _require_tokens(encoded: BatchEncoding, rows: LocatedLines) -> None:
+    """Refuse a line without tokens, which only tokenizers that add none of their own make."""
+    counts = encoded["attention_mask"].sum(1).tolist()
+    for (_, where), count in zip(rows, counts, strict=True):
+        if not count:
+            raise DataError(
+                f"{where}: the model has no token for it; remove the line or fill it in"
+            )
 
 
 def _read_pixels(rows: LocatedLines, processor: BaseImageProcessor) -> BatchFeature:
@@ -111,12 +124,12 @@ def _iterate_decoded(lines: Iterable[str], origin: str) -> Iterator[str]:
 
 def _split_texts(line: str, columns: Sequence[str], where: str) -> list[str]:
     # `strip` would also remove the TAB before or after an empty text of a pair.
-    texts = line.removesuffix("\n").removesuffix("\r").split("\t")
+    line = line.removesuffix("\n").removesuffix("\r")
+    # An empty line is of empty texts, so that there is an answer for every line.
+    texts = line.split("\t") if line else [""] * len(columns)
     if len(texts) != len(columns):
         raise DataError(
             f"{where}: a line must have {len(columns)} text(s) ({', '.join(columns)}), a TAB "
             f"between two, got {len(texts)}"
         )
-    if not any(text.strip() for text in texts):
-        raise DataError(f"{where}: no text; remove the line or fill it in")
     return texts

@@ -80,7 +80,6 @@ def test_answers_do_not_depend_on_the_lines_around(trained: TrainedAdapter) -> N
     ("line", "message"),
     [
         ("one\ttwo", "a line must have 1 text(s) (sentence), a TAB between two, got 2"),
-        ("  ", "no text; remove the line or fill it in"),
     ],
 )
 def test_a_line_without_the_tasks_texts_is_named(
@@ -88,6 +87,12 @@ def test_a_line_without_the_tasks_texts_is_named(
 ) -> None:
     with pytest.raises(DataError, match=f"^input:3: {re.escape(message)}$"):
         answers(trained, [*SENTENCES[:2], line])
+
+
+def test_an_empty_line_is_answered_in_its_place(trained: TrainedAdapter) -> None:
+    first, second, third = answers(trained, ["The dog sleeps.", "", "Dog the."])
+    assert [first, third] == answers(trained, ["The dog sleeps.", "Dog the."])
+    assert second == answers(trained, ["\n"])[0]
 
 
 def test_lines_that_are_not_utf8_are_named(trained: TrainedAdapter) -> None:
