@@ -42,8 +42,8 @@ def search(config: SearchConfig) -> Path:
 
 def load_in_browser(address: str) -> str:
     """Return the text of a page and of its pictures, once its scripts have run."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    assert browser is not None
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next(filter(None, map(shutil.which, names)))
     words = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000"]
     done = subprocess.run(
         [*words, "--dump-dom", address], capture_output=True, check=True, timeout=60
