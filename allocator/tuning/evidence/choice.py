@@ -128,20 +128,26 @@ def find_smallest(
     """Find the smallest choice within one standard error of that of the largest budget.
 
     The one-standard-error rule (Breiman et al. 1984, Classification and Regression Trees, section
-    3.4.3) for what the search expects, not for what the verdict finds: the choice of fewest
-    parameters whose expected value is that close to the best's. The error is that of the
-    difference, as both were trained with the same seeds.
+    3.4.3): the choice of fewest parameters whose expected value is that close to the best's. The
+    error is that of the difference, as both were trained with the same seeds.
 
     Args:
         space: The study's space.
-        expectations: What is expected of its allocations.
-        front: The choices of its budgets.
+        expectations: What is expected of its allocations, by the trainings of the verdict too.
+            Each choice is the luckiest of many, and is lucky by more the more there were; its
+            trainings after the choice are not.
+        front: The choices of its budgets. One that is not sound any more is passed over, and if the
+            largest budget's is not, it is the answer, as nothing can be compared with it.
     """
     params = [allocation.params for allocation in expectations.allocations]
+    if front[-1].best.allocation.params not in params:
+        return front[-1]
     best = params.index(front[-1].best.allocation.params)
     errors = expectations.compute_difference_errors(best)
 
     def is_as_good(selection: Selection) -> bool:
+        if selection.best.allocation.params not in params:
+            return False
         place = params.index(selection.best.allocation.params)
         return bool(expectations.mean[best] - expectations.mean[place] <= errors[place])
 

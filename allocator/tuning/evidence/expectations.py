@@ -69,21 +69,28 @@ class Expectations:
 
 
 def compute_expectations(
-    space: Space, trials: Sequence[FrozenTrial], *, final_step: int, objective: Objective
+    space: Space,
+    trials: Sequence[FrozenTrial],
+    *,
+    final_step: int,
+    objective: Objective,
+    counts_verdict: bool = False,
 ) -> Expectations:
     """Compute what a study expects of its sound allocations.
 
     Args:
         space: The study's space.
-        trials: All its trials; pruned ones inform the surrogate too, those that collapsed and
-            those of the verdict do not.
+        trials: All its trials; pruned ones inform the surrogate too, those that collapsed do not.
         final_step: Boundaries of a whole training.
         objective: What the study optimises.
+        counts_verdict: Whether the trainings of the verdict are evidence too. They are not where a
+            choice is made, which they are to prove.
 
     Raises:
         StudyError: If there is no sound allocation.
     """
-    searched = leave_out_verdict(list_standing(trials))
+    searched = list_standing(trials)
+    searched = searched if counts_verdict else leave_out_verdict(searched)
     sound = [a for a in list_allocations(space, searched) if a.is_sound]
     if not sound:
         raise StudyError(

@@ -64,7 +64,7 @@ def describe_smallest(
     if params == best.best.allocation.params:
         return f"The best allocation fits a budget of {smallest.budget:,} too, with {where}"
     return (
-        "The smallest that the search expects within one standard error of the best "
+        "The smallest that is expected within one standard error of the best "
         f"(one-standard-error rule) has {where}"
     )
 

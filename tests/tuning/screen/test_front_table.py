@@ -160,7 +160,7 @@ def test_the_smallest_as_good_as_the_best_is_named(
     same = dataclasses.replace(best, budget=450)
     text = describe_smallest(study, same, best, Path("best-450.yaml"))
     assert text.startswith("The best allocation fits a budget of 450 too, with ")
-    assert find_smallest(study.space, study.expect(), front) in front
+    assert find_smallest(study.space, study.expect(counts_verdict=True), front) in front
 
 
 def test_the_picture_has_choices_baselines_and_rivals_with_their_intervals(
