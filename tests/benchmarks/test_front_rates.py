@@ -40,7 +40,7 @@ def test_an_answer_is_right_if_it_is_good_and_nothing_smaller_is_as_good(
         sizes=[9_000, 19_000, 39_000],
         truths=[0.603, 0.601, 0.600],
         answer=answer,
-        before=answer,
+        by_search=answer,
     )
     judged = judge_answer(front, answer)
     assert (judged.is_good, judged.is_smallest) == (is_good, is_smallest)
@@ -50,7 +50,7 @@ def test_an_answer_is_right_if_it_is_good_and_nothing_smaller_is_as_good(
 def test_what_is_larger_than_one_that_is_as_good_is_not_the_smallest() -> None:
     answer = Answer(place=1, error=0.0015)
     sizes, truths = [9_000, 39_000], [0.6, 0.6]
-    front = Front(kind="", search=0, sizes=sizes, truths=truths, answer=answer, before=answer)
+    front = Front(kind="", search=0, sizes=sizes, truths=truths, answer=answer, by_search=answer)
     assert not judge_answer(front, answer)
 
 

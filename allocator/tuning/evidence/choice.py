@@ -17,6 +17,9 @@ from allocator.tuning.storage.trial_memory import BASELINE
 TIE = 0.1
 """Smallest difference between two allocations that counts, in units of its standard deviation."""
 
+WITHIN = 0.5
+"""Standard errors that the smallest choice may be expected to lose to the best; see there."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
@@ -125,11 +128,14 @@ def list_compared(front: Sequence[Selection]) -> list[TriedAllocation]:
 def find_smallest(
     space: Space, expectations: Expectations, front: Sequence[Selection]
 ) -> Selection:
-    """Find the smallest choice within one standard error of that of the largest budget.
+    """Find the smallest choice that is not worse by a standard error than the largest budget's.
 
-    The one-standard-error rule (Breiman et al. 1984, Classification and Regression Trees, section
-    3.4.3): the choice of fewest parameters whose expected value is that close to the best's. The
-    error is that of the difference, as both were trained with the same seeds.
+    It is the choice of fewest parameters whose expected value is within half a standard error of
+    the best's. There it is as likely to be worse by more than a whole one as to be no worse at all,
+    so that naming it and passing it over err alike. The one-standard-error rule (Breiman et al.
+    1984, Classification and Regression Trees, section 3.4.3) names what is expected within a whole
+    one: of the choices at its edge every second is worse by more. The error is that of the
+    difference, as both were trained with the same seeds.
 
     Args:
         space: The study's space.
@@ -149,7 +155,8 @@ def find_smallest(
         if selection.best.allocation.params not in params:
             return False
         place = params.index(selection.best.allocation.params)
-        return bool(expectations.mean[best] - expectations.mean[place] <= errors[place])
+        behind = expectations.mean[best] - expectations.mean[place]
+        return bool(behind <= WITHIN * errors[place])
 
     as_good = filter(is_as_good, front)  # the best is, with a difference of 0
     return min(as_good, key=lambda s: space.num_parameters(s.best.allocation.params))

@@ -55,7 +55,7 @@ class WrittenFront:
 
     Attributes:
         choices: One for each budget, the smallest budget first.
-        smallest: The smallest within one standard error of the last, as far as the search can tell.
+        smallest: The smallest that is not worse by a standard error than the last.
     """
 
     choices: tuple[WrittenBest, ...]
