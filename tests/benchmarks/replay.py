@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Required, TypedDict, Unpack
 
 import numpy as np
 import optuna
@@ -141,14 +142,17 @@ class TableWorker:
         for number in orders.stop:
             self._running.pop(number, None)
         for job in orders.jobs:
-            point = self._points[_describe_job(job)]
-            self._running[job.trial] = self._table.draw(point, job.seed, self._search), 0
+            self._running[job.trial] = self.draw(job), 0
         self._reports = []
         for number, (curve, step) in list(self._running.items()):
             self._reports.append(self._make_report(number, curve, step + 1))
             self._running[number] = curve, step + 1
             if step + 1 == len(curve.losses):
                 del self._running[number]
+
+    def draw(self, job: Job) -> Curve:
+        """Draw a training of a job's allocation."""
+        return self._table.draw(self._points[_describe_job(job)], job.seed, self._search)
 
     def receive_boundary(self, on_stage: OnStage) -> Boundary:
         """Report what was recorded at the boundary."""
@@ -197,7 +201,28 @@ class Found:
     study: SearchStudy
 
 
-def replay_search(
+def replay_search(table: Table, **options: Unpack[Options]) -> Found:
+    """Search a table once, and choose; arguments as for `replay_study`."""
+    return judge(table, replay_study(table, **options))
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of `replay_study`."""
+
+    search: Required[int]
+    trials: Required[int]
+    slots: int
+    verdict_seeds: int
+    prior: str
+    pruner: str
+    decide_by: DecideBy
+    make_sampler: Callable[[Table, int], BaseSampler]
+    make_worker: Callable[[Table, int, int], TableWorker]
+    starts: Sequence[Params]
+    goal: type[Goal]
+
+
+def replay_study(
     table: Table,
     *,
     search: int,
@@ -208,10 +233,11 @@ def replay_search(
     pruner: str = "halving",
     decide_by: DecideBy = "loss",
     make_sampler: Callable[[Table, int], BaseSampler] = TableGPSampler,
+    make_worker: Callable[[Table, int, int], TableWorker] = TableWorker,
     starts: Sequence[Params] = (),
     goal: type[Goal] = Goal,
-) -> Found:
-    """Search a table once, and choose.
+) -> SearchStudy:
+    """Search a table once.
 
     Args:
         table: The recorded trainings.
@@ -223,6 +249,7 @@ def replay_search(
         pruner: Name of the pruner.
         decide_by: What the study optimises.
         make_sampler: Makes the sampler, from the table and a seed.
+        make_worker: Makes the worker, from the table, `search` and `slots`.
         starts: Allocations that are tried first.
         goal: How trainings are divided: `Exploration` tries a new allocation each time.
     """
@@ -233,20 +260,21 @@ def replay_search(
         sampler=make_sampler(table, search),
         pruner=make_pruner(config.pruner, warmup=0.1, final_step=table.boundaries),
     )
-    divided = goal(trials=trials, verdict_seeds=verdict_seeds)
+    budgets = len(table.space.budgets)
+    divided = goal(trials=trials, verdict_seeds=verdict_seeds, budgets=budgets)
     replayed = SearchStudy(study, table.space, config, folder, divided)
     replayed.begin()
     if table.baseline is not None:  # as if the study's own baseline had shown it
         shutil.copytree(table.baseline, baseline_folder(folder))
     Coordinator(
         replayed,
-        lambda _device, _slots: TableWorker(table, search, slots),
+        lambda _device, _slots: make_worker(table, search, slots),
         ["table"],
         QuietWatcher(),
         slots=slots,
     ).run()
     shutil.rmtree(folder)
-    return judge(table, replayed)
+    return replayed
 
 
 class Exploration(Goal):
@@ -299,6 +327,7 @@ def make_config(
         precision="float32",
         versions={},
         budget=table.space.feasible.budget,
+        smaller_budgets=table.space.smaller_budgets,
         space_name="table",
         space=table.file,
         rivals=(),

@@ -139,6 +139,40 @@ def search_twins(
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rates:
+    """Shares of the verdicts on a planted difference.
+
+    Attributes:
+        better: Those that call the choice better.
+        undecided: Those that call it not distinguishable.
+        worse: Those that call it worse.
+        covered: Those whose interval covers the difference.
+    """
+
+    better: float
+    undecided: float
+    worse: float
+    covered: float
+
+
+def count_verdicts(proofs: Sequence[Proof], planted: float) -> Rates:
+    """Judge all choices with a difference added to their losses, and count the verdicts."""
+    judged = [proof.judge(planted) for proof in proofs]
+    words = Counter(difference.words for difference in judged)
+    return Rates(
+        better=words["better"] / len(judged),
+        undecided=words["not distinguishable"] / len(judged),
+        worse=words["worse"] / len(judged),
+        covered=sum(d.low <= planted <= d.high for d in judged) / len(judged),
+    )
+
+
+def find_typical(proofs: Sequence[Proof]) -> float:
+    """Find the difference that verdicts say they would find in 80%, in the mean of squares."""
+    return float(np.sqrt(np.mean([proof.judge(0.0).detectable ** 2 for proof in proofs])))
+
+
 _job: tuple[Table, Sequence[int], UnseenAnswers]
 
 
@@ -157,26 +191,29 @@ def _search(search: int) -> Proof | None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Count verdicts with nothing planted, and with one, two and three detectable differences."""
+    """Count verdicts with nothing planted, and with one, two and three detectable differences.
+
+    The last row has one of them against the choice.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--table", type=Path, required=True)
     parser.add_argument("--searches", type=int, default=400)
+    parser.add_argument("--first", type=int, default=0, help="number of the first search")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args(argv)
     with multiprocessing.Pool(arguments.processes, _prepare, (arguments.table,)) as pool:
-        proofs = [p for p in pool.map(_search, range(arguments.searches)) if p is not None]
+        found = pool.map(_search, range(arguments.first, arguments.first + arguments.searches))
+    proofs = [proof for proof in found if proof is not None]
     print(f"{len(proofs)} of {arguments.searches} searches chose the other name")
-    judged = [proof.judge(0.0) for proof in proofs]
-    typical = float(np.sqrt(np.mean([d.detectable**2 for d in judged])))
+    typical = find_typical(proofs)
     print(f"the difference that a verdict says it would find in 80%: {typical:.4f}")
     print("planted  better  not distinguishable  worse  intervals that cover it")
-    for times in (0, 1, 2, 3):
-        planted = -times * typical
-        moved = [proof.judge(planted) for proof in proofs]
-        words = Counter(d.words for d in moved)
-        shares = [words[w] / len(moved) for w in ("better", "not distinguishable", "worse")]
-        covered = np.mean([d.low <= planted <= d.high for d in moved])
-        print(f"{planted:+.4f} {shares[0]:7.1%} {shares[1]:20.1%} {shares[2]:6.1%} {covered:24.1%}")
+    for times in (0, 1, 2, 3, -1):
+        rates = count_verdicts(proofs, planted := -times * typical)
+        print(
+            f"{planted:+.4f} {rates.better:7.1%} {rates.undecided:20.1%} {rates.worse:6.1%} "
+            f"{rates.covered:24.1%}"
+        )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ from allocator.tuning.storage.trial_memory import BASELINE
 TIE = 0.1
 """Smallest difference between two allocations that counts, in units of its standard deviation."""
 
+WITHIN = 0.5
+"""Standard errors that the smallest choice may be expected to lose to the best; see there."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
@@ -125,24 +128,35 @@ def list_compared(front: Sequence[Selection]) -> list[TriedAllocation]:
 def find_smallest(
     space: Space, expectations: Expectations, front: Sequence[Selection]
 ) -> Selection:
-    """Find the smallest choice within one standard error of that of the largest budget.
+    """Find the smallest choice that is not worse by a standard error than the largest budget's.
 
-    The one-standard-error rule (Breiman et al. 1984, Classification and Regression Trees, section
-    3.4.3) for what the search expects, not for what the verdict finds: the choice of fewest
-    parameters whose expected value is that close to the best's. The error is that of the
+    It is the choice of fewest parameters whose expected value is within half a standard error of
+    the best's. There it is as likely to be worse by more than a whole one as to be no worse at all,
+    so that naming it and passing it over err alike. The one-standard-error rule (Breiman et al.
+    1984, Classification and Regression Trees, section 3.4.3) names what is expected within a whole
+    one: of the choices at its edge every second is worse by more. The error is that of the
     difference, as both were trained with the same seeds.
 
     Args:
         space: The study's space.
-        expectations: What is expected of its allocations.
-        front: The choices of its budgets.
+        expectations: What is expected of its allocations, by the trainings of the verdict too.
+            Each choice is the luckiest of many, and is lucky by more the more there were; its
+            trainings after the choice are not.
+        front: The choices of its budgets. One that is not sound any more is passed over, and if the
+            largest budget's is not, it is the answer, as nothing can be compared with it.
     """
-    best = expectations.find(front[-1].best.allocation)
+    places = {s.budget: expectations.find(s.best.allocation) for s in front}
+    best = places[front[-1].budget]
+    if best is None:
+        return front[-1]
     errors = expectations.compute_difference_errors(best)
 
     def is_as_good(selection: Selection) -> bool:
-        place = expectations.find(selection.best.allocation)
-        return bool(expectations.mean[best] - expectations.mean[place] <= errors[place])
+        place = places[selection.budget]
+        if place is None:
+            return False
+        behind = expectations.mean[best] - expectations.mean[place]
+        return bool(behind <= WITHIN * errors[place])
 
     as_good = filter(is_as_good, front)  # the best is, with a difference of 0
     return min(as_good, key=lambda s: space.num_parameters(s.best.allocation.params))

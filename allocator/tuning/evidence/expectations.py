@@ -49,9 +49,10 @@ class Expectations:
         """List the allocations, that of which most is expected first."""
         return [self.allocations[place] for place in np.argsort(-self.mean, kind="stable")]
 
-    def find(self, allocation: TriedAllocation) -> int:
-        """Return the index of an allocation."""
-        return [known.params for known in self.allocations].index(allocation.params)
+    def find(self, allocation: TriedAllocation) -> int | None:
+        """Return the index of an allocation, or None if it is not among them."""
+        params = [known.params for known in self.allocations]
+        return params.index(allocation.params) if allocation.params in params else None
 
     def keep(self, kept: Callable[[TriedAllocation], bool]) -> Expectations:
         """Leave out some allocations.
@@ -77,21 +78,28 @@ class Expectations:
 
 
 def compute_expectations(
-    space: Space, trials: Sequence[FrozenTrial], *, final_step: int, objective: Objective
+    space: Space,
+    trials: Sequence[FrozenTrial],
+    *,
+    final_step: int,
+    objective: Objective,
+    counts_verdict: bool = False,
 ) -> Expectations:
     """Compute what a study expects of its sound allocations.
 
     Args:
         space: The study's space.
-        trials: All its trials; pruned ones inform the surrogate too, those that collapsed and
-            those of the verdict do not.
+        trials: All its trials; pruned ones inform the surrogate too, those that collapsed do not.
         final_step: Boundaries of a whole training.
         objective: What the study optimises.
+        counts_verdict: Whether the trainings of the verdict are evidence too. They are not where a
+            choice is made, which they are to prove.
 
     Raises:
         StudyError: If there is no sound allocation.
     """
-    searched = leave_out_verdict(list_standing(trials))
+    searched = list_standing(trials)
+    searched = searched if counts_verdict else leave_out_verdict(searched)
     sound = [a for a in list_allocations(space, searched) if a.is_sound]
     if not sound:
         raise StudyError(

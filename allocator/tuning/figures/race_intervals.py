@@ -51,6 +51,7 @@ def list_contenders(study: SearchStudy, selection: Selection) -> list[Contender]
     """
     expectations = study.expect()
     own = expectations.find(selection.best.allocation)
+    assert own is not None  # it was chosen among them
     errors = expectations.compute_difference_errors(own)
     within = [
         index

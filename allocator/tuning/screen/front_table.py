@@ -50,7 +50,7 @@ def make_front_table(study: SearchStudy, front: Sequence[Selection]) -> Table:
 def describe_smallest(
     study: SearchStudy, smallest: Selection, best: Selection, recipe: Path
 ) -> str:
-    """Say which is the smallest choice within one standard error of the best.
+    """Say which is the smallest choice that is not worse by a standard error than the best.
 
     Args:
         study: The study.
@@ -60,16 +60,16 @@ def describe_smallest(
     """
     if smallest.budget == best.budget:
         return (
-            "No smaller budget has a choice within one standard error of the best "
-            "(one-standard-error rule)."
+            "No smaller budget has a choice that is expected within half a standard error of the "
+            "best."
         )
     params = smallest.best.allocation.params
     where = f"{study.space.num_parameters(params):,} parameters: {shlex.quote(str(recipe))}"
     if params == best.best.allocation.params:
         return f"The best allocation fits a budget of {smallest.budget:,} too, with {where}"
     return (
-        "The smallest that the search expects within one standard error of the best "
-        f"(one-standard-error rule) has {where}"
+        "The smallest that is not worse by a standard error, as far as its trainings tell, has "
+        f"{where}"
     )
 
 

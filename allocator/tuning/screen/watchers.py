@@ -171,7 +171,7 @@ def _describe_best(study: SearchStudy, trials: Sequence[FrozenTrial]) -> str:
 def _make_table(study: SearchStudy, trials: Sequence[FrozenTrial]) -> RenderableType:
     """Make a table of the last trials, narrow enough for a terminal of 80 columns."""
     space = study.space
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1))
+    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
     ranks = "adapter, ranks" if space.variants[0].choice else "ranks"
     value_name = study.objective.name.replace("_", " ").replace(" ", "\n")
     for name in ("trial", "for", "seed", ranks, "lambda", "rate", "params", value_name):

@@ -207,14 +207,21 @@ class SearchStudy:
         if not list_standing(self.trials):
             self._take_recorded_baseline()
 
-    def expect(self) -> Expectations:
+    def expect(self, *, counts_verdict: bool = False) -> Expectations:
         """Compute what is expected of the allocations that were tried.
+
+        Args:
+            counts_verdict: As for `compute_expectations`.
 
         Raises:
             StudyError: If none is sound.
         """
         return compute_expectations(
-            self.space, self.trials, final_step=self.final_step, objective=self.objective
+            self.space,
+            self.trials,
+            final_step=self.final_step,
+            objective=self.objective,
+            counts_verdict=counts_verdict,
         )
 
     def select(self) -> Selection:

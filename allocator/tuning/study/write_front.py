@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -13,6 +14,7 @@ from allocator.adapters.spectra import (
     tabulate_spectra,
     tabulate_spectrum_metrics,
 )
+from allocator.errors import StudyError
 from allocator.files.adapter_section import AdapterSection
 from allocator.files.recipe import Recipe, TrainingSection
 from allocator.files.study_folder import (
@@ -26,7 +28,7 @@ from allocator.files.study_folder import (
 from allocator.files.tables import write_table
 from allocator.files.whole_files import write_whole
 from allocator.files.yaml_files import write_yaml
-from allocator.tuning.evidence.choice import Selection, find_smallest, select_front
+from allocator.tuning.evidence.choice import Selection, find_smallest
 from allocator.tuning.storage.trial_memory import (
     read_calibrated_loss,
     read_loss,
@@ -53,7 +55,7 @@ class WrittenFront:
 
     Attributes:
         choices: One for each budget, the smallest budget first.
-        smallest: The smallest within one standard error of the last, as far as the search can tell.
+        smallest: The smallest that is not worse by a standard error than the last.
     """
 
     choices: tuple[WrittenBest, ...]
@@ -72,9 +74,8 @@ def write_front(study: SearchStudy) -> WrittenFront:
         StudyError: If no allocation was trained without a collapse.
         CheckpointError: If the adapter of a choice is missing or damaged.
     """
-    expectations = study.expect()
-    front = select_front(study.space, expectations)
-    smallest = find_smallest(study.space, expectations, front)
+    front = study.select_front()
+    smallest = _find_smallest(study, front)
     delivered = [find_delivered(study, selection.best.allocation) for selection in front]
     # Before anything is written: a damaged adapter leaves earlier results as they are.
     saved = [load_adapter(adapter.path) for adapter in delivered]
@@ -90,6 +91,15 @@ def write_front(study: SearchStudy) -> WrittenFront:
         for selection, verdict, adapter, file in zip(front, verdicts, delivered, saved, strict=True)
     )
     return WrittenFront(choices=written, smallest=written[front.index(smallest)])
+
+
+def _find_smallest(study: SearchStudy, front: Sequence[Selection]) -> Selection:
+    if len(front) == 1:
+        return front[0]
+    try:
+        return find_smallest(study.space, study.expect(counts_verdict=True), front)
+    except StudyError:  # all that were sound in the search collapsed in the verdict
+        return front[-1]
 
 
 def _write_choice(

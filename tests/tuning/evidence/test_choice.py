@@ -214,9 +214,11 @@ def make_front_space() -> Space:
 
 
 @pytest.mark.parametrize(
-    ("gap", "smallest"), [(0.9, "the small"), (1.1, "the large"), (-0.5, "the small")]
+    ("gap", "smallest"), [(0.4, "the small"), (0.6, "the large"), (-0.5, "the small")]
 )
-def test_the_smallest_choice_within_one_standard_error_is_found(gap: float, smallest: str) -> None:
+def test_the_smallest_choice_within_half_a_standard_error_is_found(
+    gap: float, smallest: str
+) -> None:
     space = make_front_space()
     large = make_params(space, input=32, head_dim=9, heads=5, qkv=3, depth=6)
     small = make_params(space, input=8, head_dim=4, heads=4, qkv=3, depth=4)
@@ -232,6 +234,38 @@ def test_the_smallest_choice_within_one_standard_error_is_found(gap: float, smal
     found = find_smallest(space, expectations, front).best.allocation.params
     assert found == (small if smallest == "the small" else large)
     assert [a.params for a in list_compared(front)] == ([small, large] if gap > 0 else [small])
+
+
+def test_a_choice_that_is_not_sound_any_more_is_not_the_smallest() -> None:
+    space = make_front_space()
+    large = make_params(space, input=32, head_dim=9, heads=5, qkv=3, depth=6)
+    small = make_params(space, input=8, head_dim=4, heads=4, qkv=3, depth=4)
+    expectations = make_expectations(space, [large, small], [-0.4, -0.41], 0.01)
+    front = (
+        select_best(space, expectations, 10_000),
+        select_best(space, expectations.keep(lambda a: a.params == large)),
+    )
+    assert find_smallest(space, expectations, front) is front[0]
+    for gone in (small, large):
+        sound = expectations.keep(lambda a, gone=gone: a.params != gone)  # type: ignore[misc]
+        assert find_smallest(space, sound, front) is front[1]
+
+
+def test_trainings_of_the_verdict_count_where_nothing_is_chosen_by_them(space: Space) -> None:
+    lucky, steady = make_params(space, 1e-3), make_params(space, 2e-3)
+    trials = [
+        *(make_trial(space, lucky, value, seed=i) for i, value in enumerate((0.40, 0.41))),
+        *(make_trial(space, steady, value, seed=i) for i, value in enumerate((0.42, 0.43))),
+        *(make_trial(space, lucky, 0.5, seed=s, purpose="verdict") for s in (8, 9, 10)),
+        *(make_trial(space, steady, 0.4, seed=s, purpose="verdict") for s in (8, 9, 10)),
+    ]
+    expected = [
+        compute_expectations(space, trials, final_step=3, objective=LOSS, counts_verdict=counts)
+        for counts in (False, True)
+    ]
+    before, after = ([e.allocations[i].params for i in np.argsort(e.values)] for e in expected)
+    assert before == [lucky, steady]
+    assert after == [steady, lucky]
 
 
 def test_a_budget_within_which_nothing_is_sound_has_no_choice() -> None:

@@ -36,6 +36,7 @@ def test_the_race_shows_the_leaders_as_the_study_expects_them(study: SearchStudy
     assert choice.seeds == len(selection.best.allocation.completed)
     # The interval is that of the difference, in which what both share is left out.
     own = expectations.find(selection.best.allocation)
+    assert own is not None
     order = np.argsort(-expectations.mean, kind="stable")[: len(contenders)]
     for place, contender in zip(order, contenders, strict=True):
         contrast = np.zeros(len(expectations.mean))

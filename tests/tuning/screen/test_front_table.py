@@ -156,13 +156,13 @@ def test_the_smallest_as_good_as_the_best_is_named(
     count = study.space.num_parameters(small.best.allocation.params)
     text = describe_smallest(study, small, best, Path("a b/best-300.yaml"))
     assert f"has {count:,} parameters: 'a b/best-300.yaml'" in text
-    assert "one-standard-error rule" in text
+    assert "not worse by a standard error" in text
     assert "No smaller budget" in describe_smallest(study, best, best, Path("best.yaml"))
     # One allocation may be the best within two budgets.
     same = dataclasses.replace(best, budget=450)
     text = describe_smallest(study, same, best, Path("best-450.yaml"))
     assert text.startswith("The best allocation fits a budget of 450 too, with ")
-    assert find_smallest(study.space, study.expect(), front) in front
+    assert find_smallest(study.space, study.expect(counts_verdict=True), front) in front
 
 
 def test_the_picture_has_choices_baselines_and_rivals_with_their_intervals(
