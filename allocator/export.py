@@ -116,8 +116,11 @@ def _write_study_files(folder: Path, storage: str | None) -> None:
         print(front.best.path)
         url = choose_storage_url(storage, folder)
         commands = list_next_commands(study, front.best.path, url)
-        for path in write_report(study, front, study.compute_effects(), commands, warn=warn):
-            print(path)
+        try:
+            for path in write_report(study, front, study.compute_effects(), commands, warn=warn):
+                print(path)
+        except Exception as problem:  # noqa: BLE001  # a failed picture must not cost an export
+            warn(f"not all was written: {type(problem).__name__}: {problem}")
 
 
 def _write_for_other_tools(

@@ -23,7 +23,7 @@ lint-imports
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-python -m allocator.search --budget 40000 --task cola --limit 2000 --trials 5 --epochs 1 \
+python -m allocator.search --budget 40000 --task cola --limit 1000 --trials 5 --epochs 1 \
     --verdict-seeds 1 --studies-dir "$scratch"
 test -s "$scratch"/*/best.yaml
 

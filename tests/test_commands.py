@@ -176,6 +176,7 @@ def test_mistakes_that_words_alone_tell_are_told_before_torch_is_imported(tmp_pa
         f"{search} --start no.yaml",
         f"{search} --prior nosuch",
         f"{search} --prior study:nosuch",
+        f"{search} --rivals lorra:8",
         f"{search} --data-dir nowhere",
         "sweep tenslora-plus --task nosuch",
         "predict --study nosuch",

@@ -15,13 +15,18 @@ _SAMPLE = 2_000  # examples that are tokenized whole, evenly spread over the spl
 _MOST = 0.5  # fraction of the examples from which on another length is proposed
 _UNKNOWN = 1_000_000  # tokenizers that know no limit have a larger number for it
 # Their positions begin behind that of padding, which counts among the rows of the embedding.
-_SHIFTED = ("camembert", "longformer", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl")
+_SHIFTED = (
+    *("camembert", "data2vec-text", "esm", "longformer", "mpnet", "roberta"),
+    *("roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
+)
 
 
 def find_longest_text(source: ModelSource) -> int | None:
     """Return the number of tokens that a model can read, or None if nothing limits it."""
     config = read_config(source).get_text_config()
     rows: int | None = getattr(config, "max_position_embeddings", None)
+    if not getattr(config, "position_biased_input", True):  # DeBERTa's positions are relative
+        return None
     if rows is None or config.model_type not in _SHIFTED:
         return rows
     return rows - (config.pad_token_id or 0) - 1

@@ -83,15 +83,17 @@ class LineDisplay(NoDisplay):
         self._console, self._describe, self._clock = console, describe, clock
         self._last = clock()
         self._stopped = threading.Event()
+        # A daemon, which does not keep a process that fails from ending.
+        self._watcher = threading.Thread(target=self._watch_clock, daemon=True)
 
     def start(self) -> None:
         """Begin to look at the clock."""
-        # A daemon, which does not keep a process that fails from ending.
-        threading.Thread(target=self._watch_clock, daemon=True).start()
+        self._watcher.start()
 
     def stop(self) -> None:
         """Print no more lines."""
         self._stopped.set()
+        self._watcher.join()
 
     def show_phase(self) -> None:
         """Print a line at once."""

@@ -90,10 +90,11 @@ class RunProgress:
             phase: What the run does now, in a few words.
             part: The part that begins with it, of those that the run was expected to have.
         """
+        # The display is never called with the lock, for which its own thread may be waiting.
+        if part is not None and self._done:
+            self._display.show_phase()  # a last time, with all that was done
         with self._lock:
             if part is not None:
-                if self._done:
-                    self._display.show_phase()  # a last time, with all that was done
                 self._left.begin(part)
                 self._done = self._best = ""
             is_new, self._phase = phase != self._phase, phase

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 
 import pytest
 from rich.console import Console
@@ -115,3 +116,35 @@ def test_where_it_is_printed_decides_how(
 def test_a_terminal_that_cannot_move_its_cursor_gets_lines(clock: HandClock) -> None:
     console = Console(file=Terminal(), _environ={"TERM": "dumb"})
     assert type(choose_display(console, str, clock)) is LineDisplay
+
+
+def test_a_new_part_never_waits_for_the_thread_that_redraws(clock: HandClock) -> None:
+    progress = RunProgress(make_console(Terminal(), is_terminal=True), clock)
+    waited = threading.Event()
+
+    def redraw() -> None:
+        """Describe the run, as the thread that redraws does, from within the display."""
+        with display_lock:
+            waited.wait(5)
+            progress.describe()
+
+    class LockedDisplay(NoDisplay):
+        """Waits for the thread that redraws, as rich's live display does."""
+
+        def show_phase(self) -> None:
+            """Take the display's lock."""
+            waited.set()
+            assert display_lock.acquire(timeout=5)
+            display_lock.release()
+
+    display_lock = threading.Lock()
+    progress._display = LockedDisplay()
+    progress.expect({"trainings": Part(trainings=1), "figures": Part(seconds=1)})
+    progress.begin("training", "trainings")
+    progress.advance(1.0, "1/1 done")
+    waited.clear()
+    thread = threading.Thread(target=redraw, daemon=True)
+    thread.start()
+    progress.begin("drawing", "figures")
+    thread.join(5)
+    assert not thread.is_alive()

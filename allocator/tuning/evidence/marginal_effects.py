@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from optuna.trial import FrozenTrial
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from allocator.tuning.evidence.allocations import TriedAllocation
 from allocator.tuning.space.points import Points, read_bounds
@@ -97,7 +98,9 @@ def compute_marginal_effects(
     params = [base.params for base in bases if space.has_all_params(base.params)]
     if not params:
         return []
-    return trace_effects(space, observations, params, sign=objective.sign)
+    # Small matrices: two threads would take ten times as long as one.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return trace_effects(space, observations, params, sign=objective.sign)
 
 
 def trace_effects(

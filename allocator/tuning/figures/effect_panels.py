@@ -52,7 +52,7 @@ def draw_effects(effects: Sequence[MarginalEffect], *, objective: str) -> go.Fig
         template=TEMPLATE,
         title=make_title(
             "What each rank and rate does",
-            f"{objective} minus that of the choice (dashed), all else equal; band: ± "
+            f"{objective} minus that at the dot (dashed), all else equal; band: ± "
             f"{BAND:g} standard deviations; thick: beyond {TOLD:g} of them, which is told",
         ),
         showlegend=False,

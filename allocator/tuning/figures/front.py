@@ -50,11 +50,12 @@ def draw_study_front(study: SearchStudy, front: Sequence[Selection]) -> go.Figur
         study: The study.
         front: Its choices for all its budgets, the largest budget last.
     """
-    is_proved = read_front(study.study, front) is not None
+    proved = read_front(study.study, front)
+    is_proved = proved is not None
     return draw_front(
         list_front_points(study, front),
         value="loss on dev" if is_proved else f"expected {study.objective.name}",
-        has_intervals=is_proved,
+        intervals=_describe_intervals(proved),
         lower_is_better=is_proved or study.objective.sign < 0,
     )
 
@@ -78,17 +79,17 @@ def list_front_points(study: SearchStudy, front: Sequence[Selection]) -> list[Fr
 
 
 def draw_front(
-    points: list[FrontPoint], *, value: str, has_intervals: bool, lower_is_better: bool
+    points: list[FrontPoint], *, value: str, intervals: str, lower_is_better: bool
 ) -> go.Figure:
     """Draw the gap to the best of every allocation against its parameters.
 
     Args:
         points: The allocations.
         value: Name of the value that the gaps are of.
-        has_intervals: Whether intervals were computed.
+        intervals: What the intervals are, in words; empty if none were computed.
         lower_is_better: Whether lower values are better.
     """
-    intervals = "; bars: 95% intervals over seeds and examples" if has_intervals else ""
+    bars = f"; bars: {intervals}" if intervals else ""
     figure = go.Figure()
     for group, colour in GROUP_COLOURS.items():
         own = sorted((p for p in points if p.group == group), key=lambda p: p.parameters)
@@ -100,12 +101,20 @@ def draw_front(
         title=make_title(
             "What every budget buys",
             f"{value} minus that of the choice within the largest budget (dashed), "
-            f"{'lower' if lower_is_better else 'higher'} is better{intervals}",
+            f"{'lower' if lower_is_better else 'higher'} is better{bars}",
         ),
     )
     figure.update_xaxes(title_text="parameters of the adapter", type="log")
     figure.update_yaxes(title_text=f"{value}, minus the best's")
     return figure
+
+
+def _describe_intervals(proved: Sequence[StudyVerdict] | None) -> str:
+    if proved is None:
+        return ""
+    differences = [versus.loss for verdict in proved for versus in verdict.versus.values()]
+    over = "seeds and examples" if all(d.covers_seeds for d in differences) else "examples"
+    return f"95% intervals over {over}"
 
 
 def _list_expected(study: SearchStudy, front: Sequence[Selection]) -> Iterator[FrontPoint]:

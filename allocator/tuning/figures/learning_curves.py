@@ -12,7 +12,13 @@ from optuna.trial import FrozenTrial, TrialState
 from allocator.tuning.evidence.choice import Selection
 from allocator.tuning.figures.appearance import GROUP_COLOURS, TEMPLATE, make_title
 from allocator.tuning.space.space import Params
-from allocator.tuning.storage.trial_memory import has_collapsed, list_standing, read_seed
+from allocator.tuning.storage.trial_memory import (
+    BASELINE,
+    has_collapsed,
+    list_standing,
+    read_rival,
+    read_seed,
+)
 from allocator.tuning.study.study import SearchStudy
 
 Group = Literal["pruned", "other", "rival", "uniform baseline", "choice"]
@@ -116,8 +122,7 @@ def _find_group(selection: Selection, trial: FrozenTrial) -> Group:
         return "pruned"
     if selection.baseline is not None and is_of(selection.baseline.allocation.params):
         return "uniform baseline"
-    rivals = (choice.allocation.params for choice in selection.opponents.values())
-    return "rival" if any(map(is_of, rivals)) else "other"
+    return "rival" if read_rival(trial) not in (None, BASELINE) else "other"
 
 
 def _draw_group(group: Group, curves: Sequence[LearningCurve], colour: str) -> go.Scatter:

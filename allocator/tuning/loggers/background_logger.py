@@ -71,7 +71,6 @@ class BackgroundLogger:
 
     def close(self) -> None:
         """Wait until everything is logged, but not for ever."""
-        self._calls.put(self._logger.close)
         self._calls.put(None)
         self._thread.join(self._patience)
         if self._thread.is_alive():
@@ -83,16 +82,21 @@ class BackgroundLogger:
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
-            if self._has_failed:
-                continue
-            try:
-                call()
-            except Exception as problem:  # noqa: BLE001  # no package's error may cost a search
-                self._has_failed = True
+            if not self._has_failed:
+                self._try(call)
+        # Also after a failure, which may have been of one run alone.
+        self._try(self._logger.close)
+
+    def _try(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as problem:  # noqa: BLE001  # no package's error may cost a search
+            if not self._has_failed:
                 self._warn(
                     f"{self._name} failed ({type(problem).__name__}: {first_line(problem)}); the "
                     "run goes on without it, and the same command again logs what is missing"
                 )
+            self._has_failed = True
 
     def _start(self, run: LoggedRun) -> None:
         name = self._ledger.find_name(run.key)

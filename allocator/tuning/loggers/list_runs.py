@@ -19,10 +19,13 @@ class RunNames:
 
     Attributes:
         purpose: Why the trainings are made.
+        split: What they are scored on, in front of the names of scores, unless it is what all
+            trainings of a study are scored on.
         others: Key and name in place of those that the list would give, by the allocation's name.
     """
 
     purpose: str
+    split: str = ""
     others: Callable[[str, int], tuple[str, str] | None] = lambda _name, _seed: None
 
     def make_key(self, name: str, seed: int) -> str:
@@ -94,7 +97,8 @@ class ListRuns:
 
     def _log(self, name: str, report: Report) -> None:
         key = self._names.make_key(name, self._trials.seed)
-        self._loggers.log(key, report.step, list_values(report, self._trials.config.training))
+        values = list_values(report, self._trials.config.training, self._names.split)
+        self._loggers.log(key, report.step, values)
 
 
 def _plain(name: str) -> str:

@@ -56,7 +56,9 @@ class MlflowLogger:
             self._ids = {
                 run.data.tags[_KEY]: run.info.run_id for run in self._list_runs() if run.data.tags
             }
-        except MlflowException as problem:
+        except LoggerError:
+            raise
+        except Exception as problem:  # noqa: BLE001  # also of drivers, which MLflow passes on
             reason = _hide_password(first_line(problem))
             raise LoggerError(f"--log mlflow: {uri}: {reason}; see MLFLOW_TRACKING_URI") from None
         self._open: set[str] = set()
@@ -144,25 +146,26 @@ def _find_experiment(client: MlflowClient) -> tuple[str, str]:
 
 def _answer_within(patience: float, ask: Callable[[], Answer]) -> Answer | None:
     """Return what `ask` returns, raise what it raises, or return None if that takes too long."""
-    answers: list[Answer | MlflowException] = []
+    answers: list[Answer] = []
+    problems: list[Exception] = []
 
     def work() -> None:
         try:
             answers.append(ask())
-        except MlflowException as problem:
-            answers.append(problem)
+        except Exception as problem:  # noqa: BLE001  # it is raised where it was asked
+            problems.append(problem)
 
     # A daemon, so that a server that does not answer does not keep the process alive.
     asking = threading.Thread(target=work, daemon=True)
     asking.start()
     asking.join(patience)
-    for answer in answers:
-        if isinstance(answer, MlflowException):
-            raise answer
-        return answer
-    return None
+    for problem in problems:
+        raise problem
+    return answers[0] if answers else None
 
 
 def _hide_password(text: str) -> str:
-    """Remove user and password from every URL in a text."""
-    return re.sub(r"://[^/\s]*@", "://", text)
+    """Remove user, password and query from every URL in a text."""
+    # A password may hold a slash or an @: up to the last @ of the word, nothing is shown.
+    without_user = re.sub(r"://\S*@", "://", text)
+    return re.sub(r"(://[^\s?]*)\?\S*", r"\1", without_user)

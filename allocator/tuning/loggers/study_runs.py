@@ -111,7 +111,7 @@ class StudyRuns:
             step: {"epoch": step / training.boundaries_per_epoch, name: value}
             for step, value in trial.intermediate_values.items()
         }
-        if curve and _is_own(read_ending(trial)):
+        if curve and read_ending(trial) in ("completed", "stopped"):
             curve[max(curve)] |= {
                 "score": read_score(trial),
                 "loss": read_loss(trial),

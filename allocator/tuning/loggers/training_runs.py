@@ -29,13 +29,22 @@ def list_hyperparameters(spec: AdapterSpec, allocation: Allocation) -> dict[str,
     }
 
 
-def list_values(report: Report, training: TrainingConfig) -> dict[str, float]:
-    """List what a training has reached at a boundary; the step is the number of the boundary."""
-    return {
-        "epoch": report.step / training.boundaries_per_epoch,
+def list_values(report: Report, training: TrainingConfig, split: str = "") -> dict[str, float]:
+    """List what a training has reached at a boundary; the step is the number of the boundary.
+
+    Args:
+        report: What it reports.
+        training: The configuration of the study's trainings.
+        split: What it was scored on, in front of the names of its scores.
+    """
+    scores = {
         "score": report.score,
         "loss": report.loss,
         "calibrated_loss": report.calibrated_loss,
-        "train_loss": report.train_loss,
         **report.components,
+    }
+    return {
+        "epoch": report.step / training.boundaries_per_epoch,
+        "train_loss": report.train_loss,
+        **{f"{split}_{name}" if split else name: value for name, value in scores.items()},
     }

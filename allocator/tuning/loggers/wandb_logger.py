@@ -12,6 +12,7 @@ from allocator.hub import first_line
 from allocator.tuning.loggers.logger import LoggedRun, Outcome, ResultTable
 
 _PROJECT = "allocator"  # unless WANDB_PROJECT or the settings of wandb name another
+_OFFLINE = ("offline", "dryrun")  # modes of wandb; the second is an old name of the first
 _PATIENCE = 15.0  # seconds that a server may take to accept the first run
 
 
@@ -31,10 +32,14 @@ class WandbLogger:
         self._study, self._identity = study, identity
         # What the environment and the settings files of wandb say; options would override them.
         settings = wandb.setup().settings
+        if settings.mode == "disabled":
+            raise LoggerError(
+                "--log wandb: WANDB_MODE=disabled logs nothing; leave one of them out"
+            )
         self._project = settings.project or _PROJECT
         self._runs: dict[str, wandb.Run] = {}
         try:
-            if settings.mode in (None, "online", "shared"):
+            if settings.mode not in _OFFLINE:
                 wandb.login()  # asks for a key if somebody is there to answer
             self._study_run = self._init("study", study, "study", {})
         except (wandb.errors.Error, ValueError) as problem:
@@ -45,7 +50,7 @@ class WandbLogger:
         # By server, not by mode: what was logged offline is there once it was uploaded.
         owner = f"{settings.entity}/" if settings.entity else ""
         self.destination = f"{settings.base_url} {owner}{self._project}"
-        how = "offline, " if settings.mode == "offline" else ""
+        how = "offline, " if settings.mode in _OFFLINE else ""
         self.address = f"{how}project {owner}{self._project}, group {study}"
 
     def has_run(self, key: str, name: str) -> bool:
@@ -91,7 +96,7 @@ class WandbLogger:
         # Offline, a run that goes on is a further folder of the same id, which `sync` joins; wandb
         # warns of `resume` then.
         resume: Literal["allow"] | None = (
-            "allow" if wandb.setup().settings.mode != "offline" else None
+            None if wandb.setup().settings.mode in _OFFLINE else "allow"
         )
         return wandb.init(
             project=self._project,

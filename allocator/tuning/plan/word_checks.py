@@ -6,14 +6,15 @@ Nothing here imports PyTorch, transformers or datasets, which take many seconds.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 from allocator.data.glue import find_glue_task
 from allocator.data.tasks import SYNTHETIC, is_task_file
-from allocator.errors import TaskError
+from allocator.errors import TaskError, UnknownNameError
 from allocator.files.recipe import read_recipe
 from allocator.files.study_folder import require_study
 from allocator.models.packaged_models import require_model_name
-from allocator.tuning.names import STUDY_PRIOR
+from allocator.tuning.names import STUDY_PRIOR, KindName
 from allocator.tuning.plan.run_config import RunConfig, SpaceConfig
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.space.space_file import read_space
@@ -42,6 +43,10 @@ def _require_task(name: str) -> None:
 
 
 def _check_search(config: SearchConfig) -> None:
+    for name in config.rivals or ():
+        kind = name.partition(":")[0]
+        if kind not in get_args(KindName):
+            raise UnknownNameError("rival", kind, get_args(KindName))
     for path in config.start:
         read_recipe(path)
     if config.prior.startswith(STUDY_PRIOR):

@@ -10,6 +10,7 @@ from allocator.tuning.evidence.marginal_effects import MarginalEffect
 from allocator.tuning.report.sections import Section
 from allocator.tuning.screen.front_table import describe_smallest, make_front_table
 from allocator.tuning.screen.result_table import make_choice_table
+from allocator.tuning.screen.told_effects import name_base
 from allocator.tuning.screen.verdict_table import describe_verdict, make_verdict_tables
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.study.verdict import StudyVerdict
@@ -58,7 +59,7 @@ def make_size_section(study: SearchStudy, front: WrittenFront) -> Section:
     """Answer how small an adapter could be."""
     title = "How small could it be?"
     selections = [choice.selection for choice in front.choices]
-    if len(selections) == 1:
+    if not study.config.smaller_budgets:
         budgets = ",".join(str(study.config.budget // part) for part in (4, 2, 1))
         return Section(
             title=title,
@@ -67,6 +68,11 @@ def make_size_section(study: SearchStudy, front: WrittenFront) -> Section:
                 f"--budget {budgets}, are searched in one study, which then names the smallest "
                 "adapter that is as good as can be told."
             ],
+        )
+    if len(selections) == 1:
+        return Section(
+            title=title,
+            paragraphs=["No allocation within a smaller budget trained without a collapse."],
         )
     smallest = front.smallest
     told = describe_smallest(study, smallest.selection, selections[-1], smallest.path)
@@ -78,18 +84,21 @@ def make_size_section(study: SearchStudy, front: WrittenFront) -> Section:
     )
 
 
-def make_reason_section(study: SearchStudy, effects: Sequence[MarginalEffect]) -> Section:
+def make_reason_section(
+    study: SearchStudy, front: WrittenFront, effects: Sequence[MarginalEffect]
+) -> Section:
     """Answer why: what every rank and rate does."""
     title = "Why these?"
     if not effects:
         return Section(
-            title=title, paragraphs=["Nothing can be told: only rivals trained to their end."]
+            title=title,
+            paragraphs=["Nothing can be told: no allocation of a searched rank or rate is sound."],
         )
     return Section(
         title=title,
         paragraphs=[
             f"What the trainings tell of the {study.objective.name} if one rank or rate is "
-            "changed, and all else is as in the choice:"
+            f"changed, and all else is as in {name_base(study.space, front.best.selection)}:"
         ],
         points=describe_effects(effects),
         figures=["effects"],
@@ -124,13 +133,13 @@ def _name_ranks(ranks: Mapping[str, int]) -> str:
 
 def _describe_lora(study: SearchStudy, selection: Selection) -> list[str]:
     """Say that the choice was compared with no LoRA, if so."""
-    names = [name for name in selection.compared if name.partition(":")[0] == "lora"]
+    names = [name for name in study.config.rivals if name.partition(":")[0] == "lora"]
     params = selection.best.allocation.params
     if names or study.space.find_variant(params).shape.factorization == "matrix":
         return []
     return [
-        "It was compared with no LoRA: --rivals lora:8 compares it with a LoRA of rank 8, whatever "
-        "its size."
+        "It was compared with no LoRA: in another study, --rivals lora:8 compares with a LoRA of "
+        "rank 8, whatever its size."
     ]
 
 
@@ -141,6 +150,11 @@ def _describe_design(study: SearchStudy, verdict: StudyVerdict) -> str:
         return (
             f"The verdict is from {seeds} new {'seed' if seeds == 1 else 'seeds'} and from dev: "
             "its intervals say nothing of other seeds."
+        )
+    if study.config.select_on == "dev":
+        return (
+            f"The verdict is from {seeds} seeds that made no choice, but from dev, on which the "
+            "choice was made: its intervals are for other seeds, and are optimistic."
         )
     return (
         f"The verdict is from {seeds} seeds that made no choice and from dev, which was scored "

@@ -45,7 +45,8 @@ def make_trainings_section(study: SearchStudy) -> Section:
         title="What was trained",
         paragraphs=[
             "Each training is of one allocation with one seed. A pruned training was stopped "
-            "because it fell behind; a collapsed one gave the same answer to every input."
+            "because it fell behind; a collapsed one gave the same answer to every input, or its "
+            "loss was not finite."
         ],
         tables=[table],
         figures=["learning-curves"],
@@ -75,7 +76,7 @@ def make_setting_section(study: SearchStudy) -> Section:
     )
 
 
-def make_use_section(study: SearchStudy, front: WrittenFront, commands: Sequence[str]) -> Section:
+def make_use_section(front: WrittenFront, commands: Sequence[str]) -> Section:
     """Say how to use the result."""
     paragraphs = [
         f"{front.best.path.name} says everything that is needed to train the choice again, and the "
@@ -84,16 +85,18 @@ def make_use_section(study: SearchStudy, front: WrittenFront, commands: Sequence
     return Section(
         title="How to use it",
         paragraphs=paragraphs,
-        commands=[
-            f"allocator predict --study {study.config.study} < sentences.txt",
-            *commands,
-        ],
+        commands=commands,
     )
 
 
 def make_limits_section(study: SearchStudy, front: WrittenFront) -> Section:
     """Say what the report does not say."""
     return Section(title="What this does not say", points=list(_list_limits(study, front.best)))
+
+
+def _count_epochs(study: SearchStudy) -> str:
+    epochs = study.config.training.epochs
+    return f"{epochs} {'epoch' if epochs == 1 else 'epochs'}"
 
 
 def _name_ending(trial: FrozenTrial) -> str:
@@ -114,15 +117,14 @@ def _list_settings(study: SearchStudy) -> Iterator[tuple[str, str]]:
     )
     task = config.task
     limit = f", at most {task.limit} examples" if task.limit else ""
-    yield "data", f"{task.name} from {task.source}, fingerprint {task.fingerprint}{limit}"
+    # Of a file or a folder its place means nothing elsewhere.
+    source = task.source.split(":", 1)[0]
+    yield "data", f"{task.name} from {source}, fingerprint {task.fingerprint}{limit}"
     held_out = f"{training.held_out:.0%} of train, another part for every seed"
     yield "scored on", "dev" if config.select_on == "dev" else held_out
     yield "decided by", study.objective.name
-    yield (
-        "training",
-        f"{training.epochs} epochs, batches of {training.batch_size}, "
-        f"{training.max_length} tokens at most",
-    )
+    length = f", {training.max_length} tokens at most" if config.task.text_columns else ""
+    yield "training", f"{_count_epochs(study)}, batches of {training.batch_size}{length}"
     yield "space", f"{config.space_name}, targets {', '.join(backbone.targets)}"
     devices = dict.fromkeys(device for run in read_runs(study.study) for device in run.devices)
     yield "frozen weights", f"{config.precision} on {', '.join(devices) or 'unknown devices'}"
@@ -139,11 +141,12 @@ def _list_limits(study: SearchStudy, best: WrittenBest) -> Iterator[str]:
         yield f"{SYNTHETIC} is made by a grammar: nothing here says anything about CoLA."
     if config.select_on == "dev":
         yield "The choice was made on dev, so its scores on dev are optimistic."
-    if best.verdict is None:
+    is_proved = best.verdict is not None and bool(best.verdict.versus)
+    if not is_proved:
         yield "The choice was not proved on seeds and examples that it was not made by."
     yield (
-        f"It is about {config.model.name} on {config.task.name} after {config.training.epochs} "
-        "epochs: another model, task or length of training may need other ranks."
+        f"It is about {config.model.name} on {config.task.name} after {_count_epochs(study)}: "
+        "another model, task or length of training may need other ranks."
     )
     edges = list(_list_edges(study, best))
     if edges:
@@ -151,10 +154,11 @@ def _list_limits(study: SearchStudy, best: WrittenBest) -> Iterator[str]:
             f"The choice lies at an edge of the space ({', '.join(edges)}): what lies beyond was "
             "not tried."
         )
-    yield (
-        "Expected values are of the trainings that made the choice; quote the verdict's means on "
-        "dev in their place."
-    )
+    if is_proved and config.select_on != "dev":
+        yield (
+            "Expected values are of the trainings that made the choice; quote the verdict's means "
+            "on dev in their place."
+        )
     if best.recipe.study["adapter"] == "trained on all of train":
         yield (
             "The adapter that is handed over was trained once more, on all of train: the verdict "

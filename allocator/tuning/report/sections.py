@@ -55,15 +55,15 @@ def write_markdown_table(table: Table) -> str:
     """Write a table as GitHub's Markdown, its title as a line before it."""
     sides = ["---:" if column.justify == "right" else "---" for column in table.columns]
     lines = [[str(column.header) for column in table.columns], sides, *_list_rows(table)]
-    written = "\n".join(f"| {' | '.join(map(_escape_markdown, line))} |" for line in lines)
-    return f"{_escape_markdown(str(table.title))}\n\n{written}" if table.title else written
+    written = "\n".join(f"| {' | '.join(map(escape_markdown, line))} |" for line in lines)
+    return f"{escape_markdown(str(table.title))}\n\n{written}" if table.title else written
 
 
 def write_markdown(section: Section) -> str:
     """Write a section as GitHub's Markdown, without its figures."""
-    parts = [f"## {section.title}", *map(_escape_markdown, section.paragraphs)]
+    parts = [f"## {section.title}", *map(escape_markdown, section.paragraphs)]
     if section.points:
-        parts.append("\n".join(f"- {_escape_markdown(point)}" for point in section.points))
+        parts.append("\n".join(f"- {escape_markdown(point)}" for point in section.points))
     parts += map(write_markdown_table, section.tables)
     if section.commands:
         parts.append("\n".join(["```", *section.commands, "```"]))
@@ -75,7 +75,7 @@ def _list_rows(table: Table) -> list[tuple[str, ...]]:
     return list(zip(*cells, strict=True))
 
 
-def _escape_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Escape what Markdown would read as a table's border, emphasis, code or HTML."""
     for special in ("\\", "|", "*", "_", "`", "<", "["):
         text = text.replace(special, f"\\{special}")

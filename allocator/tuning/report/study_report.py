@@ -25,7 +25,7 @@ from allocator.tuning.report.record_sections import (
     make_trainings_section,
     make_use_section,
 )
-from allocator.tuning.report.sections import Section, write_markdown
+from allocator.tuning.report.sections import Section, escape_markdown, write_markdown
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.study.write_front import WrittenFront
 
@@ -59,7 +59,7 @@ def write_report(
     write_whole(path, report.encode())
     # Now, so that it is shown even if a storage or a browser fails.
     yield path
-    note = "\n\n".join([f"# {title}", *map(write_markdown, sections[:4])])
+    note = "\n\n".join([f"# {escape_markdown(title)}", *map(write_markdown, sections[:4])])
     files = [path, *(choice.path for choice in front.choices)]
     if not write_dashboard_page(study.study, note, figures, files, study.folder / ARTIFACTS_FOLDER):
         warn("the study's note on optuna-dashboard is your own, and was left as it is")
@@ -76,12 +76,12 @@ def make_sections(
     return [
         make_answer_section(study, front),
         make_size_section(study, front),
-        make_reason_section(study, effects),
+        make_reason_section(study, front, effects),
         make_sureness_section(study, front),
         make_trainings_section(study),
         make_ranks_section(),
         make_setting_section(study),
-        make_use_section(study, front, commands),
+        make_use_section(front, commands),
         make_limits_section(study, front),
     ]
 

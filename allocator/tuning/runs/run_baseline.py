@@ -45,8 +45,8 @@ def run_baseline(config: BaselineConfig, progress: RunProgress) -> Records:
     # Only now, so that a mistake found while planning leaves no folder. The lock is the study's,
     # because its search writes into the same baseline folder.
     with (
-        open_loggers(config.log, plan.folder, console) as loggers,
         create_and_lock_study_folder(plan.folder),
+        open_loggers(config.log, plan.folder, console) as loggers,
     ):
         progress.expect(list_parts(len(allocations)))
         progress.begin("deciding what to train", TRAININGS)

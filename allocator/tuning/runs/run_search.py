@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from allocator.coordination.coordinator import Coordinator
 from allocator.coordination.interrupts import Interrupts
+from allocator.coordination.protocols import Watcher
 from allocator.coordination.watcher_group import WatcherGroup
 from allocator.errors import CheckpointError, StudyError, TaskError
 from allocator.progress.run_progress import RunProgress
@@ -61,8 +62,9 @@ def run_search(
     progress.begin("opening the study")
     progress.expect(list_search_parts(goal, plan))
     with (
-        open_loggers(config.log, plan.folder, console) as loggers,
         open_study(plan.recorded, plan.space, plan.folder, url, goal) as study,
+        # Under the study's lock, or two runs of one command would log side by side.
+        open_loggers(config.log, plan.folder, console) as loggers,
     ):
         run = Run(command=write_search_command(config), devices=tuple(plan.devices.names))
         write_run(study.study, run)
@@ -99,15 +101,15 @@ def _train_until_finished(
     """Train until the study has all trials; return False if time was up before."""
     interrupts, console = Interrupts(), progress.console
     setup = dataclasses.replace(plan.setup, most_slots=count_most_slots(study.goal, plan))
+    watchers: list[Watcher] = [SearchWatcher(progress, study, TRAININGS, config.timeout)]
+    if config.log:
+        watchers.append(StudyRuns(study, loggers))
     with interrupts.handled():
         is_finished = Coordinator(
             study,
             partial(plan.devices.launch, setup),
             plan.devices.names,
-            WatcherGroup(
-                SearchWatcher(progress, study, TRAININGS, config.timeout),
-                StudyRuns(study, loggers),
-            ),
+            WatcherGroup(*watchers),
             slots=config.slots,
             waiting=interrupts.waiting,
         ).run(timeout=config.timeout)

@@ -80,7 +80,7 @@ def run_sweep(config: SweepConfig, progress: RunProgress) -> Path | None:
     listed = {p.name: ListedAllocation.from_allocation(p.spec, p.allocation) for p in phases}
     seeds = range(config.training.seed, config.training.seed + config.seeds)
     progress.expect(list_parts(len(listed) * len(seeds)))
-    with open_loggers(config.log, folder, console) as loggers, create_and_lock_study_folder(folder):
+    with create_and_lock_study_folder(folder), open_loggers(config.log, folder, console) as loggers:
         progress.begin("deciding what to train", TRAININGS)
         try:
             records = train_list(

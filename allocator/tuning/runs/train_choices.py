@@ -22,6 +22,8 @@ from allocator.tuning.study.delivered import (
 )
 from allocator.tuning.study.study import SearchStudy
 
+_RUNS = RunNames(purpose="delivered", split="dev")  # in loggers
+
 
 def train_choices(
     study: SearchStudy, plan: Plan[StudyConfig], loggers: Loggers, progress: RunProgress
@@ -61,5 +63,5 @@ def train_choices(
             phase=phase,
             keeps_adapters=True,
             calibration=average_calibration(allocation),
-            watch=lambda trials: ListRuns(trials, loggers, RunNames(purpose="delivered")),
+            watch=lambda trials: ListRuns(trials, loggers, _RUNS),
         )

@@ -28,7 +28,7 @@ def make_front_table(study: SearchStudy, front: Sequence[Selection]) -> Table:
         box=None,
         collapse_padding=True,
     )
-    proofs = ("95% interval", "baseline") if proved is not None else ()
+    proofs = (_name_interval(proved), "baseline") if proved is not None else ()
     for column in ("budget", "ranks", "parameters", "value", "minus", *proofs):
         table.add_column(column, justify="left" if column in ("ranks", "baseline") else "right")
     for place, selection in enumerate(front):
@@ -71,6 +71,11 @@ def describe_smallest(
         "The smallest that is not worse by a standard error, as far as its trainings tell, has "
         f"{where}"
     )
+
+
+def _name_interval(proved: Sequence[StudyVerdict]) -> str:
+    differences = [versus.loss for verdict in proved for versus in verdict.versus.values()]
+    return "95% interval" if all(d.covers_seeds for d in differences) else "95% (examples)"
 
 
 def _make_expected_cells(selection: Selection, best: Selection) -> list[str]:

@@ -43,7 +43,7 @@ def print_result(
         console.print(line, highlight=False, soft_wrap=True)
     if len(front.choices) > 1:
         _print_front(console, study, front)
-    print_effects(console, study.objective, effects)
+    print_effects(console, study, selection, effects)
     # None if the study ended before its prior was made.
     if study.prior not in (None, study.config.prior):
         console.print(

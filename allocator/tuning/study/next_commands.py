@@ -28,4 +28,7 @@ def list_next_commands(study: SearchStudy, recipe: Path, url: str) -> list[str]:
     commands[-1] += ["--studies-dir", str(study.folder.parent)]
     if url != choose_storage_url(None, study.folder):
         commands[-1] += ["--storage", printable_url(url)]
-    return [shlex.join(command) for command in commands]
+    predict = [*_PYTHON, "allocator.predict", "--study", study.config.study]
+    predict += ["--studies-dir", str(study.folder.parent)]
+    given = "texts.txt" if study.config.task.text_columns else "paths.txt"
+    return [*map(shlex.join, commands), f"{shlex.join(predict)} < {given}"]

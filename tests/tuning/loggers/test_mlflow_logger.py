@@ -98,3 +98,16 @@ def test_a_deleted_experiment_is_one_line(client: MlflowClient) -> None:
     message = "experiment 'allocator' was deleted: set MLFLOW_EXPERIMENT_NAME"
     with pytest.raises(LoggerError, match=f"^--log mlflow: file:.*: {message}; see MLFLOW_T"):
         MlflowLogger("small", "1a2b")
+
+
+@pytest.mark.parametrize(
+    "parts", ["me:s3cr/3t@host/db", "me:s3cr3t@4@host/db", "host/db?user=me&password=s3cr3t"]
+)
+def test_a_store_without_a_driver_is_one_line_that_shows_no_secret(
+    parts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql+nosuch://{parts}")
+    with pytest.raises(LoggerError, match=r"^--log mlflow: postgresql\+nosuch://") as caught:
+        MlflowLogger("study", "identity")
+    assert "s3cr" not in str(caught.value)
+    assert "\n" not in str(caught.value)

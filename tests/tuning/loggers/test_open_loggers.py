@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,4 @@ def test_loggers_that_were_opened_are_closed_if_another_refuses(
     ):
         pass
     assert not (tmp_path / "study").exists()
+    assert "log-tensorboard" not in {thread.name for thread in threading.enumerate()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,14 @@ from allocator.tuning.loggers.background_logger import BackgroundLogger
 from allocator.tuning.loggers.ledger import Ledger
 from allocator.tuning.loggers.open_loggers import Loggers
 from allocator.tuning.loggers.study_runs import StudyRuns, name_run
-from allocator.tuning.storage.trial_memory import list_standing, read_ending, read_position
+from allocator.tuning.storage.trial_memory import (
+    is_given_up,
+    list_standing,
+    read_ending,
+    read_position,
+)
 from allocator.tuning.study.study import SearchStudy
+from tests.reports import make_report
 from tests.tuning.loggers.memory_logger import MemoryLogger, Server
 from tests.tuning.scripted import BOUNDARIES, Killed, Script, smooth_loss
 
@@ -117,3 +124,25 @@ def test_names_of_runs_suit_folders() -> None:
     assert name_run(7, "rival", "lora:8", 1) == "00007-rival-lora-8-seed-1"
     assert name_run(0, "baseline", "baseline", 0) == "00000-baseline-seed-0"
     assert name_run(12, "search", None, 0) == "00012-search-seed-0"
+
+
+def test_a_training_that_was_given_up_halfway_is_recalled_with_what_it_reached(
+    tmp_path: Path,
+) -> None:
+    script = Script(folder=tmp_path)
+    study = script.open()
+    study.begin()
+    number = None
+    for _ in range(2):  # both attempts break off after their first boundary
+        assert study.num_startable
+        number = study.start_next_trial().trial
+        study.add_report(dataclasses.replace(make_report(number, 0.5, None), step=1))
+        study.tell_failure(number, "killed", retry=study.count_attempts(number) < 2)
+        study.begin()
+    assert number is not None
+    assert is_given_up(study.trials[number])
+    server = Server()
+    run_logged(script, server)
+    stored = server.runs[str(read_position(study.trials[number]))]
+    assert stored.outcome == "given up"
+    assert [step for step, _ in stored.points] == [1]

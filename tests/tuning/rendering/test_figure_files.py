@@ -24,7 +24,9 @@ FIGURES = {
 
 
 def test_drawing_imports_nothing_that_reads_the_options_of_the_command() -> None:
-    program = "import allocator.tuning.figures.output, sys; print('logistro' in sys.modules)"
+    program = (
+        "import allocator.tuning.rendering.figure_files, sys; print('logistro' in sys.modules)"
+    )
     command = [sys.executable, "-c", program, "--log", "tensorboard"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
 

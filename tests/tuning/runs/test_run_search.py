@@ -118,7 +118,7 @@ def test_the_same_command_again_goes_on_to_a_larger_total(make_config: MakeConfi
 
 def test_one_seed_gives_one_study_trial_by_trial(make_config: MakeConfig, tmp_path: Path) -> None:
     studies = [
-        seen(trials_of(search(make_config(trials=5, studies_dir=tmp_path / name))[1]))
+        seen(trials_of(search(make_config(trials=3, studies_dir=tmp_path / name))[1]))
         for name in ("one", "two")
     ]
     assert studies[0] == studies[1]

@@ -199,7 +199,7 @@ def test_a_smaller_budgets_baseline_is_no_rival(describe: Callable[..., str]) ->
 def test_what_the_trainings_tell_is_printed_in_80_columns_without_rivals(tmp_path: Path) -> None:
     study = Script(folder=tmp_path, prior="uniform", rivals=("lora",), trials=40).run()
     console = Console(file=io.StringIO(), width=200)
-    print_effects(console, study.objective, study.compute_effects())
+    print_effects(console, study, study.select(), study.compute_effects())
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().strip().splitlines()
     assert lines[0] == "what the trainings tell of the calibrated loss, all else as in the choice:"
@@ -209,6 +209,20 @@ def test_what_the_trainings_tell_is_printed_in_80_columns_without_rivals(tmp_pat
     assert "lora" not in text
     for name in ("input", "depth", "lambda", "learning rate"):
         assert name in text
+
+
+def test_effects_are_said_to_start_elsewhere_if_a_rival_is_the_choice(tmp_path: Path) -> None:
+    def loss(job: Job) -> float:
+        return 0.1 if job.spec.shape.factorization == "matrix" else smooth_loss(job)
+
+    study = Script(folder=tmp_path, prior="uniform", rivals=("lora:1",), trials=30, loss=loss).run()
+    selection = study.select()
+    assert selection.best.allocation.rival == "lora:1"
+    console = Console(file=io.StringIO(), width=200)
+    print_effects(console, study, selection, study.compute_effects())
+    assert isinstance(console.file, io.StringIO)
+    text = " ".join(console.file.getvalue().split())
+    assert "all else as in the best allocation that is no rival:" in text
 
 
 def test_it_is_said_first_that_nothing_was_learnt_and_what_to_change(
