@@ -94,7 +94,7 @@ def test_a_browser_shows_verdict_table_and_pictures_of_a_real_study(
     assert "Best allocation within each budget: loss on dev, and minus that of 600" in text
     assert "--budget 300,600" in text
     assert "What this does not say" in text
-    assert "--rivals lora:8 compares it with a LoRA of rank 8" in text
+    assert "--rivals lora:8 compares with a LoRA of rank 8" in text
     for name in ("front", "race", "effects", "learning-curves", "budget-split", "singular-values"):
         assert re.search(rf'id="{name}".*?class="main-svg"', page, flags=re.DOTALL), name
         assert (folder / FIGURES_FOLDER / f"{name}.png").stat().st_size > 10_000

@@ -225,7 +225,7 @@ def test_a_real_postgresql_server_keeps_a_study(make_config: MakeConfig, postgre
         study.tell(make_report(start(study).number, 0.5))
     with load_study(plan.folder, postgresql) as again:
         assert again.trials[0].value == 0.5
-        dashboard, _, export = list_next_commands(again, plan.folder / RECIPE_FILE, postgresql)
+        dashboard, _, export, _ = list_next_commands(again, plan.folder / RECIPE_FILE, postgresql)
     assert not (plan.folder / DATABASE_FILE).exists()
     name, url, *artifacts = dashboard.split()
     assert artifacts == ["--artifact-dir", str(plan.folder / ARTIFACTS_FOLDER)]
@@ -248,17 +248,18 @@ def test_a_study_in_a_folder_of_any_name_is_found_again(
         commands = list_next_commands(
             again, plan.folder / RECIPE_FILE, choose_storage_url(None, plan.folder)
         )
-    dashboard, train, export = map(shlex.split, commands)
+    dashboard, train, export, predict = map(shlex.split, commands)
     assert optuna.get_all_study_names(dashboard[1]) == ["tiny"]
     assert dashboard[3] == str(plan.folder / ARTIFACTS_FOLDER)
     assert train[3:] == ["--config", str(plan.folder / RECIPE_FILE)]
     assert export[3:] == ["--study", "tiny", "--studies-dir", str(tmp_path / name)]
+    assert predict[3:] == [*export[3:], "<", "texts.txt"]
 
 
 def test_follow_up_commands_show_no_password(make_config: MakeConfig) -> None:
     plan = plan_search(make_config())
     with opened(plan) as study:
         url = "postgresql+psycopg2://me:s3cr3t@host/db?sslpassword=s3cr3t"
-        dashboard, _, export = list_next_commands(study, plan.folder / RECIPE_FILE, url)
+        dashboard, _, export, _ = list_next_commands(study, plan.folder / RECIPE_FILE, url)
     assert dashboard.startswith("optuna-dashboard postgresql+psycopg2://me@host/db --artifact-dir")
     assert export.endswith(" --storage postgresql+psycopg2://me@host/db")
