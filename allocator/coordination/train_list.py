@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from rich.markup import escape
+
 from allocator.config import Calibration
 from allocator.coordination.coordinator import Coordinator
 from allocator.coordination.interrupts import Interrupts
@@ -87,7 +89,9 @@ def train_list(
             ).run()
         slots = slots or trials.slots  # measured with the first seed, used for all
         for name, reason in trials.given_up.items():
-            progress.console.print(f"[yellow]{name}, seed {seed}, was given up[/yellow]: {reason}")
+            progress.console.print(
+                f"[yellow]{escape(name)}, seed {seed}, was given up[/yellow]: {escape(reason)}"
+            )
     return records
 
 

@@ -103,7 +103,7 @@ def run_sweep(config: SweepConfig, progress: RunProgress) -> Path | None:
     progress.begin(DRAWING, FIGURES)
     figures = {"sweep": draw_sweep_scores(summary, metric=data.task.metric)}
     draw_and_print(console, lambda warn: [save_figures(folder, figures, warn=warn)])
-    console.print(f"\n{folder / SUMMARY_FILE}", highlight=False, soft_wrap=True)
+    console.print(f"\n{folder / SUMMARY_FILE}", highlight=False, markup=False, soft_wrap=True)
     return folder / SUMMARY_FILE
 
 

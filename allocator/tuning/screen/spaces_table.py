@@ -8,6 +8,7 @@ from optuna.distributions import CategoricalDistribution
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from allocator.allocation.budget import count_budget_parameters
 from allocator.allocation.constructions import BackboneShape
@@ -40,7 +41,8 @@ def print_spaces(
 
     If a space does not fit the model or the budget, the reason is printed instead.
     """
-    console.print(f"on {model.name}, within {_describe_budget(budget)}", highlight=False)
+    # As text, because brackets in a folder's name are no markup.
+    console.print(Text(f"on {model.name}, within {_describe_budget(budget)}"), soft_wrap=True)
     # Many spaces have the same targets, so shapes are read once for each set of them.
     backbones: dict[tuple[str, ...], BackboneShape] = {}
     for name, file in spaces.items():

@@ -161,7 +161,9 @@ def _name_phase(running: Sequence[FrozenTrial]) -> str:
 def _describe_best(study: SearchStudy, trials: Sequence[FrozenTrial]) -> str:
     """Describe the best value of the trainings that seek one; empty if there is none yet."""
     completed = [t for t in leave_out_verdict(trials) if t.state == TrialState.COMPLETE]
-    values = [trial.value for trial in completed if trial.value is not None]
+    # A rival over the budget is no choice.
+    eligible = [t for t in completed if study.space.fits_budget(t.params)]
+    values = [trial.value for trial in eligible if trial.value is not None]
     if not values:
         return ""
     best = max(values, key=lambda value: study.objective.sign * value)
