@@ -27,8 +27,7 @@ def make_answer_section(study: SearchStudy, front: WrittenFront) -> Section:
             *describe_verdict(study, selection, verdict),
             *_describe_lora(study, selection),
             "Lambda is the learning rate of the part that starts at zero (Tucker's core, LoRA's B) "
-            "over that of the rest. A calibrated loss is the loss after the best scale and biases "
-            "of the answers.",
+            f"over that of the rest. {_explain_calibration(study)}",
         ],
         tables=[
             make_choice_table(study, selection),
@@ -114,6 +113,12 @@ def _describe_choice(study: SearchStudy, selection: Selection) -> str:
         f"{_name_ranks(allocation.ranks)} ({size:,} parameters), lambda "
         f"{allocation.core_lr_multiplier:.3g}, learning rate {allocation.learning_rate:.2e}."
     )
+
+
+def _explain_calibration(study: SearchStudy) -> str:
+    if not study.config.task.labels:
+        return "A calibrated squared error is that after the best line through the predictions."
+    return "A calibrated loss is the loss after the best scale and biases of the answers."
 
 
 def _explain_ranks(study: SearchStudy) -> list[str]:

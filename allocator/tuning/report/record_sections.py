@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
+from allocator.data.held_out import LARGEST_PART
 from allocator.data.tasks import SYNTHETIC
 from allocator.tuning.evidence.effect_sentences import name_parameter
 from allocator.tuning.report.sections import Section
@@ -57,6 +58,11 @@ def make_ranks_section() -> Section:
     """Record where the parameters are, and what the baseline used of each mode."""
     return Section(
         title="Where the parameters go",
+        paragraphs=[
+            "A bar is divided into the parameters of each mode's factor and of the core. Further "
+            "pictures, where there are any, are of the uniform baseline's trained core: how much "
+            "of each mode's rank it used."
+        ],
         figures=["budget-split", "singular-values", "spectra-over-training", "truncation"],
     )
 
@@ -79,14 +85,10 @@ def make_setting_section(study: SearchStudy) -> Section:
 def make_use_section(front: WrittenFront, commands: Sequence[str]) -> Section:
     """Say how to use the result."""
     paragraphs = [
-        f"{front.best.path.name} says everything that is needed to train the choice again, and the "
-        f"adapter beside it was {front.best.recipe.study['adapter']}."
+        f"{front.best.path.name} says everything that is needed to train the choice again. The "
+        f"adapter beside it: {front.best.recipe.study['adapter']}."
     ]
-    return Section(
-        title="How to use it",
-        paragraphs=paragraphs,
-        commands=commands,
-    )
+    return Section(title="How to use it", paragraphs=paragraphs, commands=commands)
 
 
 def make_limits_section(study: SearchStudy, front: WrittenFront) -> Section:
@@ -120,7 +122,8 @@ def _list_settings(study: SearchStudy) -> Iterator[tuple[str, str]]:
     # Of a file or a folder its place means nothing elsewhere.
     source = task.source.split(":", 1)[0]
     yield "data", f"{task.name} from {source}, fingerprint {task.fingerprint}{limit}"
-    held_out = f"{training.held_out:.0%} of train, another part for every seed"
+    held_out = f"{training.held_out:.0%} of train, at most {LARGEST_PART:,} examples"
+    held_out += ", another part for every seed"
     yield "scored on", "dev" if config.select_on == "dev" else held_out
     yield "decided by", study.objective.name
     length = f", {training.max_length} tokens at most" if config.task.text_columns else ""

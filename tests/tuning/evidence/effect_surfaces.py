@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from allocator.allocation.constructions import BackboneShape
 from allocator.tuning.evidence.marginal_effects import MarginalEffect
 from allocator.tuning.evidence.told_changes import BAND, find_changes
 
 Values = Mapping[str, float]
 Surface = Callable[[Values], float]
+MINILM = BackboneShape(d_in=384, heads=12, head_size=32, layers=6)
 WITHOUT_EFFECT = ("rank_head_dim", "rank_heads", "rank_qkv")
 
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from allocator.allocation.constructions import BackboneShape
 from allocator.tuning.evidence.marginal_effects import MarginalEffect, trace_effects
 from allocator.tuning.evidence.told_changes import find_changes
 from allocator.tuning.space.build_space import build_space
@@ -17,6 +16,7 @@ from allocator.tuning.space.space import Params, Space
 from allocator.tuning.space.space_file import SpaceFile, read_space
 from allocator.tuning.surrogate.observations import Observation
 from tests.tuning.evidence.effect_surfaces import (
+    MINILM,
     WITHOUT_EFFECT,
     Surface,
     Tally,
@@ -24,7 +24,6 @@ from tests.tuning.evidence.effect_surfaces import (
     level_loss,
 )
 
-MINILM = BackboneShape(d_in=384, heads=12, head_size=32, layers=6)
 SEEDS = 4
 
 

@@ -136,3 +136,36 @@ def test_a_report_loads_nothing_and_is_written_again_but_not_over_a_persons_note
     # Each file once, though it was stored twice.
     stored = get_all_artifact_meta(open_optuna(folder))
     assert sorted(meta.filename for meta in stored) == [RECIPE_FILE, REPORT_FILE]
+
+
+def test_a_report_on_scores_says_what_is_true_of_scores(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    rows = "".join(f"{'the ' * (n % 7 + 1)},{n % 7 / 7}\n" for n in range(80))
+    (tmp_path / "scores.csv").write_text(f"text,score\n{rows}")
+    task = tmp_path / "len_gths.yaml"
+    task.write_text(
+        "{train: scores.csv, dev: scores.csv, text: text, label: score, regression: true}"
+    )
+    folder = search(make_config(task=str(task), data_dir=None, trials=6, verdict_seeds=1))
+    text = read_text((folder / REPORT_FILE).read_text("utf-8"))
+    assert "What 600 parameters buy on len_gths" in text
+    assert "decided by the calibrated squared error" in text
+    assert "that after the best line through the predictions" in text
+    assert "biases" not in text
+    assert "len_gths from file, fingerprint" in text
+    assert str(tmp_path / "scores.csv") not in text
+
+
+def test_a_report_on_a_study_of_published_protocol_promises_no_more_than_it_holds(
+    make_config: MakeConfig,
+) -> None:
+    config = make_config(
+        select_on="dev", decide_by="metric", space="constructions", trials=10, verdict_seeds=2
+    )
+    text = read_text((search(config) / REPORT_FILE).read_text("utf-8"))
+    assert "The choice was made on dev, so its scores on dev are optimistic." in text
+    assert "decided by the matthews_correlation" in text
+    assert "which was scored once" not in text
+    assert "quote the verdict" not in text
+    assert "Ranks are listed in the order input, output or head_dim and heads" in text

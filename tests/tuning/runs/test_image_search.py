@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from transformers import AutoModelForImageClassification
 from allocator import export, predict, search, train
 from allocator.command_line.parser import run_command
 from allocator.files.recipe import read_recipe
-from allocator.files.study_folder import RECIPE_FILE, RESULT_FILE, TRAINED_FOLDER
+from allocator.files.study_folder import RECIPE_FILE, REPORT_FILE, RESULT_FILE, TRAINED_FOLDER
 from allocator.trained.trained_adapter import load_trained
 
 
@@ -34,6 +35,9 @@ def test_a_search_on_a_task_file_of_images_ends_in_a_recipe_that_trains_answers_
     best = tmp_path / "small" / RECIPE_FILE
     recipe = read_recipe(best)
     assert (recipe.task.name, recipe.task.source) == ("colors", f"file:{image_task.resolve()}")
+    report = (best.parent / REPORT_FILE).read_text("utf-8")
+    assert "< paths.txt" in html.unescape(report)
+    assert "tokens at most" not in report.split("<body>")[1]
     assert run_command(train.main, ["--config", str(best)]) == 0
     scores = read_recipe(best.parent / TRAINED_FOLDER / RESULT_FILE).scores
     assert float(scores["accuracy"]) > 0.5  # of three classes that differ in their colour
