@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from allocator.coordination.protocols import Trials, Watcher, Worker
 from allocator.errors import StudyError
-from allocator.training.messages import Boundary, Job, Orders, Report, Stage, WorkerDied
+from allocator.training.messages import Boundary, Failure, Job, Orders, Report, Stage, WorkerDied
 
 _ATTEMPTS = 2  # a trial is given up when its worker has died this often
 _DEATHS = 4  # the run fails after this many deaths of workers without a trial ending in between
@@ -59,6 +60,7 @@ class Coordinator:
         # caused the death would otherwise end the others of its pack again.
         self._alone = 0
         self._deaths = 0
+        self._shown: set[str] = set()  # words of the failures whose tracebacks have been shown
 
     def run(self, *, timeout: float | None = None) -> bool:
         """Train until no trial is left, or time is up.
@@ -73,7 +75,7 @@ class Coordinator:
             Whether no trial is left, as far as is known: False if time was up.
 
         Raises:
-            StudyError: If workers keep dying.
+            StudyError: If workers keep dying, or one fails before it has anything to train.
         """
         # Monotonic, because a correction of the system's clock must not end a search.
         deadline = math.inf if timeout is None else time.monotonic() + timeout
@@ -204,9 +206,13 @@ class Coordinator:
         counts.
         """
         is_gone = death.exit_code is None
+        if death.failure is not None:
+            self._show_once(death.failure)
         self._workers.pop(place).close()
         # A worker that died before it was ready has none.
-        self._boundaries.pop(place, None)
+        was_ready = self._boundaries.pop(place, None) is not None
+        if death.failure is not None and not was_ready:
+            raise StudyError(f"{death}, before it was ready to train")  # so would the next
         # In order of number, so that retries are queued in the same order every time.
         for number in sorted(self._training.pop(place)):
             retry = is_gone or self._trials.count_attempts(number) < _ATTEMPTS
@@ -222,7 +228,12 @@ class Coordinator:
             self._slots = self._trials.slots = max(1, self._slots // 2)
         self._deaths += 1
         if self._deaths >= _DEATHS:
-            raise StudyError(
-                f"{self._deaths} workers in a row died, the last with {death}; "
-                "their messages are above"
-            )
+            remedy = "" if death.failure else "; if memory runs out, lower --slots or --batch-size"
+            raise StudyError(f"{self._deaths} workers in a row ended, the last: {death}{remedy}")
+
+    def _show_once(self, failure: Failure) -> None:
+        """Print the traceback of a failure, unless one in the same words has been printed."""
+        if failure.words not in self._shown:
+            self._shown.add(failure.words)
+            # A display that redraws its last line prints this above it.
+            print(failure.traceback, file=sys.stderr)

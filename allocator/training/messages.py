@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.allocation.allocation import Allocation
@@ -133,16 +134,41 @@ class Orders:
     jobs: tuple[Job, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """The exception that ended a worker, as text, because not every exception can be sent.
+
+    Attributes:
+        words: Its type, and the first line of its message.
+        traceback: Its traceback, of several lines.
+    """
+
+    words: str
+    traceback: str
+
+    @classmethod
+    def describe(cls, error: BaseException) -> Self:
+        """Describe an exception."""
+        message = str(error).strip().partition("\n")[0]
+        return cls(
+            words=type(error).__name__ + (f": {message}" if message else ""),
+            traceback="".join(traceback.format_exception(error)).rstrip(),
+        )
+
+
 class WorkerDied(Exception):  # noqa: N818  # an event to handle, not a mistake to report
-    """The process of a worker ended before its trials did.
+    """A worker ended before its trials did.
 
     Args:
         device: The worker's device.
-        exit_code: Exit code of the process; a negative one is the signal that ended it. None if
+        exit_code: Exit code of its process; a negative one is the signal that ended it. None if
             the device is gone as well.
+        failure: The exception that ended it, if it was one.
     """
 
-    def __init__(self, device: str, exit_code: int | None) -> None:
+    def __init__(self, device: str, exit_code: int | None, failure: Failure | None = None) -> None:
         how = "is gone" if exit_code is None else f"died, exit code {exit_code}"
+        if failure is not None:
+            how = f"failed: {failure.words}"
         super().__init__(f"worker on {device} {how}")
-        self.exit_code = exit_code
+        self.exit_code, self.failure = exit_code, failure

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 
-from allocator.training.messages import Boundary, OnStage, Orders, Stage, WorkerDied, ignore_stage
+from allocator.errors import AllocatorError
+from allocator.training.messages import (
+    Boundary,
+    Failure,
+    OnStage,
+    Orders,
+    Stage,
+    WorkerDied,
+    ignore_stage,
+)
 from allocator.workers.setup import TrainingSetup
 from allocator.workers.worker import run_worker
 
@@ -53,16 +62,21 @@ class ProcessWorker:
 
         Raises:
             WorkerDied: If the process has ended.
+            AllocatorError: If it has ended with this mistake of the user.
         """
         try:
-            boundary = self._receive(on_stage)
+            received = self._receive(on_stage)
         except (EOFError, ConnectionResetError):
             raise self._describe_death() from None
+        if isinstance(received, AllocatorError):
+            raise received
+        if isinstance(received, Failure):
+            raise self._describe_death(received)
         self._is_training = False
-        return boundary
+        return received
 
-    def _receive(self, on_stage: OnStage) -> Boundary:
-        received: Boundary | Stage = self._connection.recv()
+    def _receive(self, on_stage: OnStage) -> Boundary | Failure | AllocatorError:
+        received: Boundary | Stage | Failure | AllocatorError = self._connection.recv()
         while isinstance(received, Stage):
             on_stage(received)
             received = self._connection.recv()
@@ -79,7 +93,7 @@ class ProcessWorker:
             self._process.kill()
             self._process.join()
 
-    def _describe_death(self) -> WorkerDied:
+    def _describe_death(self, failure: Failure | None = None) -> WorkerDied:
         # The pipe closes before the process has ended; only then is there an exit code.
         self._process.join()
-        return WorkerDied(self.device, self._process.exitcode)
+        return WorkerDied(self.device, self._process.exitcode, failure)

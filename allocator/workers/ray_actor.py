@@ -12,11 +12,12 @@ from threading import Thread
 import ray
 
 from allocator.config import default_model_cache
+from allocator.errors import AllocatorError
 from allocator.files.recipe import ModelSection
 from allocator.models.model_source import locate_model_of
-from allocator.training.messages import Boundary, Orders, Stage
+from allocator.training.messages import Boundary, Failure, Orders, Stage
 from allocator.workers.setup import TrainingSetup, serialize_trained
-from allocator.workers.worker import serve_orders
+from allocator.workers.worker import describe_failure, serve_orders
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +33,10 @@ class BoundaryWithFiles:
     files: Mapping[Path, bytes]
 
 
+Received = BoundaryWithFiles | Stage | Failure | AllocatorError
+"""What an actor sends: the last two once, when its training has failed."""
+
+
 class RayActor:
     """An actor that trains on a machine of the cluster, where only this package is needed.
 
@@ -42,7 +47,7 @@ class RayActor:
     """
 
     def __init__(self, setup: TrainingSetup, device: str, slots: int | None) -> None:
-        self._messages: SimpleQueue[BoundaryWithFiles | Stage | BaseException] = SimpleQueue()
+        self._messages: SimpleQueue[Received] = SimpleQueue()
         self._orders: SimpleQueue[Orders] = SimpleQueue()
         self._files: dict[Path, bytes] = {}
         # Training blocks until it gets orders, and an actor answers one call at a time. So training
@@ -59,12 +64,9 @@ class RayActor:
         self._orders.put(orders)
 
     @ray.method
-    def receive(self) -> BoundaryWithFiles | Stage:
-        """Wait for the next message; if the training failed, raise its exception."""
-        received = self._messages.get()
-        if isinstance(received, BaseException):
-            raise received
-        return received
+    def receive(self) -> Received:
+        """Wait for the next message."""
+        return self._messages.get()
 
     def _serve(self, setup: TrainingSetup, device: str, slots: int | None) -> None:
         try:
@@ -79,8 +81,8 @@ class RayActor:
                 ),
                 on_stage=self._messages.put,
             )
-        except BaseException as failure:  # noqa: BLE001  # `receive` raises it
-            self._messages.put(failure)
+        except BaseException as error:  # noqa: BLE001  # whatever it is, the coordinator shows it
+            self._messages.put(describe_failure(error))
 
     def _exchange(self, boundary: Boundary) -> Orders:
         # The machines of a cluster share no folder, so adapters travel with the boundary.

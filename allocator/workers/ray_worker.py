@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from dataclasses import dataclass
 from typing import TypeVar, cast
@@ -11,12 +10,20 @@ from typing import TypeVar, cast
 import ray
 from ray import ObjectRef
 from ray.actor import ActorHandle
-from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from allocator.errors import DeviceError, ModelError, UnknownNameError
+from allocator.errors import AllocatorError, DeviceError
 from allocator.files.whole_files import write_whole
-from allocator.training.messages import Boundary, OnStage, Orders, Stage, WorkerDied, ignore_stage
+from allocator.training.messages import (
+    Boundary,
+    Failure,
+    OnStage,
+    Orders,
+    Stage,
+    WorkerDied,
+    ignore_stage,
+)
 from allocator.workers.ray_actor import BoundaryWithFiles, RayActor
 from allocator.workers.setup import TrainingSetup
 
@@ -103,27 +110,24 @@ class RayWorker:
 
         Raises:
             WorkerDied: If the actor or its machine is gone, or its training failed.
-            ModelError: If the machine does not have the model.
-            UnknownNameError: If no machine can have a model of that name.
+            AllocatorError: If it has ended with this mistake of the user; the machine may not have
+                the model.
             DeviceError: If others have reserved the device.
         """
         try:
             self._wait_for_place()
             received = self._receive(on_stage)
-        except RayTaskError as failure:
-            # The user can mend this: the machine does not have the model.
-            if isinstance(failure.cause, ModelError | UnknownNameError):
-                raise failure.cause from None
-            # Shown here, because the output of actors stays on their machines.
-            print(failure, file=sys.stderr)
-            raise WorkerDied(self._device, 1) from None
         except (RayActorError, OutOfMemoryError):
             raise WorkerDied(self._device, self._exit_code()) from None
+        if isinstance(received, AllocatorError):
+            raise received
+        if isinstance(received, Failure):
+            raise WorkerDied(self._device, 1, received)
         for path, content in received.files.items():
             write_whole(path, content)
         return received.boundary
 
-    def _receive(self, on_stage: OnStage) -> BoundaryWithFiles:
+    def _receive(self, on_stage: OnStage) -> BoundaryWithFiles | Failure | AllocatorError:
         received = ray.get(self._actor.receive.remote())
         while isinstance(received, Stage):
             on_stage(received)

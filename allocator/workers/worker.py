@@ -6,8 +6,9 @@ import signal
 import sys
 from multiprocessing.connection import Connection
 
+from allocator.errors import AllocatorError
 from allocator.training.loop import OnBoundary, OnCompleted, train_trials
-from allocator.training.messages import Boundary, OnStage, Orders, Stage
+from allocator.training.messages import Boundary, Failure, OnStage, Orders, Stage
 from allocator.workers.devices import claim_device
 from allocator.workers.setup import (
     TrainingSetup,
@@ -68,7 +69,8 @@ def run_worker(
     """Train the jobs that come over a connection until it closes.
 
     The worker sends a `Boundary` when it is ready and at every boundary, and each time waits for
-    `Orders`. What it sends in between, each a `Stage`, has no answer.
+    `Orders`. What it sends in between, each a `Stage`, has no answer. If it fails, the last thing
+    that it sends is a `Failure`, or the error of a user.
 
     Args:
         connection: Connection to the coordinator.
@@ -98,3 +100,11 @@ def run_worker(
     except (EOFError, BrokenPipeError, ConnectionResetError):
         # The coordinator has closed the connection, or has ended.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # do not interrupt the exit that has begun
+    except Exception as error:  # noqa: BLE001  # whatever it is, the coordinator shows it
+        connection.send(describe_failure(error))
+        sys.exit(1)
+
+
+def describe_failure(error: BaseException) -> AllocatorError | Failure:
+    """Return the exception that ends a worker as it can be sent: the error of a user as it is."""
+    return error if isinstance(error, AllocatorError) else Failure.describe(error)

@@ -12,7 +12,7 @@ from allocator.allocation.constructions import BackboneShape
 from allocator.config import AdapterConfig
 from allocator.coordination.coordinator import Coordinator
 from allocator.errors import StudyError
-from allocator.training.messages import Boundary, Job, OnStage, Orders, Report, WorkerDied
+from allocator.training.messages import Boundary, Failure, Job, OnStage, Orders, Report, WorkerDied
 from allocator.tuning.screen.watchers import QuietWatcher
 from tests.reports import make_report
 
@@ -134,3 +134,55 @@ def test_a_search_without_any_device_left_ends_and_gives_no_trial_up() -> None:
     with pytest.raises(StudyError, match=r"^all devices are gone; run the same command"):
         Coordinator(trials, launch_by_name, devices, QuietWatcher()).run()
     assert not trials.given_up
+
+
+class FailingWorker(PoisonedWorker):
+    """Fails as soon as it has something to train, always in the same way."""
+
+    def receive_boundary(self, on_stage: OnStage) -> Boundary:
+        if self._jobs:
+            raise WorkerDied("cpu", 1, describe("no such kernel"))
+        return super().receive_boundary(on_stage)
+
+
+class UnreadyWorker(PoisonedWorker):
+    """Fails before it is ready."""
+
+    def receive_boundary(self, on_stage: OnStage) -> Boundary:
+        del on_stage
+        raise WorkerDied("cpu", 1, describe("no such file"))
+
+
+def describe(message: str) -> Failure:
+    try:
+        raise RuntimeError(message)
+    except RuntimeError as error:
+        return Failure.describe(error)
+
+
+def test_a_failure_that_comes_again_is_shown_once_and_named_at_the_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def launch(device: str, slots: int | None) -> FailingWorker:
+        del device
+        return FailingWorker(poison=-1, slots=slots or 2)
+
+    with pytest.raises(StudyError) as raised:
+        Coordinator(Trials(6), launch, ("cpu",), QuietWatcher()).run()
+    last = "worker on cpu failed: RuntimeError: no such kernel"
+    assert str(raised.value) == f"4 workers in a row ended, the last: {last}"
+    shown = capsys.readouterr().err
+    assert shown.count("Traceback") == 1
+    assert shown.endswith("RuntimeError: no such kernel\n")
+
+
+def test_a_worker_that_fails_before_it_is_ready_is_not_tried_again() -> None:
+    launched: list[str] = []
+
+    def launch(device: str, slots: int | None) -> UnreadyWorker:
+        launched.append(device)
+        return UnreadyWorker(poison=-1, slots=slots or 2)
+
+    with pytest.raises(StudyError, match=r"no such file, before it was ready to train$"):
+        Coordinator(Trials(6), launch, ("cpu",), QuietWatcher()).run()
+    assert launched == ["cpu"]

@@ -12,7 +12,6 @@ import ray
 from ray.cluster_utils import Cluster
 
 from allocator.adapters.saved import load_adapter
-from allocator.allocation.allocation import Allocation
 from allocator.errors import DeviceError, UnknownNameError
 from allocator.training.messages import Boundary, Job, Orders, Report, WorkerDied
 from allocator.workers.process_worker import ProcessWorker
@@ -101,23 +100,22 @@ def test_a_machine_without_the_model_looks_for_it_and_says_so(
         worker.close()
 
 
-def test_a_failure_there_is_printed_here(
+def test_a_failure_there_is_described_here(
     devices: RayDevices,
     training_setup: TrainingSetup,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     worker = devices.launch(training_setup, devices.names[0], 2)
     try:
         worker.receive_boundary()
         job = make_job(training_setup, 1, tmp_path)
-        wrong = dataclasses.replace(job, allocation=Allocation(ranks={}, learning_rate=1e-3))
-        worker.send_orders(Orders(jobs=(wrong,)))
-        with pytest.raises(WorkerDied, match=r"died, exit code 1$"):
+        worker.send_orders(Orders(jobs=(dataclasses.replace(job, seed=-1),)))
+        with pytest.raises(WorkerDied, match=r"failed: \w+Error: ") as death:
             worker.receive_boundary()
     finally:
         worker.close()
-    assert "ranks of att_qkv_depth (tucker) must be given" in capsys.readouterr().err
+    assert death.value.failure is not None
+    assert "Traceback" in death.value.failure.traceback
 
 
 def test_a_device_that_others_keep_busy_is_an_error(

@@ -15,7 +15,7 @@ from allocator.allocation.allocation import Allocation
 from allocator.allocation.constructions import BackboneShape
 from allocator.backbone.backbone import Backbone
 from allocator.config import AdapterConfig, TrainingConfig
-from allocator.errors import UnknownNameError
+from allocator.errors import SpaceError, UnknownNameError
 from allocator.training.loop import train_trials
 from allocator.training.messages import Boundary, Job, Orders, Report, WorkerDied
 from allocator.training.splits import Splits
@@ -181,6 +181,39 @@ def test_a_killed_process_is_a_worker_that_died(
             worker.receive_boundary()
         with pytest.raises(WorkerDied, match=f"^{re.escape(message)}$"):
             worker.send_orders(Orders(jobs=(job(2, tmp_path),)))
+    finally:
+        worker.close()
+
+
+def test_a_worker_sends_the_words_and_the_traceback_of_its_failure(
+    training_setup: TrainingSetup, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    worker = ProcessWorker(training_setup, "cpu", 1)
+    try:
+        worker.receive_boundary()
+        worker.send_orders(Orders(jobs=(dataclasses.replace(job(1, tmp_path), seed=-1),)))
+        with pytest.raises(WorkerDied) as death:
+            worker.receive_boundary()
+    finally:
+        worker.close()
+    assert str(death.value).startswith("worker on cpu failed: ")
+    assert death.value.exit_code == 1
+    assert death.value.failure is not None
+    assert "Traceback" in death.value.failure.traceback
+    assert not capfd.readouterr().err  # it is the coordinator that shows it
+
+
+def test_a_mistake_of_the_user_comes_from_a_worker_as_it_is(
+    training_setup: TrainingSetup, tmp_path: Path
+) -> None:
+    worker = ProcessWorker(training_setup, "cpu", 1)
+    try:
+        worker.receive_boundary()
+        worker.send_orders(
+            Orders(jobs=(job(1, tmp_path, Allocation(ranks={}, learning_rate=1e-3)),))
+        )
+        with pytest.raises(SpaceError, match=r"^ranks of att_qkv_depth \(tucker\) must be given"):
+            worker.receive_boundary()
     finally:
         worker.close()
 
