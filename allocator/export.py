@@ -1,4 +1,4 @@
-"""`python -m allocator.export`: write a study's best allocation and adapter, in several formats."""
+"""`python -m allocator.export`: write a result for PEFT, as a plain model, or anew."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Literal
 from allocator.command_line.options import add_options
 from allocator.command_line.parser import (
     add_budget_option,
+    add_result_option,
     make_parser,
     parse_repository,
     run_command,
 )
 from allocator.config import default_model_cache
-from allocator.files.study_folder import require_study
+from allocator.files.result_files import find_result_folder
+from allocator.files.study_folder import CONFIG_FILE
 from allocator.tuning.plan.run_config import RunConfig
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command's options."""
     parser = make_parser("export", "Write a study's best allocation and adapter.")
-    parser.add_argument("--study", required=True, metavar="NAME", help="name of the study")
+    add_result_option(parser)
     add_options(parser, RunConfig, ["studies_dir"])
     add_budget_option(parser)
     parser.add_argument("--storage", metavar="URL", help="URL of the storage that the search used")
@@ -70,15 +72,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--output goes with --format peft or merged; yaml is the study's own")
     if is_yaml and arguments.budget is not None and arguments.push is None:
         parser.error("--budget goes with --format peft or merged, or with --push")
-    folder: Path = arguments.studies_dir / arguments.study
-    require_study(folder)
+    folder = find_result_folder(arguments.study, arguments.studies_dir)
+    is_study = (folder / CONFIG_FILE).exists()
+    if is_yaml and not is_study and arguments.push is None:
+        parser.error(f"{folder} has no trials to choose among; give --format peft or merged")
     repository = None
     if arguments.push is not None:
         from allocator.trained.hub_repository import find_repository
 
         repository = find_repository(arguments.push)
     if is_yaml:
-        _choose_best_again(folder, arguments, repository)
+        if is_study:
+            _write_study_files(folder, arguments.storage)
+        if repository is not None:
+            _push_adapter(folder, arguments, repository)
     elif repository is not None and arguments.output is None:
         with tempfile.TemporaryDirectory() as made:
             _write_for_other_tools(folder, Path(made) / "export", arguments, repository)
@@ -89,16 +96,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _choose_best_again(
-    folder: Path, arguments: argparse.Namespace, repository: HubRepository | None
-) -> None:
-    _write_study_files(folder, arguments.storage)
-    if repository is not None:
-        from allocator.trained.push_export import push_adapter
+def _push_adapter(folder: Path, arguments: argparse.Namespace, repository: HubRepository) -> None:
+    from allocator.trained.push_export import push_adapter
 
-        print(
-            push_adapter(folder, repository, budget=arguments.budget, is_private=arguments.private)
-        )
+    print(push_adapter(folder, repository, budget=arguments.budget, is_private=arguments.private))
 
 
 def _write_study_files(folder: Path, storage: str | None) -> None:

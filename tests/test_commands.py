@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,6 +15,9 @@ import pytest
 from allocator import __main__ as program
 from allocator import search
 from allocator.command_line.parser import run_command
+from allocator.files.recipe import Recipe
+from allocator.files.study_folder import CONFIG_FILE, RECIPE_FILE, RESULT_FILE
+from allocator.files.yaml_files import write_yaml
 from tests.command_line.mistakes import read_mistake
 
 SEARCH = ["search", "--task", "cola"]
@@ -241,25 +244,52 @@ def test_predict_ends_quietly_when_nobody_reads_its_answers(tiny_study: Path) ->
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
 def test_predict_reads_and_writes_utf8_whatever_the_locale(
-    encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    encoding: str, tiny_study: Path, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def echo(trained: object, lines: Iterable[str], *, origin: str) -> Iterator[tuple[str, ...]]:
-        del trained, origin
-        yield from ((line.strip(), "größer", "0.5") for line in lines)
-
-    monkeypatch.setattr("allocator.trained.trained_adapter.load_trained", lambda *_: None)
-    monkeypatch.setattr("allocator.trained.predictions.predict_lines", echo)
+    task = tiny_recipe.task.model_copy(update={"labels": ("kürzer", "größer")})
+    write_yaml(tiny_study / RECIPE_FILE, tiny_recipe.model_copy(update={"task": task}), "Umlauts.")
     given = io.BytesIO("café\n猫\n".encode())
     written = io.BytesIO()
     monkeypatch.setattr(
         "sys.stdin", io.TextIOWrapper(given, encoding=encoding, errors="surrogateescape")
     )
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding=encoding))
-    (tmp_path / "any").mkdir()
-    arguments = ["predict", "--study", "any", "--studies-dir", str(tmp_path)]
+    arguments = ["predict", "--study", "small", "--studies-dir", str(tiny_study.parent)]
     assert run_command(program.dispatch, arguments) == 0
     sys.stdout.flush()
-    assert written.getvalue() == "café\tgrößer\t0.5\n猫\tgrößer\t0.5\n".encode()
+    assert re.fullmatch(r"((kürzer|größer)\t0\.\d{4}\n){2}", written.getvalue().decode("utf-8"))
+
+
+def test_a_table_is_answered_with_two_further_columns(
+    tiny_study: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "questions.csv"
+    table.write_text('id,sentence\n1,"The dog, it sleeps."\n2,Dog the.\n', encoding="utf-8")
+    arguments = ["predict", "--study", str(tiny_study), "--input", str(table)]
+    assert run_command(program.dispatch, arguments) == 0
+    header, *rows = csv.reader(capfd.readouterr().out.splitlines())
+    assert header == ["id", "sentence", "prediction", "probability"]
+    assert [row[:2] for row in rows] == [["1", "The dog, it sleeps."], ["2", "Dog the."]]
+    assert {row[2] for row in rows} <= {"0", "1"}
+
+
+def test_a_table_that_does_not_exist_is_refused(
+    tiny_study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = read_mistake(capsys, ["predict", "--study", str(tiny_study), "--input", "no.csv"])
+    assert "--input must be a file that exists, got 'no.csv'" in line
+
+
+def test_what_train_wrote_has_no_trials_to_choose_among(
+    tiny_study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tiny_study / CONFIG_FILE).unlink()
+    (tiny_study / RECIPE_FILE).rename(tiny_study / RESULT_FILE)
+    line = read_mistake(capsys, ["export", "--study", str(tiny_study)])
+    assert f"{tiny_study} has no trials to choose among; give --format peft or merged" in line
+    arguments = ["export", "--study", str(tiny_study), "--format", "peft"]
+    assert run_command(program.dispatch, arguments) == 0
+    assert (tiny_study / "peft" / "adapter_model.safetensors").is_file()
 
 
 def test_predict_refuses_bytes_that_are_not_utf8_whatever_the_locale(

@@ -135,6 +135,16 @@ def parse_budgets(text: str) -> tuple[Budget, ...]:
     return tuple(dict.fromkeys(map(parse_budget, text.split(","))))
 
 
+def add_result_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names a result, as `find_result_folder` takes it."""
+    parser.add_argument(
+        "--study",
+        required=True,
+        metavar="NAME",
+        help="name of a study; or a folder, of a study or one that allocator train wrote",
+    )
+
+
 def add_budget_option(parser: argparse.ArgumentParser) -> None:
     """Add the option that chooses among the results of a study of several budgets."""
     parser.add_argument(

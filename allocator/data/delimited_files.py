@@ -28,21 +28,18 @@ def read_delimited_split(path: Path, *, task: Task, layout: FileLayout) -> Examp
         DataError: If the file cannot be read, lacks a column, has no examples, or has a malformed
             line; the message names file and line.
     """
-    rows = _read_rows(path, layout)
+    rows = read_rows(path, layout)
     # An empty file has no header, so its first column is reported as missing.
     line, header = (1, layout.header) if layout.header else next(rows, (1, ()))
-    text_at = [_find_column(column, header, f"{path}:{line}") for column in task.text_columns]
-    label_at = _find_column(task.label_column, header, f"{path}:{line}")
+    text_at = [find_column(column, header, f"{path}:{line}") for column in task.text_columns]
+    label_at = find_column(task.label_column, header, f"{path}:{line}")
     texts: list[tuple[str, ...]] = []
     labels: list[float] = []
     for line, row in rows:
         if len(row) != len(header):
             if layout.skip_malformed:
                 continue
-            columns = ", ".join(header)
-            raise DataError(
-                f"{path}:{line}: a row must have {len(header)} fields ({columns}), got {len(row)}"
-            )
+            raise describe_malformed(row, header, f"{path}:{line}")
         texts.append(_check_texts([row[i] for i in text_at], task, f"{path}:{line}"))
         labels.append(_parse_label(row[label_at], task, f"{path}:{line}"))
     if not texts:
@@ -56,9 +53,9 @@ def read_classes(path: Path, *, column: str, layout: FileLayout) -> tuple[str, .
     Raises:
         DataError: If the file cannot be read, lacks the column, or has an empty value in it.
     """
-    rows = _read_rows(path, layout)
+    rows = read_rows(path, layout)
     line, header = next(rows, (1, []))
-    position = _find_column(column, header, f"{path}:{line}")
+    position = find_column(column, header, f"{path}:{line}")
     classes: set[str] = set()
     for line, row in rows:
         if len(row) == len(header):  # `read_delimited_split` reports the others
@@ -68,7 +65,13 @@ def read_classes(path: Path, *, column: str, layout: FileLayout) -> tuple[str, .
     return tuple(sorted(classes))
 
 
-def _read_rows(path: Path, layout: FileLayout) -> Iterator[Row]:
+def read_rows(path: Path, layout: FileLayout) -> Iterator[Row]:
+    """Read the rows of a file one by one, a header line among them; empty lines are skipped.
+
+    Raises:
+        DataError: If the file cannot be read, or breaks its format; the message names file and
+            line.
+    """
     lines = _decode_lines(path, layout)
     if layout.quoted:
         yield from _read_quoted_rows(path, lines, layout.delimiter)
@@ -123,11 +126,22 @@ def _decode_lines(path: Path, layout: FileLayout) -> Iterator[str]:
             yield text.removeprefix("\ufeff") if number == 1 else text
 
 
-def _find_column(column: str, header: Sequence[str], where: str) -> int:
+def find_column(column: str, header: Sequence[str], where: str) -> int:
+    """Find the position of a column by its name.
+
+    Raises:
+        DataError: If there is none; the message begins with `where`.
+    """
     if column not in header:
         present = ", ".join(repr(name) for name in header) or "none"
         raise DataError(f"{where}: no column {column!r}; columns are {present}")
     return header.index(column)
+
+
+def describe_malformed(row: Sequence[str], header: Sequence[str], where: str) -> DataError:
+    """Describe a row that does not have a field for each column."""
+    columns = ", ".join(header)
+    return DataError(f"{where}: a row must have {len(header)} fields ({columns}), got {len(row)}")
 
 
 def _check_texts(texts: list[str], task: Task, where: str) -> tuple[str, ...]:

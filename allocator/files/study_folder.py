@@ -7,6 +7,9 @@ from typing import Literal
 
 from allocator.errors import UnknownNameError
 
+STUDIES_FOLDER = Path("studies")
+"""The folder that holds a folder for each study, where none is named."""
+
 # In a study's folder.
 CONFIG_FILE = "config.yaml"
 RECIPE_FILE = "best.yaml"

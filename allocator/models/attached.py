@@ -16,6 +16,8 @@ from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.errors import CheckpointError, ModelError
 from allocator.files.adapter_section import describe_adapter
 from allocator.files.recipe import Recipe
+from allocator.files.result_files import find_result_folder
+from allocator.files.study_folder import ADAPTER_FILE
 from allocator.models.attach_hooks import SiteUpdate, SiteUpdates
 from allocator.models.head_parameters import ADAPTER, find_head_parameters
 from allocator.models.projections import find_backbone_shape, find_projections
@@ -196,7 +198,8 @@ def attach_saved(
 
     Args:
         model: The model that the adapter was trained on.
-        path: A file that a search or `Attached.save` wrote.
+        path: A file that a search or `Attached.save` wrote; or a folder that a search or `train`
+            wrote, or the name of a study in `studies/`.
         fresh: Names of the parameters of the model's head that its checkpoint lacked. If there are
             any, the pooler was trained too, and the file must have it.
 
@@ -206,6 +209,9 @@ def attach_saved(
         ModelError: If the model lacks the adapter's targets, or has an adapter already.
     """
     path = Path(path)
+    # By its suffix a file that is missing is told from a study.
+    if not path.is_file() and path.suffix != Path(ADAPTER_FILE).suffix:
+        path = find_result_folder(path) / ADAPTER_FILE
     saved = load_adapter(path)
     # A hash is empty if the model's files are not known; then they cannot be compared.
     sha256, trained_on = hash_model(model), saved.description.model_sha256

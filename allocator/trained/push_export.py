@@ -7,10 +7,10 @@ from pathlib import Path
 
 from allocator.errors import CheckpointError
 from allocator.files.recipe import read_recipe
+from allocator.files.result_files import find_result_files
 from allocator.files.study_folder import ADAPTER_FILE, RECIPE_FILE
 from allocator.trained.export_folder import write_adapter_card
 from allocator.trained.hub_repository import HubRepository
-from allocator.trained.trained_adapter import find_choice
 
 CARD_FILE = "README.md"
 
@@ -31,13 +31,16 @@ def push_adapter(
         CheckpointError: If the recipe or the adapter is missing or damaged.
         HubError: If the hub refuses, or breaks off.
     """
-    recipe, adapter = find_choice(folder, budget)
-    if not adapter.exists():
-        raise CheckpointError(f"{adapter} does not exist; run the same command without --push")
+    result = find_result_files(folder, budget)
+    if not result.adapter.exists():
+        raise CheckpointError(
+            f"{result.adapter} does not exist; run the same command without --push"
+        )
     with tempfile.TemporaryDirectory() as made:
         card = Path(made) / CARD_FILE
-        card.write_text(write_adapter_card(read_recipe(recipe), repository.id), encoding="utf-8")
-        files = {CARD_FILE: card, RECIPE_FILE: recipe, ADAPTER_FILE: adapter}
+        text = write_adapter_card(read_recipe(result.recipe), repository.id)
+        card.write_text(text, encoding="utf-8")
+        files = {CARD_FILE: card, RECIPE_FILE: result.recipe, ADAPTER_FILE: result.adapter}
         return repository.upload(files, is_private=is_private)
 
 
@@ -63,5 +66,5 @@ def push_folder(
     """
     paths = sorted(path for path in exported.rglob("*") if path.is_file())
     files = {path.relative_to(exported).as_posix(): path for path in paths}
-    recipe, _ = find_choice(folder, budget)
-    return repository.upload({**files, RECIPE_FILE: recipe}, is_private=is_private)
+    files[RECIPE_FILE] = find_result_files(folder, budget).recipe
+    return repository.upload(files, is_private=is_private)

@@ -10,15 +10,10 @@ import torch
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from allocator.config import default_model_cache
-from allocator.errors import CheckpointError, UnknownNameError
+from allocator.errors import CheckpointError
 from allocator.files.recipe import Recipe, read_recipe
-from allocator.files.study_folder import (
-    ADAPTER_FILE,
-    RECIPE_FILE,
-    list_smaller_budgets,
-    name_for_budget,
-    require_study,
-)
+from allocator.files.result_files import find_result_files, find_result_folder
+from allocator.files.study_folder import RESULT_FILE, require_study
 from allocator.models.attached import Attached, attach_saved
 from allocator.models.classifier import load_classifier
 from allocator.models.model_config import reads_images, silence_loading
@@ -43,29 +38,39 @@ class TrainedAdapter:
     preprocessor: PreTrainedTokenizerBase | BaseImageProcessor
 
 
-def load_model(recipe: Recipe, cache: Path | None = None) -> PreTrainedModel:
+def load_model(result: Recipe | Path | str, cache: Path | None = None) -> PreTrainedModel:
     """Load the pretrained model of a recipe, with the initial head of its training.
 
     Dropout is off, as it is in a search: a frozen model does not overfit. The model is in float32
     on the CPU.
 
     Args:
-        recipe: A recipe, as `read_recipe` returns it.
+        result: A recipe, as `read_recipe` returns it, or its file; or a folder that a search or
+            `train` wrote, or the name of a study in `studies/`.
         cache: Folder of fetched models; None for the folder that `allocator fetch` uses by default.
 
     Raises:
+        UnknownNameError: If there is no such study.
+        CheckpointError: If there is no recipe, or it breaks the schema.
         ModelError: If the model is not found, or its weights have changed.
     """
+    recipe = result if isinstance(result, Recipe) else _read_recipe_of(result)
     source = locate_model_of(recipe.model, cache or default_model_cache())
     model, _ = _load_classifier(source, recipe, has_dropout=False)
     return model
 
 
+def _read_recipe_of(result: Path | str) -> Recipe:
+    if Path(result).is_file():
+        return read_recipe(result)
+    return read_recipe(find_result_files(find_result_folder(result)).recipe)
+
+
 def load_trained(folder: Path, cache: Path, budget: int | None = None) -> TrainedAdapter:
-    """Load the best adapter of a study onto its model.
+    """Load the best adapter of a study, or one that `train` trained, onto its model.
 
     Args:
-        folder: Folder of the study.
+        folder: Folder of the study, or the one that `train` wrote.
         cache: Folder of fetched models.
         budget: The budget within which it is the best, one of the study's; None for the largest.
 
@@ -77,40 +82,22 @@ def load_trained(folder: Path, cache: Path, budget: int | None = None) -> Traine
     """
     require_study(folder)
     silence_loading()
-    path, adapter = find_choice(folder, budget)
-    recipe = read_recipe(path)
+    files = find_result_files(folder, budget)
+    recipe = read_recipe(files.recipe)
     source = locate_model_of(recipe.model, cache)
     model, fresh = _load_classifier(source, recipe)
     preprocessor = (load_image_processor if reads_images(source) else load_tokenizer)(source)
-    attached = attach_saved(model, adapter, fresh=fresh)
+    attached = attach_saved(model, files.adapter, fresh=fresh)
     # A file of another adapter would load as well if it fits the same backbone.
     expected = recipe.spec(attached.spec.shape.backbone), recipe.adapter.ranks
     if (attached.spec, attached.adapter.ranks) != expected:
         raise CheckpointError(
-            f"{adapter} is not the adapter of {path.name} beside it; "
-            f"run: python -m allocator.export --study {shlex.quote(folder.name)} "
-            f"--studies-dir {shlex.quote(str(folder.parent))}"
+            f"{files.adapter} is not the adapter of {files.recipe.name} beside it; "
+            f"run: {_write_remedy(files.recipe)}"
         )
     return TrainedAdapter(
         recipe=recipe, source=source, attached=attached, preprocessor=preprocessor
     )
-
-
-def find_choice(folder: Path, budget: int | None) -> tuple[Path, Path]:
-    """Find the recipe and the adapter of the best within a budget; None for the largest.
-
-    Raises:
-        UnknownNameError: If the study was not searched within the budget.
-    """
-    names = (RECIPE_FILE, ADAPTER_FILE)
-    if budget is None or budget == (largest := read_recipe(folder / RECIPE_FILE).budget):
-        return folder / names[0], folder / names[1]
-    known = list_smaller_budgets(folder)
-    if budget not in known:
-        searched = [str(number) for number in (*known, largest)]
-        raise UnknownNameError("budget", str(budget), searched, f" of study {folder.name}")
-    path, adapter = (folder / name_for_budget(name, budget) for name in names)
-    return path, adapter
 
 
 def _load_classifier(
@@ -122,3 +109,12 @@ def _load_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         return load_classifier(source, len(labels) or 1, labels=labels, has_dropout=has_dropout)
+
+
+def _write_remedy(recipe: Path) -> str:
+    """Write the command that makes the adapter of a recipe again."""
+    folder = recipe.parent
+    words = ["export", "--study", folder.name, "--studies-dir", str(folder.parent)]
+    if recipe.name == RESULT_FILE:
+        words = ["train", "--config", str(recipe), "--output", str(folder)]
+    return f"python -m allocator.{shlex.join(words)}"

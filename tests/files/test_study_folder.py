@@ -23,6 +23,7 @@ from allocator.files.study_folder import (
 def test_files_and_folders_have_the_names_that_users_rely_on() -> None:
     names = {n: v for n, v in vars(study_folder).items() if n.endswith(("_FILE", "_FOLDER"))}
     assert names == {
+        "STUDIES_FOLDER": Path("studies"),
         "CONFIG_FILE": "config.yaml",
         "RECIPE_FILE": "best.yaml",
         "ADAPTER_FILE": "adapter.safetensors",

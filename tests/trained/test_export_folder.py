@@ -18,7 +18,8 @@ from allocator.errors import StudyError
 from allocator.files.recipe import Recipe
 from allocator.trained import export_folder
 from allocator.trained.export_folder import write_export
-from allocator.trained.predictions import predict_lines
+from allocator.trained.prediction_files import Asked
+from allocator.trained.predictions import predict
 from allocator.trained.trained_adapter import TrainedAdapter, load_trained
 
 SENTENCE = "The dog saw the cat."
@@ -57,11 +58,11 @@ def test_peft_and_transformers_load_the_lora_with_the_same_logits(
 def test_the_merged_model_answers_in_a_pipeline_as_the_adapter_does(
     trained: TrainedAdapter, tmp_path: Path
 ) -> None:
-    ((label, probability),) = predict_lines(trained, [SENTENCE], origin="input")
+    ((_, prediction),) = predict(trained, [Asked(inputs=(SENTENCE,), where="input")])
     assert write_export(trained, "merged", tmp_path / "model").exported_parameters == 0
     (answer,) = pipeline("text-classification", str(tmp_path / "model"), device="cpu")(SENTENCE)
-    assert answer["label"] == label
-    assert answer["score"] == pytest.approx(float(probability), abs=1e-4)
+    assert answer["label"] == prediction.answer
+    assert answer["score"] == pytest.approx(float(prediction.probability or 0), abs=1e-4)
 
 
 @pytest.mark.parametrize("how", ["peft", "merged"])

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ from allocator.errors import CheckpointError, DataError, ModelError, UnknownName
 from allocator.files.recipe import Recipe
 from allocator.files.study_folder import ADAPTER_FILE, RECIPE_FILE
 from allocator.files.yaml_files import write_yaml
+from allocator.models.attached import attach_saved
 from allocator.models.model_source import ModelSource
 from allocator.models.preprocessors import load_tokenizer
-from allocator.trained.predictions import predict_lines
+from allocator.trained.prediction_files import read_lines
+from allocator.trained.predictions import predict
 from allocator.trained.trained_adapter import TrainedAdapter, load_model, load_trained
 
 SENTENCES = ["The dog saw the cat.", "Dog the.", "A child slept", "the old teacher read a book ."]
@@ -30,8 +33,9 @@ def trained(tiny_study: Path) -> TrainedAdapter:
     return load_trained(tiny_study, tiny_study)
 
 
-def answers(trained: TrainedAdapter, lines: list[str]) -> list[tuple[str, ...]]:
-    return list(predict_lines(trained, lines, origin="input"))
+def answers(trained: TrainedAdapter, lines: Iterable[str]) -> list[tuple[str, ...]]:
+    asked = read_lines(lines, trained.recipe.task.text_columns, origin="input")
+    return [tuple(prediction.as_row().values()) for _, prediction in predict(trained, asked)]
 
 
 def test_every_line_is_answered_as_the_searchs_own_model_answers_it_alone(
@@ -98,7 +102,7 @@ def test_an_empty_line_is_answered_in_its_place(trained: TrainedAdapter) -> None
 def test_lines_that_are_not_utf8_are_named(trained: TrainedAdapter) -> None:
     lines = io.TextIOWrapper(io.BytesIO(b"The dog sleeps.\n\xff\n"), encoding="utf-8")
     with pytest.raises(DataError, match=r"^input must be UTF-8, got byte 0xff; save it as UTF-8$"):
-        list(predict_lines(trained, lines, origin="input"))
+        answers(trained, lines)
 
 
 def test_pairs_are_separated_by_a_tab(
@@ -169,3 +173,15 @@ def test_a_recipes_model_begins_as_its_trials_do_without_dropout(
     )
     torch.testing.assert_close(model(input_ids=ids).logits, model(input_ids=ids).logits)
     assert model.config.id2label == {0: "0", 1: "1"}
+
+
+def test_in_python_a_folder_or_a_file_names_a_result_too(
+    tiny_study: Path, tiny_recipe: Recipe
+) -> None:
+    model = load_model(tiny_study)
+    assert attach_saved(model, tiny_study).adapter.ranks == tiny_recipe.adapter.ranks
+    assert load_model(tiny_study / RECIPE_FILE).config.id2label == model.config.id2label
+    with pytest.raises(UnknownNameError, match=r"^unknown study 'nosuch'"):
+        load_model("nosuch")
+    with pytest.raises(UnknownNameError, match=r"^unknown study 'nosuch'"):
+        attach_saved(load_model(tiny_recipe), "nosuch")

@@ -26,6 +26,7 @@ from allocator.config import (
     TrainingConfig,
 )
 from allocator.errors import AllocatorError, LoggerError, StudyError
+from allocator.files.study_folder import STUDIES_FOLDER
 from allocator.tuning.names import (
     KindName,
     LoggerName,
@@ -137,7 +138,7 @@ class RunConfig(Config):
     ] = None
     studies_dir: Annotated[
         Path, Option("study", "folder that holds a folder for each study", metavar="FOLDER")
-    ] = Path("studies")
+    ] = STUDIES_FOLDER
     log: Annotated[
         tuple[LoggerName, ...],
         Option(
