@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
@@ -15,6 +16,7 @@ import pytest
 from allocator import __main__ as program
 from allocator import search
 from allocator.command_line.parser import run_command
+from allocator.files.folder_lock import lock_study_folder
 from allocator.files.recipe import Recipe
 from allocator.files.study_folder import CONFIG_FILE, RECIPE_FILE, RESULT_FILE
 from allocator.files.yaml_files import write_yaml
@@ -161,6 +163,43 @@ def test_a_dry_run_says_what_would_run_and_starts_nothing(
     for words in ("allocations of ranks fit", "smallest:", "largest:", "min", "GiB"):
         assert words in text
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--storage", "postgresql://me@127.0.0.1:9/db"],
+            "storage postgresql://me@127.0.0.1:9/db does not answer: ",
+        ),
+        (["--study", "other"], "is not empty and holds no config.yaml; give another --study"),
+        (["--study", "busy"], "study 'busy' is being searched by another process"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_search_would_refuse(
+    options: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tiny_bert: Path,
+    small_glue: Path,
+    tmp_path: Path,
+) -> None:
+    for name in ("other", "busy"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "other" / "letter.txt").touch()
+    given = ["--budget", "600", "--task", "cola", "--model", str(tiny_bert), "--dry-run"]
+    folders = ["--data-dir", str(small_glue), "--studies-dir", str(tmp_path)]
+    with lock_study_folder(tmp_path / "busy"):
+        assert message in read_mistake(capsys, ["search", *given, *folders, *options])
+
+
+def test_an_interrupt_between_imports_leaves_no_traceback() -> None:
+    code = (
+        "import os, signal, allocator.search; os.kill(os.getpid(), signal.SIGINT); "
+        "import time; time.sleep(60)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, b"")
 
 
 def test_commands_load_torch_only_when_they_need_it() -> None:

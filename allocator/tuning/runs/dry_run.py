@@ -13,15 +13,23 @@ from allocator.tuning.runs.run_search import count_most_slots, make_goal
 from allocator.tuning.screen.header import print_header
 from allocator.tuning.screen.spaces_table import describe_parameters
 from allocator.tuning.space.space import Variant
+from allocator.tuning.storage.storage_url import choose_storage_url
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.study.goal import Goal
+from allocator.tuning.study.open_study import check_study
 from allocator.workers.setup import load_frozen_backbone, load_training_splits
 from allocator.workers.throughput import choose_slots, measure_packs, measure_throughput
 
 
 def print_dry_run(progress: RunProgress, config: SearchConfig, plan: Plan[StudyConfig]) -> None:
-    """Print the space, the allocations within the budget, and the estimated time and memory."""
+    """Print the space, the allocations within the budget, and the estimated time and memory.
+
+    Raises:
+        StudyError: If the study's folder could not be used.
+        StorageError: If the storage does not answer.
+    """
     console = progress.console
+    check_study(plan.recorded, plan.folder, choose_storage_url(config.storage, plan.folder))
     print_header(console, plan)
     space = plan.space
     for name, values in describe_parameters(space).items():

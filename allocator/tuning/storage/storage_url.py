@@ -105,6 +105,16 @@ def require_url(url: str) -> URL:
     return parsed
 
 
+def has_storage(url: str) -> bool:
+    """Whether there is something to connect to: any server, but only a file that exists.
+
+    Raises:
+        StorageError: If the URL is malformed.
+    """
+    parsed = require_url(url)
+    return not _is_file(parsed) or Path(parsed.database or "").is_file()
+
+
 def open_storage(url: str) -> BaseStorage:
     """Connect to a storage.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,12 @@ from allocator.tuning.space.build_space import build_space
 from allocator.tuning.space.rivals import add_rivals
 from allocator.tuning.space.space import Space
 from allocator.tuning.storage.objective import make_objective
-from allocator.tuning.storage.storage_url import choose_storage_url, open_storage, printable_url
+from allocator.tuning.storage.storage_url import (
+    choose_storage_url,
+    has_storage,
+    open_storage,
+    printable_url,
+)
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.study.goal import Goal
 from allocator.tuning.study.pruning import make_pruner
@@ -53,17 +59,7 @@ def open_study(
         StorageError: If the storage does not answer.
     """
     recorded = folder / CONFIG_FILE
-    if recorded.exists():
-        config.require_same(read_shared_config(recorded, StudyConfig))
-    # A baseline may be trained before the study, and a process may be killed between the creation
-    # of the database and that of the configuration.
-    elif holds_other_files(
-        folder, f"{BASELINE_FOLDER}*", f"{DATABASE_FILE}*", TENSORBOARD_FOLDER, LOGGED_FOLDER
-    ):
-        raise StudyError(f"{folder} is not empty and holds no {CONFIG_FILE}; give another --study")
-    is_new = not recorded.exists()
-    if not is_new:
-        _require_database(folder, url)
+    is_new = _require_resumable(config, folder, url)
     # Before the lock: a storage that does not answer should leave no folder behind.
     storage = _open_storage_in_new_folder(url, folder)
     with lock_study_folder(folder):
@@ -94,6 +90,43 @@ def open_study(
         # Under the lock, so that trials left running can only be those of a process that has ended.
         search.begin()
         yield search
+
+
+def check_study(config: StudyConfig, folder: Path, url: str) -> None:
+    """Refuse what `open_study` would refuse, and make no study.
+
+    Raises:
+        StudyError: As for `open_study`, or if the folder cannot be made.
+        StorageError: If the storage does not answer.
+    """
+    is_new = _require_resumable(config, folder, url)
+    # A folder that is missing is made in the nearest one that exists.
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(place, os.W_OK):
+        raise StudyError(f"{folder} cannot be made: {place} is not writable")
+    if place == folder:
+        with lock_study_folder(folder):
+            pass  # nobody else searches it
+    if has_storage(url):
+        storage = open_storage(url)
+        if is_new:
+            _require_no_trials(storage, config.study, url)
+
+
+def _require_resumable(config: StudyConfig, folder: Path, url: str) -> bool:
+    """Refuse a folder that holds something else, or another study; return whether it is new."""
+    recorded = folder / CONFIG_FILE
+    if recorded.exists():
+        config.require_same(read_shared_config(recorded, StudyConfig))
+        _require_database(folder, url)
+        return False
+    # A baseline may be trained before the study, and a process may be killed between the creation
+    # of the database and that of the configuration.
+    if holds_other_files(
+        folder, f"{BASELINE_FOLDER}*", f"{DATABASE_FILE}*", TENSORBOARD_FOLDER, LOGGED_FOLDER
+    ):
+        raise StudyError(f"{folder} is not empty and holds no {CONFIG_FILE}; give another --study")
+    return True
 
 
 @contextlib.contextmanager
