@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from allocator.config import DataSource
-from allocator.data import hub_datasets
-from allocator.data.delimited_files import read_delimited_split
+from allocator.data.formats import hub_datasets
+from allocator.data.formats.delimited_files import read_delimited_split
 from allocator.data.glue import KnownTask, find_glue_task
 from allocator.data.limited_examples import limit_splits
 from allocator.data.remarks import list_remarks

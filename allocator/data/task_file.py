@@ -8,9 +8,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from allocator.data.delimited_files import read_classes, read_delimited_split
+from allocator.data.formats.delimited_files import read_classes, read_delimited_split
+from allocator.data.formats.image_folder import read_image_folder
 from allocator.data.glue import GLUE
-from allocator.data.image_folder import read_image_folder
 from allocator.data.scoring.glue_metrics import METRICS
 from allocator.data.scoring.loaded_metrics import require_answers
 from allocator.data.tasks import SYNTHETIC, Examples, FileLayout, Task

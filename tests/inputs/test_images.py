@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor
 
+from allocator.data.formats.image_folder import read_image_folder
 from allocator.data.glue import find_glue_task
-from allocator.data.image_folder import read_image_folder
 from allocator.data.task_file import read_task_file
 from allocator.data.tasks import Examples
 from allocator.errors import ModelError

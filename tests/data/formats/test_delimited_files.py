@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from allocator.data.delimited_files import read_delimited_split
+from allocator.data.formats.delimited_files import read_delimited_split
 from allocator.data.glue import find_glue_task
 from allocator.data.tasks import FileLayout, Task
 from allocator.errors import DataError

@@ -11,7 +11,7 @@ import huggingface_hub
 import pytest
 
 from allocator import hub
-from allocator.data import hub_datasets
+from allocator.data.formats import hub_datasets
 from allocator.data.glue import GLUE
 from allocator.data.sources import load_task
 from allocator.data.tasks import HubLayout
