@@ -128,8 +128,9 @@ def _load_own_files(
         raise TaskError(f"task file {path} names its own data, got data source {source!r}; drop it")
     if data_dir is not None:
         raise TaskError(f"task file {path} names its own data, got --data-dir {data_dir}; drop it")
-    task, train, dev = read_task_file(path)
-    return _make_task_data(task, f"file:{path.resolve()}", train, dev, limit)
+    own = read_task_file(path)
+    data = _make_task_data(own.task, f"file:{path.resolve()}", own.train, own.dev, limit)
+    return dataclasses.replace(data, remarks=(*own.remarks, *data.remarks))
 
 
 def _load_given_folder(

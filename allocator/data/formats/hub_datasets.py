@@ -1,19 +1,77 @@
-"""Read a task's splits from the Hugging Face hub or its cache, without long waits offline."""
+"""Read data sets of the Hugging Face hub or its cache, without long waits offline."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import datasets
 from datasets.exceptions import DatasetsError
 
-from allocator.data.tasks import Examples, HubLayout, Task, is_valid_score
-from allocator.errors import DataError, TaskError
+from allocator.data.formats.typed_split import TypedSplit
+from allocator.data.tasks import Examples, HubLayout, Task
+from allocator.errors import TaskError, UnknownNameError
 from allocator.hub import NETWORK_ERRORS, find_hub_problem, first_line
 
 GLUE_REPOSITORY = "nyu-mll/glue"
+
+_PATIENCE = 4.0  # seconds to wait for the hub's first answer
+
+
+def load_dataset_splits(
+    repository: str,
+    config: str | None = None,
+    *,
+    cache_dir: Path | None = None,
+    patience: float = _PATIENCE,
+) -> Mapping[str, TypedSplit]:
+    """Load all splits of a data set with `datasets`.
+
+    Args:
+        repository: The data set's id on the hub, or a folder that `datasets.load_dataset` or
+            `datasets.load_from_disk` reads.
+        config: The name of its configuration; None if it has one only.
+        cache_dir: Cache folder of `datasets`; None for its default.
+        patience: Seconds to wait for the hub's first answer. If none comes, only the cache is read.
+
+    Returns:
+        The splits by their names.
+
+    Raises:
+        TaskError: If neither the hub nor its cache has the data set, or it cannot be read.
+    """
+    # A folder in the hub's layout is read without the network.
+    is_folder = Path(repository).is_dir()
+    reason = None if is_folder else find_hub_problem(patience)
+    name = repository if config is None else f"{repository} ({config})"
+    try:
+        with _stay_offline() if reason else contextlib.nullcontext():
+            splits = _load(repository, config, cache_dir)
+    except (*NETWORK_ERRORS, DatasetsError, RuntimeError, StopIteration) as error:
+        place = name if is_folder else f"{name} on the Hugging Face hub"
+        if reason:
+            raise TaskError(f"{place}: {reason}, and its cache has no copy") from error
+        if several := re.search(r"available configs: \[(.*)\]", str(error)):
+            raise TaskError(f"{place} has several subsets; name one: {several[1]}") from error
+        # The error of a builder says less than what caused it.
+        cause = error.__cause__ if isinstance(error, DatasetsError) else None
+        raise TaskError(f"{place}: {first_line(cause or error)}") from error
+    return {
+        str(split): TypedSplit(table, f"{name}, split {split}") for split, table in splits.items()
+    }
+
+
+def find_split(splits: Mapping[str, TypedSplit], name: str, place: str) -> TypedSplit:
+    """Find a split by its name.
+
+    Raises:
+        UnknownNameError: If there is none of that name.
+    """
+    if name not in splits:
+        raise UnknownNameError("split", name, splits, f" in {place}")
+    return splits[name]
 
 
 def load_hub_splits(
@@ -22,40 +80,40 @@ def load_hub_splits(
     task: Task,
     repository: str = GLUE_REPOSITORY,
     cache_dir: Path | None = None,
-    patience: float = 4.0,
+    patience: float = _PATIENCE,
 ) -> tuple[Examples, Examples]:
-    """Load train and dev of a dataset repository with `datasets.load_dataset`.
+    """Load train and dev of a task whose classes a data set numbers as the task does.
 
     Args:
-        hub: Names of configuration, splits and columns in the repository.
+        hub: Names of configuration, splits and columns in the data set.
         task: The labels that the data must have.
-        repository: The repository's id on the hub, or a folder in the same layout.
-        cache_dir: Cache folder of `datasets`; None for its default.
-        patience: Seconds to wait for the hub's first answer. If none comes, only the cache is read.
+        repository: As for `load_dataset_splits`.
+        cache_dir: As for `load_dataset_splits`.
+        patience: As for `load_dataset_splits`.
 
     Raises:
         TaskError: If neither the hub nor its cache has the data.
+        UnknownNameError: If the data set has other splits.
         DataError: If the data have other columns or labels than the task.
     """
-    # A folder in the hub's layout is read without the network.
-    reason = None if Path(repository).is_dir() else find_hub_problem(patience)
-    try:
-        with _stay_offline() if reason else contextlib.nullcontext():
-            train, dev = datasets.load_dataset(
-                repository,
-                hub.config,
-                split=[hub.train, hub.dev],
-                cache_dir=None if cache_dir is None else str(cache_dir),
-            )
-    except (*NETWORK_ERRORS, DatasetsError) as error:
-        place = f"{repository} ({hub.config}) on the Hugging Face hub"
-        if reason:
-            raise TaskError(f"{place}: {reason}, and its cache has no copy") from error
-        raise TaskError(f"{place}: {first_line(error)}") from error
-    where = f"{repository} ({hub.config})"
-    return (
-        _convert_examples(train, hub, task, f"{where}, split {hub.train}"),
-        _convert_examples(dev, hub, task, f"{where}, split {hub.dev}"),
+    splits = load_dataset_splits(repository, hub.config, cache_dir=cache_dir, patience=patience)
+
+    def read(name: str) -> Examples:
+        split = find_split(splits, name, f"{repository} ({hub.config})")
+        texts = split.read_texts(hub.text_columns)
+        if task.is_regression:
+            return Examples(inputs=texts, labels=split.read_scores(hub.label_column))
+        return Examples(inputs=texts, labels=split.read_ids(hub.label_column, task.num_labels))
+
+    return read(hub.train), read(hub.dev)
+
+
+def _load(repository: str, config: str | None, cache_dir: Path | None) -> datasets.DatasetDict:
+    # What `save_to_disk` writes is a copy of memory, which `load_dataset` does not always take.
+    if (Path(repository) / "dataset_dict.json").is_file():
+        return datasets.load_from_disk(repository)
+    return datasets.load_dataset(
+        repository, config, cache_dir=None if cache_dir is None else str(cache_dir)
     )
 
 
@@ -69,35 +127,3 @@ def _stay_offline() -> Iterator[None]:
         yield
     finally:
         datasets.config.HF_HUB_OFFLINE = before
-
-
-def _convert_examples(split: datasets.Dataset, hub: HubLayout, task: Task, where: str) -> Examples:
-    for column in (*hub.text_columns, hub.label_column):
-        if column not in split.column_names:
-            present = ", ".join(repr(name) for name in split.column_names)
-            raise DataError(f"{where}: no column {column!r}; columns are {present}")
-    if not len(split):
-        raise DataError(f"{where}: no examples; a split needs at least one")
-    columns = [list(split[column]) for column in hub.text_columns]
-    texts = tuple(tuple(row) for row in zip(*columns, strict=True))
-    for row, strings in enumerate(texts):
-        # A missing text is None.
-        if not all(isinstance(text, str) for text in strings):
-            raise DataError(f"{where}, row {row}: a text must be a string, got {strings!r}")
-    labels = tuple(
-        _convert_label(value, task, f"{where}, row {row}")
-        for row, value in enumerate(split[hub.label_column])
-    )
-    return Examples(inputs=texts, labels=labels)
-
-
-def _convert_label(value: object, task: Task, where: str) -> float:
-    if task.is_regression:
-        if not isinstance(value, int | float) or not is_valid_score(value):
-            raise DataError(f"{where}: a score must be a finite number of float32, got {value!r}")
-        # The hub stores float32. Rounded to seven digits, its values equal those in GLUE's files.
-        return float(f"{value:.7g}")
-    # A label that the hub hides is -1.
-    if not isinstance(value, int) or not 0 <= value < task.num_labels:
-        raise DataError(f"{where}: a class must be 0 to {task.num_labels - 1}, got {value!r}")
-    return value
