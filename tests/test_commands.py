@@ -209,7 +209,20 @@ def test_commands_load_torch_only_when_they_need_it() -> None:
 
 def test_mistakes_that_words_alone_tell_are_told_before_torch_is_imported(tmp_path: Path) -> None:
     search = "search --budget 9000 --task cola"
+    columns = "text: text\nlabel: mood\n"
+    for name, words in {
+        "file": "train: no.parquet\n",
+        "form": "train: form.yaml\n",
+        "set": "dataset: ./no\n",
+        "metric": "dataset: some/set\nmetric: nosuch.module:share\n",
+        "key": "dataset: some/set\nsubsett: x\n",
+    }.items():
+        (tmp_path / f"{name}.yaml").write_text(words + columns)
     mistakes = [
+        *(
+            f"search --budget 9000 --task {name}.yaml"
+            for name in "file form set metric key".split()
+        ),
         "search --budget 9000 --task nosuch",
         "search --budget 9000 --task no.yaml",
         "baseline --budget 9000 --task cola --model minilmm",
@@ -233,7 +246,7 @@ def test_mistakes_that_words_alone_tell_are_told_before_torch_is_imported(tmp_pa
         "        status = run_command(dispatch, words.split())\n"
         "    except SystemExit as ended:\n"
         "        status = ended.code\n"
-        "    print(status, 'torch' in sys.modules)\n"
+        "    print(status, bool({'torch', 'datasets', 'sklearn'} & sys.modules.keys()))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path

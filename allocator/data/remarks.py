@@ -11,21 +11,29 @@ _UNEVEN = 99  # times as many examples of one class as of another that are worth
 
 
 def list_remarks(task: Task, train: Examples, dev: Examples) -> tuple[str, ...]:
-    """List what is doubtful about a task's classes, each in a sentence.
+    """List what is doubtful about a task's texts and classes, each in a sentence.
 
     Args:
         task: The task.
         train: Its training split.
         dev: Its official dev split.
     """
+    blanks = (*_find_blank_texts(train, "train"), *_find_blank_texts(dev, "dev"))
     if task.is_regression:
-        return ()
+        return blanks
     return (
+        *blanks,
         *_find_names_alike(task),
         *_find_uneven_classes(task, train),
         *_find_missing_classes(task, train, "train"),
         *_find_missing_classes(task, dev, "dev"),
     )
+
+
+def _find_blank_texts(examples: Examples, split: str) -> Iterator[str]:
+    blank = sum(not any(text.strip() for text in texts) for texts in examples.inputs)
+    if blank:
+        yield f"{blank:,} of the {len(examples):,} examples of {split} have no text"
 
 
 def _find_names_alike(task: Task) -> Iterator[str]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from allocator.config import DataSource
-from allocator.data import hub_datasets
-from allocator.data.delimited_files import read_delimited_split
+from allocator.data.formats import hub_datasets
+from allocator.data.formats.delimited_files import read_delimited_split
 from allocator.data.glue import KnownTask, find_glue_task
 from allocator.data.limited_examples import limit_splits
 from allocator.data.remarks import list_remarks
@@ -128,8 +128,9 @@ def _load_own_files(
         raise TaskError(f"task file {path} names its own data, got data source {source!r}; drop it")
     if data_dir is not None:
         raise TaskError(f"task file {path} names its own data, got --data-dir {data_dir}; drop it")
-    task, train, dev = read_task_file(path)
-    return _make_task_data(task, f"file:{path.resolve()}", train, dev, limit)
+    own = read_task_file(path)
+    data = _make_task_data(own.task, f"file:{path.resolve()}", own.train, own.dev, limit)
+    return dataclasses.replace(data, remarks=(*own.remarks, *data.remarks))
 
 
 def _load_given_folder(

@@ -10,8 +10,8 @@ SYNTHETIC = "cola-synthetic"
 
 TASK_FILE_SUFFIXES = (".yaml", ".yml")
 
-# (2 - 2^-23) x 2^127.
-_LARGEST_FLOAT32 = float.fromhex("0x1.fffffep+127")
+LARGEST_SCORE = float.fromhex("0x1.fffffep+127")
+"""The largest finite number of float32, (2 - 2^-23) x 2^127."""
 
 
 def is_task_file(name: str) -> bool:
@@ -22,7 +22,7 @@ def is_task_file(name: str) -> bool:
 def is_valid_score(value: float) -> bool:
     """Whether a number can be a score: finite, also in float32, in which heads are trained."""
     # NaN compares false, so it is refused too.
-    return abs(value) <= _LARGEST_FLOAT32
+    return abs(value) <= LARGEST_SCORE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

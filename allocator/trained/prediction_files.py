@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from allocator.data.delimited_files import describe_malformed, find_column, read_rows
+from allocator.data.formats.delimited_files import describe_malformed, find_column, read_rows
 from allocator.data.tasks import FileLayout
 from allocator.errors import DataError
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from allocator.config import Calibration
-from allocator.data.scoring.metrics import Score, compute_score
+from allocator.data.scoring.metrics import Score, compute_score, takes_probabilities
 from allocator.inputs.batches import Split, iterate_by_length
 from allocator.training.calibration import compute_calibrated_loss, fit_calibration
 from allocator.training.pack import AnySlot, Pack
@@ -52,7 +52,8 @@ class Answers:
 
     Attributes:
         losses: Cross-entropy, or squared error, of every answer as it is given, shape (N,).
-        predictions: Class or score that was answered, shape (N,).
+        predictions: What the task's metric takes: the class or score that was answered, shape (N,),
+            or the probabilities of all classes, shape (N, C).
         score: The task's metric.
         margins: By how much the second class's logit exceeds the first's, shape (N,); None unless
             there are two classes.
@@ -127,14 +128,21 @@ def answer_majority(train_labels: Sequence[float], split: Split, metric: str) ->
 def _make_answers(logits_NC: Tensor, split: Split, metric: str) -> Answers:
     losses_N = compute_losses(logits_NC, split.labels.to(logits_NC.device))
     is_regression = split.labels.is_floating_point()
-    answers_N = logits_NC.squeeze(1) if is_regression else logits_NC.argmax(1)
-    predictions_N = answers_N.double().cpu().numpy()
+    # Of shape (N,), or (N, C) for a metric of probabilities.
+    if is_regression:
+        predictions = logits_NC.squeeze(1)
+    elif takes_probabilities(metric):
+        # A training that diverges says nothing of any class.
+        predictions = logits_NC.double().softmax(1).nan_to_num(1 / logits_NC.shape[1])
+    else:
+        predictions = logits_NC.argmax(1)
+    answers = predictions.double().cpu().numpy()
     has_margins = logits_NC.shape[1] == 2
     return Answers(
         losses=losses_N.double().cpu().numpy(),
         margins=(logits_NC[:, 1] - logits_NC[:, 0]).double().cpu().numpy() if has_margins else None,
-        predictions=predictions_N,
-        score=compute_score(metric, predictions_N.tolist(), split.labels.tolist()),
+        predictions=answers,
+        score=compute_score(metric, answers, split.labels.numpy()),
     )
 
 

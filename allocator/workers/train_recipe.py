@@ -8,7 +8,7 @@ import torch
 
 from allocator.backbone.exactness import choose_forward_path
 from allocator.config import Calibration, DataSource
-from allocator.data.scoring.metrics import Score
+from allocator.data.scoring.metrics import Score, depends_on_calibration
 from allocator.data.sources import TaskData, load_task
 from allocator.errors import StudyError, TaskError
 from allocator.files.recipe import Recipe
@@ -44,8 +44,8 @@ def train_recipe(
 ) -> Report:
     """Train a recipe's allocation, and write its adapter and its scores into a folder.
 
-    The adapter's answers are calibrated as the recipe says. Its score is that of classes decided at
-    the recipe's threshold; its loss is of the answers as trained.
+    The adapter's answers are calibrated as the recipe says. Its score is of these answers, with
+    classes decided at the recipe's threshold; its loss is of the answers as trained.
 
     Args:
         recipe: The recipe to train.
@@ -89,7 +89,11 @@ def train_recipe(
         # A calibration fitted to dev would know its labels.
         calibration=recipe.training.calibration or Calibration(),
     )
-    progress.expect(_list_parts(setup, scores_again=bool(recipe.training.decision_threshold)))
+    metric, threshold = recipe.task.metric, recipe.training.decision_threshold
+    scores_again = bool(threshold) or depends_on_calibration(
+        metric, is_regression=not recipe.task.labels
+    )
+    progress.expect(_list_parts(setup, scores_again=scores_again))
     last = _train_one(setup, job, device, progress)
     if last.ending != "completed":
         raise StudyError(
@@ -97,11 +101,12 @@ def train_recipe(
             "lower learning_rate or core_lr_multiplier in the recipe"
         )
     score = Score(value=last.score, components=last.components)
-    threshold = recipe.training.decision_threshold
-    if threshold:
+    if scores_again:
         progress.begin("scoring on dev", _SCORING)
         (answers,) = AdapterScorer(setup, str(device)).answer([output / ADAPTER_FILE], data.dev)
-        score = answers.decide(threshold, data.dev.labels, recipe.task.metric).score
+        if threshold:
+            answers = answers.decide(threshold, data.dev.labels, metric)
+        score = answers.score
     scores: dict[str, float | int | str] = {
         "scored_on": "dev",
         "score": score.value,
@@ -111,7 +116,7 @@ def train_recipe(
     result = recipe.model_copy(update={"scores": scores})
     write_yaml(output / RESULT_FILE, result, "Trained on all of train, scored on dev once.")
     progress.console.print(
-        f"{last.ending}: dev {recipe.task.metric} {score.value:.4f}; wrote {output}",
+        f"{last.ending}: dev {metric} {score.value:.4f}; wrote {output}",
         highlight=False,
         markup=False,
         soft_wrap=True,

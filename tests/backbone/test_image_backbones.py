@@ -14,7 +14,7 @@ from allocator.allocation.allocation import Allocation
 from allocator.allocation.constructions import BackboneShape
 from allocator.backbone.backbone import Backbone, load_backbone
 from allocator.config import AdapterConfig, TrainingConfig
-from allocator.data.image_folder import read_image_folder
+from allocator.data.formats.image_folder import read_image_folder
 from allocator.inputs.images import decode_images
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import ModelSource, locate_model

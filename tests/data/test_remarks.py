@@ -62,3 +62,9 @@ def test_remarks_come_with_a_task_of_ones_own(tmp_path: Path) -> None:
     task = tmp_path / "own.yaml"
     task.write_text("{train: train.csv, dev: train.csv, text: text, label: label}")
     assert "'bad' and 'bad '" in load_task(str(task)).remarks[0]
+
+
+def test_examples_without_text_are_said() -> None:
+    split = Examples(inputs=(("a", ""), (" ", "")), labels=(0, 1))
+    remarks = list_remarks(make_task("a", "b"), split, make_examples([0, 1]))
+    assert remarks == ("1 of the 2 examples of train have no text",)

@@ -1,13 +1,20 @@
 import re
+import socket
+import time
+from collections import Counter
 from pathlib import Path
 
+import datasets
+import huggingface_hub
 import pytest
 
 from allocator.data.sources import load_task
 from allocator.data.task_file import read_task_file
+from allocator.data.tasks import Examples, Task
 from allocator.errors import DataError, TaskError
 
 MOODS = 'text,mood\n"well, yes",good\nno,bad\nfine,good\n'
+DATASET = "dataset: moods\ntext: text\nlabel: mood\n"
 CSV = "train: a.csv\ndev: b.csv\ntext: text\nlabel: mood\n"
 
 
@@ -20,8 +27,29 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "moods.yaml"
 
 
+@pytest.fixture
+def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A task file beside a data set of files named after their splits, in a folder."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for split, rows in {"train": 40, "validation": 4, "test": 6}.items():
+        write_split(tmp_path / "moods", split, rows)
+    (tmp_path / "own.yaml").write_text(DATASET)
+    return tmp_path / "own.yaml"
+
+
+def write_split(folder: Path, split: str, rows: int) -> None:
+    folder.mkdir(exist_ok=True)
+    table = {"text": [f"{split} {i}" for i in range(rows)], "mood": ["good", "bad"] * (rows // 2)}
+    datasets.Dataset.from_dict(table).to_parquet(folder / f"{split}.parquet")
+
+
+def read(path: Path) -> tuple[Task, Examples, Examples]:
+    own = read_task_file(path)
+    return own.task, own.train, own.dev
+
+
 def test_columns_of_a_csv_are_a_task_named_after_the_file(file: Path) -> None:
-    task, train, dev = read_task_file(file)
+    task, train, dev = read(file)
     assert (task.name, task.metric, task.labels) == ("moods", "accuracy", ("bad", "good"))
     assert (train.inputs, train.labels) == ((("well, yes",), ("no",), ("fine",)), (1, 0, 1))
     assert (dev.inputs, dev.labels) == ((("no",),), (0,))
@@ -29,7 +57,7 @@ def test_columns_of_a_csv_are_a_task_named_after_the_file(file: Path) -> None:
 
 def test_classes_have_their_ids_in_the_given_order(file: Path) -> None:
     file.write_text(CSV + "classes: [good, bad]\nname: mine\nmetric: accuracy_and_f1\n")
-    task, train, _ = read_task_file(file)
+    task, train, _ = read(file)
     assert (task.name, task.metric, task.labels) == ("mine", "accuracy_and_f1", ("good", "bad"))
     assert train.labels == (0, 1, 0)
 
@@ -59,7 +87,7 @@ def test_pairs_and_scores_of_a_tsv_are_read_without_quoting(file: Path) -> None:
     for name in ("a.tsv", "b.tsv"):
         (file.parent / name).write_text(rows)
     file.write_text("train: a.tsv\ndev: b.tsv\ntext: [one, two]\nlabel: score\nregression: true\n")
-    task, train, dev = read_task_file(file)
+    task, train, dev = read(file)
     assert (task.metric, task.is_regression, task.num_labels) == ("pearson_and_spearman", True, 1)
     assert train.inputs == dev.inputs == (('said "no', "b, c"), ("d", "e"))
     assert train.labels == (2.5, -1.0)
@@ -70,13 +98,13 @@ def test_a_delimiter_may_be_given(file: Path) -> None:
         (file.parent / name).write_text('text;mood\n"a; b";1\nc;0\n')
     file.write_text("train: a.txt\ndev: b.txt\ntext: text\nlabel: mood\ndelimiter: ;\n"
                     "classes: [0, 1]\n")  # fmt: skip
-    task, train, _ = read_task_file(file)
+    task, train, _ = read(file)
     assert task.labels == ("0", "1")
     assert (train.inputs, train.labels) == ((("a; b",), ("c",)), (1, 0))
 
 
 def test_a_folder_of_images_is_a_task(image_task: Path) -> None:
-    task, train, dev = read_task_file(image_task)
+    task, train, dev = read(image_task)
     assert (task.name, task.metric, task.is_of_images) == ("colors", "accuracy", True)
     assert task.labels == ("blue", "green", "red")
     assert (len(train), len(dev)) == (48, 15)
@@ -87,7 +115,7 @@ def test_a_folder_of_images_is_a_task(image_task: Path) -> None:
     [
         ("- a\n", "{file} must be a YAML mapping, got list"),
         (CSV + "lable: x\n", "{file}: unknown key 'lable': did you mean 'label'? known are "),
-        ("train: a.csv\n", "{file}: dev: Field required"),
+        ("train: a.csv\n", "{file}: text: Field required"),
         ("images: .\ntrain: a.csv\n", "{file}: unknown key 'train': "),
         (CSV.replace("text: text", "text: [a, b, c]"), "{file}: text: Value should have at most 2"),
         (CSV + "classes: [yes, no]\n", "{file}: classes.0: Value error, YAML takes a bare yes,"),
@@ -96,7 +124,7 @@ def test_a_folder_of_images_is_a_task(image_task: Path) -> None:
             CSV + "classes: [good, bad]\nregression: true\n",
             "{file}: a task has classes or regression: true, got both; drop one",
         ),
-        (CSV + "metric: acuracy\n", "{file}: unknown metric 'acuracy': did you mean 'accuracy'?"),
+        (CSV + "metric: acuracy\n", "{file}: unknown metric 'acuracy': did you mean 'accuracy' or"),
         (
             CSV + "metric: pearson_and_spearman\n",
             "{file}: metric pearson_and_spearman needs regression: true; give another",
@@ -107,8 +135,18 @@ def test_a_folder_of_images_is_a_task(image_task: Path) -> None:
         ),
         (CSV + "name: cola\n", "{file}: 'cola' is the name of another task; give this one a name"),
         (
-            CSV.replace("a.csv", "a.json"),
-            "{file}: a.json must end in .csv or .tsv; or give its delimiter",
+            CSV.replace("a.csv", "a.xls"),
+            "{file}: a.xls must end in one of .csv, .tsv, .parquet, .jsonl, .json, .arrow; or give",
+        ),
+        (
+            CSV.replace("a.csv", "a.json") + "delimiter: ;\n",
+            "{file}: a.json has no delimiter, got ';'; drop it",
+        ),
+        (CSV.replace("a.csv", "c.csv"), "{file}: data file {file.parent}/c.csv does not exist"),
+        (CSV + "dev_fraction: 0.1\n", "{file}: a task has dev or dev_fraction, got both; drop one"),
+        (
+            "dataset: ./nosuch\ntext: a\nlabel: b\n",
+            "{file}: there is no folder {file.parent}/nosuch that could be the data set; correct",
         ),
     ],
 )
@@ -177,3 +215,118 @@ def test_the_fingerprint_sees_the_bytes_of_every_image_and_not_where_they_are(
         assert load_task(str(image_task)).fingerprint != before
     finally:
         image.write_bytes(content)
+
+
+def test_a_data_set_has_its_own_splits(dataset: Path) -> None:
+    own = read_task_file(dataset)
+    assert (own.task.name, own.task.labels) == ("own", ("bad", "good"))
+    assert (len(own.train), len(own.dev), own.remarks) == (40, 4, ())
+    assert (own.train.inputs[1], own.train.labels[:2]) == (("train 1",), (1, 0))
+
+
+def test_the_splits_of_a_data_set_may_be_named(dataset: Path) -> None:
+    dataset.write_text(f"{DATASET}train: test\ndev: train\n")
+    own = read_task_file(dataset)
+    assert (len(own.train), len(own.dev), own.remarks) == (6, 40, ())
+
+
+def test_a_split_that_is_no_validation_is_dev_with_a_remark(dataset: Path) -> None:
+    (dataset.parent / "moods" / "validation.parquet").unlink()
+    own = read_task_file(dataset)
+    assert (len(own.dev), own.remarks) == (6, ("dev is split 'test' of moods; dev: names another",))
+
+
+def test_a_part_of_train_is_dev_where_there_is_no_other(dataset: Path) -> None:
+    for split in ("validation", "test"):
+        (dataset.parent / "moods" / f"{split}.parquet").unlink()
+    own = read_task_file(dataset)
+    assert Counter(own.dev.labels) == {0: 4, 1: 4}
+    assert {*own.train.inputs, *own.dev.inputs} == {(f"train {i}",) for i in range(40)}
+    assert (len(own.train), own) == (32, read_task_file(dataset))
+    data = load_task(str(dataset))
+    assert data.remarks == own.remarks
+    assert data.remarks[0].startswith("dev is 8 of the 40 examples of train, held out from all")
+
+
+def test_the_fraction_that_is_held_out_as_dev_may_be_given(dataset: Path) -> None:
+    dataset.write_text(f"{DATASET}dev_fraction: 0.1\n")
+    own = read_task_file(dataset)
+    assert (len(own.train), len(own.dev), len(own.remarks)) == (36, 4, 1)
+
+
+def test_files_too_need_no_dev(file: Path) -> None:
+    (file.parent / "a.csv").write_text("text,mood\n" + "fine,good\nawful,bad\n" * 5)
+    file.write_text(CSV.replace("dev: b.csv\n", ""))
+    own = read_task_file(file)
+    assert (len(own.train), sorted(own.dev.labels)) == (8, [0, 1])
+
+
+def test_a_train_too_small_to_hold_out_dev_is_refused(file: Path) -> None:
+    file.write_text(CSV.replace("dev: b.csv\n", ""))
+    expected = (
+        rf"^{re.escape(str(file))}: there is no dev, and no part of train can be: class 'bad'"
+    )
+    with pytest.raises(DataError, match=expected):
+        read_task_file(file)
+
+
+def test_a_subset_is_a_configuration_of_the_data_set(dataset: Path) -> None:
+    write_split(dataset.parent / "moods", "other", 8)
+    (dataset.parent / "moods" / "README.md").write_text(
+        "---\nconfigs:\n- config_name: big\n  data_files: train.parquet\n"
+        "- config_name: small\n  data_files: other.parquet\n---\n"
+    )
+    dataset.write_text(f"{DATASET}subset: small\ndev_fraction: 0.5\n")
+    assert len(read_task_file(dataset).train) == 4
+    dataset.write_text(DATASET)
+    with pytest.raises(TaskError, match=r"moods has several subsets; name one: 'big', 'small'$"):
+        read_task_file(dataset)
+    dataset.write_text(f"{DATASET}subset: smal\n")
+    with pytest.raises(TaskError, match=r"moods \(smal\): BuilderConfig 'smal' not found"):
+        read_task_file(dataset)
+
+
+def test_what_save_to_disk_wrote_is_a_data_set(dataset: Path) -> None:
+    saved = datasets.load_dataset(str(dataset.parent / "moods"))
+    saved.save_to_disk(str(dataset.parent / "saved"))
+    before = read_task_file(dataset)
+    dataset.write_text(DATASET.replace("moods", "saved"))
+    assert read_task_file(dataset) == before
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("train: tain\n", "unknown split 'tain': did you mean 'train'? known are test, train"),
+        ("dev: devel\n", "unknown split 'devel': known are test, train, validation in "),
+        ("delimiter: ;\n", "unknown key 'delimiter'"),
+    ],
+)
+def test_a_split_that_a_data_set_lacks_is_refused(more: str, message: str, dataset: Path) -> None:
+    dataset.write_text(DATASET + more)
+    with pytest.raises(TaskError, match=f"^{re.escape(f'{dataset}: {message}')}"):
+        read_task_file(dataset)
+
+
+def test_a_row_of_a_data_set_that_does_not_fit_is_named(dataset: Path) -> None:
+    dataset.write_text(f"{DATASET}classes: [good, so]\n")
+    message = r"moods, split train, row 1: 'mood' must be one of good, so, got 'bad'$"
+    with pytest.raises(DataError, match=message):
+        read_task_file(dataset)
+
+
+def test_a_data_set_on_a_hub_out_of_reach_costs_seconds_and_one_line(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+    dataset.write_text(DATASET.replace("moods", "nobody/nothing"))
+    before = time.monotonic()
+    start = f"{dataset}: nobody/nothing on the Hugging Face hub: {endpoint} is out of reach"
+    with pytest.raises(TaskError, match=f"^{re.escape(start)}") as caught:
+        read_task_file(dataset)
+    assert str(caught.value).endswith("and its cache has no copy")
+    assert "\n" not in str(caught.value)
+    assert time.monotonic() - before < 5

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor
 
+from allocator.data.formats.image_folder import read_image_folder
 from allocator.data.glue import find_glue_task
-from allocator.data.image_folder import read_image_folder
 from allocator.data.task_file import read_task_file
 from allocator.data.tasks import Examples
 from allocator.errors import ModelError
@@ -119,7 +119,7 @@ def test_a_model_without_a_usable_image_processor_is_refused(
 def test_a_model_of_texts_is_refused_for_images_and_the_other_way_round(
     tiny_bert: Path, tiny_image_models: dict[str, Path], image_task: Path
 ) -> None:
-    images, texts = read_task_file(image_task)[0], find_glue_task("cola").task
+    images, texts = read_task_file(image_task).task, find_glue_task("cola").task
     for folder, task, message in (
         (tiny_bert, images, "reads texts, but task 'colors' is of images; give another --model"),
         (tiny_image_models["vit"], texts, "reads images, but task 'cola' is of texts; give anoth"),

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import matthews_corrcoef
+from sklearn.metrics import matthews_corrcoef, roc_auc_score
 
 from allocator.allocation.adapter_shape import AdapterSpec
 from allocator.allocation.allocation import Allocation
@@ -198,6 +198,10 @@ def test_trials_are_scored_together_as_each_is_alone(
         ([1, 1, 0], [1, 0, 0, 1], MCC, 0.0),
         ([1, 1, 0], [1, 1, 1, 0], "accuracy_and_f1", (0.75 + 6 / 7) / 2),
         ([1.0, 4.0], [1.0, 2.0, 3.0], "pearson_and_spearman", 0.0),
+        ([1.0, 3.0], [1.0, 2.0, 3.0], "r2", 0.0),
+        ([1, 1, 0], [1, 0, 0, 1], "roc_auc", 0.5),
+        ([1, 1, 0], [1, 0, 0, 1], "f1_macro", 1 / 3),
+        ([2, 1, 1], [0, 2, 2, 1], "average_precision", 1 / 3),
     ],
 )
 def test_the_majority_answers_what_is_most_frequent_in_train(
@@ -224,3 +228,19 @@ def test_answers_one_by_one_are_those_that_are_evaluated(
         assert answers.losses.mean() == pytest.approx(evaluated.loss)
         assert answers.score == evaluated.score
         assert len(answers.predictions) == len(split)
+
+
+def test_a_metric_of_probabilities_gets_those_of_the_answers(
+    tiny_backbone: Backbone, tiny_spec: AdapterSpec, tiny_splits: Splits
+) -> None:
+    split = tiny_splits.of_seed(0).scoring
+    slots = [random_slot(tiny_backbone, tiny_spec) for _ in range(2)]
+    with torch.no_grad():
+        slots[1].adapter.zero_part.fill_(torch.inf)
+    sound, diverged = answer_examples(Pack(tiny_backbone, slots, width=2), split, "roc_auc")
+    labels = split.labels.numpy()
+    assert sound.predictions.sum(axis=1) == pytest.approx(np.ones(len(split)))
+    right = sound.predictions[np.arange(len(split)), labels]
+    assert -np.log(right) == pytest.approx(sound.losses, rel=1e-4)
+    assert sound.score.value == pytest.approx(roc_auc_score(labels, sound.margins))
+    assert diverged.score.value == 0.5

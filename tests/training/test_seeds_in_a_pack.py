@@ -14,7 +14,7 @@ from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
 from allocator.allocation.allocation import Allocation
 from allocator.backbone.backbone import Backbone, load_backbone
 from allocator.config import AdapterConfig, TrainingConfig
-from allocator.data.image_folder import read_image_folder
+from allocator.data.formats.image_folder import read_image_folder
 from allocator.data.sources import TaskData
 from allocator.data.tasks import Examples, Task
 from allocator.inputs.batches import Batch

@@ -1,4 +1,4 @@
-"""Load a metric by its name: one of this package, or any that `evaluate.load` can load."""
+"""Load a metric by its name: ours, scikit-learn's, a user's function, or one of evaluate's."""
 
 from __future__ import annotations
 
@@ -7,18 +7,28 @@ import functools
 import math
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import evaluate
 import numpy as np
 from numpy.typing import NDArray
 
+from allocator.data.scoring.function_metrics import FunctionMetric
 from allocator.data.scoring.glue_metrics import METRICS, Components
-from allocator.errors import TaskError, describe_unknown
+from allocator.data.scoring.metric_names import split_function
+from allocator.data.scoring.scorer_metrics import (
+    SCORERS,
+    ScorerMetric,
+    list_nearest,
+    list_relatives,
+)
+from allocator.errors import TaskError
 from allocator.hub import find_hub_problem, first_line
 
-Labels = Sequence[float] | NDArray[np.number]
+Array = NDArray[np.number]
+Labels = Sequence[float] | Array
 """Class ids, or scores for regression."""
 
 _PATIENCE = 4.0  # seconds to wait for the hub's first answer, as for models and data
@@ -33,47 +43,64 @@ RESERVED_COMPONENTS = frozenset(
 )
 
 
+class Metric(Protocol):
+    """What computes a score from arrays of predictions and references."""
+
+    def compute(self, predictions: Array, references: Array) -> object:
+        """Return a number, or a dictionary of numbers by their names."""
+        ...
+
+
 class LoadedMetric:
     """One metric, loaded once per process and safe to use from several threads.
 
     Args:
         name: Its name, for messages.
-        metric: The metric; it must keep its inputs in memory.
+        metric: The metric.
+        component: Name of the number if the metric returns one without a name.
+        takes_probabilities: Whether it takes the probabilities of classes instead of their ids.
     """
 
-    def __init__(self, name: str, metric: evaluate.EvaluationModule) -> None:
-        self._name, self._metric = name, metric
-        self._lock = threading.Lock()  # a metric collects its inputs in its attributes
+    def __init__(
+        self, name: str, metric: Metric, *, component: str = "", takes_probabilities: bool = False
+    ) -> None:
+        self.takes_probabilities = takes_probabilities
+        self.name, self._metric, self._component = name, metric, component
+        self._lock = threading.Lock()  # evaluate's metrics collect their inputs in attributes
 
     def compute(self, predictions: Labels, references: Labels) -> Components:
         """Compute the metric's components.
 
         Args:
-            predictions: Class ids, or scores for regression.
+            predictions: Class ids, or scores for regression; the probabilities of all classes,
+                of shape (N, C), if the metric takes probabilities.
             references: The true classes or scores, as many.
 
         Returns:
-            The numbers in the dictionary that the metric returns, by their keys; those that are
-            not finite become 0. Values of other types are left out.
+            The numbers in the dictionary that the metric returns, by their keys, or the number that
+            it returns; those that are not finite become 0. Values of other types are left out.
 
         Raises:
             TaskError: If the metric fails, or answers without a number.
         """
         with self._lock:
             try:
-                answer = self._metric.compute(predictions=predictions, references=references)
+                answer = self._metric.compute(
+                    predictions=np.asarray(predictions), references=np.asarray(references)
+                )
             except Exception as error:
                 load_metric.cache_clear()  # a metric that failed keeps the inputs it was given
-                raise TaskError(f"metric {self._name} fails: {first_line(error)}") from error
+                raise TaskError(f"metric {self.name} fails: {first_line(error)}") from error
+        named = answer if isinstance(answer, Mapping) else {self._component: answer}
         numbers = {
             str(name): float(value)
-            for name, value in (answer or {}).items()
+            for name, value in named.items()
             if isinstance(value, int | float | np.integer | np.floating)
             # A bool is an int in Python.
             and not isinstance(value, bool)
         }
         if not numbers:
-            raise TaskError(f"metric {self._name} must return a number, got {answer!r}")
+            raise TaskError(f"metric {self.name} must return a number, got {answer!r}")
         # Undefined values, such as a correlation with a constant, count as none.
         return {name: value if math.isfinite(value) else 0.0 for name, value in numbers.items()}
 
@@ -83,8 +110,9 @@ def load_metric(name: str) -> LoadedMetric:
     """Load a metric, once per process.
 
     Args:
-        name: A key of `METRICS`, the absolute path of a metric script (or of a folder that holds a
-            script of the folder's name), or an id on the Hugging Face hub such as `f1`.
+        name: A key of `METRICS`, a scorer of scikit-learn, or another name that `resolve_metric`
+            returns. A metric of this package comes before a scorer, and a scorer before an id on
+            the hub.
 
     Raises:
         TaskError: If the metric does not exist, or cannot be loaded.
@@ -94,21 +122,55 @@ def load_metric(name: str) -> LoadedMetric:
         # one keeps the user's cache clean.
         with tempfile.TemporaryDirectory() as folder:
             return LoadedMetric(name, METRICS[name](keep_in_memory=True, cache_dir=folder))
+    if name in SCORERS:
+        scorer = ScorerMetric(name)
+        return LoadedMetric(
+            name, scorer, component=name, takes_probabilities=scorer.takes_probabilities
+        )
+    if (parts := split_function(name)) is not None:
+        module, function = parts
+        of_user = FunctionMetric(module, function)
+        is_reserved = function in RESERVED_COMPONENTS
+        return LoadedMetric(
+            name,
+            of_user,
+            component=f"{Path(module).stem}_{function}" if is_reserved else function,
+            takes_probabilities=of_user.takes_probabilities,
+        )
+    return LoadedMetric(name, _EvaluateMetric(_load_with_evaluate(name)))
+
+
+class _EvaluateMetric:
+    """A metric that evaluate loaded, which may not convert its inputs from arrays."""
+
+    def __init__(self, metric: evaluate.EvaluationModule) -> None:
+        self._metric = metric
+
+    def compute(self, predictions: Array, references: Array) -> object:
+        answer: object = self._metric.compute(
+            predictions=predictions.tolist(), references=references.tolist()
+        )
+        return answer
+
+
+def _load_with_evaluate(name: str) -> evaluate.EvaluationModule:
     is_path = Path(name).is_absolute()
     if is_path and not Path(name).exists():
         raise TaskError(f"metric script {name} does not exist")
     reason = None if is_path else find_hub_problem(_PATIENCE)
     try:
         with _stay_offline() if reason else contextlib.nullcontext():
-            metric = evaluate.load(name, module_type="metric", keep_in_memory=True)
+            return evaluate.load(name, module_type="metric", keep_in_memory=True)
     except Exception as error:  # a user's script may raise anything
         if is_path:
             raise TaskError(f"metric script {name}: {first_line(error)}") from error
+        nearest = " or ".join(map(repr, list_nearest(name, tuple(METRICS))))
         raise TaskError(
-            f"{describe_unknown('metric', name, METRICS)}; nor is it a metric script or an id that "
-            f"evaluate can load ({reason or first_line(error)})"
+            f"unknown metric {name!r}: {f'did you mean {nearest}? ' if nearest else ''}"
+            f"it is none of {', '.join(METRICS)}, no scorer of scikit-learn, no package.module:"
+            "function, no metric script, and no id that evaluate can load "
+            f"({reason or first_line(error)})"
         ) from error
-    return LoadedMetric(name, metric)
 
 
 def require_answers(name: str, num_classes: int) -> None:
@@ -120,24 +182,54 @@ def require_answers(name: str, num_classes: int) -> None:
 
     Raises:
         TaskError: If the metric cannot be loaded, fails, answers without a number or under a name
-            that reports use, or is lower for right predictions than for wrong ones.
+            that reports use, or is not higher for right predictions than for wrong ones.
     """
-    # Every class occurs. Rotated by one place no class is right; reversed, scores correlate at -1.
-    labels: list[int] | list[float] = [*range(num_classes)] * 2 or [0.0, 1.0, 2.0, 3.0]
-    right = load_metric(name).compute(labels, labels)
-    wrong = load_metric(name).compute(
-        [*labels[1:], labels[0]] if num_classes else labels[::-1], labels
-    )
+    metric = load_metric(name)
+    try:
+        right, wrong = _try_predictions(metric, num_classes)
+    except TaskError as error:
+        others = [other for other in list_relatives(name) if _answers(other, num_classes)]
+        hint = f"; {', '.join(others)} would not" if others else ""
+        raise TaskError(f"{error}{hint}") from error
     if reserved := sorted(RESERVED_COMPONENTS & right.keys()):
         raise TaskError(
             f"metric {name} must not return a number named {', '.join(reserved)}, which reports "
             "use for another number; rename it"
         )
-    if _average(right) < _average(wrong):
+    if _average(right) <= _average(wrong):
         raise TaskError(
             f"metric {name} must be higher for better predictions, got {_average(right):g} for "
             f"right ones and {_average(wrong):g} for wrong ones"
         )
+
+
+def _try_predictions(metric: LoadedMetric, num_classes: int) -> tuple[Components, Components]:
+    """Compute a metric of right and of wrong predictions, and of some that a training may make."""
+    # Every class occurs. Rotated by one place no class is right; reversed, scores correlate at -1.
+    labels = np.array([*range(num_classes)] * 2 or [0.0, 1.0, 2.0, 3.0])
+    wrong = np.roll(labels, -1) if num_classes else labels[::-1]
+    # The majority class; or scores below 0, which a regression may predict whatever its labels.
+    constant = np.zeros_like(labels) if num_classes else np.full_like(labels, -1.0)
+
+    def compute(predictions: Array) -> Components:
+        if metric.takes_probabilities:
+            if not num_classes:
+                raise TaskError(
+                    f"metric {metric.name} takes probabilities of classes, which a regression lacks"
+                )
+            predictions = (0.1 + np.eye(num_classes)[predictions]) / (1 + 0.1 * num_classes)
+        return metric.compute(predictions, labels)
+
+    compute(constant)
+    return compute(labels), compute(wrong)
+
+
+def _answers(name: str, num_classes: int) -> bool:
+    try:
+        _try_predictions(load_metric(name), num_classes)
+    except TaskError:
+        return False
+    return True
 
 
 def _average(components: Components) -> float:

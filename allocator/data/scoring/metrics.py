@@ -10,6 +10,7 @@ import numpy as np
 
 from allocator.data.scoring.glue_metrics import METRICS
 from allocator.data.scoring.loaded_metrics import Labels, load_metric
+from allocator.data.tasks import LARGEST_SCORE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,10 +30,10 @@ def compute_score(metric: str, predictions: Labels, references: Labels) -> Score
     """Score predictions against the true labels.
 
     Args:
-        metric: A key of `METRICS`, or another name that `load_metric` takes. Every number in the
-            dictionary that the metric returns is a component and their mean is the score, so
-            higher must be better for each.
-        predictions: Class ids, or scores for a regression metric.
+        metric: A name that `load_metric` takes. Every number that the metric returns is a
+            component and their mean is the score, so higher must be better for each.
+        predictions: Class ids, or scores for a regression metric; the probabilities of all
+            classes, shape (N, C), for one that `takes_probabilities`.
         references: The true classes or scores, as many.
 
     Raises:
@@ -44,11 +45,34 @@ def compute_score(metric: str, predictions: Labels, references: Labels) -> Score
             f"a score needs one prediction per reference and at least one of each, "
             f"got {len(predictions)} and {len(references)}"
         )
-    if metric not in METRICS and not _are_scores(references):
-        # Other metrics may not convert their inputs, and class ids may be floats.
-        predictions = np.asarray(predictions).astype(np.int64).tolist()
-    components = load_metric(metric).compute(predictions, references)
+    loaded = load_metric(metric)
+    if not (loaded.takes_probabilities or _are_scores(references)):
+        # Metrics may not convert their inputs, and class ids may be floats.
+        predictions = np.asarray(predictions).astype(np.int64)
+    elif metric not in METRICS:
+        # Of answers that are not finite, which a training that diverges gives, others than ours
+        # would fail.
+        predictions = np.nan_to_num(predictions, posinf=LARGEST_SCORE, neginf=-LARGEST_SCORE)
+    components = loaded.compute(predictions, references)
     return Score(value=math.fsum(components.values()) / len(components), components=components)
+
+
+def takes_probabilities(metric: str) -> bool:
+    """Whether a metric takes the probabilities of classes instead of their ids.
+
+    Raises:
+        TaskError: If the metric is not known.
+    """
+    return load_metric(metric).takes_probabilities
+
+
+def depends_on_calibration(metric: str, *, is_regression: bool) -> bool:
+    """Whether a calibration of answers, which changes neither class nor correlation, counts.
+
+    Raises:
+        TaskError: If the metric is not known.
+    """
+    return takes_probabilities(metric) or (is_regression and metric not in METRICS)
 
 
 def _are_scores(labels: Labels) -> bool:

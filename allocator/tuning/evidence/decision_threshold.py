@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from allocator.data.scoring.metrics import compute_score
 
-_METRICS = ("matthews_correlation", "accuracy_and_f1")
+_METRICS = ("matthews_correlation", "accuracy_and_f1", "matthews_corrcoef", "f1")
 _TRIED = 101  # thresholds, at even shares of the examples
 
 

@@ -32,7 +32,8 @@ def compute_pseudo_differences(
 
     Args:
         metric: As for `compute_score`.
-        predictions_SN: Predictions of the choice, shape (seeds, examples): class ids, or scores.
+        predictions_SN: Predictions of the choice, shape (seeds, examples): class ids, or scores;
+            or shape (seeds, examples, classes) for a metric that takes probabilities.
         baseline_predictions_SN: Those of the baseline with the same seeds, on the same examples.
         labels_N: True classes or scores, shape (examples,).
 
@@ -79,7 +80,7 @@ def _require_shapes(
             f"labels must have shape (examples,) with at least two examples, got {labels_N.shape}"
         )
     shape = predictions_SN.shape
-    if len(shape) != 2 or not shape[0] or shape[1] != len(labels_N):
+    if len(shape) not in (2, 3) or not shape[0] or shape[1] != len(labels_N):
         raise ValueError(
             f"predictions must have shape (seeds, {len(labels_N)}), as there are labels, "
             f"with at least one seed, got {shape}"

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import get_args
 
 from allocator.data.glue import find_glue_task
+from allocator.data.task_schema import read_task_words
 from allocator.data.tasks import SYNTHETIC, is_task_file
-from allocator.errors import TaskError, UnknownNameError
+from allocator.errors import UnknownNameError
 from allocator.files.recipe import read_recipe
 from allocator.files.study_folder import require_study
 from allocator.models.packaged_models import require_model_name
@@ -36,8 +37,7 @@ def check_words(config: RunConfig) -> None:
 
 def _require_task(name: str) -> None:
     if is_task_file(name):
-        if not Path(name).is_file():
-            raise TaskError(f"task file {name} does not exist")
+        read_task_words(Path(name))
     elif name != SYNTHETIC:
         find_glue_task(name)
 

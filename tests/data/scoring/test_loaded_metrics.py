@@ -90,17 +90,17 @@ def test_a_task_file_names_a_script_beside_it(named: str, file: Path) -> None:
     folder = "share/" if named.endswith("share") else ""
     write_script(file.parent / "metrics" / folder / "share.py", SHARE)
     file.write_text(file.read_text() + f"metric: {named}\n")
-    task, train, _ = read_task_file(file)
-    assert task.metric == str(file.parent / named)
+    own = read_task_file(file)
+    assert own.task.metric == str(file.parent / named)
     load_metric.cache_clear()  # as another process would find it
-    assert compute_score(task.metric, train.labels, train.labels).value == 1.0
+    assert compute_score(own.task.metric, own.train.labels, own.train.labels).value == 1.0
 
 
 def test_a_regression_may_have_a_script(file: Path) -> None:
     (file.parent / "a.csv").write_text("text,mood\nfine,1.5\nawful,0\n")
     write_script(file.parent / "error.py", NEGATED_ERROR, kind="float64")
     file.write_text(file.read_text() + "regression: true\nmetric: error.py\n")
-    assert read_task_file(file)[0].metric == str(file.parent / "error.py")
+    assert read_task_file(file).task.metric == str(file.parent / "error.py")
 
 
 @pytest.mark.parametrize(
@@ -140,9 +140,10 @@ def test_a_hub_out_of_reach_costs_seconds_and_one_line(file: Path) -> None:
     file.write_text(file.read_text() + "metric: acuracy\n")
     before = time.monotonic()
     expected = (
-        f"{file}: unknown metric 'acuracy': did you mean 'accuracy'? known are accuracy, "
-        "accuracy_and_f1, matthews_correlation, pearson_and_spearman; nor is it a metric script "
-        f"or an id that evaluate can load ({NO_NETWORK})"
+        f"{file}: unknown metric 'acuracy': did you mean 'accuracy' or 'top_k_accuracy' or "
+        "'accuracy_and_f1'? it is none of matthews_correlation, accuracy, accuracy_and_f1, "
+        "pearson_and_spearman, no scorer of scikit-learn, no package.module:function, no metric "
+        f"script, and no id that evaluate can load ({NO_NETWORK})"
     )
     with pytest.raises(TaskError, match=f"^{re.escape(expected)}$"):
         read_task_file(file)
@@ -155,7 +156,7 @@ def test_an_id_that_evaluate_has_in_its_cache_needs_no_hub(
     copies = evaluate_cache / "modules" / "evaluate_modules" / "metrics"
     write_script(copies / "evaluate-metric--share" / ("0" * 64) / "share.py", SHARE)
     file.write_text(file.read_text() + "metric: share\n")
-    assert read_task_file(file)[0].metric == "share"
+    assert read_task_file(file).task.metric == "share"
     assert compute_score("share", [0, 1], [0, 0]).components == {"share": 0.5}
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from scipy import stats
+from sklearn.metrics import roc_auc_score
 
 from allocator.data.scoring.metrics import compute_score
 from allocator.tuning.evidence.metric_differences import (
@@ -69,6 +70,25 @@ def test_scores_of_a_regression_have_them_too() -> None:
 
     whole = compute_mean_score(choice_SN[0]) - compute_mean_score(baseline_SN[0])
     assert pseudo_SG.mean() == pytest.approx(whole, abs=0.5 * stats.sem(pseudo_SG[0]))
+
+
+def test_probabilities_have_them_too() -> None:
+    rng = np.random.default_rng(0)
+    labels_N = make_labels(300)
+
+    def answer(noise: float) -> npt.NDArray[np.float64]:
+        second_SN = 1 / (1 + np.exp(-labels_N - noise * rng.normal(size=(2, 300))))
+        return np.stack([1 - second_SN, second_SN], axis=2)
+
+    choice_SNC, baseline_SNC = answer(1.0), answer(3.0)
+    pseudo_SG = compute_pseudo_differences("roc_auc", choice_SNC, baseline_SNC, labels_N)
+    whole_S = [
+        roc_auc_score(labels_N, choice_NC[:, 1]) - roc_auc_score(labels_N, baseline_NC[:, 1])
+        for choice_NC, baseline_NC in zip(choice_SNC, baseline_SNC, strict=True)
+    ]
+    assert pseudo_SG.mean(axis=1) == pytest.approx(whole_S, abs=0.005)
+    # 0.03 is about what DeLong's formula gives for each of the two areas.
+    assert 0.01 < compare_paired(pseudo_SG).error < 0.06
 
 
 def test_identical_predictions_have_no_difference_in_any_group() -> None:

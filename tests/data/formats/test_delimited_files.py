@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from allocator.data.delimited_files import read_delimited_split
+from allocator.data.formats.delimited_files import read_delimited_split
 from allocator.data.glue import find_glue_task
 from allocator.data.tasks import FileLayout, Task
 from allocator.errors import DataError
@@ -154,4 +154,4 @@ def test_a_file_that_is_not_utf8_gives_the_line(file: Path) -> None:
 
 def test_a_missing_file_names_the_files_of_the_task(file: Path) -> None:
     with pytest.raises(DataError, match=r"No such file .* splits are train.tsv and dev.tsv"):
-        read_delimited_split(file, task=MOOD, layout=TSV)
+        read_delimited_split(file, task=MOOD, layout=FileLayout(folder="MOOD"))

@@ -11,11 +11,11 @@ import huggingface_hub
 import pytest
 
 from allocator import hub
-from allocator.data import hub_datasets
+from allocator.data.formats import hub_datasets
 from allocator.data.glue import GLUE
 from allocator.data.sources import load_task
 from allocator.data.tasks import HubLayout
-from allocator.errors import DataError, TaskError
+from allocator.errors import DataError, TaskError, UnknownNameError
 
 CARD = """---
 configs:
@@ -159,7 +159,8 @@ def test_a_hidden_label_is_an_error_with_its_row(repository: Path) -> None:
 
 def test_a_missing_split_is_an_error_of_one_line(repository: Path) -> None:
     layout = HubLayout(config="cola", text_columns=("sentence",), dev="test")
-    with pytest.raises(TaskError, match='Unknown split "test"') as caught:
+    expected = r"^unknown split 'test': known are train, validation in \S+ \(cola\)$"
+    with pytest.raises(UnknownNameError, match=expected) as caught:
         hub_datasets.load_hub_splits(layout, task=GLUE["cola"].task, repository=str(repository))
     assert "\n" not in str(caught.value)
 

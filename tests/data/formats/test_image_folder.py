@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from allocator.data.image_folder import read_image_folder
+from allocator.data.formats.image_folder import read_image_folder
 from allocator.errors import DataError
 
 

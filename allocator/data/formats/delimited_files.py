@@ -15,6 +15,28 @@ Row = tuple[int, list[str]]
 """The number of a row's first line in its file, and the row's fields."""
 
 
+class DelimitedSplit:
+    """A user's file of delimited text, whose first line names the columns.
+
+    Args:
+        path: The file, as for `read_delimited_split`.
+        delimiter: Character between fields. Double quotes enclose fields unless it is a tab.
+    """
+
+    def __init__(self, path: Path, delimiter: str) -> None:
+        self._path = path
+        # In GLUE's tab-separated files quotes are part of the texts.
+        self._layout = FileLayout(folder="", delimiter=delimiter, quoted=delimiter != "\t")
+
+    def read_classes(self, column: str) -> tuple[str, ...]:
+        """List the distinct values of a column, sorted; errors as for `read_examples`."""
+        return read_classes(self._path, column=column, layout=self._layout)
+
+    def read_examples(self, task: Task) -> Examples:
+        """Read the texts and labels of a task; errors as for `read_delimited_split`."""
+        return read_delimited_split(self._path, task=task, layout=self._layout)
+
+
 def read_delimited_split(path: Path, *, task: Task, layout: FileLayout) -> Examples:
     """Read a file's texts and labels.
 
@@ -109,8 +131,10 @@ def _decode_lines(path: Path, layout: FileLayout) -> Iterator[str]:
     try:
         file = path.open("rb")
     except OSError as error:
-        wanted = f"this task's splits are {layout.train} and {layout.dev}"
-        raise DataError(f"{path}: {error.strerror}; {wanted}") from error
+        wanted = (
+            f"; this task's splits are {layout.train} and {layout.dev}" if layout.folder else ""
+        )
+        raise DataError(f"{path}: {error.strerror}{wanted}") from error
     with file:
         # Lines of bytes end at LF alone, a byte that is part of no other character in UTF-8.
         for number, line in enumerate(file, start=1):

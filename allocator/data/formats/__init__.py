@@ -1,0 +1,1 @@
+"""Formats of data: from files, folders and data sets of the hub to examples."""

@@ -1,0 +1,204 @@
+"""Read one split whose columns have types: a split of a data set, or a file read by `datasets`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import datasets
+
+from allocator.data.tasks import Examples, Task, is_valid_score
+from allocator.errors import DataError
+from allocator.hub import first_line
+
+_FLOAT32 = ("float16", "float32")
+_NO_ROWS = "corresponds to no data!"  # how `datasets` ends its message about a file without rows
+
+
+class TypedSplit:
+    """A split of named columns, each of one type.
+
+    A missing value is None here, unlike in delimited text, so an empty text is a text. Classes may
+    be strings, whole numbers, or class labels with names of their own.
+
+    Args:
+        table: Its rows.
+        where: What it was read from, for messages.
+    """
+
+    def __init__(self, table: datasets.Dataset, where: str) -> None:
+        self._table, self._where = table, where
+
+    def read_classes(self, column: str) -> tuple[str, ...]:
+        """List the classes in a column: those that it declares, or its distinct values, sorted.
+
+        Raises:
+            DataError: If the split lacks the column, or a row has no class in it.
+        """
+        self._require_column(column)
+        feature = self._table.features[column]
+        if isinstance(feature, datasets.ClassLabel):
+            return tuple(feature.names)
+        # As text, so that a task has the same ids whatever format its files have.
+        return tuple(sorted(set(self._iterate_classes(column))))
+
+    def read_examples(self, task: Task) -> Examples:
+        """Read the texts and labels of a task.
+
+        Raises:
+            DataError: If the split lacks a column, has no examples, or has a row whose text or
+                label is missing or of another kind; the message names it, counted from 0.
+        """
+        texts = self.read_texts(task.text_columns)
+        labels = (
+            self.read_scores(task.label_column)
+            if task.is_regression
+            else self._read_class_ids(task.label_column, task.labels)
+        )
+        return Examples(inputs=texts, labels=labels)
+
+    def read_texts(self, columns: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+        """Read the texts in some columns, for each row.
+
+        Raises:
+            DataError: As for `read_examples`.
+        """
+        for column in columns:
+            self._require_column(column)
+        if not len(self._table):
+            raise DataError(f"{self._where}: no examples; a split needs at least one")
+        texts = tuple(zip(*(self._table[column][:] for column in columns), strict=True))
+        for row, values in enumerate(texts):
+            for column, value in zip(columns, values, strict=True):
+                if not isinstance(value, str):
+                    raise self._refuse(row, column, "text", "must be a string", value)
+        return texts
+
+    def read_scores(self, column: str) -> tuple[float, ...]:
+        """Read the scores in a column.
+
+        Raises:
+            DataError: As for `read_examples`.
+        """
+        self._require_column(column)
+        rounds = getattr(self._table.features[column], "dtype", "") in _FLOAT32
+        scores: list[float] = []
+        for row, value in enumerate(self._table[column][:]):
+            if not _is_number(value) or not is_valid_score(value):
+                raise self._refuse(
+                    row, column, "score", "must be a finite number of float32", value
+                )
+            # Rounded to seven digits, a float32 equals the number that a text file has.
+            scores.append(float(f"{value:.7g}") if rounds else float(value))
+        return tuple(scores)
+
+    def read_ids(self, column: str, num_classes: int) -> tuple[int, ...]:
+        """Read the class ids in a column, as the split's own numbers.
+
+        Raises:
+            DataError: As for `read_examples`.
+        """
+        self._require_column(column)
+        ids: list[int] = []
+        for row, value in enumerate(self._table[column][:]):
+            # A label that the hub hides is -1.
+            if not isinstance(value, int) or not 0 <= value < num_classes:
+                raise self._refuse(row, column, "class", f"must be 0 to {num_classes - 1}", value)
+            ids.append(value)
+        return tuple(ids)
+
+    def _read_class_ids(self, column: str, classes: Sequence[str]) -> tuple[int, ...]:
+        self._require_column(column)
+        position = {name: i for i, name in enumerate(classes)}
+        ids: list[int] = []
+        for row, name in enumerate(self._iterate_classes(column)):
+            if name not in position:
+                known = ", ".join(classes)
+                raise DataError(f"{self._at(row)}: {column!r} must be one of {known}, got {name!r}")
+            ids.append(position[name])
+        return tuple(ids)
+
+    def _iterate_classes(self, column: str) -> Iterator[str]:
+        """Iterate over the names of the classes in a column."""
+        feature = self._table.features[column]
+        names = feature.names if isinstance(feature, datasets.ClassLabel) else None
+        for row, value in enumerate(self._table[column][:]):
+            # pandas turns a column of whole numbers into floats if one of them is missing.
+            whole = isinstance(value, float) and value.is_integer()
+            if value in (None, "") or not (isinstance(value, str | int) or whole):
+                raise self._refuse(
+                    row, column, "class", "must be a string or a whole number", value
+                )
+            if names is None:
+                yield str(int(value) if whole else value)
+            elif 0 <= value < len(names):
+                yield names[value]
+            else:  # -1 is a label that the hub hides
+                raise self._refuse(row, column, "class", f"must be 0 to {len(names) - 1}", value)
+
+    def _require_column(self, column: str) -> None:
+        if column not in self._table.column_names:
+            present = ", ".join(map(repr, self._table.column_names)) or "none"
+            raise DataError(f"{self._where}: no column {column!r}; columns are {present}")
+
+    def _at(self, row: int) -> str:
+        return f"{self._where}, row {row}"
+
+    def _refuse(self, row: int, column: str, what: str, rule: str, value: object) -> DataError:
+        # NaN is how pandas writes a number that is missing.
+        if value is None or value == "" or value != value:  # noqa: PLR0124
+            return DataError(
+                f"{self._at(row)}: no {what} in {column!r}; fill it in or remove the row"
+            )
+        return DataError(f"{self._at(row)}: a {what} {rule}, got {value!r} in {column!r}")
+
+
+def read_typed_file(path: Path, builder: str) -> TypedSplit:
+    """Read a file with `datasets`.
+
+    Args:
+        path: The file.
+        builder: The builder of `datasets` that reads its format: `parquet`, `json` or `arrow`.
+
+    Raises:
+        DataError: If the file cannot be read in that format.
+    """
+    try:
+        # In a temporary folder, so that no copy of the data stays in the user's cache.
+        with tempfile.TemporaryDirectory() as cache, _keep_quiet():
+            table = datasets.load_dataset(
+                builder,
+                data_files={"train": str(path)},
+                split="train",
+                cache_dir=cache,
+                keep_in_memory=True,
+            )
+    except Exception as error:  # an empty file of JSON raises StopIteration
+        # The builder's own error says less than what caused it.
+        reason = first_line(error.__cause__ or error)
+        if reason.endswith(_NO_ROWS):
+            raise DataError(f"{path}: no examples; a split needs at least one") from error
+        raise DataError(f"{path} cannot be read as {builder}: {reason}") from error
+    return TypedSplit(table, str(path))
+
+
+@contextlib.contextmanager
+def _keep_quiet() -> Iterator[None]:
+    """Keep `datasets` from drawing a bar for a small file, and from logging what is raised."""
+    showed, level = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(level)
+        if showed:
+            datasets.enable_progress_bars()
+
+
+def _is_number(value: object) -> bool:
+    # A bool is an int in Python.
+    return isinstance(value, int | float) and not isinstance(value, bool)
