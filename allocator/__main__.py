@@ -2,22 +2,15 @@
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
-from allocator import baseline, export, fetch, predict, search, spaces, sweep, train
-from allocator.command_line.parser import run_command
+from allocator.command_line.parser import Main, run_command
 from allocator.errors import UnknownNameError
 
-COMMANDS = {
-    "search": search.main,
-    "baseline": baseline.main,
-    "sweep": sweep.main,
-    "spaces": spaces.main,
-    "train": train.main,
-    "export": export.main,
-    "predict": predict.main,
-    "fetch": fetch.main,
-}
+COMMANDS = ("search", "baseline", "sweep", "spaces", "train", "export", "predict", "fetch")
+"""The names of the modules that hold a command each."""
+
 HELP = """\
 usage: allocator COMMAND [options]
 
@@ -51,7 +44,8 @@ def dispatch(argv: Sequence[str] | None = None) -> int:
         return 0
     if arguments[0] not in COMMANDS:
         raise UnknownNameError("command", arguments[0], COMMANDS)
-    return COMMANDS[arguments[0]](arguments[1:])
+    command: Main = import_module(f"allocator.{arguments[0]}").main
+    return command(arguments[1:])
 
 
 def main() -> int:

@@ -17,6 +17,9 @@ DataSource = Literal["auto", "dir", "hub", "bundled"]
 SelectOn = Literal["held_out", "dev"]
 
 
+LORA_BUDGET = "lora:"  # how such a budget is written
+
+
 @dataclass(frozen=True, slots=True)
 class LoraBudget:
     """A budget of as many parameters as LoRA of this rank would have on the same sites."""
@@ -25,7 +28,7 @@ class LoraBudget:
 
     def __str__(self) -> str:
         """Write it as it is given: `lora:8`."""
-        return f"lora:{self.rank}"
+        return f"{LORA_BUDGET}{self.rank}"
 
 
 Budget = int | LoraBudget
@@ -150,6 +153,12 @@ class Calibration(Config):
 
     scale: Annotated[float, Field(gt=0)] = 1.0
     intercept: float = 0.0
+
+
+def fallback_data_dir() -> Path | None:
+    """Return the folder of task data that the environment names."""
+    value = os.environ.get("ALLOCATOR_DATA_DIR")
+    return Path(value) if value else None
 
 
 def default_model_cache() -> Path:

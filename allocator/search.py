@@ -1,15 +1,23 @@
-"""`python -m allocator.search`: find the best adapter configuration within a parameter budget."""
+"""`python -m allocator.search`: find the best adapter configuration within a parameter budget.
+
+In Python the module is called itself: `allocator.search(budget=40_000, task="cola")`.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from allocator.command_line.options import add_options, read_config
 from allocator.command_line.parser import INTERRUPTED, make_parser, run_command
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.word_checks import check_words
+
+if TYPE_CHECKING:
+    from allocator.tuning.runs.search_result import SearchResult
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -55,13 +63,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             print_dry_run(progress, config, plan)
             return 0
-        front = run_search(config, plan, progress)
-    if front is None:
+        result = run_search(config, plan, progress)
+    if result is None:
         return INTERRUPTED
     if arguments.quiet:
-        print(front.best.path)
+        print(result.path)
     return 0
 
+
+class _CallableModule(ModuleType):
+    """Lets `allocator.search` be called, though it is the module of the command too."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> SearchResult:
+        """Search, as `allocator.tuning.runs.search_in_python.search` describes it."""
+        from allocator.tuning.runs.search_in_python import search
+
+        return search(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 if __name__ == "__main__":
     sys.exit(run_command(main))

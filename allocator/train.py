@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from allocator.command_line.options import add_options, fallback_data_dir
+from allocator.command_line.options import add_options
 from allocator.command_line.parser import make_parser, parse_integer, run_command
-from allocator.config import default_model_cache
+from allocator.config import default_model_cache, fallback_data_dir
 from allocator.files.study_folder import TRAINED_FOLDER
 from allocator.tuning.plan.run_config import RunConfig
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from allocator import __main__ as program
-from allocator import search
 from allocator.command_line.parser import run_command
 from allocator.files.folder_lock import lock_study_folder
 from allocator.files.recipe import Recipe
 from allocator.files.study_folder import CONFIG_FILE, RECIPE_FILE, RESULT_FILE
 from allocator.files.yaml_files import write_yaml
+from allocator.search import main as search
 from tests.command_line.mistakes import read_mistake
 
 SEARCH = ["search", "--task", "cola"]
@@ -152,7 +152,7 @@ def test_a_dry_run_says_what_would_run_and_starts_nothing(
     capsys: pytest.CaptureFixture[str], tiny_bert: Path, small_glue: Path, tmp_path: Path
 ) -> None:
     status = run_command(
-        search.main,
+        search,
         [
             *["--budget", "600", "--task", "cola", "--model", str(tiny_bert), "--dry-run"],
             *["--data-dir", str(small_glue), "--studies-dir", str(tmp_path)],

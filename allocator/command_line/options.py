@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,14 @@ from allocator.command_line.parser import (
     parse_integer,
     parse_number,
 )
-from allocator.config import Budget, Config, Option, TrainingConfig, default_model_cache
+from allocator.config import (
+    Budget,
+    Config,
+    Option,
+    TrainingConfig,
+    default_model_cache,
+    fallback_data_dir,
+)
 from allocator.tuning.plan.run_config import RunConfig
 
 Asked = TypeVar("Asked", bound=RunConfig)
@@ -63,12 +69,6 @@ def read_config(config: type[Asked], arguments: argparse.Namespace) -> Asked:
         fallback_data_dir=fallback_data_dir(),
         model_cache=default_model_cache(),
     )
-
-
-def fallback_data_dir() -> Path | None:
-    """Return the folder of task data that the environment names."""
-    value = os.environ.get("ALLOCATOR_DATA_DIR")
-    return Path(value) if value else None
 
 
 def _list_option_fields(config: type[Config]) -> Iterator[tuple[str, FieldInfo, Option]]:

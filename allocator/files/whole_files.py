@@ -20,3 +20,12 @@ def hash_file(path: Path) -> str:
     """Compute the sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def move_folder(made: Path, place: Path) -> None:
+    """Move a folder that is complete to its place; one that is there already is left as it is."""
+    try:
+        os.replace(made, place)
+    except OSError:
+        if not place.is_dir():
+            raise

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from allocator.data.formats.delimited_files import describe_malformed, find_column, read_rows
+from allocator.data.formats.split_reader import DELIMITERS
 from allocator.data.tasks import FileLayout
 from allocator.errors import DataError
 
@@ -22,7 +23,6 @@ ANSWER, PROBABILITY = "prediction", "probability"
 IMAGE_COLUMN = "image"
 """Column with the paths of images, in a table for a task of images."""
 
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _JSON_LINES = ".jsonl"
 
 Row = Mapping[str, object]
@@ -96,7 +96,7 @@ def write_table(rows: Iterable[Row], path: Path, stream: TextIO) -> None:
         path: The file whose format they are written in.
         stream: Where they go.
     """
-    delimiter = _DELIMITERS.get(path.suffix.lower())
+    delimiter = DELIMITERS.get(path.suffix.lower())
     if delimiter is None:
         for row in rows:
             stream.write(json.dumps(dict(row), ensure_ascii=False) + "\n")
@@ -119,9 +119,9 @@ def _read_rows(path: Path) -> Iterator[tuple[str, Row]]:
     suffix = path.suffix.lower()
     if suffix == _JSON_LINES:
         return _read_json_lines(path)
-    if suffix not in _DELIMITERS:
-        raise DataError(f"{path}: a table must end in {', '.join([*_DELIMITERS, _JSON_LINES])}")
-    return _read_delimited(path, _DELIMITERS[suffix])
+    if suffix not in DELIMITERS:
+        raise DataError(f"{path}: a table must end in {', '.join([*DELIMITERS, _JSON_LINES])}")
+    return _read_delimited(path, DELIMITERS[suffix])
 
 
 def _read_delimited(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import sys
+from collections.abc import Iterator
+from types import ModuleType
 
 from allocator.errors import AllocatorError
 from allocator.training.messages import (
@@ -18,6 +22,21 @@ from allocator.workers.setup import TrainingSetup
 from allocator.workers.worker import run_worker
 
 _EXIT_TIMEOUT = 10.0  # seconds for a process to end by itself before it is killed
+
+
+@contextlib.contextmanager
+def _hide_main_module() -> Iterator[None]:
+    """Let a process that starts here not import the script that runs here.
+
+    A worker needs nothing of it, and a script without `if __name__ == "__main__":` would search
+    once more in every worker.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 class ProcessWorker:
@@ -39,7 +58,8 @@ class ProcessWorker:
         self._process = context.Process(
             target=run_worker, args=(theirs, setup, device, slots), daemon=True
         )
-        self._process.start()
+        with _hide_main_module():
+            self._process.start()
         theirs.close()  # otherwise this end would not notice that the process closed its end
 
     def send_orders(self, orders: Orders) -> None:

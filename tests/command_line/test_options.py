@@ -11,12 +11,13 @@ from typing import Any, get_args
 import pytest
 from annotated_types import Ge, Gt, Le, Lt
 
-from allocator import baseline, search, sweep
+from allocator import baseline, sweep
 from allocator.command_line.options import read_config
 from allocator.command_line.parser import LARGEST, run_command
 from allocator.config import LoraBudget, TrainingConfig
 from allocator.files.recipe import read_recipe
 from allocator.files.study_folder import RECIPE_FILE
+from allocator.search import build_parser, main
 from allocator.tuning.names import KindName, PriorName, PrunerName, SamplerName, SweepName
 from allocator.tuning.plan.run_config import BaselineConfig, SweepConfig
 from allocator.tuning.plan.search_config import SearchConfig
@@ -60,7 +61,7 @@ ALL_FLAGS = [f"{make_flag(name)}={value}" for name, value in OTHERS.items()]
 
 
 def read_search(*options: str) -> SearchConfig:
-    return read_config(SearchConfig, search.build_parser().parse_args([*REQUIRED, *options]))
+    return read_config(SearchConfig, build_parser().parse_args([*REQUIRED, *options]))
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -119,7 +120,7 @@ def test_all_settings_of_the_training_reach_the_workers_and_the_recipe(
     given = [*places, *devices, *size, "--studies-dir", str(tmp_path), *ALL_FLAGS]
     setup = plan_search(read_search(*given)).setup
     assert {name: getattr(setup.training, name) for name in FIELDS} == OTHERS
-    assert run_command(search.main, [*REQUIRED, *given, "--quiet"]) == 0
+    assert run_command(main, [*REQUIRED, *given, "--quiet"]) == 0
     recipe = read_recipe(tmp_path / "tiny" / RECIPE_FILE)
     assert {name: getattr(recipe.training, name) for name in FIELDS} == OTHERS
     assert recipe.training.config == setup.training

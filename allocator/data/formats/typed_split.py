@@ -168,7 +168,7 @@ def read_typed_file(path: Path, builder: str) -> TypedSplit:
     """
     try:
         # In a temporary folder, so that no copy of the data stays in the user's cache.
-        with tempfile.TemporaryDirectory() as cache, _keep_quiet():
+        with tempfile.TemporaryDirectory() as cache, keep_datasets_quiet():
             table = datasets.load_dataset(
                 builder,
                 data_files={"train": str(path)},
@@ -186,7 +186,7 @@ def read_typed_file(path: Path, builder: str) -> TypedSplit:
 
 
 @contextlib.contextmanager
-def _keep_quiet() -> Iterator[None]:
+def keep_datasets_quiet() -> Iterator[None]:
     """Keep `datasets` from drawing a bar for a small file, and from logging what is raised."""
     showed, level = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
     datasets.disable_progress_bars()

@@ -9,6 +9,7 @@ the command's options from it. Fields without an `Option` come from the environm
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Self
@@ -16,6 +17,7 @@ from typing import Annotated, Self
 from pydantic import DirectoryPath, Field, field_validator, model_validator
 
 from allocator.config import (
+    LORA_BUDGET,
     Budget,
     Config,
     DataSource,
@@ -177,6 +179,12 @@ class RunConfig(Config):
         return log
 
 
+def _read_lora_budget(budget: object) -> object:
+    """Read `lora:R`; what else it may be is checked with the field."""
+    rank = budget.removeprefix(LORA_BUDGET) if isinstance(budget, str) else ""
+    return LoraBudget(int(rank)) if rank != budget and rank.isdecimal() else budget
+
+
 class SpaceConfig(RunConfig):
     """The options of a command that works on a search space within a budget."""
 
@@ -202,7 +210,8 @@ class SpaceConfig(RunConfig):
     @field_validator("budget", mode="before")
     @classmethod
     def _allow_one(cls, budget: object) -> object:
-        return (budget,) if isinstance(budget, int | LoraBudget) else budget
+        budgets = (budget,) if isinstance(budget, int | str | LoraBudget) else budget
+        return tuple(map(_read_lora_budget, budgets)) if isinstance(budgets, Iterable) else budgets
 
 
 class BaselineConfig(SpaceConfig):

@@ -12,10 +12,11 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForImageClassification
 
-from allocator import export, predict, search, train
+from allocator import export, predict, train
 from allocator.command_line.parser import run_command
 from allocator.files.recipe import read_recipe
 from allocator.files.study_folder import RECIPE_FILE, REPORT_FILE, RESULT_FILE, TRAINED_FOLDER
+from allocator.search import main as search
 from allocator.trained.trained_adapter import load_trained
 
 
@@ -31,7 +32,7 @@ def test_a_search_on_a_task_file_of_images_ends_in_a_recipe_that_trains_answers_
     places = ["--model", str(tiny_image_models["dinov2"]), "--studies-dir", str(tmp_path)]
     precision = ["--precision", "float32", "--batch-size", "8", "--study", "small", "--quiet"]
     given = ["--task", str(image_task), *options, *places, *precision]
-    assert run_command(search.main, given) == 0
+    assert run_command(search, given) == 0
     best = tmp_path / "small" / RECIPE_FILE
     recipe = read_recipe(best)
     assert (recipe.task.name, recipe.task.source) == ("colors", f"file:{image_task.resolve()}")
