@@ -33,19 +33,24 @@ def predict_lines(
 
     Yields:
         For every line, the name of a class and its probability: of the most likely class, or as
-        the recipe's decision threshold says; for regression, only the score.
+        the recipe's decision threshold says; of several labels, the same of each that is more
+        likely than not; for regression, only the score.
 
     Raises:
         DataError: If a line does not have the task's texts or image. The batches before that line
             are answered first.
     """
-    labels, model = trained.recipe.task.labels, trained.attached.model
+    task, model = trained.recipe.task, trained.attached.model
     numbered = enumerate(_iterate_decoded(lines, origin), start=1)
     read, size = _choose_reader(trained)
     while rows := list(islice(numbered, size)):
         inputs = read([(line, f"{origin}:{number}") for number, line in rows])
         logits = model(**inputs.to(model.device)).logits.float()
-        yield from _format_answers(logits, labels, trained.recipe.training.decision_threshold)
+        if task.is_multi_label:
+            yield from _format_labels(logits, task.labels)
+        else:
+            threshold = trained.recipe.training.decision_threshold
+            yield from _format_answers(logits, task.labels, threshold)
 
 
 def _choose_reader(
@@ -95,6 +100,12 @@ def _read_pixels(rows: LocatedLines, processor: BaseImageProcessor) -> BatchFeat
         except (OSError, UnidentifiedImageError):
             raise DataError(f"{where}: a line must be the path of an image, got {path!r}") from None
     return processor(images, return_tensors="pt")
+
+
+def _format_labels(logits: Tensor, labels: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for probabilities in logits.sigmoid().tolist():
+        named = zip(labels, probabilities, strict=True)
+        yield tuple(text for name, p in named if p > 0.5 for text in (name, f"{p:.4f}"))
 
 
 def _format_answers(

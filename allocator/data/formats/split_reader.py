@@ -19,8 +19,16 @@ BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".arrow": 
 class SplitReader(Protocol):
     """A split of named columns."""
 
+    def has_lists(self, column: str) -> bool:
+        """Whether a column has lists of the names of labels.
+
+        Raises:
+            DataError: If the split lacks the column.
+        """
+        ...
+
     def read_classes(self, column: str) -> tuple[str, ...]:
-        """List the classes in a column, in the order of their ids.
+        """List the classes or labels in a column, in the order of their ids.
 
         Raises:
             DataError: If the split lacks the column, or a row has no class in it.

@@ -28,8 +28,8 @@ from allocator.errors import TaskError
 from allocator.hub import find_hub_problem, first_line
 
 Array = NDArray[np.number]
-Labels = Sequence[float] | Array
-"""Class ids, or scores for regression."""
+Labels = Sequence[float] | Sequence[Sequence[float]] | Array
+"""Class ids, scores for regression, or rows of 0 and 1, one for each of several labels."""
 
 _PATIENCE = 4.0  # seconds to wait for the hub's first answer, as for models and data
 
@@ -173,12 +173,13 @@ def _load_with_evaluate(name: str) -> evaluate.EvaluationModule:
         ) from error
 
 
-def require_answers(name: str, num_classes: int) -> None:
+def require_answers(name: str, num_classes: int, *, is_multi_label: bool = False) -> None:
     """Try a metric on a few predictions, so that a mistake shows before anything trains.
 
     Args:
         name: As for `load_metric`.
-        num_classes: Number of classes; 0 for regression.
+        num_classes: Number of classes or labels; 0 for regression.
+        is_multi_label: Whether an example may have any number of the labels.
 
     Raises:
         TaskError: If the metric cannot be loaded, fails, answers without a number or under a name
@@ -186,9 +187,11 @@ def require_answers(name: str, num_classes: int) -> None:
     """
     metric = load_metric(name)
     try:
-        right, wrong = _try_predictions(metric, num_classes)
+        right, wrong = _try_predictions(metric, num_classes, is_multi_label)
     except TaskError as error:
-        others = [other for other in list_relatives(name) if _answers(other, num_classes)]
+        others = [
+            other for other in list_relatives(name) if _answers(other, num_classes, is_multi_label)
+        ]
         hint = f"; {', '.join(others)} would not" if others else ""
         raise TaskError(f"{error}{hint}") from error
     if reserved := sorted(RESERVED_COMPONENTS & right.keys()):
@@ -203,13 +206,11 @@ def require_answers(name: str, num_classes: int) -> None:
         )
 
 
-def _try_predictions(metric: LoadedMetric, num_classes: int) -> tuple[Components, Components]:
+def _try_predictions(
+    metric: LoadedMetric, num_classes: int, is_multi_label: bool
+) -> tuple[Components, Components]:
     """Compute a metric of right and of wrong predictions, and of some that a training may make."""
-    # Every class occurs. Rotated by one place no class is right; reversed, scores correlate at -1.
-    labels = np.array([*range(num_classes)] * 2 or [0.0, 1.0, 2.0, 3.0])
-    wrong = np.roll(labels, -1) if num_classes else labels[::-1]
-    # The majority class; or scores below 0, which a regression may predict whatever its labels.
-    constant = np.zeros_like(labels) if num_classes else np.full_like(labels, -1.0)
+    labels, wrong, constant = _make_predictions(num_classes, is_multi_label)
 
     def compute(predictions: Array) -> Components:
         if metric.takes_probabilities:
@@ -217,16 +218,32 @@ def _try_predictions(metric: LoadedMetric, num_classes: int) -> tuple[Components
                 raise TaskError(
                     f"metric {metric.name} takes probabilities of classes, which a regression lacks"
                 )
-            predictions = (0.1 + np.eye(num_classes)[predictions]) / (1 + 0.1 * num_classes)
+            sure = predictions if is_multi_label else np.eye(num_classes)[predictions]
+            predictions = (0.1 + sure) / (1.2 if is_multi_label else 1 + 0.1 * num_classes)
         return metric.compute(predictions, labels)
 
     compute(constant)
     return compute(labels), compute(wrong)
 
 
-def _answers(name: str, num_classes: int) -> bool:
+def _make_predictions(num_classes: int, is_multi_label: bool) -> tuple[Array, Array, Array]:
+    """Make labels, which are right predictions, then wrong ones, and some that are all alike."""
+    if is_multi_label:
+        # Every label occurs, and is absent.
+        labels_NL = np.eye(num_classes, dtype=np.int64)
+        return labels_NL, 1 - labels_NL, np.zeros_like(labels_NL)
+    if num_classes:
+        # Every class occurs. Rotated by one place, no class is right.
+        labels_N = np.array([*range(num_classes)] * 2)
+        return labels_N, np.roll(labels_N, -1), np.zeros_like(labels_N)
+    # Reversed, scores correlate at -1. A regression may predict less than 0, whatever its labels.
+    scores_N = np.arange(4.0)
+    return scores_N, scores_N[::-1], np.full(4, -1.0)
+
+
+def _answers(name: str, num_classes: int, is_multi_label: bool) -> bool:
     try:
-        _try_predictions(load_metric(name), num_classes)
+        _try_predictions(load_metric(name), num_classes, is_multi_label)
     except TaskError:
         return False
     return True
