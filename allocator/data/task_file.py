@@ -10,7 +10,7 @@ from allocator.data.formats.image_folder import read_image_folder
 from allocator.data.formats.split_reader import SplitReader, open_split
 from allocator.data.held_out import split_held_out
 from allocator.data.scoring.glue_metrics import METRICS
-from allocator.data.scoring.loaded_metrics import require_answers
+from allocator.data.scoring.metric_checks import require_answers
 from allocator.data.scoring.metric_names import resolve_metric
 from allocator.data.task_schema import (
     DatasetTask,

@@ -230,8 +230,10 @@ def test_the_fingerprint_sees_the_bytes_of_every_image_and_not_where_they_are(
         image.write_bytes(content)
 
 
-def test_a_data_set_has_its_own_splits(dataset: Path) -> None:
+def test_a_data_set_has_its_own_splits(dataset: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    capfd.readouterr()
     own = read_task_file(dataset)
+    assert capfd.readouterr().err == ""
     assert (own.task.name, own.task.labels) == ("own", ("bad", "good"))
     assert (len(own.train), len(own.dev), own.remarks) == (40, 4, ())
     assert (own.train.inputs[1], own.train.labels[:2]) == (("train 1",), (1, 0))

@@ -80,6 +80,6 @@ def open_split(path: Path, delimiter: str | None = None) -> SplitReader:
     if builder is None:
         return DelimitedSplit(path, delimiter or DELIMITERS[path.suffix.lower()])
     # Imported here, because `datasets` takes seconds, and names are checked without it.
-    from allocator.data.formats.typed_split import read_typed_file  # noqa: PLC0415
+    from allocator.data.formats.typed_files import read_typed_file  # noqa: PLC0415
 
     return read_typed_file(path, builder)

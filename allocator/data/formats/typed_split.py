@@ -1,21 +1,15 @@
-"""Read one split whose columns have types: a split of a data set, or a file read by `datasets`."""
+"""Read one split whose columns have types: of a data set, or of a file that `datasets` reads."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import datasets
 
 from allocator.data.tasks import Examples, Labels, Task, is_valid_score
 from allocator.errors import DataError
-from allocator.hub import first_line
 
 _FLOAT32 = ("float16", "float32")
-_NO_ROWS = "corresponds to no data!"  # how `datasets` ends its message about a file without rows
 
 
 class TypedSplit:
@@ -192,49 +186,6 @@ class TypedSplit:
                 f"{self._at(row)}: no {what} in {column!r}; fill it in or remove the row"
             )
         return DataError(f"{self._at(row)}: a {what} {rule}, got {value!r} in {column!r}")
-
-
-def read_typed_file(path: Path, builder: str) -> TypedSplit:
-    """Read a file with `datasets`.
-
-    Args:
-        path: The file.
-        builder: The builder of `datasets` that reads its format: `parquet`, `json` or `arrow`.
-
-    Raises:
-        DataError: If the file cannot be read in that format.
-    """
-    try:
-        # In a temporary folder, so that no copy of the data stays in the user's cache.
-        with tempfile.TemporaryDirectory() as cache, _keep_quiet():
-            table = datasets.load_dataset(
-                builder,
-                data_files={"train": str(path)},
-                split="train",
-                cache_dir=cache,
-                keep_in_memory=True,
-            )
-    except Exception as error:  # an empty file of JSON raises StopIteration
-        # The builder's own error says less than what caused it.
-        reason = first_line(error.__cause__ or error)
-        if reason.endswith(_NO_ROWS):
-            raise DataError(f"{path}: no examples; a split needs at least one") from error
-        raise DataError(f"{path} cannot be read as {builder}: {reason}") from error
-    return TypedSplit(table, str(path))
-
-
-@contextlib.contextmanager
-def _keep_quiet() -> Iterator[None]:
-    """Keep `datasets` from drawing a bar for a small file, and from logging what is raised."""
-    showed, level = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        datasets.logging.set_verbosity(level)
-        if showed:
-            datasets.enable_progress_bars()
 
 
 def _is_number(value: object) -> bool:

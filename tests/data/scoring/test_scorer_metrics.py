@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from allocator.data.scoring.loaded_metrics import load_metric, require_answers
+from allocator.data.scoring.loaded_metrics import load_metric
+from allocator.data.scoring.metric_checks import require_answers
 from allocator.data.scoring.metrics import compute_score, takes_probabilities
 from allocator.data.scoring.scorer_metrics import SCORERS
 from allocator.data.task_file import read_task_file
