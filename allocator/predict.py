@@ -66,13 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _answer_lines(trained: TrainedAdapter) -> Iterator[list[str]]:
+def _answer_lines(trained: TrainedAdapter) -> Iterator[tuple[str, ...]]:
     from allocator.trained.prediction_files import read_lines
     from allocator.trained.predictions import predict
 
     columns = trained.recipe.task.text_columns
     for _, prediction in predict(trained, read_lines(sys.stdin, columns, origin="standard input")):
-        yield list(prediction.as_row().values())
+        yield prediction.as_fields()
 
 
 def _answer_table(trained: TrainedAdapter, path: Path) -> Iterator[Row]:
@@ -80,7 +80,7 @@ def _answer_table(trained: TrainedAdapter, path: Path) -> Iterator[Row]:
     from allocator.trained.predictions import predict
 
     for asked, prediction in predict(trained, read_table(path, trained.recipe.task.text_columns)):
-        yield {**asked.row, **prediction.as_row()}
+        yield {**asked.row, **prediction.as_columns()}
 
 
 def _use_utf8() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
+from allocator.data.label_stratification import draw_by_labels
 from allocator.data.tasks import Examples, Task
 from allocator.errors import DataError
 
@@ -30,8 +31,9 @@ def split_held_out(
     """Hold out a stratified part of train.
 
     Its size is `fraction` of the examples, but at most `LARGEST_PART`: 2,138 of CoLA's 8,551. It is
-    the same for all seeds. Classes keep their proportions. For regression the sorted scores are
-    divided into as many quantile bins as examples are held out, and one is drawn from each.
+    the same for all seeds. Classes and labels keep their proportions. For regression the sorted
+    scores are divided into as many quantile bins as examples are held out, and one is drawn from
+    each.
 
     Args:
         train: The training split.
@@ -51,11 +53,14 @@ def split_held_out(
     size = min(round(fraction * len(train)), LARGEST_PART)
     if task.is_regression:
         _check_room(train, size, 1, "a score", fraction)
-        held_out = draw_one_per_bin(np.asarray(train.labels, dtype=np.float64), size, seed)
+        held_out = draw_one_per_bin(train.label_array.astype(np.float64), size, seed)
+    elif task.is_multi_label:
+        _check_room(train, size, 1, "an example", fraction)
+        held_out = draw_by_labels(train.label_array.astype(np.int64), size, seed)
     else:
         # Checked here, because the errors of `train_test_split` would name neither task nor class.
         _check_classes(train, task)
-        _check_room(train, size, len(set(train.labels)), "one of each class", fraction)
+        _check_room(train, size, len(np.unique(train.label_array)), "one of each class", fraction)
         held_out = _draw_by_class(train, size, seed)
     # `train_test_split` shuffles; both parts are put back into the order of train.
     return np.setdiff1d(np.arange(len(train)), held_out), np.sort(held_out)
@@ -71,10 +76,10 @@ def _check_room(train: Examples, size: int, needed: int, what: str, fraction: fl
 
 
 def _check_classes(train: Examples, task: Task) -> None:
-    for label, count in sorted(Counter(train.labels).items()):
+    for label, count in sorted(Counter(train.label_array.tolist()).items()):
         if count < 2:
             raise DataError(
-                f"class {task.labels[int(label)]!r} of task {task.name!r} has one example in "
+                f"class {task.labels[label]!r} of task {task.name!r} has one example in "
                 f"train; it needs two, one to train on and one to hold out"
             )
 

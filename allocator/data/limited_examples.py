@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from allocator.data.held_out import SMALLEST_ROOM, Indices, draw_one_per_bin
+from allocator.data.label_stratification import draw_by_labels
 from allocator.data.tasks import Examples, Task
 from allocator.errors import TaskError
 
@@ -16,7 +17,8 @@ def limit_splits(
 ) -> tuple[Examples, Examples]:
     """Keep at most `limit` examples of train and of dev.
 
-    Classes keep their proportions, with at least two examples in train and one in dev if they have
+    Classes keep their proportions, and so do labels of which an example may have several; classes
+    with at least two examples in train and one in dev if they have
     as many; for regression, one score is drawn from each of `limit` quantile bins. Which examples
     are kept depends only on the data and the limit. They keep the order of the files.
 
@@ -35,7 +37,10 @@ def limit_splits(
     if task.is_regression:
         _check_room(train, limit, 1, "scores")
         return _spread_scores(train, limit), _spread_scores(dev, limit)
-    classes = len({*train.labels, *dev.labels})
+    if task.is_multi_label:
+        _check_room(train, limit, 1, "examples")
+        return _keep_labels(train, limit), _keep_labels(dev, limit)
+    classes = len({*train.label_array.tolist(), *dev.label_array.tolist()})
     _check_room(train, limit, classes, f"for each of {classes} classes")
     # Two of each class in train: one to train on and one to hold out.
     return _keep_classes(train, limit, 2), _keep_classes(dev, limit, 1)
@@ -54,15 +59,21 @@ def _check_room(train: Examples, limit: int, needed: int, what: str) -> None:
 def _spread_scores(examples: Examples, limit: int) -> Examples:
     if len(examples) <= limit:
         return examples
-    scores = np.asarray(examples.labels, dtype=np.float64)
+    scores = examples.label_array.astype(np.float64)
     return _select(examples, draw_one_per_bin(scores, limit, _SEED))
+
+
+def _keep_labels(examples: Examples, limit: int) -> Examples:
+    if len(examples) <= limit:
+        return examples
+    return _select(examples, draw_by_labels(examples.label_array.astype(np.int64), limit, _SEED))
 
 
 def _keep_classes(examples: Examples, limit: int, minimum: int) -> Examples:
     if len(examples) <= limit:
         return examples
     rng = np.random.default_rng(_SEED)
-    labels = np.asarray(examples.labels)
+    labels = examples.label_array
     classes, counts = np.unique(labels, return_counts=True)
     sizes = _apportion(counts, limit, minimum)
     chosen = [

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
+import numpy as np
+
 from allocator.data.tasks import Examples, Task
 
 _UNEVEN = 99  # times as many examples of one class as of another that are worth a remark
@@ -50,18 +52,28 @@ def _find_names_alike(task: Task) -> Iterator[str]:
 
 
 def _find_uneven_classes(task: Task, train: Examples) -> Iterator[str]:
-    counts = Counter(task.labels[int(label)] for label in train.labels)
+    counts = _count_labels(task, train)
+    if task.is_multi_label and len(counts) < 2:
+        return
     (largest, most), (smallest, fewest) = counts.most_common()[0], counts.most_common()[-1]
     if most >= _UNEVEN * fewest:
+        kind = "label" if task.is_multi_label else "class"
         yield (
-            f"class {largest!r} has {most // fewest:,} times as many examples of train as "
-            f"{smallest!r} ({most:,} and {fewest:,}); see that the metric is one in which small "
-            "classes count"
+            f"{kind} {largest!r} has {most // fewest:,} times as many examples of train as "
+            f"{smallest!r} ({most:,} and {fewest:,}); see that the metric is one in which rare "
+            f"{'labels' if task.is_multi_label else 'classes'} count"
         )
 
 
 def _find_missing_classes(task: Task, examples: Examples, split: str) -> Iterator[str]:
-    present = {task.labels[int(label)] for label in examples.labels}
+    present = _count_labels(task, examples)
     missing = [repr(name) for name in task.labels if name not in present]
     if missing:
         yield f"{split} has no example of {', '.join(missing)}"
+
+
+def _count_labels(task: Task, examples: Examples) -> Counter[str]:
+    """Count the examples of each class or label that has any."""
+    labels = examples.label_array
+    counts = labels.sum(axis=0) if task.is_multi_label else np.bincount(labels.astype(np.intp))
+    return Counter({task.labels[i]: int(count) for i, count in enumerate(counts) if count})

@@ -10,7 +10,7 @@ from allocator.data.formats.image_folder import read_image_folder
 from allocator.data.formats.split_reader import SplitReader, open_split
 from allocator.data.held_out import split_held_out
 from allocator.data.scoring.glue_metrics import METRICS
-from allocator.data.scoring.loaded_metrics import require_answers
+from allocator.data.scoring.metric_checks import require_answers
 from allocator.data.scoring.metric_names import resolve_metric
 from allocator.data.task_schema import (
     DatasetTask,
@@ -114,15 +114,25 @@ def _hold_out_dev(path: Path, file: FileTask | DatasetTask, task: Task, train: E
 
 
 def _make_text_task(path: Path, file: TextTaskFile, train: SplitReader) -> Task:
+    if len(file.label) > 1:
+        return _make_task(path, file, file.label, text_columns=file.text, is_multi_label=True)
+    (column,) = file.label
     classes = file.classes or ()
     if not classes and not file.regression:
-        classes = train.read_classes(file.label)
+        classes = train.read_classes(column)
         if len(classes) < 2:
             raise TaskError(
                 f"{path}: a task needs two classes or more, got {', '.join(classes) or 'none'} in "
-                f"column {file.label!r} of train"
+                f"column {column!r} of train"
             )
-    return _make_task(path, file, classes, text_columns=file.text, label_column=file.label)
+    return _make_task(
+        path,
+        file,
+        classes,
+        text_columns=file.text,
+        label_column=column,
+        is_multi_label=not file.regression and train.has_lists(column),
+    )
 
 
 def _make_task(
@@ -132,20 +142,31 @@ def _make_task(
     *,
     text_columns: tuple[str, ...] = (),
     label_column: str = "",
+    is_multi_label: bool = False,
 ) -> Task:
     return Task(
         name=file.name or path.stem,
         text_columns=text_columns,
         label_column=label_column,
         labels=classes,
-        metric=_choose_metric(path, file.metric, classes),
+        metric=_choose_metric(path, file.metric, classes, is_multi_label=is_multi_label),
+        is_multi_label=is_multi_label,
     )
 
 
-def _choose_metric(path: Path, metric: str | None, classes: tuple[str, ...]) -> str:
+def _choose_metric(
+    path: Path, metric: str | None, classes: tuple[str, ...], *, is_multi_label: bool
+) -> str:
     if metric is None:
+        if is_multi_label:
+            return "f1_micro"  # every label of every example counts alike, as in the loss
         return "accuracy" if classes else "pearson_and_spearman"
     if metric in METRICS:
+        if is_multi_label:
+            raise TaskError(
+                f"{path}: metric {metric} is of one class for each example, not of several labels; "
+                "give another, such as f1_micro or f1_macro"
+            )
         # A metric of scores for a task with classes, or the other way round.
         if METRICS[metric].regression == bool(classes):
             needed = "regression: true" if classes else "classes"
@@ -155,7 +176,7 @@ def _choose_metric(path: Path, metric: str | None, classes: tuple[str, ...]) -> 
         return metric
     name = resolve_metric(metric, path.resolve().parent)
     try:
-        require_answers(name, len(classes))
+        require_answers(name, len(classes), is_multi_label=is_multi_label)
     except TaskError as error:
         raise TaskError(f"{path}: {error}") from error
     return name

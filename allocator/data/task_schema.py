@@ -20,6 +20,10 @@ def _convert_to_tuple(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+def _convert_labels(value: object) -> object:
+    return value if isinstance(value, list) else (_require_as_written(value),)
+
+
 def _require_as_written(value: object) -> object:
     """Refuse values whose original text YAML loses, such as a bare yes or .inf."""
     if isinstance(value, bool):
@@ -43,7 +47,7 @@ class _TaskFile(BaseModel):
     Attributes:
         name: The task's name; by default the file's, without its suffix.
         metric: As for `resolve_metric`. By default accuracy, or `pearson_and_spearman` for a
-            regression.
+            regression, and `f1_micro` for several labels.
     """
 
     # Classes and columns may have bare numbers for names.
@@ -60,16 +64,17 @@ class TextTaskFile(_TaskFile):
 
     Attributes:
         text: Column of the text, or two columns for pairs.
-        label: Column of the class or the score.
-        classes: Class names in the order of their ids; by default those in train, sorted, or in
-            the order in which its column declares them.
+        label: Column of the class, of the score, or of a list of labels; or the columns of several
+            labels, each 0 or 1.
+        classes: Names of classes or labels in the order of their ids; by default those in train,
+            sorted, or in the order in which its column declares them.
         regression: Whether labels are scores.
         dev: The split that the final model is scored on.
         dev_fraction: Fraction of train that becomes dev if there is no other.
     """
 
     text: Columns
-    label: Name
+    label: Annotated[tuple[Name, ...], BeforeValidator(_convert_labels), Field(min_length=1)]
     classes: Annotated[tuple[Name, ...], Field(min_length=2)] | None = None
     regression: bool = False
     dev: Name | None = None
@@ -167,5 +172,12 @@ def read_task_words(path: Path) -> FileTask | DatasetTask | ImageTask:
 def _require_one_of_two(task: TextTaskFile) -> None:
     if task.regression and task.classes is not None:
         raise TaskError("a task has classes or regression: true, got both; drop one")
+    if len(task.label) > 1 and (task.regression or task.classes is not None):
+        raise TaskError(
+            f"labels {', '.join(task.label)} are columns of their own, which need neither classes "
+            "nor regression; drop it"
+        )
+    if len(set(task.label)) < len(task.label):
+        raise TaskError(f"label must name each column once, got {', '.join(task.label)}")
     if task.dev is not None and task.dev_fraction is not None:
         raise TaskError("a task has dev or dev_fraction, got both; drop one")

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+Labels = tuple[int, ...] | tuple[float, ...] | tuple[tuple[int, ...], ...]
+
 SYNTHETIC = "cola-synthetic"
 """The task of the bundled corpus: CoLA's format under its own name."""
 
@@ -32,10 +37,12 @@ class Task:
     Attributes:
         name: The task's name on the command line and in reports.
         text_columns: One column of texts, or two for pairs; empty for images.
-        label_column: The column with the class or the score; empty for images.
-        labels: Class names as they are in the files, in the order of their ids; empty for
-            regression.
+        label_column: The column with the class, the labels or the score; empty for images, and
+            where every label is a column of its own.
+        labels: Names of classes or labels as they are in the files, in the order of the head's
+            outputs; empty for regression.
         metric: A metric's name, as `load_metric` takes it.
+        is_multi_label: Whether an example may have any number of the labels, not one of them.
     """
 
     name: str
@@ -43,10 +50,11 @@ class Task:
     label_column: str
     labels: tuple[str, ...]
     metric: str
+    is_multi_label: bool = False
 
     @property
     def num_labels(self) -> int:
-        """Number of outputs of the head: one for each class, or one for regression."""
+        """Number of outputs of the head: one for each class or label, or one for regression."""
         return len(self.labels) or 1
 
     @property
@@ -100,11 +108,12 @@ class Examples:
 
     Attributes:
         inputs: For each example one or two texts, or the path of one image.
-        labels: Class ids (`int`) for classification, scores (`float`) for regression.
+        labels: Class ids (`int`) for classification, scores (`float`) for regression; for several
+            labels a row of 0 and 1, one for each.
     """
 
     inputs: tuple[tuple[str, ...], ...]
-    labels: tuple[int, ...] | tuple[float, ...]
+    labels: Labels
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.labels):
@@ -118,5 +127,14 @@ class Examples:
         chosen = tuple(indices)
         return Examples(
             inputs=tuple(self.inputs[i] for i in chosen),
-            labels=tuple(self.labels[i] for i in chosen),
+            # Of the one kind that all are of, which mypy does not see.
+            labels=tuple(self.labels[i] for i in chosen),  # type: ignore[arg-type]
         )
+
+    @property
+    def label_array(self) -> NDArray[np.number]:
+        """Labels as an array, of shape (examples,), or (examples, labels) if there may be several.
+
+        Class ids, and the 0 and 1 of labels, are integers, and scores are floats.
+        """
+        return np.asarray(self.labels)

@@ -27,6 +27,7 @@ class TaskSection(Config):
     """The task, where its data came from, and the hash of all its texts, or images, and labels.
 
     `labels` are the names of its classes in the order of the head's outputs; empty for regression.
+    `is_multi_label` is whether an example may have any number of them.
     `limit` is the largest number of examples of each split; None if all are used.
     """
 
@@ -36,6 +37,7 @@ class TaskSection(Config):
     source: str
     fingerprint: str
     metric: str
+    is_multi_label: bool = False
     limit: int | None = None
 
     @property

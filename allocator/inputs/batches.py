@@ -29,7 +29,7 @@ class Batch(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """Labels of shape (batch,): class ids, or scores for regression."""
+        """Labels of shape (batch,): class ids, or scores for regression; or (batch, labels)."""
 
 
 class Split(Protocol):

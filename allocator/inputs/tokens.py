@@ -21,7 +21,8 @@ class TokenBatch:
     Attributes:
         inputs: Keyword arguments of the backbone, each of shape (batch, tokens); without
             `attention_mask` if nothing is padded.
-        labels: Shape (batch,): class ids, or scores for regression.
+        labels: Shape (batch,): class ids, or scores for regression; shape (batch, labels), of 0 and
+            1, if an example may have several.
     """
 
     inputs: Mapping[str, Tensor]

@@ -56,6 +56,7 @@ def load_classifier(
     num_labels: int,
     *,
     labels: Sequence[str] = (),
+    is_multi_label: bool = False,
     attention: str | None = None,
     has_dropout: bool = True,
 ) -> tuple[PreTrainedModel, frozenset[str]]:
@@ -68,6 +69,8 @@ def load_classifier(
         source: The pretrained model.
         num_labels: Number of classes; 1 for regression.
         labels: Names of the classes, to be saved with the model; empty to leave them out.
+        is_multi_label: Whether an input may have any number of the labels, which the saved model
+            then says.
         attention: Name of an attention function; None for the model's own.
         has_dropout: Whether the model keeps its dropout, which acts in training mode.
 
@@ -80,6 +83,8 @@ def load_classifier(
     """
     silence_loading()
     config = _make_config(source, num_labels)
+    if is_multi_label:
+        config.problem_type = "multi_label_classification"
     # After `num_labels` is set, which replaces both dictionaries.
     if labels or num_labels == 1:
         config.id2label = dict(enumerate(labels or ("score",)))

@@ -90,6 +90,8 @@ def _list_loading_options(trained: TrainedAdapter) -> dict[str, object]:
         "id2label": trained_config.id2label,
         "label2id": trained_config.label2id,
     }
+    if trained_config.problem_type == "multi_label_classification":
+        options["problem_type"] = trained_config.problem_type
     if own.num_labels != trained_config.num_labels:
         # The checkpoint's classifier is for other classes; the export replaces it.
         options["ignore_mismatched_sizes"] = True

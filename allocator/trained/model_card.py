@@ -24,7 +24,7 @@ preprocessor = {preprocessor_class}.from_pretrained("{place}")"""
 _LOAD_MERGED = """\
 from transformers import pipeline
 
-classify = pipeline("{pipeline}", "{place}")"""
+classify = pipeline("{pipeline}", "{place}"{answers})"""
 
 _LOAD_ADAPTER = """\
 from pathlib import Path
@@ -88,6 +88,8 @@ def write_model_card(
         base=base_model,
         options="".join(f"    {name}={value!r},\n" for name, value in options.items()),
         pipeline=pipeline,
+        # Of several labels, not only the likeliest.
+        answers=", top_k=None" if task.is_multi_label else "",
         model_class=f"AutoModelFor{'Image' if of_images else 'Sequence'}Classification",
         preprocessor_class="AutoImageProcessor" if of_images else "AutoTokenizer",
     )

@@ -24,18 +24,27 @@ class Prediction:
     """What an adapter predicts for one input.
 
     Attributes:
-        answer: The name of a class, the most likely one or as the recipe's decision threshold says;
-            for regression, the score.
-        probability: The probability of the class; None for regression.
+        answers: The name of a class, the most likely one or as the recipe's decision threshold
+            says; of several labels each that is more likely than not; for regression, the score.
+        probabilities: The probability of each answer; None for regression.
     """
 
-    answer: str
-    probability: str | None
+    answers: tuple[str, ...]
+    probabilities: tuple[str, ...] | None = None
 
-    def as_row(self) -> dict[str, str]:
-        """Return it as the columns of a table."""
-        row = {ANSWER: self.answer}
-        return row if self.probability is None else {**row, PROBABILITY: self.probability}
+    def as_fields(self) -> tuple[str, ...]:
+        """Return every answer and its probability, for a line."""
+        if self.probabilities is None:
+            return self.answers
+        pairs = zip(self.answers, self.probabilities, strict=True)
+        return tuple(field for pair in pairs for field in pair)
+
+    def as_columns(self) -> dict[str, str]:
+        """Return it as columns of a table, which every prediction of a task has."""
+        columns = {ANSWER: ", ".join(self.answers)}
+        if self.probabilities is not None:
+            columns[PROBABILITY] = ", ".join(self.probabilities)
+        return columns
 
 
 @torch.no_grad()
@@ -55,13 +64,17 @@ def predict(trained: TrainedAdapter, inputs: Iterable[Asked]) -> Iterator[tuple[
         DataError: If a path is that of no image, or the model has no token for a text. The batches
             before it are answered first.
     """
-    labels, model = trained.recipe.task.labels, trained.attached.model
+    task, model = trained.recipe.task, trained.attached.model
     threshold = trained.recipe.training.decision_threshold
     remaining = iter(inputs)
     read, size = _choose_reader(trained)
     while batch := list(islice(remaining, size)):
         logits = model(**read(batch).to(model.device)).logits.float()
-        yield from zip(batch, _decide(logits, labels, threshold), strict=True)
+        if task.is_multi_label:
+            predictions = _list_labels(logits, task.labels)
+        else:
+            predictions = _decide(logits, task.labels, threshold)
+        yield from zip(batch, predictions, strict=True)
 
 
 def _choose_reader(
@@ -111,14 +124,23 @@ def _read_pixels(batch: Sequence[Asked], processor: BaseImageProcessor) -> Batch
     return processor(images, return_tensors="pt")
 
 
+def _list_labels(logits: Tensor, labels: Sequence[str]) -> Iterator[Prediction]:
+    for probabilities in logits.sigmoid().tolist():
+        likely = [(n, p) for n, p in zip(labels, probabilities, strict=True) if p > 0.5]
+        yield Prediction(
+            answers=tuple(name for name, _ in likely),
+            probabilities=tuple(f"{probability:.4f}" for _, probability in likely),
+        )
+
+
 def _decide(logits: Tensor, labels: Sequence[str], threshold: float) -> Iterator[Prediction]:
     if not labels:
         for score in logits.squeeze(1).tolist():
-            yield Prediction(answer=f"{score:.4f}", probability=None)
+            yield Prediction(answers=(f"{score:.4f}",))
         return
     # Only two classes have a threshold.
     is_second = logits[:, -1] - logits[:, 0] > threshold
     classes = is_second.long() if len(labels) == 2 else logits.argmax(1)
     probabilities = logits.softmax(1).gather(1, classes[:, None]).squeeze(1)
     for label, probability in zip(classes.tolist(), probabilities.tolist(), strict=True):
-        yield Prediction(answer=labels[label], probability=f"{probability:.4f}")
+        yield Prediction(answers=(labels[label],), probabilities=(f"{probability:.4f}",))

@@ -108,7 +108,13 @@ def _load_classifier(
     # The head is drawn from torch's global generator, whose state is restored afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
-        return load_classifier(source, len(labels) or 1, labels=labels, has_dropout=has_dropout)
+        return load_classifier(
+            source,
+            len(labels) or 1,
+            labels=labels,
+            is_multi_label=recipe.task.is_multi_label,
+            has_dropout=has_dropout,
+        )
 
 
 def _write_remedy(recipe: Path) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq, minimize
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_softmax, logit, softmax
 
 from allocator.config import Calibration
 
@@ -25,14 +25,15 @@ def fit_calibration(
 ) -> Calibration | None:
     """Fit the calibration of outputs, which changes no decision.
 
-    For classes it is the scale of least cross-entropy (temperature scaling, Guo et al. 2017, arXiv
-    1706.04599). So that a few examples that are all answered right do not make the scale infinite,
-    every label counts as wrong with probability 1 / (examples + 2) (Platt 1999). For scores it is
-    the least-squares line.
+    For classes and labels it is the scale of least cross-entropy (temperature scaling, Guo et al.
+    2017, arXiv 1706.04599). So that a few examples that are all answered right do not make the
+    scale infinite, every label counts as wrong with probability 1 / (examples + 2) (Platt 1999).
+    For scores it is the least-squares line.
 
     Args:
         outputs: Logits of shape (examples, classes), or predicted scores of shape (examples, 1).
-        labels: Shape (examples,): classes as integers, or real scores.
+        labels: Shape (examples,): classes as integers, or real scores; shape (examples, labels), of
+            0 and 1, if an example may have several.
         has_intercept: Whether scores may have an intercept; otherwise the line goes through the
             origin.
 
@@ -44,6 +45,8 @@ def fit_calibration(
         return None
     if np.issubdtype(labels.dtype, np.floating):
         return _fit_line(outputs[:, 0], labels.astype(np.float64), has_intercept=has_intercept)
+    if labels.ndim == 2:
+        return Calibration(scale=_fit_scale_of_labels(outputs, labels.astype(np.float64)))
     return Calibration(scale=_fit_scale(outputs, labels.astype(np.int64)))
 
 
@@ -81,13 +84,34 @@ def _fit_scale(logits_NC: Floats, labels_N: npt.NDArray[np.int64]) -> float:
         to_logits_NC = softmax(math.exp(log_scale) * unit_NC, axis=1) - target_NC
         return float(np.sum(to_logits_NC * unit_NC))
 
+    return _find_scale(differentiate) / spread
+
+
+def _fit_scale_of_labels(logits_NL: Floats, labels_NL: Floats) -> float:
+    """Fit the scale of least binary cross-entropy; N examples, L labels."""
+    size = float(np.sqrt(np.mean(logits_NL**2)))
+    if not size:
+        return 1.0
+    unit_NL = logits_NL / size
+    wrong = 1 / (len(labels_NL) + 2)
+    target_NL = labels_NL * (1 - wrong) + (1 - labels_NL) * wrong
+
+    def differentiate(log_scale: float) -> float:
+        to_logits_NL = expit(math.exp(log_scale) * unit_NL) - target_NL
+        return float(np.sum(to_logits_NL * unit_NL))
+
+    return _find_scale(differentiate) / size
+
+
+def _find_scale(differentiate: Callable[[float], float]) -> float:
+    """Find the logarithm of a scale at which a loss has a derivative of 0; return the scale."""
     smallest, largest = math.log(_SMALLEST_SCALE), math.log(_LARGEST_SCALE)
     # The loss is convex in the scale, so its derivative changes sign at most once.
     if differentiate(smallest) >= 0:
-        return _SMALLEST_SCALE / spread
+        return _SMALLEST_SCALE
     if differentiate(largest) <= 0:
-        return _LARGEST_SCALE / spread
-    return math.exp(brentq(differentiate, smallest, largest, xtol=1e-9)) / spread
+        return _LARGEST_SCALE
+    return math.exp(brentq(differentiate, smallest, largest, xtol=1e-9))
 
 
 def _fit_line(predicted: Floats, scores: Floats, *, has_intercept: bool) -> Calibration:
@@ -110,21 +134,24 @@ def compute_calibrated_loss(outputs: Floats, labels: npt.NDArray[np.generic]) ->
     rise while its answers improve (Guo et al. 2017, arXiv 1706.04599). On a portion of CoLA, a
     baseline's loss rose from 0.589 to 0.670 while its MCC rose from 0.15 to 0.25. The
     correction is the one of least loss: a scale of at least 0 for all logits and a bias for every
-    class (bias-corrected temperature scaling, Alexandari et al. 2020, arXiv 1901.06852), or,
-    for scores, a line with a slope of at least 0.
+    class or label (bias-corrected temperature scaling, Alexandari et al. 2020, arXiv 1901.06852),
+    or, for scores, a line with a slope of at least 0.
 
     Args:
         outputs: Logits of shape (examples, classes), or predicted scores of shape (examples, 1).
-        labels: Shape (examples,): classes as integers, or real scores.
+        labels: As for `fit_calibration`.
 
     Returns:
-        Mean cross-entropy in nats, or mean squared error; never above that of
-        always predicting the class shares or the mean score. Infinity if an output is not finite.
+        Mean cross-entropy in nats, for several labels also over these, or mean squared error; never
+        above that of always predicting the shares or the mean score. Infinity if an output is not
+        finite.
     """
     if not np.isfinite(outputs).all():
         return math.inf
     if np.issubdtype(labels.dtype, np.floating):
         return _compute_squared_error(outputs[:, 0], labels.astype(np.float64))
+    if labels.ndim == 2:
+        return _compute_binary_cross_entropy(outputs, labels.astype(np.float64))
     return _compute_cross_entropy(outputs, labels.astype(np.int64))
 
 
@@ -155,13 +182,34 @@ def _compute_cross_entropy(logits_NC: Floats, labels_N: npt.NDArray[np.int64]) -
         return -float(log_p_NC[is_label_NC].mean()), gradient
 
     shares_C = np.clip(is_label_NC.mean(axis=0), np.exp(-_LARGEST_BIAS), None)
+    return _minimize(compute_loss, np.log(shares_C))
+
+
+def _compute_binary_cross_entropy(logits_NL: Floats, labels_NL: Floats) -> float:
+    """Compute the mean over labels of the same, each label with a bias; N examples, L labels."""
+    unit_NL = logits_NL / max(float(logits_NL.std()), np.finfo(np.float64).tiny)
+
+    def compute_loss(parameters: Floats) -> tuple[float, Floats]:
+        scale, biases_L = parameters[0], parameters[1:]
+        corrected_NL = scale * unit_NL + biases_L
+        loss = float(np.mean(np.logaddexp(0, corrected_NL) - labels_NL * corrected_NL))
+        to_logits_NL = (expit(corrected_NL) - labels_NL) / labels_NL.size
+        gradient = np.concatenate([[np.sum(to_logits_NL * unit_NL)], to_logits_NL.sum(axis=0)])
+        return loss, gradient
+
+    rarest = math.exp(-_LARGEST_BIAS)
+    return _minimize(compute_loss, logit(np.clip(labels_NL.mean(axis=0), rarest, 1 - rarest)))
+
+
+def _minimize(compute_loss: Callable[[Floats], tuple[float, Floats]], biases: Floats) -> float:
+    """Minimise a loss over a scale and biases, starting from a scale of 0."""
     fit = minimize(
         compute_loss,
-        # Start from the predictor of the class shares, so that the fit is never worse.
-        np.concatenate([[0.0], np.log(shares_C)]),
+        # Start from the predictor of the shares, so that the fit is never worse.
+        np.concatenate([[0.0], biases]),
         jac=True,
         method="L-BFGS-B",
         # A negative scale would turn the worst answers into the best.
-        bounds=[(0.0, None), *[(-_LARGEST_BIAS, _LARGEST_BIAS)] * classes],
+        bounds=[(0.0, None), *[(-_LARGEST_BIAS, _LARGEST_BIAS)] * len(biases)],
     )
     return float(fit.fun)

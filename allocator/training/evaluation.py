@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from allocator.config import Calibration
+from allocator.data.scoring.loaded_metrics import Labels
 from allocator.data.scoring.metrics import Score, compute_score, takes_probabilities
 from allocator.inputs.batches import Split, iterate_by_length
 from allocator.training.calibration import compute_calibrated_loss, fit_calibration
@@ -32,8 +33,9 @@ class Evaluation:
         loss: Mean loss of the answers as they are, without a calibration.
         calibrated_loss: As `compute_calibrated_loss` defines it.
         spread: How much answers depend on the input. For classes, logits are centered within each
-            example, and the spread is the largest standard deviation over examples of any class.
-            For real labels, it is the standard deviation of the predictions divided by that of the
+            example, and the spread is the largest standard deviation over examples of any class;
+            for several labels, of any label, whose logits stand for themselves. For real labels, it
+            is the standard deviation of the predictions divided by that of the
             labels.
         calibration: The calibration that `fit_calibration` fits to the answers; None if they are
             not finite, or are not a network's.
@@ -53,7 +55,7 @@ class Answers:
     Attributes:
         losses: Cross-entropy, or squared error, of every answer as it is given, shape (N,).
         predictions: What the task's metric takes: the class or score that was answered, shape (N,),
-            or the probabilities of all classes, shape (N, C).
+            or the probabilities of all classes, shape (N, C). For several labels of shape (N, L).
         score: The task's metric.
         margins: By how much the second class's logit exceeds the first's, shape (N,); None unless
             there are two classes.
@@ -64,7 +66,7 @@ class Answers:
     score: Score
     margins: Floats | None = None
 
-    def decide(self, threshold: float, labels: Sequence[float], metric: str) -> Answers:
+    def decide(self, threshold: float, labels: Labels, metric: str) -> Answers:
         """Answer the second of two classes where the margin exceeds a threshold."""
         if self.margins is None:
             raise ValueError("only answers of two classes have a threshold")
@@ -105,17 +107,21 @@ def answer_examples(pack: Pack[AnySlot], split: Split, metric: str) -> list[Answ
     return [_make_answers(logits_NC, split, metric) for group in groups for logits_NC in group]
 
 
-def answer_majority(train_labels: Sequence[float], split: Split, metric: str) -> Answers:
-    """Answer with what the labels of train alone say: the class shares, or the mean score.
+def answer_majority(train_labels: Labels, split: Split, metric: str) -> Answers:
+    """Answer with what the labels of train alone say: shares of classes or labels, or the mean.
 
     Args:
         train_labels: Labels of train.
         split: The examples.
         metric: Name of the task's metric.
     """
-    known = torch.tensor(train_labels, dtype=split.labels.dtype)
+    known = torch.as_tensor(np.asarray(train_labels), dtype=split.labels.dtype)
     if known.is_floating_point():
         logits_NC = known.mean().expand(len(split), 1)
+    elif known.ndim == 2:
+        # A label that no example has, or every one, counts as if one example were otherwise.
+        with_L, without_L = known.sum(0).clamp_min(1), (1 - known).sum(0).clamp_min(1)
+        logits_NC = (with_L.float().log() - without_L.float().log()).expand(len(split), -1)
     else:
         # The split may have a class that train lacks. It counts as one example, because its loss
         # would be infinite.
@@ -127,23 +133,27 @@ def answer_majority(train_labels: Sequence[float], split: Split, metric: str) ->
 
 def _make_answers(logits_NC: Tensor, split: Split, metric: str) -> Answers:
     losses_N = compute_losses(logits_NC, split.labels.to(logits_NC.device))
-    is_regression = split.labels.is_floating_point()
-    # Of shape (N,), or (N, C) for a metric of probabilities.
-    if is_regression:
-        predictions = logits_NC.squeeze(1)
-    elif takes_probabilities(metric):
-        # A training that diverges says nothing of any class.
-        predictions = logits_NC.double().softmax(1).nan_to_num(1 / logits_NC.shape[1])
-    else:
-        predictions = logits_NC.argmax(1)
-    answers = predictions.double().cpu().numpy()
-    has_margins = logits_NC.shape[1] == 2
+    answers = _predict(logits_NC, split, metric).double().cpu().numpy()
+    has_margins = logits_NC.shape[1] == 2 and split.labels.ndim == 1
     return Answers(
         losses=losses_N.double().cpu().numpy(),
         margins=(logits_NC[:, 1] - logits_NC[:, 0]).double().cpu().numpy() if has_margins else None,
         predictions=answers,
         score=compute_score(metric, answers, split.labels.numpy()),
     )
+
+
+def _predict(logits_NC: Tensor, split: Split, metric: str) -> Tensor:
+    """Predict what the metric takes."""
+    if split.labels.is_floating_point():
+        return logits_NC.squeeze(1)
+    has_several = split.labels.ndim == 2
+    if not takes_probabilities(metric):
+        return logits_NC > 0 if has_several else logits_NC.argmax(1)
+    # A training that diverges says nothing of any class or label.
+    if has_several:
+        return logits_NC.double().sigmoid().nan_to_num(0.5)
+    return logits_NC.double().softmax(1).nan_to_num(1 / logits_NC.shape[1])
 
 
 def _compute_logits(pack: Pack[AnySlot], slots: Sequence[AnySlot], split: Split) -> Tensor:
@@ -176,8 +186,9 @@ def _evaluate_slots(
 ) -> list[Evaluation]:
     logits_SNC = _compute_logits(pack, slots, split)
     is_regression = split.labels.is_floating_point()
-    # A constant added to all logits of an example changes no answer, so it must not count.
-    outputs_SNC = logits_SNC if is_regression else logits_SNC - logits_SNC.mean(2, True)
+    # A constant added to all logits of an example changes no class, so it must not count.
+    is_of_classes = not is_regression and split.labels.ndim == 1
+    outputs_SNC = logits_SNC - logits_SNC.mean(2, True) if is_of_classes else logits_SNC
     scale = split.labels.std(correction=0).clamp_min(1e-12).item() if is_regression else 1.0
     # Host-device sync: here the batches are waited for.
     spreads = (outputs_SNC.std(dim=1, correction=0).amax(dim=1) / scale).tolist()
@@ -203,14 +214,14 @@ def _evaluate_slots(
 def evaluate_majority(train: Split, split: Split, metric: str) -> Evaluation:
     """Evaluate the predictor that knows the labels of `train` but reads no input.
 
-    It answers the majority class, or the mean score; its loss is that of predicting the class
-    shares, or the mean score.
+    It answers the majority class, the labels that most examples have, or the mean score; its loss
+    is that of predicting the shares of classes or labels, or the mean score.
 
     Args:
         train: The examples whose labels it knows.
         split: The examples to answer.
         metric: Name of the task's metric.
     """
-    answers = answer_majority(train.labels.tolist(), split, metric)
+    answers = answer_majority(train.labels.numpy(), split, metric)
     loss = float(answers.losses.mean())
     return Evaluation(score=answers.score, loss=loss, calibrated_loss=loss, spread=0.0)

@@ -87,8 +87,9 @@ def list_points(space: Space, baseline: Baseline | None, n: int) -> list[Params]
 
 def divide_examples(data: TaskData) -> tuple[Examples, Examples]:
     """Divide train and dev together into what may be trained on and what nobody sees."""
-    inputs, labels = data.train.inputs + data.dev.inputs, data.train.labels + data.dev.labels
-    everything = type(data.train)(inputs=inputs, labels=labels)
+    inputs = data.train.inputs + data.dev.inputs
+    labels = np.concatenate([data.train.label_array, data.dev.label_array])
+    everything = type(data.train)(inputs=inputs, labels=tuple(labels.tolist()))
     kept = np.arange(len(labels))
     if len(labels) > POOL + UNSEEN:
         kept, _ = train_test_split(kept, train_size=POOL + UNSEEN, random_state=0, stratify=labels)

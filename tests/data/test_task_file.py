@@ -124,6 +124,19 @@ def test_a_folder_of_images_is_a_task(image_task: Path) -> None:
             CSV + "classes: [good, bad]\nregression: true\n",
             "{file}: a task has classes or regression: true, got both; drop one",
         ),
+        (
+            CSV.replace("mood", "[mood, other]") + "classes: [a, b]\n",
+            "{file}: labels mood, other are columns of their own, which need neither classes nor",
+        ),
+        (CSV.replace("mood", "[mood, mood]"), "{file}: label must name each column once, got mood"),
+        (
+            CSV.replace("mood", "[mood, other]") + "metric: accuracy\n",
+            "{file}: metric accuracy is of one class for each example, not of several labels; give",
+        ),
+        (
+            CSV.replace("mood", "[mood, other]") + "metric: f1\n",
+            "{file}: metric f1 fails: Target is multilabel-indicator but average='binary'.",
+        ),
         (CSV + "metric: acuracy\n", "{file}: unknown metric 'acuracy': did you mean 'accuracy' or"),
         (
             CSV + "metric: pearson_and_spearman\n",
@@ -217,8 +230,10 @@ def test_the_fingerprint_sees_the_bytes_of_every_image_and_not_where_they_are(
         image.write_bytes(content)
 
 
-def test_a_data_set_has_its_own_splits(dataset: Path) -> None:
+def test_a_data_set_has_its_own_splits(dataset: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    capfd.readouterr()
     own = read_task_file(dataset)
+    assert capfd.readouterr().err == ""
     assert (own.task.name, own.task.labels) == ("own", ("bad", "good"))
     assert (len(own.train), len(own.dev), own.remarks) == (40, 4, ())
     assert (own.train.inputs[1], own.train.labels[:2]) == (("train 1",), (1, 0))
@@ -330,3 +345,25 @@ def test_a_data_set_on_a_hub_out_of_reach_costs_seconds_and_one_line(
     assert str(caught.value).endswith("and its cache has no copy")
     assert "\n" not in str(caught.value)
     assert time.monotonic() - before < 5
+
+
+def test_several_columns_are_several_labels(file: Path) -> None:
+    rows = "text,odd,mood\n" + "fine,1,1\nawful,0,0\nso,0,1\n" * 2
+    (file.parent / "a.csv").write_text(rows)
+    file.write_text(CSV.replace("label: mood", "label: [odd, mood]").replace("dev: b.csv\n", ""))
+    own = read_task_file(file)
+    assert (own.task.labels, own.task.is_multi_label) == (("odd", "mood"), True)
+    assert (own.task.metric, own.task.num_labels) == ("f1_micro", 2)
+    assert (len(own.train), len(own.dev)) == (5, 1)
+    assert own.train.labels[0] in {(1, 1), (0, 0), (0, 1)}
+
+
+def test_a_column_of_lists_is_several_labels(file: Path) -> None:
+    rows = '{"text": "fine", "mood": ["good", "odd"]}\n{"text": "so", "mood": []}\n'
+    (file.parent / "a.jsonl").write_text(rows)
+    file.write_text("train: a.jsonl\ndev: a.jsonl\ntext: text\nlabel: mood\nmetric: roc_auc\n")
+    own = read_task_file(file)
+    assert (own.task.labels, own.task.metric) == (("good", "odd"), "roc_auc")
+    assert own.task.is_multi_label
+    assert own.dev.labels == ((1, 1), (0, 0))
+    assert load_task(str(file)).fingerprint == load_task(str(file)).fingerprint

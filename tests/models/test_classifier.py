@@ -82,5 +82,8 @@ def test_the_classes_of_the_task_are_kept_with_the_model(
     assert model.config.id2label == {0: "cat", 1: "dog", 2: "eel"}
     assert model.config.label2id == {"cat": 0, "dog": 1, "eel": 2}
     assert missing == {"classifier.weight", "classifier.bias"}
+    assert model.config.problem_type == "single_label_classification"
+    several, _ = load_classifier(source, 3, labels=("cat", "dog", "eel"), is_multi_label=True)
+    assert several.config.problem_type == "multi_label_classification"
     scores, _ = load_classifier(source, 1)
     assert (scores.config.problem_type, scores.config.id2label) == ("regression", {0: "score"})

@@ -16,6 +16,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from allocator.errors import StudyError
 from allocator.files.recipe import Recipe
+from allocator.files.study_folder import RECIPE_FILE
+from allocator.files.yaml_files import write_yaml
 from allocator.trained import export_folder
 from allocator.trained.export_folder import write_export
 from allocator.trained.prediction_files import Asked
@@ -61,8 +63,32 @@ def test_the_merged_model_answers_in_a_pipeline_as_the_adapter_does(
     ((_, prediction),) = predict(trained, [Asked(inputs=(SENTENCE,), where="input")])
     assert write_export(trained, "merged", tmp_path / "model").exported_parameters == 0
     (answer,) = pipeline("text-classification", str(tmp_path / "model"), device="cpu")(SENTENCE)
-    assert answer["label"] == prediction.answer
-    assert answer["score"] == pytest.approx(float(prediction.probability or 0), abs=1e-4)
+    assert answer["label"] == prediction.answers[0]
+    assert answer["score"] == pytest.approx(float(prediction.as_fields()[1]), abs=1e-4)
+
+
+def test_an_export_says_that_an_input_may_have_several_labels(
+    tiny_study: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    task = tiny_recipe.task.model_copy(
+        update={"labels": ("toxic", "insult"), "is_multi_label": True}
+    )
+    write_yaml(tiny_study / RECIPE_FILE, tiny_recipe.model_copy(update={"task": task}), "Labels.")
+    trained = load_trained(tiny_study, tiny_study)
+    likely = (
+        compute_logits(trained.attached.model, Path(tiny_recipe.model.name)).sigmoid()[0].tolist()
+    )
+    write_export(trained, "peft", tmp_path / "lora")
+    card = (tmp_path / "lora" / "README.md").read_text(encoding="utf-8")
+    assert "problem_type='multi_label_classification'" in card
+    write_export(trained, "merged", tmp_path / "model")
+    assert "top_k=None" in (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    classify = pipeline("text-classification", str(tmp_path / "model"), device="cpu", top_k=None)
+    answered: Any = classify([SENTENCE])
+    (answers,) = answered
+    assert {answer["label"]: answer["score"] for answer in answers} == pytest.approx(
+        dict(zip(task.labels, likely, strict=True)), abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("how", ["peft", "merged"])

@@ -93,4 +93,4 @@ def test_no_more_than_a_batch_is_read_ahead(tiny_study: Path) -> None:
     answers = list(itertools.islice(predict(trained, asked), 100))
     assert len(answers) == 100
     assert read == 128
-    assert json.dumps(answers[0][1].as_row())
+    assert json.dumps(answers[0][1].as_columns())

@@ -35,7 +35,7 @@ def trained(tiny_study: Path) -> TrainedAdapter:
 
 def answers(trained: TrainedAdapter, lines: Iterable[str]) -> list[tuple[str, ...]]:
     asked = read_lines(lines, trained.recipe.task.text_columns, origin="input")
-    return [tuple(prediction.as_row().values()) for _, prediction in predict(trained, asked)]
+    return [prediction.as_fields() for _, prediction in predict(trained, asked)]
 
 
 def test_every_line_is_answered_as_the_searchs_own_model_answers_it_alone(
@@ -73,6 +73,25 @@ def test_the_second_class_is_answered_above_the_recipes_threshold(
     for line, (label, probability) in zip(SENTENCES, decided, strict=True):
         expected = second[line] if label == "1" else 1 - second[line]
         assert float(probability) == pytest.approx(expected, abs=2e-4)
+
+
+def test_of_several_labels_those_that_are_likelier_than_not_are_answered(
+    trained: TrainedAdapter,
+) -> None:
+    task = trained.recipe.task.model_copy(
+        update={"labels": ("toxic", "insult"), "is_multi_label": True}
+    )
+    recipe = trained.recipe.model_copy(update={"task": task})
+    answered = answers(dataclasses.replace(trained, recipe=recipe), SENTENCES)
+    tokenizer = load_tokenizer(trained.source)
+    for sentence, found in zip(SENTENCES, answered, strict=True):
+        ids = torch.tensor([tokenizer(sentence)["input_ids"]])
+        with torch.no_grad():
+            likely = trained.attached.model(input_ids=ids).logits[0].sigmoid().tolist()
+        expected = {name: p for name, p in zip(task.labels, likely, strict=True) if p > 0.5}
+        assert dict(zip(found[::2], map(float, found[1::2]), strict=True)) == pytest.approx(
+            expected, abs=1e-3
+        )
 
 
 def test_answers_do_not_depend_on_the_lines_around(trained: TrainedAdapter) -> None:

@@ -162,3 +162,44 @@ def test_calibrations_of_seeds_are_averaged_by_ratios_and_by_differences() -> No
     one, other = Calibration(scale=0.5, intercept=1.0), Calibration(scale=2.0, intercept=-4.0)
     assert average_calibrations([one, other]) == Calibration(scale=1.0, intercept=-1.5)
     assert average_calibrations([one]) == one
+
+
+def answer_labels(sureness: float) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    labels = (rng.random((400, 3)) < np.array([0.5, 0.2, 0.05])).astype(np.int64)
+    return sureness * (rng.standard_normal((400, 3)) + 1.5 * labels - 1.0), labels
+
+
+def test_labels_are_calibrated_by_one_scale_and_a_bias_for_each() -> None:
+    outputs, labels = answer_labels(4.0)
+    # The same as one logistic regression, with a column that says which label it is.
+    features = np.hstack([outputs.reshape(-1, 1), np.tile(np.eye(3), (400, 1))])
+    fitted = LogisticRegression(C=1e9, fit_intercept=False, max_iter=1000)
+    fitted.fit(features, labels.reshape(-1))
+    expected = log_loss(labels.reshape(-1), fitted.predict_proba(features))
+    assert compute_calibrated_loss(outputs, labels) == pytest.approx(expected, rel=1e-4)
+    surer = compute_calibrated_loss(*answer_labels(100.0))
+    assert surer == pytest.approx(expected, rel=1e-3)
+
+
+def test_labels_that_are_not_told_apart_lose_as_much_as_their_shares() -> None:
+    _, labels = answer_labels(1.0)
+    shares = labels.mean(axis=0)
+    entropy = -np.mean(shares * np.log(shares) + (1 - shares) * np.log(1 - shares))
+    assert compute_calibrated_loss(np.zeros((400, 3)), labels) == pytest.approx(entropy)
+    assert compute_calibrated_loss(3.0 - 6.0 * labels, labels) == pytest.approx(entropy)
+
+
+def test_the_scale_of_labels_is_that_of_least_loss() -> None:
+    outputs, labels = answer_labels(7.0)
+    scale = fit(outputs, labels).scale
+    wrong = 1 / 402
+
+    def compute_loss(factor: float) -> float:
+        targets = np.where(labels == 1, 1 - wrong, wrong)
+        logits = factor * scale * outputs
+        return float(np.mean(np.logaddexp(0, logits) - targets * logits))
+
+    assert compute_loss(1.0) < min(compute_loss(0.99), compute_loss(1.01))
+    assert fit(np.zeros((4, 3)), labels[:4]).scale == 1.0
+    assert fit(1000.0 * (2.0 * labels - 1), labels).scale < 0.1

@@ -44,7 +44,7 @@ def evaluate_slot(backbone: Backbone, slot: TrainingSlot, split: Split, metric: 
     return evaluate_pack(pack, split, metric)[0]
 
 
-def labelled(labels: list[int] | list[float]) -> TokenizedSplit:
+def labelled(labels: list[int] | list[float] | list[list[int]]) -> TokenizedSplit:
     return TokenizedSplit(
         input_ids=[[0, 2]] * len(labels),
         token_type_ids=None,
@@ -244,3 +244,42 @@ def test_a_metric_of_probabilities_gets_those_of_the_answers(
     assert -np.log(right) == pytest.approx(sound.losses, rel=1e-4)
     assert sound.score.value == pytest.approx(roc_auc_score(labels, sound.margins))
     assert diverged.score.value == 0.5
+
+
+def test_the_majority_of_labels_is_what_most_examples_have() -> None:
+    known = [[1, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]
+    answers = answer_majority(known, labelled([[1, 0, 0], [0, 1, 1]]), "f1_micro")
+    assert answers.predictions.tolist() == [[1, 0, 0], [1, 0, 0]]
+    assert answers.score.value == pytest.approx(2 / 5)
+    # The third label, which no example has, counts as if one of five had it.
+    losses = [
+        -np.mean(np.log([0.75, 0.5, 0.8])),
+        -np.mean(np.log([0.25, 0.5, 0.2])),
+    ]
+    assert answers.losses == pytest.approx(losses)
+    assert answers.margins is None
+
+
+def test_several_labels_are_trained_and_scored_each_for_itself(
+    tiny_backbone: Backbone, tiny_spec: AdapterSpec, tiny_splits: Splits
+) -> None:
+    split = tiny_splits.of_seed(0).scoring
+    assert isinstance(split, TokenizedSplit)
+    rows = torch.randint(0, 2, (len(split), 2), generator=torch.Generator().manual_seed(0))
+    several = dataclasses.replace(split, labels=rows)
+    slot = random_slot(tiny_backbone, tiny_spec)
+    logits = one_by_one(tiny_backbone, slot, several).double()
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits, rows.double(), reduction="none"
+    )
+    pack = Pack(tiny_backbone, [slot], width=1)
+    (answers,) = answer_examples(pack, several, "f1_micro")
+    assert answers.losses == pytest.approx(losses.mean(1).numpy(), rel=1e-3)
+    assert answers.predictions.tolist() == (logits > 0).double().tolist()
+    (evaluation,) = evaluate_pack(pack, several, "f1_micro")
+    assert evaluation.loss == pytest.approx(losses.mean().item(), rel=1e-3)
+    assert evaluation.spread == pytest.approx(logits.std(0, correction=0).max().item(), rel=1e-3)
+    majority = evaluate_majority(several, several, "f1_micro")
+    assert evaluation.calibrated_loss <= majority.loss + 1e-9
+    (probable,) = answer_examples(pack, several, "roc_auc")
+    assert probable.predictions == pytest.approx(logits.sigmoid().numpy(), abs=1e-4)

@@ -28,6 +28,11 @@ class DelimitedSplit:
         # In GLUE's tab-separated files quotes are part of the texts.
         self._layout = FileLayout(folder="", delimiter=delimiter, quoted=delimiter != "\t")
 
+    def has_lists(self, column: str) -> bool:
+        """Whether a column has lists of names: never, as fields are plain text."""
+        del column
+        return False
+
     def read_classes(self, column: str) -> tuple[str, ...]:
         """List the distinct values of a column, sorted; errors as for `read_examples`."""
         return read_classes(self._path, column=column, layout=self._layout)
@@ -54,19 +59,24 @@ def read_delimited_split(path: Path, *, task: Task, layout: FileLayout) -> Examp
     # An empty file has no header, so its first column is reported as missing.
     line, header = (1, layout.header) if layout.header else next(rows, (1, ()))
     text_at = [find_column(column, header, f"{path}:{line}") for column in task.text_columns]
-    label_at = find_column(task.label_column, header, f"{path}:{line}")
+    label_columns = task.labels if task.is_multi_label else (task.label_column,)
+    label_at = [find_column(column, header, f"{path}:{line}") for column in label_columns]
     texts: list[tuple[str, ...]] = []
     labels: list[float] = []
+    flags: list[tuple[int, ...]] = []
     for line, row in rows:
         if len(row) != len(header):
             if layout.skip_malformed:
                 continue
             raise describe_malformed(row, header, f"{path}:{line}")
         texts.append(_check_texts([row[i] for i in text_at], task, f"{path}:{line}"))
-        labels.append(_parse_label(row[label_at], task, f"{path}:{line}"))
+        if task.is_multi_label:
+            flags.append(_parse_flags([row[i] for i in label_at], task, f"{path}:{line}"))
+        else:
+            labels.append(_parse_label(row[label_at[0]], task, f"{path}:{line}"))
     if not texts:
         raise DataError(f"{path}: no examples; a split needs at least one")
-    return Examples(inputs=tuple(texts), labels=tuple(labels))
+    return Examples(inputs=tuple(texts), labels=tuple(flags) if flags else tuple(labels))
 
 
 def read_classes(path: Path, *, column: str, layout: FileLayout) -> tuple[str, ...]:
@@ -174,6 +184,13 @@ def _check_texts(texts: list[str], task: Task, where: str) -> tuple[str, ...]:
         columns = " and ".join(repr(column) for column in task.text_columns)
         raise DataError(f"{where}: no text in {columns}; remove the row or fill it in")
     return tuple(texts)
+
+
+def _parse_flags(fields: Sequence[str], task: Task, where: str) -> tuple[int, ...]:
+    for column, field in zip(task.labels, fields, strict=True):
+        if field not in ("0", "1"):
+            raise DataError(f"{where}: {column!r} must be 0 or 1, got {field!r}")
+    return tuple(map(int, fields))
 
 
 def _parse_label(text: str, task: Task, where: str) -> float:

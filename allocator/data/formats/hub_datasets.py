@@ -10,6 +10,7 @@ from pathlib import Path
 import datasets
 from datasets.exceptions import DatasetsError
 
+from allocator.data.formats.typed_files import keep_datasets_quiet
 from allocator.data.formats.typed_split import TypedSplit
 from allocator.data.tasks import Examples, HubLayout, Task
 from allocator.errors import TaskError, UnknownNameError
@@ -47,7 +48,9 @@ def load_dataset_splits(
     reason = None if is_folder else find_hub_problem(patience)
     name = repository if config is None else f"{repository} ({config})"
     try:
-        with _stay_offline() if reason else contextlib.nullcontext():
+        # A download may take minutes, and shows how far it is.
+        loading = keep_datasets_quiet() if is_folder else contextlib.nullcontext()
+        with _stay_offline() if reason else loading:
             splits = _load(repository, config, cache_dir)
     except (*NETWORK_ERRORS, DatasetsError, RuntimeError, StopIteration) as error:
         place = name if is_folder else f"{name} on the Hugging Face hub"

@@ -19,8 +19,16 @@ BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".arrow": 
 class SplitReader(Protocol):
     """A split of named columns."""
 
+    def has_lists(self, column: str) -> bool:
+        """Whether a column has lists of the names of labels.
+
+        Raises:
+            DataError: If the split lacks the column.
+        """
+        ...
+
     def read_classes(self, column: str) -> tuple[str, ...]:
-        """List the classes in a column, in the order of their ids.
+        """List the classes or labels in a column, in the order of their ids.
 
         Raises:
             DataError: If the split lacks the column, or a row has no class in it.
@@ -72,6 +80,6 @@ def open_split(path: Path, delimiter: str | None = None) -> SplitReader:
     if builder is None:
         return DelimitedSplit(path, delimiter or DELIMITERS[path.suffix.lower()])
     # Imported here, because `datasets` takes seconds, and names are checked without it.
-    from allocator.data.formats.typed_split import read_typed_file  # noqa: PLC0415
+    from allocator.data.formats.typed_files import read_typed_file  # noqa: PLC0415
 
     return read_typed_file(path, builder)

@@ -1,21 +1,15 @@
-"""Read one split whose columns have types: a split of a data set, or a file read by `datasets`."""
+"""Read one split whose columns have types: of a data set, or of a file that `datasets` reads."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import datasets
 
-from allocator.data.tasks import Examples, Task, is_valid_score
+from allocator.data.tasks import Examples, Labels, Task, is_valid_score
 from allocator.errors import DataError
-from allocator.hub import first_line
 
 _FLOAT32 = ("float16", "float32")
-_NO_ROWS = "corresponds to no data!"  # how `datasets` ends its message about a file without rows
 
 
 class TypedSplit:
@@ -32,18 +26,28 @@ class TypedSplit:
     def __init__(self, table: datasets.Dataset, where: str) -> None:
         self._table, self._where = table, where
 
+    def has_lists(self, column: str) -> bool:
+        """Whether a column has lists of the names of labels.
+
+        Raises:
+            DataError: If the split lacks the column.
+        """
+        self._require_column(column)
+        # Lists of any kind say what they are of.
+        return hasattr(self._table.features[column], "feature")
+
     def read_classes(self, column: str) -> tuple[str, ...]:
-        """List the classes in a column: those that it declares, or its distinct values, sorted.
+        """List the classes or labels in a column: those that it declares, or its values, sorted.
 
         Raises:
             DataError: If the split lacks the column, or a row has no class in it.
         """
         self._require_column(column)
-        feature = self._table.features[column]
-        if isinstance(feature, datasets.ClassLabel):
-            return tuple(feature.names)
+        element = self._find_element(column)
+        if isinstance(element, datasets.ClassLabel):
+            return tuple(element.names)
         # As text, so that a task has the same ids whatever format its files have.
-        return tuple(sorted(set(self._iterate_classes(column))))
+        return tuple(sorted({name for names in self._iterate_names(column) for name in names}))
 
     def read_examples(self, task: Task) -> Examples:
         """Read the texts and labels of a task.
@@ -52,13 +56,7 @@ class TypedSplit:
             DataError: If the split lacks a column, has no examples, or has a row whose text or
                 label is missing or of another kind; the message names it, counted from 0.
         """
-        texts = self.read_texts(task.text_columns)
-        labels = (
-            self.read_scores(task.label_column)
-            if task.is_regression
-            else self._read_class_ids(task.label_column, task.labels)
-        )
-        return Examples(inputs=texts, labels=labels)
+        return Examples(inputs=self.read_texts(task.text_columns), labels=self._read_labels(task))
 
     def read_texts(self, columns: Sequence[str]) -> tuple[tuple[str, ...], ...]:
         """Read the texts in some columns, for each row.
@@ -110,34 +108,68 @@ class TypedSplit:
             ids.append(value)
         return tuple(ids)
 
-    def _read_class_ids(self, column: str, classes: Sequence[str]) -> tuple[int, ...]:
-        self._require_column(column)
-        position = {name: i for i, name in enumerate(classes)}
-        ids: list[int] = []
-        for row, name in enumerate(self._iterate_classes(column)):
-            if name not in position:
-                known = ", ".join(classes)
-                raise DataError(f"{self._at(row)}: {column!r} must be one of {known}, got {name!r}")
-            ids.append(position[name])
-        return tuple(ids)
+    def _read_labels(self, task: Task) -> Labels:
+        if task.is_regression:
+            return self.read_scores(task.label_column)
+        if task.is_multi_label and not task.label_column:
+            return self._read_flags(task.labels)
+        self._require_column(task.label_column)
+        position = {name: i for i, name in enumerate(task.labels)}
+        rows: list[list[int]] = []
+        for row, names in enumerate(self._iterate_names(task.label_column)):
+            for name in names:
+                if name not in position:
+                    raise DataError(
+                        f"{self._at(row)}: {task.label_column!r} must be one of "
+                        f"{', '.join(task.labels)}, got {name!r}"
+                    )
+            rows.append([position[name] for name in names])
+        if task.is_multi_label:
+            return tuple(tuple(int(i in ids) for i in range(len(position))) for ids in rows)
+        return tuple(ids[0] for ids in rows)
 
-    def _iterate_classes(self, column: str) -> Iterator[str]:
-        """Iterate over the names of the classes in a column."""
+    def _read_flags(self, columns: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+        """Read columns of 0 and 1, one for each label."""
+        flags: list[list[int]] = []
+        for column in columns:
+            self._require_column(column)
+            values = self._table[column][:]
+            for row, value in enumerate(values):
+                if value not in (0, 1):  # False and True are equal to these
+                    raise self._refuse(row, column, "label", "must be 0 or 1", value)
+            flags.append([int(value) for value in values])
+        return tuple(zip(*flags, strict=True))
+
+    def _find_element(self, column: str) -> object:
+        """Return the type of a column's values, or of the elements of its lists."""
         feature = self._table.features[column]
-        names = feature.names if isinstance(feature, datasets.ClassLabel) else None
+        return getattr(feature, "feature", feature)
+
+    def _iterate_names(self, column: str) -> Iterator[Sequence[str]]:
+        """Iterate over the rows of a column: the names of the classes in each, mostly one."""
+        element = self._find_element(column)
+        declared = element.names if isinstance(element, datasets.ClassLabel) else None
+        has_lists = self.has_lists(column)
         for row, value in enumerate(self._table[column][:]):
-            # pandas turns a column of whole numbers into floats if one of them is missing.
-            whole = isinstance(value, float) and value.is_integer()
-            if value in (None, "") or not (isinstance(value, str | int) or whole):
-                raise self._refuse(
-                    row, column, "class", "must be a string or a whole number", value
-                )
-            if names is None:
-                yield str(int(value) if whole else value)
-            elif 0 <= value < len(names):
-                yield names[value]
-            else:  # -1 is a label that the hub hides
-                raise self._refuse(row, column, "class", f"must be 0 to {len(names) - 1}", value)
+            if value is None:
+                raise self._refuse(row, column, "class", "", value)
+            names = value if has_lists else [value]
+            yield [self._name_class(name, declared, row, column) for name in names]
+
+    def _name_class(
+        self, value: object, declared: Sequence[str] | None, row: int, column: str
+    ) -> str:
+        # pandas turns a column of whole numbers into floats if one of them is missing.
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if value == "" or not isinstance(value, str | int):
+            raise self._refuse(row, column, "class", "must be a string or a whole number", value)
+        if declared is None:
+            return str(value)
+        if not isinstance(value, int) or not 0 <= value < len(declared):
+            # -1 is a label that the hub hides.
+            raise self._refuse(row, column, "class", f"must be 0 to {len(declared) - 1}", value)
+        return declared[value]
 
     def _require_column(self, column: str) -> None:
         if column not in self._table.column_names:
@@ -154,49 +186,6 @@ class TypedSplit:
                 f"{self._at(row)}: no {what} in {column!r}; fill it in or remove the row"
             )
         return DataError(f"{self._at(row)}: a {what} {rule}, got {value!r} in {column!r}")
-
-
-def read_typed_file(path: Path, builder: str) -> TypedSplit:
-    """Read a file with `datasets`.
-
-    Args:
-        path: The file.
-        builder: The builder of `datasets` that reads its format: `parquet`, `json` or `arrow`.
-
-    Raises:
-        DataError: If the file cannot be read in that format.
-    """
-    try:
-        # In a temporary folder, so that no copy of the data stays in the user's cache.
-        with tempfile.TemporaryDirectory() as cache, keep_datasets_quiet():
-            table = datasets.load_dataset(
-                builder,
-                data_files={"train": str(path)},
-                split="train",
-                cache_dir=cache,
-                keep_in_memory=True,
-            )
-    except Exception as error:  # an empty file of JSON raises StopIteration
-        # The builder's own error says less than what caused it.
-        reason = first_line(error.__cause__ or error)
-        if reason.endswith(_NO_ROWS):
-            raise DataError(f"{path}: no examples; a split needs at least one") from error
-        raise DataError(f"{path} cannot be read as {builder}: {reason}") from error
-    return TypedSplit(table, str(path))
-
-
-@contextlib.contextmanager
-def keep_datasets_quiet() -> Iterator[None]:
-    """Keep `datasets` from drawing a bar for a small file, and from logging what is raised."""
-    showed, level = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        datasets.logging.set_verbosity(level)
-        if showed:
-            datasets.enable_progress_bars()
 
 
 def _is_number(value: object) -> bool:

@@ -56,7 +56,9 @@ class FunctionMetric:
         """
         probabilities = predictions
         if self.takes_probabilities:
-            predictions = probabilities.argmax(axis=1)
+            has_several = references.ndim == 2
+            above = (probabilities > 0.5).astype(np.int64)
+            predictions = above if has_several else probabilities.argmax(axis=1)
         if not self._parameters:
             return self._function(predictions, references)
         given: dict[str, Array] = {}
@@ -66,7 +68,8 @@ class FunctionMetric:
             elif name in _REFERENCES:
                 given[name] = references
             else:
-                of_second = probabilities.shape[1] == 2 and name != "probabilities"
+                is_binary = references.ndim == 1 and probabilities.shape[1] == 2
+                of_second = is_binary and name != "probabilities"
                 given[name] = probabilities[:, 1] if of_second else probabilities
         return self._function(**given)
 

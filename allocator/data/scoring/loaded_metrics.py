@@ -22,14 +22,13 @@ from allocator.data.scoring.scorer_metrics import (
     SCORERS,
     ScorerMetric,
     list_nearest,
-    list_relatives,
 )
 from allocator.errors import TaskError
 from allocator.hub import find_hub_problem, first_line
 
 Array = NDArray[np.number]
-Labels = Sequence[float] | Array
-"""Class ids, or scores for regression."""
+Labels = Sequence[float] | Sequence[Sequence[float]] | Array
+"""Class ids, scores for regression, or rows of 0 and 1, one for each of several labels."""
 
 _PATIENCE = 4.0  # seconds to wait for the hub's first answer, as for models and data
 
@@ -171,69 +170,6 @@ def _load_with_evaluate(name: str) -> evaluate.EvaluationModule:
             "function, no metric script, and no id that evaluate can load "
             f"({reason or first_line(error)})"
         ) from error
-
-
-def require_answers(name: str, num_classes: int) -> None:
-    """Try a metric on a few predictions, so that a mistake shows before anything trains.
-
-    Args:
-        name: As for `load_metric`.
-        num_classes: Number of classes; 0 for regression.
-
-    Raises:
-        TaskError: If the metric cannot be loaded, fails, answers without a number or under a name
-            that reports use, or is not higher for right predictions than for wrong ones.
-    """
-    metric = load_metric(name)
-    try:
-        right, wrong = _try_predictions(metric, num_classes)
-    except TaskError as error:
-        others = [other for other in list_relatives(name) if _answers(other, num_classes)]
-        hint = f"; {', '.join(others)} would not" if others else ""
-        raise TaskError(f"{error}{hint}") from error
-    if reserved := sorted(RESERVED_COMPONENTS & right.keys()):
-        raise TaskError(
-            f"metric {name} must not return a number named {', '.join(reserved)}, which reports "
-            "use for another number; rename it"
-        )
-    if _average(right) <= _average(wrong):
-        raise TaskError(
-            f"metric {name} must be higher for better predictions, got {_average(right):g} for "
-            f"right ones and {_average(wrong):g} for wrong ones"
-        )
-
-
-def _try_predictions(metric: LoadedMetric, num_classes: int) -> tuple[Components, Components]:
-    """Compute a metric of right and of wrong predictions, and of some that a training may make."""
-    # Every class occurs. Rotated by one place no class is right; reversed, scores correlate at -1.
-    labels = np.array([*range(num_classes)] * 2 or [0.0, 1.0, 2.0, 3.0])
-    wrong = np.roll(labels, -1) if num_classes else labels[::-1]
-    # The majority class; or scores below 0, which a regression may predict whatever its labels.
-    constant = np.zeros_like(labels) if num_classes else np.full_like(labels, -1.0)
-
-    def compute(predictions: Array) -> Components:
-        if metric.takes_probabilities:
-            if not num_classes:
-                raise TaskError(
-                    f"metric {metric.name} takes probabilities of classes, which a regression lacks"
-                )
-            predictions = (0.1 + np.eye(num_classes)[predictions]) / (1 + 0.1 * num_classes)
-        return metric.compute(predictions, labels)
-
-    compute(constant)
-    return compute(labels), compute(wrong)
-
-
-def _answers(name: str, num_classes: int) -> bool:
-    try:
-        _try_predictions(load_metric(name), num_classes)
-    except TaskError:
-        return False
-    return True
-
-
-def _average(components: Components) -> float:
-    return math.fsum(components.values()) / len(components)
 
 
 @contextlib.contextmanager

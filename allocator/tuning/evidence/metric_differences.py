@@ -33,9 +33,10 @@ def compute_pseudo_differences(
     Args:
         metric: As for `compute_score`.
         predictions_SN: Predictions of the choice, shape (seeds, examples): class ids, or scores;
-            or shape (seeds, examples, classes) for a metric that takes probabilities.
+            or shape (seeds, examples, classes) for a metric that takes probabilities, and for
+            several labels.
         baseline_predictions_SN: Those of the baseline with the same seeds, on the same examples.
-        labels_N: True classes or scores, shape (examples,).
+        labels_N: True classes or scores, shape (examples,); or shape (examples, labels).
 
     Returns:
         Shape (seeds, groups). The groups depend on the number of examples alone, and are single
@@ -75,7 +76,7 @@ def _leave_out_groups(examples: int) -> list[npt.NDArray[np.intp]]:
 def _require_shapes(
     predictions_SN: Predictions, baseline_predictions_SN: Predictions, labels_N: Predictions
 ) -> None:
-    if labels_N.ndim != 1 or len(labels_N) < 2:
+    if labels_N.ndim not in (1, 2) or len(labels_N) < 2:
         raise ValueError(
             f"labels must have shape (examples,) with at least two examples, got {labels_N.shape}"
         )

@@ -17,7 +17,7 @@ import dill
 import pandas as pd
 import yaml
 
-from allocator.data.formats.typed_split import keep_datasets_quiet
+from allocator.data.formats.typed_files import keep_datasets_quiet
 from allocator.errors import DataError, TaskError
 from allocator.files.whole_files import move_folder
 from allocator.hub import first_line
@@ -50,7 +50,7 @@ def write_given_task(
     dev: Data | None,
     *,
     text: Sequence[str],
-    label: str,
+    label: Sequence[str],
     classes: Sequence[str] | None,
     regression: bool,
     metric: GivenMetric | None,
@@ -63,7 +63,7 @@ def write_given_task(
         train: Examples to train on.
         dev: Examples that the final model is scored on; None to hold a part of train out.
         text: Columns of the texts.
-        label: Column of the class or the score.
+        label: Column of the class or the score, or of the labels if an example has several.
         classes: As in a task file.
         regression: As in a task file.
         metric: As in a task file, or a function; None for the default.
@@ -77,13 +77,13 @@ def write_given_task(
         TaskError: If the metric's function cannot be kept.
     """
     splits = {"train": train} if dev is None else {"train": train, "dev": dev}
-    columns = tuple(dict.fromkeys((*text, label)))
+    columns = tuple(dict.fromkeys((*text, *label)))
     tables = {key: _select_columns(key, data, columns) for key, data in splits.items()}
     content: dict[str, object] = {
         "name": name,
         **{key: f"{key}.parquet" for key in tables},
         "text": list(text),
-        "label": label,
+        "label": label[0] if len(label) == 1 else list(label),
         "metric": metric if isinstance(metric, str) else None,
         "classes": None if classes is None else list(map(str, classes)),
         "regression": regression,

@@ -109,6 +109,7 @@ def make_shared_config(
             source=data.source,
             fingerprint=data.fingerprint,
             metric=task.metric,
+            is_multi_label=task.is_multi_label,
             limit=config.limit,
         ),
         select_on=config.select_on,

@@ -54,7 +54,7 @@ def score_verdict(study: SearchStudy, plan: Plan[StudyConfig], progress: RunProg
         study.expect().allocations, first_seed=study.config.training.seed
     )
 
-    labels = np.asarray(plan.data.dev.labels)
+    labels = plan.data.dev.label_array
 
     def compare(own: _Side, params: Params) -> Versus:
         other = sides[compared.index(params)]
@@ -132,5 +132,5 @@ def _choose_threshold(
     found = [m for m in margins if m is not None]
     if not found:
         return 0.0
-    labels = np.concatenate([examples.labels for _, examples in held_out])
+    labels = np.concatenate([examples.label_array for _, examples in held_out])
     return choose_threshold(metric, np.concatenate(found), labels)

@@ -28,7 +28,7 @@ def search(
     train: Data | None = None,
     dev: Data | None = None,
     text: str | Sequence[str] = "text",
-    label: str = "label",
+    label: str | Sequence[str] = "label",
     classes: Sequence[str] | None = None,
     regression: bool = False,
     metric: GivenMetric | None = None,
@@ -51,7 +51,8 @@ def search(
             all studies, with a task file, so that the recipe can be trained again.
         dev: Examples that the final model is scored on; None to hold a part of `train` out.
         text: Column of the texts in `train` and `dev`, or two columns for pairs.
-        label: Column of the class or the score.
+        label: Column of the class or the score; several columns of 0 and 1, or one of lists, if an
+            example has several labels.
         classes: Names of the classes in the order of their ids; None for those in `train`.
         regression: Whether labels are scores.
         metric: A metric as in a task file, or a function of predictions and labels that is higher
@@ -73,7 +74,7 @@ def search(
             train,
             dev,
             text=(text,) if isinstance(text, str) else tuple(text),
-            label=label,
+            label=(label,) if isinstance(label, str) else tuple(label),
             classes=classes,
             regression=regression,
             metric=metric,

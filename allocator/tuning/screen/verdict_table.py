@@ -161,7 +161,10 @@ def _describe_failures(
 
 
 def _name_shares(study: SearchStudy) -> str:
-    return "class shares" if study.config.task.labels else "mean score"
+    task = study.config.task
+    if task.is_multi_label:
+        return "label shares"
+    return "class shares" if task.labels else "mean score"
 
 
 def _count(study: SearchStudy, choice: Choice) -> str:

@@ -20,7 +20,7 @@ def test_classes_are_the_folders_of_train_and_every_image_has_its_own(image_fold
     assert classes == ("blue", "green", "red")
     assert (len(train), len(dev)) == (48, 15)
     for split, examples in (("train", train), ("validation", dev)):
-        for (path,), label in zip(examples.inputs, examples.labels, strict=True):
+        for (path,), label in zip(examples.inputs, examples.label_array, strict=True):
             assert Path(path).parent == image_folder / split / classes[int(label)]
 
 

@@ -1,5 +1,6 @@
 """Files with typed columns: the same task as delimited text, and mistakes with their rows."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -164,6 +165,59 @@ def test_a_row_that_does_not_fit_is_named_with_its_file(
 
     with pytest.raises(DataError, match=f"^{re.escape(message.format(file=file))}$"):
         read()
+
+
+TAGS = Task(
+    name="tags",
+    text_columns=("text",),
+    label_column="tags",
+    labels=("bad", "good", "odd"),
+    metric="f1_micro",
+    is_multi_label=True,
+)
+
+
+@pytest.mark.parametrize("suffix", BUILDERS)
+def test_a_column_of_lists_has_several_labels(suffix: str, tmp_path: Path) -> None:
+    columns: Columns = {"text": ["a", "b", "c"], "tags": [["odd", "good"], [], ["bad"]]}
+    WRITERS[suffix](tmp_path / f"data{suffix}", columns)
+    split = open_split(tmp_path / f"data{suffix}")
+    assert split.has_lists("tags")
+    assert not split.has_lists("text")
+    assert split.read_classes("tags") == ("bad", "good", "odd")
+    assert split.read_examples(TAGS).labels == ((0, 1, 1), (0, 0, 0), (1, 0, 0))
+
+
+def test_lists_of_class_labels_declare_them(tmp_path: Path) -> None:
+    labels = datasets.List(datasets.ClassLabel(names=["odd", "good", "bad"]))
+    features = datasets.Features({"text": datasets.Value("string"), "tags": labels})
+    table = datasets.Dataset.from_dict({"text": ["a"], "tags": [[2, 0]]}, features=features)
+    table.to_parquet(tmp_path / "a.parquet")
+    split = open_split(tmp_path / "a.parquet")
+    assert split.read_classes("tags") == ("odd", "good", "bad")
+    assert split.read_examples(TAGS).labels == ((1, 0, 1),)
+
+
+FLAGS = dataclasses.replace(TAGS, label_column="", labels=("bad", "odd"))
+
+
+def test_columns_of_zero_and_one_are_labels_in_any_format(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", {"text": ["a", "b"], "odd": [1, 0], "bad": [True, True]})
+    (tmp_path / "a.csv").write_text("text,odd,bad\na,1,1\nb,0,1\n")
+    for file in (tmp_path / "a.parquet", tmp_path / "a.csv"):
+        assert open_split(file).read_examples(FLAGS).labels == ((1, 1), (1, 0))
+
+
+def test_a_label_that_is_neither_zero_nor_one_is_named(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", {"text": ["a", "b"], "odd": [1, None], "bad": [0, 2]})
+    (tmp_path / "a.csv").write_text("text,odd,bad\na,1,1\nb,,1\n")
+    with pytest.raises(DataError, match=r"a\.parquet, row 1: a label must be 0 or 1, got 2 in 'b"):
+        open_split(tmp_path / "a.parquet").read_examples(FLAGS)
+    with pytest.raises(DataError, match=r"a\.csv:3: 'odd' must be 0 or 1, got ''$"):
+        open_split(tmp_path / "a.csv").read_examples(FLAGS)
+    (tmp_path / "a.csv").write_text("text,odd\na,1\n")
+    with pytest.raises(DataError, match=r"a\.csv:1: no column 'bad'; columns are 'text', 'odd'$"):
+        open_split(tmp_path / "a.csv").read_examples(FLAGS)
 
 
 @pytest.mark.parametrize("score", ["high", None, float("inf"), 1e39])

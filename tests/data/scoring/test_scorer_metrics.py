@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from allocator.data.scoring.loaded_metrics import load_metric, require_answers
+from allocator.data.scoring.loaded_metrics import load_metric
+from allocator.data.scoring.metric_checks import require_answers
 from allocator.data.scoring.metrics import compute_score, takes_probabilities
 from allocator.data.scoring.scorer_metrics import SCORERS
 from allocator.data.task_file import read_task_file
@@ -106,3 +107,34 @@ def test_a_task_file_names_a_scorer(tmp_path: Path) -> None:
     file.write_text("train: a.csv\ndev: a.csv\ntext: text\nlabel: mood\nmetric: roc_auc\n")
     assert read_task_file(file).task.metric == "roc_auc"
     assert load_metric("roc_auc").takes_probabilities
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+def test_several_labels_score_as_scikit_learns_functions_do(labels: int) -> None:
+    truth = RNG.integers(0, 2, (100, labels))
+    probabilities = 0.3 * truth + 0.7 * RNG.random((100, labels))
+    above = probabilities > 0.5
+    for name, expected in {
+        "f1_micro": metrics.f1_score(truth, above, average="micro"),
+        "f1_samples": metrics.f1_score(truth, above, average="samples", zero_division=0.0),
+        "roc_auc": metrics.roc_auc_score(truth, probabilities),
+        "average_precision": metrics.average_precision_score(truth, probabilities),
+    }.items():
+        given = probabilities if takes_probabilities(name) else above.astype(np.float64)
+        assert compute_score(name, given, truth).value == pytest.approx(expected)
+        require_answers(name, labels, is_multi_label=True)
+
+
+def test_labels_that_do_not_vary_take_no_part_in_a_metric_of_probabilities() -> None:
+    truth = np.stack([BINARY, np.ones(200, dtype=np.int64)], axis=1)
+    expected = metrics.roc_auc_score(BINARY, MARGINS)
+    assert compute_score("roc_auc", np.stack([SECOND, SECOND], axis=1), truth).value == (
+        pytest.approx(expected)
+    )
+    assert compute_score("roc_auc", np.ones((200, 2)), np.ones((200, 2), dtype=int)).value == 0.0
+
+
+@pytest.mark.parametrize("name", ["neg_log_loss", "neg_brier_score", "d2_log_loss_score"])
+def test_a_loss_of_classes_is_refused_for_several_labels(name: str) -> None:
+    with pytest.raises(TaskError, match=f"^metric {name} fails: it is of one class for each exam"):
+        require_answers(name, 3, is_multi_label=True)

@@ -73,7 +73,7 @@ def test_a_searchs_answers_are_calibrated_wherever_they_are_computed(
 
     asked = [Asked(inputs=texts, where="dev") for texts in dev.inputs]
     for (_, told), expected in zip(predict(trained, asked), logits.softmax(1).amax(1), strict=True):
-        assert float(told.probability or 0) == pytest.approx(expected.item(), abs=1e-4)
+        assert float(told.as_fields()[1]) == pytest.approx(expected.item(), abs=1e-4)
 
     write_export(trained, "peft", tmp_path / "lora")
     plain = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
