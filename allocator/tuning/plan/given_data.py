@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import TypeAlias
 
 import datasets
@@ -101,7 +102,7 @@ def write_given_task(
         (whole / _TASK_FILE).write_text(yaml.safe_dump(said, sort_keys=False), "utf-8")
         # A task's name may be a path, and a folder's name cannot have separators.
         plain = re.sub(r"[^\w.-]+", "-", name)
-        own = folder / f"{plain}-{_hash_content(said, tables)}"
+        own = folder / f"{plain}-{_hash_content(whole, tables)}"
         move_folder(whole, own)
     return own / _TASK_FILE
 
@@ -136,12 +137,30 @@ def _keep_function(function: Callable[..., object], folder: Path) -> str:
         return f"{module}:{name}"
     name = name if name.isidentifier() else "metric"
     try:
-        (folder / _FUNCTION_FILE).write_bytes(dill.dumps(function, recurse=True))
+        kept = dill.dumps(_forget_place(function), recurse=True)
     except Exception as error:  # whatever it holds
         raise TaskError(f"metric {name} cannot be written down: {first_line(error)}") from error
+    (folder / _FUNCTION_FILE).write_bytes(kept)
     module_text = _FUNCTION_MODULE.format(name=name, file=_FUNCTION_FILE)
     (folder / "metric.py").write_text(module_text, "utf-8")
     return f"metric.py:{name}"
+
+
+def _forget_place(function: Callable[..., object]) -> Callable[..., object]:
+    """Copy a function without its file and line, which differ each time that a cell is run."""
+    if not isinstance(function, FunctionType):
+        return function
+    code = _forget_file(function.__code__)
+    copied = FunctionType(
+        code, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
+    copied.__kwdefaults__ = function.__kwdefaults__
+    return copied
+
+
+def _forget_file(code: CodeType) -> CodeType:
+    inner = tuple(_forget_file(c) if isinstance(c, CodeType) else c for c in code.co_consts)
+    return code.replace(co_filename=_TASK_FILE, co_firstlineno=1, co_consts=inner)
 
 
 def _is_importable(module: str, name: str, function: object) -> bool:
@@ -152,9 +171,11 @@ def _is_importable(module: str, name: str, function: object) -> bool:
     return getattr(found, name, None) is function
 
 
-def _hash_content(said: Mapping[str, object], tables: Mapping[str, datasets.Dataset]) -> str:
-    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
-    for table in tables.values():
+def _hash_content(folder: Path, tables: Mapping[str, datasets.Dataset]) -> str:
+    digest = hashlib.sha256((folder / _TASK_FILE).read_bytes())
+    if (folder / _FUNCTION_FILE).exists():
+        digest.update((folder / _FUNCTION_FILE).read_bytes())
+    for table in tables.values():  # not the Parquet files, which are of the version that wrote them
         digest.update(str(table.features).encode())
         for row in table:
             digest.update(json.dumps(row, default=str).encode())
