@@ -40,10 +40,9 @@ def draw_by_labels(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[n
 
     while (counts_L := labels[part_N < 0].sum(axis=0)).any():
         rarest = int(np.argmin(np.where(counts_L > 0, counts_L, examples + 1)))
-        for example in order_N:
-            if part_N[example] < 0 and labels[example, rarest]:
-                place(example, lacking_PL[:, rarest])
-    for example in order_N:
-        if part_N[example] < 0:  # it has no label
-            place(example, room_P.astype(np.float64))
+        for example in order_N[(part_N[order_N] < 0) & (labels[order_N, rarest] > 0)]:
+            place(example, lacking_PL[:, rarest])
+    # The others have no label, and fill both parts.
+    unplaced = order_N[part_N[order_N] < 0]
+    part_N[unplaced[: room_P[0]]] = 0
     return np.flatnonzero(part_N == 0)

@@ -10,7 +10,11 @@ from sklearn import metrics
 
 from allocator.data.scoring.loaded_metrics import load_metric
 from allocator.data.scoring.metric_checks import require_answers
-from allocator.data.scoring.metrics import compute_score, takes_probabilities
+from allocator.data.scoring.metrics import (
+    compute_score,
+    depends_on_calibration,
+    takes_probabilities,
+)
 from allocator.data.scoring.scorer_metrics import SCORERS
 from allocator.data.task_file import read_task_file
 from allocator.errors import TaskError
@@ -68,6 +72,20 @@ def test_two_classes_score_as_scikit_learns_functions_do(name: str, expected: fl
 )
 def test_scores_of_a_regression(name: str, expected: float) -> None:
     assert compute_score(name, MARGINS, BINARY.astype(float)).value == pytest.approx(expected)
+
+
+def test_answers_that_are_not_finite_are_as_wrong_as_can_be() -> None:
+    right = np.arange(4.0)
+    wrong = np.where(right < 2, right, [0.0, 0.0, np.inf, np.nan])
+    assert compute_score("r2", wrong, right).value < -1e70
+
+
+def test_a_calibration_changes_neither_class_nor_correlation() -> None:
+    for metric in ("accuracy", "f1_macro"):
+        assert not depends_on_calibration(metric, is_regression=False)
+    assert not depends_on_calibration("pearson_and_spearman", is_regression=True)
+    assert depends_on_calibration("roc_auc", is_regression=False)
+    assert depends_on_calibration("r2", is_regression=True)
 
 
 def test_a_class_that_does_not_occur_takes_no_part_in_a_metric_of_probabilities() -> None:

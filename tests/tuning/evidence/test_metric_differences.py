@@ -2,7 +2,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from scipy import stats
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score
 
 from allocator.data.scoring.metrics import compute_score
 from allocator.tuning.evidence.metric_differences import (
@@ -89,6 +89,22 @@ def test_probabilities_have_them_too() -> None:
     assert pseudo_SG.mean(axis=1) == pytest.approx(whole_S, abs=0.005)
     # 0.03 is about what DeLong's formula gives for each of the two areas.
     assert 0.01 < compare_paired(pseudo_SG).error < 0.06
+
+
+def test_several_labels_have_them_too() -> None:
+    rng = np.random.default_rng(0)
+    labels_NL = rng.integers(0, 2, (60, 3))
+    choice_SNL, baseline_SNL = (
+        np.where(rng.random((2, 60, 3)) < share, labels_NL, 1 - labels_NL) for share in (0.8, 0.6)
+    )
+    pseudo_SG = compute_pseudo_differences("f1_micro", choice_SNL, baseline_SNL, labels_NL)
+    whole_S = [
+        f1_score(labels_NL, choice_NL, average="micro")
+        - f1_score(labels_NL, baseline_NL, average="micro")
+        for choice_NL, baseline_NL in zip(choice_SNL, baseline_SNL, strict=True)
+    ]
+    assert pseudo_SG.shape == (2, 60)
+    assert pseudo_SG.mean(axis=1) == pytest.approx(whole_S, abs=0.01)
 
 
 def test_identical_predictions_have_no_difference_in_any_group() -> None:
