@@ -20,6 +20,8 @@ from transformers import (
     ElectraModel,
     GPT2Config,
     GPT2Model,
+    GPTNeoXConfig,
+    GPTNeoXModel,
     LlamaConfig,
     LlamaModel,
     ModernBertConfig,
@@ -150,7 +152,8 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory, words: dict[str, int]) 
 def tiny_fused(tmp_path_factory: pytest.TempPathFactory, words: dict[str, int]) -> dict[str, Path]:
     """Folders of random models with query, key and value in one layer, by their architectures.
 
-    GPT-2 computes them by a transposed layer; Phi-3 has 2 heads of keys and values for 4 queries.
+    GPT-NeoX has them head by head, GPT-2 in a transposed layer; Phi-3 has 2 heads of keys and
+    values for 4 of queries.
     """
     root = tmp_path_factory.mktemp("fused")
     sizes = {**SIZES, "vocab_size": len(words), "pad_token_id": words["<pad>"]}
@@ -158,6 +161,7 @@ def tiny_fused(tmp_path_factory: pytest.TempPathFactory, words: dict[str, int]) 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         models: dict[str, PreTrainedModel] = {
+            "gpt_neox": GPTNeoXModel(GPTNeoXConfig.from_dict(sizes)),
             "gpt2": GPT2Model(GPT2Config.from_dict({**short, "initializer_range": 0.2})),
             "modernbert": ModernBertModel(ModernBertConfig.from_dict(sizes)),
             "phi3": Phi3Model(Phi3Config.from_dict({**sizes, "num_key_value_heads": 2})),
