@@ -18,10 +18,18 @@ from transformers import (
     DistilBertModel,
     ElectraConfig,
     ElectraModel,
+    GPT2Config,
+    GPT2Model,
+    GPTNeoXConfig,
+    GPTNeoXModel,
     LlamaConfig,
     LlamaModel,
+    ModernBertConfig,
+    ModernBertModel,
     MPNetConfig,
     MPNetModel,
+    Phi3Config,
+    Phi3Model,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     RobertaConfig,
@@ -138,6 +146,30 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory, words: dict[str, int]) 
         LlamaModel(LlamaConfig.from_dict(sizes)).save_pretrained(folder)
     _tokenizer(words, with_segments=False, pad_token=None).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_fused(tmp_path_factory: pytest.TempPathFactory, words: dict[str, int]) -> dict[str, Path]:
+    """Folders of random models with query, key and value in one layer, by their architectures.
+
+    GPT-NeoX has them head by head, GPT-2 in a transposed layer; Phi-3 has 2 heads of keys and
+    values for 4 of queries.
+    """
+    root = tmp_path_factory.mktemp("fused")
+    sizes = {**SIZES, "vocab_size": len(words), "pad_token_id": words["<pad>"]}
+    short = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 80, "vocab_size": len(words)}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        models: dict[str, PreTrainedModel] = {
+            "gpt_neox": GPTNeoXModel(GPTNeoXConfig.from_dict(sizes)),
+            "gpt2": GPT2Model(GPT2Config.from_dict({**short, "initializer_range": 0.2})),
+            "modernbert": ModernBertModel(ModernBertConfig.from_dict(sizes)),
+            "phi3": Phi3Model(Phi3Config.from_dict({**sizes, "num_key_value_heads": 2})),
+        }
+    for name, model in models.items():
+        model.save_pretrained(root / name)
+        _tokenizer(words, with_segments=False).save_pretrained(root / name)
+    return {name: root / name for name in models}
 
 
 def _vocabulary(sentences: list[str]) -> dict[str, int]:

@@ -56,8 +56,14 @@ def test_a_space_that_does_not_fit_says_why_and_the_others_are_listed(
 def test_a_model_that_a_space_cannot_adapt_is_said_with_the_space(
     capsys: pytest.CaptureFixture[str], tiny_llama: Path
 ) -> None:
-    (lines,) = listed(capsys, ["--model", str(tiny_llama), "lora"]).values()
-    assert lines[1].startswith("does not fit adapted projections must have one shape")
+    blocks = listed(capsys, ["--model", str(tiny_llama), "lora", "tenslora_plus"])
+    assert blocks["tenslora_plus"][1].startswith(
+        "does not fit att_qkv_depth stacks all targets into one tensor"
+    )
+    assert blocks["lora"][1] == (
+        "targets query, key, value of 2 layers "
+        "(32 to 32 or 16, 4 heads (query), 2 heads (key, value))"
+    )
 
 
 def test_a_users_file_is_measured_by_the_rank_of_a_lora(

@@ -34,7 +34,7 @@ class CPAdapter(ModePartsAdapter):
         section 3), where w multiplies the rows of the factors that stack sites. So A is the
         input factor, and w scales the rows of B.
         """
-        f = self.parts
+        f = self.spread_parts()
         weights_LTR = self._compute_site_weights() * self.scaling
         if "output" in f:
             b_LTRO = torch.einsum("ltKr,ltr->ltrK", f["output"], weights_LTR)
@@ -43,7 +43,7 @@ class CPAdapter(ModePartsAdapter):
             b_LTRO = torch.einsum(
                 "ltHr,ltKr,ltr->ltrHK", f["heads"], f["head_dim"], weights_LTR
             ).flatten(3)
-        return Pairs(a_LTIR=f["input"], b_LTRO=b_LTRO)
+        return self.make_pairs(f["input"], b_LTRO)
 
     def _compute_site_weights(self) -> Tensor:
         """Multiply the rows of the factors that stack sites, to weights of terms, (L, T, R)."""

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from allocator.adapters.adapter import Adapter, Pairs
-from allocator.adapters.initialization import draw_factor
+from allocator.adapters.initialization import draw_factor, spread_targets
 from allocator.allocation.adapter_shape import AdapterShape
 from allocator.config import AdapterConfig
 
@@ -34,11 +34,14 @@ class MatrixAdapter(Adapter):
         backbone, rank = shape.backbone, ranks["rank"]
         copies = (backbone.layers, len(backbone.targets))
         self.a = draw_factor(copies, backbone.d_in, rank, config.initialization, generator)
-        self.b = nn.Parameter(torch.zeros(*copies, rank, backbone.d_out))
+        # Targets of different widths lie side by side, so that none has more than its own.
+        self._widths = shape.list_target_lengths("output")
+        size = (1, rank, sum(self._widths)) if self._widths else (copies[1], rank, backbone.d_out)
+        self.b = nn.Parameter(torch.zeros(backbone.layers, *size))
 
     @property
     def zero_part(self) -> nn.Parameter:
-        """B of every site, shape (L, T, R, O)."""
+        """B of every site, shape (L, T, R, O), or (L, 1, R, sum of O) if O differs."""
         return self.b
 
     @property
@@ -48,4 +51,5 @@ class MatrixAdapter(Adapter):
 
     def compute_pairs(self) -> Pairs:
         """Return A and the scaled B of every site."""
-        return Pairs(a_LTIR=self.a, b_LTRO=self.b * self.scaling)
+        b_LTRO = spread_targets(self.b, self._widths, axis=-1)
+        return self.make_pairs(self.a, b_LTRO * self.scaling)

@@ -6,10 +6,10 @@ from abc import abstractmethod
 from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from allocator.adapters.adapter import Adapter
-from allocator.adapters.initialization import draw_factor
+from allocator.adapters.initialization import make_part, spread_targets
 from allocator.allocation.adapter_shape import AdapterShape
 from allocator.allocation.constructions import Mode
 from allocator.config import AdapterConfig
@@ -21,8 +21,7 @@ class ModePartsAdapter(Adapter):
     Args:
         shape: The adapter shape.
         ranks: Rank by name.
-        config: Scaling, and the distribution of the parts that do not start at zero. A part of more
-            than two axes is drawn as a matrix: the last axis is its columns, the others its rows.
+        config: Scaling, and the distribution of the parts that do not start at zero.
         generator: Source of the initial values; None leaves them undefined.
     """
 
@@ -34,23 +33,21 @@ class ModePartsAdapter(Adapter):
         generator: torch.Generator | None,
     ) -> None:
         super().__init__(shape, ranks, config)
-        tensor = shape.tensor
-        copies = (tensor.layer_copies, tensor.target_copies)
         self.parts = nn.ParameterDict()
-        for mode, (*rows, columns) in self.compute_part_sizes().items():
-            if mode == shape.zero_mode:
-                values = torch.zeros(*copies, *rows, columns)
-            else:
-                # A core (left bond, dim, right bond) is drawn as its unfolding: an orthogonal one
-                # is left-orthogonal, as in the canonical form of a tensor train.
-                length = torch.Size(rows).numel()
-                drawn = draw_factor(copies, length, columns, config.initialization, generator)
-                values = drawn.data.view(*copies, *rows, columns)
-            self.parts[mode] = nn.Parameter(values)
+        for mode, size in self.compute_part_sizes().items():
+            how = None if mode == shape.zero_mode else config.initialization
+            self.parts[mode] = make_part(shape, mode, size, how, generator)
 
     @abstractmethod
     def compute_part_sizes(self) -> Mapping[Mode, tuple[int, ...]]:
         """Compute the size of every mode's part, without the axes of layers and targets."""
+
+    def spread_parts(self) -> dict[str, Tensor]:
+        """Return the parts by mode, each with the axes of layers and targets."""
+        return {
+            mode: spread_targets(self.parts[mode], self.shape.list_target_lengths(mode))
+            for mode in self.shape.tensor.dims
+        }
 
     @property
     def zero_part(self) -> nn.Parameter:

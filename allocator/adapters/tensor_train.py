@@ -41,7 +41,7 @@ class TTAdapter(ModePartsAdapter):
         The modes that stack sites come last: each site has a vector on the bond after the output
         side, which turns the cores of the output side into B.
         """
-        cores = self.parts
+        cores = self.spread_parts()
         sites_LTc = self._compute_site_vectors() * self.scaling
         if "output" in cores:
             b_LTRO = torch.einsum("ltaKc,ltc->ltaK", cores["output"], sites_LTc)
@@ -49,7 +49,7 @@ class TTAdapter(ModePartsAdapter):
             heads_LTbH = torch.einsum("ltbHc,ltc->ltbH", cores["heads"], sites_LTc)
             # Output row head * head_size + k belongs to head `head`: heads is the slower axis.
             b_LTRO = torch.einsum("ltaKb,ltbH->ltaHK", cores["head_dim"], heads_LTbH).flatten(3)
-        return Pairs(a_LTIR=cores["input"].squeeze(2), b_LTRO=b_LTRO)
+        return self.make_pairs(cores["input"].squeeze(2), b_LTRO)
 
     def _compute_site_vectors(self) -> Tensor:
         """Contract the cores of the modes that stack sites, from the right.

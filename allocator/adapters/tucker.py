@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from allocator.adapters.adapter import Adapter, Pairs
-from allocator.adapters.initialization import draw_factor
+from allocator.adapters.initialization import make_part, spread_targets
 from allocator.allocation.adapter_shape import AdapterShape
+from allocator.allocation.constructions import Mode
 from allocator.config import AdapterConfig
 
 # Shapes: L layers and T targets (each 1 if tensors are shared), X layers and Y targets that
@@ -42,7 +43,7 @@ class TuckerAdapter(Adapter):
         self.core = nn.Parameter(torch.zeros(*copies, *sizes))
         self._factors = nn.ParameterDict(
             {
-                mode: draw_factor(copies, dim, ranks[mode], config.initialization, generator)
+                mode: make_part(shape, mode, (dim, ranks[mode]), config.initialization, generator)
                 for mode, dim in tensor.dims.items()
                 if mode not in shape.full_modes
             }
@@ -56,15 +57,18 @@ class TuckerAdapter(Adapter):
 
     @property
     def factors(self) -> Mapping[str, nn.Parameter]:
-        """Factor of every mode that is not full, shape (X, Y, dim, rank)."""
+        """Factor of every mode that is not full, shape (X, Y, dim, rank).
+
+        If its length differs between targets, it is that of all: (X, 1, sum of lengths, rank).
+        """
         return {mode: self._factors[mode] for mode in self.shape.factor_modes}
 
-    def get_factor(self, mode: str) -> Tensor:
+    def get_factor(self, mode: Mode) -> Tensor:
         """Return the factor of a mode, the identity if it is full, shape (X, Y, dim, rank)."""
         if mode in self._identities:
             dim = self._identities[mode]
             return torch.eye(dim, device=self.core.device, dtype=self.core.dtype)[None, None]
-        return self.factors[mode]
+        return spread_targets(self._factors[mode], self.shape.list_target_lengths(mode))
 
     def compute_pairs(self) -> Pairs:
         """Compute the update of every site as a pair of matrices.
@@ -78,12 +82,12 @@ class TuckerAdapter(Adapter):
         # `U_in @ core @ U_out` is split on the side of the core that has the smaller rank: A is
         # either `U_in` or `U_in @ core`.
         if rank_in <= rank_out:
-            return Pairs(a_LTIR=u_in, b_LTRO=self._expand_output(slices))
+            return self.make_pairs(u_in, self._expand_output(slices))
         # B is `U_out` alone: the output side applied to an identity, whose rows are in the order in
         # which `slices.flatten(3)` puts the columns of A.
         identity = torch.eye(rank_out, dtype=slices.dtype, device=slices.device)
         b = self._expand_output(identity.view(1, 1, rank_out, *slices.shape[3:]))
-        return Pairs(a_LTIR=u_in @ slices.flatten(3), b_LTRO=b)
+        return self.make_pairs(u_in @ slices.flatten(3), b)
 
     def _compute_site_cores(self) -> Tensor:
         """Multiply the core by the factors of the modes that stack sites.

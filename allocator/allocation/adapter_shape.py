@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -41,8 +42,8 @@ class AdapterShape:
             mode of the output side. None for Tucker, whose core starts at zero.
 
     Raises:
-        SpaceError: If construction and factorization cannot be combined, or a mode is not one of
-            the construction's.
+        SpaceError: If construction and factorization cannot be combined, a mode is not one of the
+            construction's, or targets of different numbers of heads would share a tensor.
     """
 
     construction: Construction
@@ -64,7 +65,25 @@ class AdapterShape:
                 f"full modes must be modes of {self.construction} "
                 f"({', '.join(self.tensor.dims)}), got {', '.join(unknown)}"
             )
+        self._require_tensors_of_one_size()
         self._set_zero_mode()
+
+    def _require_tensors_of_one_size(self) -> None:
+        if not self.backbone.target_heads:
+            return
+        groups = [f"--targets {','.join(g.targets)}" for g in self.backbone.group_targets()]
+        got, ways = self.backbone.describe_heads(), " or ".join(groups)
+        if self.tensor.target_copies == 1:
+            raise SpaceError(
+                f"{self.construction} stacks all targets into one tensor, so they must have the "
+                f"same number of heads, got {got}; choose a space whose tensors have one target "
+                f"each, such as --space lora, or {ways}"
+            )
+        if full := sorted(self.full_modes & {"output", "heads"}):
+            raise SpaceError(
+                f"mode {full[0]} can only be full if all targets have the same number of heads, "
+                f"got {got}; give it a rank, or choose {ways}"
+            )
 
     def _set_zero_mode(self) -> None:
         default = self.formulas.zero_mode(self.tensor)
@@ -93,8 +112,21 @@ class AdapterShape:
 
     @property
     def tensor(self) -> TensorShape:
-        """The tensors that are factorized."""
+        """The tensors that are factorized; those of the most heads if targets differ in that."""
         return make_tensor_shape(self.construction, self.backbone)
+
+    @property
+    def _tensors(self) -> list[TensorShape]:
+        """All tensors, grouped by their size."""
+        groups = self.backbone.group_targets()
+        return [make_tensor_shape(self.construction, group) for group in groups]
+
+    def list_target_lengths(self, mode: Mode) -> tuple[int, ...]:
+        """List the length of a mode for every target; empty if it is the same for all."""
+        if mode == "heads":
+            return self.backbone.target_heads
+        is_of_widths = mode == "output" and self.backbone.target_heads
+        return self.backbone.target_widths if is_of_widths else ()
 
     @property
     def rank_names(self) -> tuple[str, ...]:
@@ -105,8 +137,9 @@ class AdapterShape:
     @property
     def rank_bounds(self) -> dict[str, int]:
         """Largest rank of each name that can add expressiveness, for any choice of the others."""
-        bounds = self.formulas.bounds(self.tensor)
-        return {name: bounds[name] for name in self.rank_names}
+        # A rank is one for all tensors, so the smallest of them limits it.
+        bounds = [self.formulas.bounds(tensor) for tensor in self._tensors]
+        return {name: min(bound[name] for bound in bounds) for name in self.rank_names}
 
     @property
     def factor_modes(self) -> tuple[Mode, ...]:
@@ -124,9 +157,12 @@ class AdapterShape:
             order of modes, then those of Tucker's `core`. Full modes train nothing and are left
             out. Counts are Python integers, which cannot overflow, if all ranks are.
         """
-        full = frozenset[str](self.full_modes)
-        counts = self.formulas.count_parts(self.tensor, full, self._add_full_modes(ranks))
-        return {part: self.tensor.copies * count for part, count in counts.items()}
+        full, ranks = frozenset[str](self.full_modes), self._add_full_modes(ranks)
+        total: PartCounts = {}
+        for tensor in self._tensors:
+            for part, count in self.formulas.count_parts(tensor, full, ranks).items():
+                total[part] = total.get(part, 0) + tensor.copies * count
+        return total
 
     def count_parameters(self, ranks: Ranks) -> Counts:
         """Count the trainable parameters of the whole adapter, without building anything.
@@ -148,8 +184,9 @@ class AdapterShape:
 
     def is_usable(self, ranks: Ranks) -> Flags:
         """Whether every rank can add expressiveness, given its mode and the other ranks."""
-        full = frozenset[str](self.full_modes)
-        return self.formulas.is_usable(self.tensor, full, self._add_full_modes(ranks))
+        full, ranks = frozenset[str](self.full_modes), self._add_full_modes(ranks)
+        flags = [self.formulas.is_usable(tensor, full, ranks) for tensor in self._tensors]
+        return np.asarray(reduce(np.logical_and, flags))
 
     def check_ranks(self, ranks: Mapping[str, int]) -> None:
         """Refuse ranks that do not name this shape's modes or are not positive integers.

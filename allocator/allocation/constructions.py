@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 Mode = Literal["input", "output", "head_dim", "heads", "qkv", "depth", "site"]
@@ -64,9 +64,12 @@ class BackboneShape:
     Attributes:
         d_in: Input width of the adapted projections, the same for all.
         heads: Number of attention heads; the output of a projection is `heads * head_size` wide.
+            The largest number if targets have different ones.
         head_size: Width of one head.
         layers: Number of adapted layers.
         targets: Names of the adapted projections of one layer, in the order of the `qkv` mode.
+        target_heads: Number of heads of every target if they differ, as where keys and values have
+            fewer than queries; empty if all have `heads`.
     """
 
     d_in: int
@@ -74,22 +77,49 @@ class BackboneShape:
     head_size: int
     layers: int
     targets: tuple[str, ...] = ("query", "key", "value")
+    target_heads: tuple[int, ...] = ()
 
     @property
     def d_out(self) -> int:
-        """Output width of every adapted projection."""
+        """Output width of the adapted projections, of the widest if they differ."""
         return self.heads * self.head_size
+
+    @property
+    def target_widths(self) -> tuple[int, ...]:
+        """Output width of every target."""
+        heads = self.target_heads or (self.heads,) * len(self.targets)
+        return tuple(count * self.head_size for count in heads)
+
+    def group_targets(self) -> tuple[BackboneShape, ...]:
+        """Divide the targets into groups of one number of heads; itself if all have the same."""
+        if not self.target_heads:
+            return (self,)
+        groups: dict[int, list[str]] = {}
+        for target, heads in zip(self.targets, self.target_heads, strict=True):
+            groups.setdefault(heads, []).append(target)
+        return tuple(
+            replace(self, heads=heads, targets=tuple(group), target_heads=())
+            for heads, group in groups.items()
+        )
+
+    def describe_heads(self) -> str:
+        """Describe the number of heads in words, target by target if they differ."""
+        if not self.target_heads:
+            return f"{self.heads} heads"
+        return ", ".join(f"{g.heads} heads ({', '.join(g.targets)})" for g in self.group_targets())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TensorShape:
     """The tensors of one construction on one backbone, which all have the same modes.
 
+    Where targets have different numbers of heads, so have their tensors.
+
     They form a grid: one for each layer, unless a mode runs over the layers, times one for each
     target, unless a mode runs over the targets.
 
     Attributes:
-        dims: Length of every mode, in the canonical order of modes.
+        dims: Length of every mode, in the canonical order of modes; the largest if it differs.
         layer_copies: Number of tensors along the layers; 1 if all layers share one.
         target_copies: Number of tensors along the targets; 1 if all targets share one.
     """

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from allocator.models.projections import LinearLayer, read_weight
+
 
 class FrozenLinear(nn.Module):
     """`x W^T + b` with a gradient for x alone.
@@ -157,5 +159,5 @@ def freeze_linear_layers(model: nn.Module) -> None:
     """Replace every linear layer of a model by a `FrozenLinear`, in place."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Linear):
-                setattr(parent, name, FrozenLinear(child.weight, child.bias))
+            if isinstance(child, LinearLayer):
+                setattr(parent, name, FrozenLinear(read_weight(child), child.bias))

@@ -106,9 +106,11 @@ def answer_merged(
     for trial in trials:
         pairs, weights = trial.adapter.compute_pairs(), dict(trial.head)
         for layer, layer_projections in enumerate(projections):
-            for target, (name, linear) in enumerate(layer_projections):
-                a_IR, b_RO = pairs.select_site(layer, target)
-                weights[f"{name}.weight"] = linear.weight + (a_IR @ b_RO).T
+            for target, (name, projection) in enumerate(layer_projections):
+                update = projection.compute_weight_update(*pairs.select_site(layer, target))
+                # A fused layer has the updates of several targets.
+                weight = weights.get(f"{name}.weight", projection.layer.weight)
+                weights[f"{name}.weight"] = weight + update
         # The weights are passed in a call, not written to the model, so that gradients reach the
         # adapter.
         answers = [torch.func.functional_call(model, weights, (), one).logits for one in inputs]

@@ -137,6 +137,11 @@ class AdapterDescription(AdapterSection):
                 raise ValueError(f"{name} must be 1 or more")
         if not backbone.targets:
             raise ValueError("targets must be one or more")
+        heads = backbone.target_heads
+        if heads and (len(heads) != len(backbone.targets) or min(heads) < 1):
+            raise ValueError("target_heads must be 1 or more for every target, or left out")
+        if heads and max(heads) != backbone.heads:
+            raise ValueError("heads must be the largest of target_heads")
         return backbone
 
     @model_validator(mode="after")

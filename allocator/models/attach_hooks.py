@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from allocator.adapters.adapter import Adapter, Pairs
+from allocator.adapters.adapter import Adapter, Pairs, place_columns
+from allocator.allocation.fused_layers import Place
 
 # Shapes: I input width, R bottleneck rank, O output width
 
@@ -40,11 +41,19 @@ class SiteUpdates:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SiteUpdate:
-    """A forward hook that adds one site's update to its projection's output."""
+    """A forward hook that adds one site's update to the output of its linear layer.
+
+    Attributes:
+        updates: The updates of all sites.
+        layer: Number of the site's layer.
+        target: Index of the site's target.
+        place: Where the site's outputs lie among those of the linear layer.
+    """
 
     updates: SiteUpdates
     layer: int
     target: int
+    place: Place
 
     def __call__(self, projection: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         """Compute `x W^T + b + (x A) B`, whose first two terms are `output`."""
@@ -53,4 +62,4 @@ class SiteUpdate:
         x = F.dropout(inputs[0], self.updates.dropout, projection.training)
         # From left to right, so that no d x d matrix is built. The adapter is in float32, x in the
         # precision of the model.
-        return output + x @ a_IR.to(x) @ b_RO.to(x)
+        return output + x @ a_IR.to(x) @ place_columns(b_RO.to(x), self.place)

@@ -80,8 +80,10 @@ class Attached:
         self._hooks = [model.base_model.register_forward_pre_hook(updates.refresh)]
         for layer, projections in enumerate(self.projections):
             for target, (_, projection) in enumerate(projections):
-                update = SiteUpdate(updates=updates, layer=layer, target=target)
-                self._hooks.append(projection.register_forward_hook(update))
+                update = SiteUpdate(
+                    updates=updates, layer=layer, target=target, place=projection.place
+                )
+                self._hooks.append(projection.layer.register_forward_hook(update))
 
     @property
     def num_parameters(self) -> int:
@@ -142,10 +144,10 @@ class Attached:
         pairs = self.adapter.compute_pairs()
         for layer, projections in enumerate(self.projections):
             for target, (_, projection) in enumerate(projections):
-                a_IR, b_RO = pairs.select_site(layer, target)
-                weight_OI = projection.weight
+                update = projection.compute_weight_update(*pairs.select_site(layer, target))
+                weight = projection.layer.weight
                 # Add in float32 and round once, for weights of any precision.
-                weight_OI.copy_(weight_OI.float() + (a_IR @ b_RO).T.to(weight_OI.device))
+                weight.copy_(weight.float() + update.to(weight.device))
         self._unhook()
 
     def _head_parameters(self) -> list[nn.Parameter]:

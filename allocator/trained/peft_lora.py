@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
+from allocator.adapters.adapter import place_columns
 from allocator.models.attached import Attached
 from allocator.models.head_parameters import list_parent_modules
 
@@ -25,7 +28,7 @@ _ROUNDING = torch.finfo(torch.float32).eps
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lora:
-    """One site's update as PEFT keeps it: `delta_W = b_Or @ a_rI`, with a scaling of 1.
+    """One linear layer's update as PEFT keeps it: `delta_W = b_Or @ a_rI`, with a scaling of 1.
 
     Attributes:
         a_rI: Weight of PEFT's `lora_A`.
@@ -64,15 +67,24 @@ def factorize_lora(a_IR: Tensor, b_RO: Tensor) -> Lora:
 
 
 @torch.no_grad()
-def compute_site_loras(attached: Attached) -> dict[str, Lora]:
-    """Factorize the update of every site; keys are the names of projections in the model."""
+def compute_loras(attached: Attached) -> dict[str, Lora]:
+    """Factorize the update of every linear layer; keys are the layers' names in the model.
+
+    The updates of a fused layer's parts are one of the layer: the bottlenecks side by side, each
+    with columns of its own. So its rank is the sum of theirs, or less if they share some.
+    """
     # On a copy in float64, so that only the rounding of the result to float32 remains.
     pairs = copy.deepcopy(attached.adapter).cpu().double().compute_pairs()
-    return {
-        name: factorize_lora(*pairs.select_site(layer, target))
-        for layer, projections in enumerate(attached.projections)
-        for target, (name, _) in enumerate(projections)
-    }
+    updates: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+    for layer, projections in enumerate(attached.projections):
+        for target, (name, projection) in enumerate(projections):
+            a_IR, b_RO = pairs.select_site(layer, target)
+            updates[name].append((a_IR, place_columns(b_RO, projection.place)))
+    loras = {}
+    for name, parts in updates.items():
+        a_s, b_s = zip(*parts, strict=True)
+        loras[name] = factorize_lora(torch.cat(a_s, dim=1), torch.cat(b_s))
+    return loras
 
 
 def export_peft(attached: Attached, folder: Path, *, base_model: str) -> int:
@@ -86,7 +98,7 @@ def export_peft(attached: Attached, folder: Path, *, base_model: str) -> int:
     Returns:
         Number of parameters of the LoRA, without the head.
     """
-    loras, model, head = compute_site_loras(attached), attached.model, attached.head_state_dict()
+    loras, model, head = compute_loras(attached), attached.model, attached.head_state_dict()
     modules = list_parent_modules(head)
     config = _build_config(loras, model, modules)
     # On the meta device, because PEFT needs only names and shapes of the model's weights.
@@ -119,6 +131,8 @@ def _build_config(
         lora_alpha=rank,  # PEFT scales by alpha / r, here 1: B includes the adapter's scaling
         rank_pattern=other_ranks,
         alpha_pattern=dict(other_ranks),
+        # Of a `Conv1D`, whose weight is transposed. No model has adapted layers of both kinds.
+        fan_in_fan_out=isinstance(model.get_submodule(next(iter(loras))), Conv1D),
     )
 
 

@@ -284,6 +284,18 @@ def test_a_backbone_without_targets_is_refused(path: Path) -> None:
     assert "targets must be one or more" in refusal(path)
 
 
+@pytest.mark.parametrize("heads", [[2], [2, 0], [2, -1], [2, 1, 1]])
+def test_heads_that_are_not_those_of_every_target_are_refused(heads: list[int], path: Path) -> None:
+    describe_otherwise(path, {"backbone": BACKBONE_NUMBERS | {"target_heads": heads}})
+    assert "target_heads must be 1 or more for every target, or left out" in refusal(path)
+
+
+@pytest.mark.parametrize("heads", [[1, 1], [2, 3]])
+def test_the_heads_of_a_backbone_are_the_most_of_its_targets(heads: list[int], path: Path) -> None:
+    describe_otherwise(path, {"backbone": BACKBONE_NUMBERS | {"target_heads": heads}})
+    assert "heads must be the largest of target_heads" in refusal(path)
+
+
 @pytest.mark.parametrize("rank", [0, -2])
 def test_ranks_below_one_are_refused(rank: int, path: Path) -> None:
     describe_otherwise(path, {"ranks": RANKS | {"qkv": rank}})

@@ -1,12 +1,14 @@
 import re
 from typing import get_args
 
+import numpy as np
 import pytest
 
 from allocator.allocation.adapter_shape import AdapterShape
 from allocator.allocation.constructions import MODES, BackboneShape, Construction, Mode
 from allocator.allocation.factorizations import Factorization
-from allocator.errors import SpaceError
+from allocator.allocation.feasible_set import FeasibleSet
+from allocator.errors import BudgetError, SpaceError
 
 BACKBONE = BackboneShape(d_in=20, heads=4, head_size=6, layers=5)
 LOTR = AdapterShape(
@@ -114,3 +116,39 @@ def test_a_rank_that_is_not_a_positive_integer_is_refused(rank: int) -> None:
 def test_every_mode_that_a_construction_names_has_a_length() -> None:
     modes = {mode for construction in MODES.values() for mode in construction}
     assert modes == set(get_args(Mode))
+
+
+GROUPED = BackboneShape(d_in=20, heads=4, head_size=6, layers=5, target_heads=(4, 2, 2))
+
+
+def test_a_target_of_fewer_heads_has_fewer_parameters() -> None:
+    lora = AdapterShape(construction="matrix", factorization="matrix", backbone=GROUPED)
+    # Inputs and outputs of query, key and value in five layers.
+    assert lora.num_parameters({"rank": 3}) == 3 * 5 * ((20 + 24) + (20 + 12) + (20 + 12))
+    assert lora.count_parts({"rank": 3}) == {"input": 3 * 5 * 60, "output": 3 * 5 * 48}
+    att = AdapterShape(construction="att", factorization="tucker", backbone=GROUPED)
+    ranks = {"input": 5, "head_dim": 3, "heads": 2}
+    assert att.count_parts(ranks) == {
+        "input": 15 * 20 * 5,
+        "head_dim": 15 * 6 * 3,
+        "heads": 5 * (4 + 2 + 2) * 2,
+        "core": 15 * 5 * 3 * 2,
+    }
+
+
+def test_a_rank_is_one_that_every_target_can_use() -> None:
+    lora = AdapterShape(construction="matrix", factorization="matrix", backbone=GROUPED)
+    assert lora.rank_bounds == {"rank": 12}
+    assert lora.is_usable({"rank": np.array([12, 13, 20])}).tolist() == [True, False, False]
+    att = AdapterShape(construction="att", factorization="tucker", backbone=GROUPED)
+    assert att.rank_bounds == {"input": 20, "head_dim": 6, "heads": 2}
+
+
+def test_a_feasible_set_counts_every_target_by_its_own_heads() -> None:
+    lora = AdapterShape(construction="matrix", factorization="matrix", backbone=GROUPED)
+    choices = {"rank": range(1, 13)}
+    # 540 parameters for each rank.
+    assert FeasibleSet(lora, choices, 2_700).find_largest() == {"rank": 5}
+    assert FeasibleSet(lora, choices, 2_699).find_largest() == {"rank": 4}
+    with pytest.raises(BudgetError, match="budget must be at least 540 "):
+        FeasibleSet(lora, choices, 539)

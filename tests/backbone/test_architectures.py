@@ -29,7 +29,7 @@ from tests.backbone.exact_training import assert_exact, make_setup, train_two
 from tests.backbone.tiny_architectures import IMAGE_SIZE, NOT_BUILT, tiny_model
 from tests.tiny_images import PROCESSOR
 
-# Where query, key and value are not found, or keys and values have fewer heads.
+# Where query, key and value are not found.
 OTHER_TARGETS = [
     ("query",),
     *((name,) for name in ("Wqkv", "query_key_value", "c_attn", "qkv_proj", "in_proj", "qkv")),

@@ -11,10 +11,11 @@ from transformers import AutoModel
 
 from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
 from allocator.allocation.allocation import Allocation
+from allocator.allocation.constructions import Construction, Mode
 from allocator.backbone.backbone import Backbone, load_backbone
 from allocator.config import AdapterConfig, Precision, TrainingConfig
 from allocator.data.sources import TaskData
-from allocator.errors import ModelError
+from allocator.errors import SpaceError
 from allocator.inputs.tokens import TokenizedSplit, tokenize_examples
 from allocator.models.classifier import read_backbone_shape
 from allocator.models.model_source import ModelSource
@@ -141,12 +142,38 @@ def test_a_decoders_score_is_that_of_its_sentences_one_by_one(
         assert evaluation.loss == pytest.approx(loss.item(), rel=1e-4)
 
 
-def test_targets_of_different_widths_are_refused_before_weights_are_read(
-    source: ModelSource,
+def test_the_heads_of_every_target_are_known_before_weights_are_read(source: ModelSource) -> None:
+    shape = read_backbone_shape(source, ("query", "key", "value"))
+    assert (shape.heads, shape.target_heads, shape.target_widths) == (4, (4, 2, 2), (32, 16, 16))
+
+
+@pytest.mark.parametrize("construction", ["qkv", "att_qkv_depth", "sites", "att_sites"])
+def test_heads_of_different_numbers_are_not_stacked_into_one_tensor(
+    construction: Construction, source: ModelSource
+) -> None:
+    backbone = read_backbone_shape(source, ("query", "key", "value"))
+    message = (
+        f"{construction} stacks all targets into one tensor, so they must have the same number of "
+        "heads, got 4 heads (query), 2 heads (key, value); choose a space whose tensors have one "
+        "target each, such as --space lora, or --targets query or --targets key,value"
+    )
+    with pytest.raises(SpaceError, match=f"^{re.escape(message)}$"):
+        AdapterShape(construction=construction, factorization="tucker", backbone=backbone)
+
+
+@pytest.mark.parametrize(("construction", "mode"), [("att", "heads"), ("depth", "output")])
+def test_a_mode_of_different_lengths_cannot_be_full(
+    construction: Construction, mode: Mode, source: ModelSource
 ) -> None:
     message = (
-        "adapted projections must have one shape, got 32 to 32 (query), 32 to 16 (key, value); "
-        "adapt those of one shape alone: --targets query or --targets key,value"
+        f"mode {mode} can only be full if all targets have the same number of heads, got 4 heads "
+        "(query), 2 heads (key, value); give it a rank, or choose --targets query or --targets "
+        "key,value"
     )
-    with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
-        read_backbone_shape(source, ("query", "key", "value"))
+    with pytest.raises(SpaceError, match=f"^{re.escape(message)}$"):
+        AdapterShape(
+            construction=construction,
+            factorization="tucker",
+            backbone=read_backbone_shape(source, ("query", "key", "value")),
+            full_modes=frozenset({mode}),
+        )

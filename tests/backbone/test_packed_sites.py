@@ -17,7 +17,8 @@ from transformers import (
 from allocator.adapters.adapter import Adapter, Pairs
 from allocator.adapters.build import build_adapter
 from allocator.allocation.adapter_shape import AdapterShape, AdapterSpec
-from allocator.backbone.packed_sites import LayerProjections, PackedSites, adapt_projections
+from allocator.backbone.layer_projections import LayerProjections
+from allocator.backbone.packed_sites import PackedSites, adapt_projections
 from allocator.config import AdapterConfig
 
 TARGETS = ("query", "key", "value")

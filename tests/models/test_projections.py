@@ -158,13 +158,30 @@ def test_targets_that_name_one_linear_layer_are_refused() -> None:
         find_projections(model_of(CONFIGS[5]), ("query", "key", "q_lin"))
 
 
-def test_projections_of_different_shapes_are_refused_with_targets_that_would_do() -> None:
+def test_projections_of_different_inputs_are_refused_with_targets_that_would_do() -> None:
     message = (
-        "adapted projections must have one shape, got 24 to 24 (query), 24 to 8 (key, value); "
-        "adapt those of one shape alone: --targets query or --targets key,value"
+        "adapted projections must have inputs of one width, got 24 (query, lin1), 32 (lin2); "
+        "adapt those of one width alone: --targets query,lin1 or --targets lin2"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
-        find_backbone_shape(model_of(GROUPED), TARGETS)
+        find_backbone_shape(model_of(CONFIGS[5]), ("query", "lin1", "lin2"))
+
+
+def test_a_target_of_another_shape_in_some_layer_is_refused() -> None:
+    model = model_of(GROUPED)
+    model.get_submodule("layers.1.self_attn").k_proj = nn.Linear(24, 12)
+    message = (
+        "target key must have one shape in all layers, got 24 to 8, 24 to 12; "
+        "choose others with --targets"
+    )
+    with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
+        find_backbone_shape(model, ("query", "key"))
+
+
+def test_targets_may_have_different_numbers_of_heads() -> None:
+    assert find_backbone_shape(model_of(GROUPED), TARGETS) == BackboneShape(
+        d_in=24, heads=6, head_size=4, layers=2, target_heads=(6, 2, 2)
+    )
 
 
 def test_grouped_keys_and_values_have_as_many_heads_as_they_are_wide() -> None:

@@ -114,8 +114,8 @@ def _list_settings(study: SearchStudy) -> Iterator[tuple[str, str]]:
     backbone, training = config.backbone, config.training
     yield (
         "model",
-        f"{config.model.name} ({backbone.layers} layers, {backbone.d_in} wide, {backbone.heads} "
-        f"heads), sha256 {config.model.sha256[:16]}",
+        f"{config.model.name} ({backbone.layers} layers, {backbone.d_in} wide, "
+        f"{backbone.describe_heads()}), sha256 {config.model.sha256[:16]}",
     )
     task = config.task
     limit = f", at most {task.limit} examples" if task.limit else ""

@@ -24,7 +24,7 @@ def print_header(console: Console, plan: Plan[Recorded]) -> None:
     table = Table.grid(padding=(0, 2))
     rows = {
         "model": f"{study.model.name} ({backbone.layers} layers, {backbone.d_in} wide, "
-        f"{backbone.heads} heads), {study.precision} on {', '.join(plan.devices.names)}",
+        f"{backbone.describe_heads()}), {study.precision} on {', '.join(plan.devices.names)}",
         "task": f"{study.task.name} ({study.task.metric}), {plan.data.source}",
         "scored on": f"{plan.setup.num_scoring:,} examples of "
         + (

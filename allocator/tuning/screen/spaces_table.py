@@ -72,10 +72,11 @@ def _describe_budget(budget: Budget) -> str:
 def _make_rows(space: Space) -> dict[str, str]:
     backbone, feasible = space.shape.backbone, space.feasible
     smallest = min(v.shape.num_parameters(v.feasible.find_smallest()) for v in space.variants)
+    widths = " or ".join(map(str, dict.fromkeys(backbone.target_widths)))
     largest = max(v.shape.num_parameters(v.feasible.find_largest()) for v in space.variants)
     return {
         "targets": f"{', '.join(backbone.targets)} of {backbone.layers} layers "
-        f"({backbone.d_in} to {backbone.d_out}, {backbone.heads} heads)",
+        f"({backbone.d_in} to {widths}, {backbone.describe_heads()})",
         **describe_parameters(space),
         f"within {feasible.budget:,}": f"{feasible.size:,} allocations of ranks, of {smallest:,} "
         f"to {largest:,} parameters",

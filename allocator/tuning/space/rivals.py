@@ -51,17 +51,18 @@ def make_kind_spec(kind: str, backbone: BackboneShape, *, scaling: float) -> Ada
 def choose_rivals(space: Space) -> tuple[str, ...]:
     """Choose the rivals of a space unless the user did: LoRA and CP.
 
-    Left out are those that are a shape of the space, and those of which no rank fits the budget.
+    Left out are those that are a shape of the space, those of which no rank fits the budget, and
+    those that cannot adapt these targets together.
     """
     chosen = []
     own = [(v.shape.construction, v.shape.factorization) for v in space.variants]
     for kind in _DEFAULTS:
-        spec = make_kind_spec(kind, space.shape.backbone, scaling=1.0)
-        if (spec.shape.construction, spec.shape.factorization) in own:
-            continue
         try:
+            spec = make_kind_spec(kind, space.shape.backbone, scaling=1.0)
+            if (spec.shape.construction, spec.shape.factorization) in own:
+                continue
             _find_uniform(spec, space.feasible.budget)
-        except BudgetError:
+        except (BudgetError, SpaceError):
             continue
         chosen.append(kind)
     return tuple(chosen)

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from allocator.config import LoraBudget, TrainingConfig
-from allocator.errors import AllocatorError
+from allocator.errors import AllocatorError, SpaceError
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import plan_search
+from allocator.tuning.space.space import make_baseline_params
 
 MakeConfig = Callable[..., SearchConfig]
 
@@ -23,6 +24,23 @@ def test_a_budget_of_a_lora_is_the_number_of_its_parameters(
     parameters = 2 * len(targets or ("query", "key", "value")) * 2 * (32 + 32)
     assert plan.recorded.budget == plan.space.feasible.budget == parameters
     assert plan.recorded.study == plan.folder.name == f"cola-bert-{parameters}"
+
+
+def test_targets_of_different_heads_are_planned_and_counted_each_by_its_own_width(
+    make_config: MakeConfig, tiny_llama: Path
+) -> None:
+    plan = plan_search(make_config(model=str(tiny_llama), space="lora", budget=1_000, rivals=None))
+    # Two layers of a query of 32 to 32, and a key and a value of 32 to 16.
+    assert plan.space.num_parameters(make_baseline_params(plan.space)) == 3 * 2 * (64 + 48 + 48)
+    assert plan.recorded.backbone.target_heads == (4, 2, 2)
+    assert plan.setup.path.packs
+
+
+def test_a_space_that_stacks_targets_of_different_heads_is_refused(
+    make_config: MakeConfig, tiny_llama: Path
+) -> None:
+    with pytest.raises(SpaceError, match="choose a space whose tensors have one target each"):
+        plan_search(make_config(model=str(tiny_llama)))
 
 
 def test_a_limit_makes_a_study_of_its_own_that_records_it(make_config: MakeConfig) -> None:

@@ -55,6 +55,15 @@ def test_by_default_they_are_those_that_fit_and_are_not_searched_anyway() -> Non
     assert choose_rivals(make_space(budget=10_000)) == ("cp",)
 
 
+def test_what_cannot_adapt_targets_of_different_heads_is_no_rival() -> None:
+    grouped = BackboneShape(d_in=384, heads=12, head_size=32, layers=6, target_heads=(12, 4, 4))
+    att = build_space(read_space("tenslora_att"), grouped, 40_000)
+    assert choose_rivals(att) == ("lora",)
+    assert choose_rivals(build_space(read_space("lora"), grouped, 40_000)) == ()
+    with pytest.raises(SpaceError, match="att_qkv_depth stacks all targets into one tensor"):
+        add_rivals(att, ("cp",))
+
+
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
