@@ -135,6 +135,22 @@ def test_a_model_in_memory_is_searched_with_its_own_weights(
     assert Path(result.recipe.model.name).parent == tmp_path / "models"
 
 
+def test_a_search_that_was_interrupted_raises_the_interrupt(
+    tiny_bert: Path, small_glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What has finished is kept and written by then: that is what None says.
+    monkeypatch.setattr("allocator.tuning.runs.search_in_python.run_search", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        allocator.search(
+            600,
+            "cola",
+            model=str(tiny_bert),
+            data_dir=small_glue,
+            studies_dir=tmp_path,
+            quiet=True,
+        )
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
