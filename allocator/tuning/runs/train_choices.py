@@ -17,7 +17,8 @@ from allocator.tuning.runs.run_parts import name_choice_part
 from allocator.tuning.storage.study_config import StudyConfig
 from allocator.tuning.study.delivered import (
     average_calibration,
-    find_delivered_adapter,
+    find_trained_on_all,
+    list_delivery_seeds,
     name_delivered,
 )
 from allocator.tuning.study.study import SearchStudy
@@ -43,25 +44,44 @@ def train_choices(
     for selection in reversed(study.select_front()):
         chosen.setdefault(name_delivered(selection.best.allocation), selection.best.allocation)
     for place, (name, allocation) in enumerate(chosen.items()):
-        params = allocation.params
-        listed = ListedAllocation.from_allocation(
-            study.space.find_variant(params).spec, study.space.make_allocation(params)
-        )
-        size = study.space.num_parameters(params)
+        size = study.space.num_parameters(allocation.params)
         within = f" of {size:,} parameters" if len(chosen) > 1 else ""
-        phase = f"training the choice{within} on all of train"
-        if not find_delivered_adapter(study, allocation).exists():
+        for seed in list_delivery_seeds(study):
+            if find_trained_on_all(study, allocation) is not None:
+                break
             progress.begin("starting workers", name_choice_part(place))
-        train_list(
-            dataclasses.replace(plan.setup, scoring=plan.data.dev),
-            ListConfig.of(study.config, {name: listed}),
-            study.folder / DELIVERED_FOLDER,
-            progress,
-            devices=plan.devices,
-            slots=1,
-            seeds=(study.config.training.seed,),
-            phase=phase,
-            keeps_adapters=True,
-            calibration=average_calibration(allocation),
-            watch=lambda trials: ListRuns(trials, loggers, _RUNS),
-        )
+            _train_choice(
+                *(study, plan, loggers, progress, name, allocation, seed),
+                phase=f"training the choice{within} on all of train",
+            )
+
+
+def _train_choice(
+    study: SearchStudy,
+    plan: Plan[StudyConfig],
+    loggers: Loggers,
+    progress: RunProgress,
+    name: str,
+    allocation: TriedAllocation,
+    seed: int,
+    *,
+    phase: str,
+) -> None:
+    """Train a choice with one seed, unless that was done, and record how it ended."""
+    params = allocation.params
+    listed = ListedAllocation.from_allocation(
+        study.space.find_variant(params).spec, study.space.make_allocation(params)
+    )
+    train_list(
+        dataclasses.replace(plan.setup, scoring=plan.data.dev),
+        ListConfig.of(study.config, {name: listed}),
+        study.folder / DELIVERED_FOLDER,
+        progress,
+        devices=plan.devices,
+        slots=1,
+        seeds=(seed,),
+        phase=phase,
+        keeps_adapters=True,
+        calibration=average_calibration(allocation),
+        watch=lambda trials: ListRuns(trials, loggers, _RUNS),
+    )

@@ -15,6 +15,9 @@ from allocator.tuning.evidence.allocations import TriedAllocation
 from allocator.tuning.storage.trial_memory import read_calibration, read_seed
 from allocator.tuning.study.study import SearchStudy
 
+_ATTEMPTS = 3
+_SEEDS = 2**32  # as many as there are
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivered:
@@ -37,9 +40,9 @@ def find_delivered(study: SearchStudy, choice: TriedAllocation) -> Delivered:
     Otherwise it is the choice's training of middle value, and of two in the middle the worse,
     because the best of several would look better than those to come.
     """
-    seed, path = study.config.training.seed, find_delivered_adapter(study, choice)
-    if path.exists():
-        return Delivered(path=path, seed=seed, training="trained on all of train")
+    trained = find_trained_on_all(study, choice)
+    if trained is not None:
+        return trained
     values = study.objective.sign * np.array([trial.values[0] for trial in choice.completed])
     order = np.argsort(values, kind="stable")
     trial = choice.completed[int(order[(len(order) - 1) // 2])]
@@ -54,10 +57,22 @@ def find_delivered(study: SearchStudy, choice: TriedAllocation) -> Delivered:
     )
 
 
-def find_delivered_adapter(study: SearchStudy, choice: TriedAllocation) -> Path:
-    """Return the path of a choice's adapter that was trained on all of train, if it was."""
+def find_trained_on_all(study: SearchStudy, choice: TriedAllocation) -> Delivered | None:
+    """Find the adapter of a choice that was trained on all of train; None if there is none."""
     records = Records(study.folder / DELIVERED_FOLDER)
-    return records.adapter_path(name_delivered(choice), study.config.training.seed)
+    for seed in list_delivery_seeds(study):
+        path = records.adapter_path(name_delivered(choice), seed)
+        if path.exists():
+            return Delivered(path=path, seed=seed, training="trained on all of train")
+    return None
+
+
+def list_delivery_seeds(study: SearchStudy) -> list[int]:
+    """List the seeds to train a choice on all of train with, each if all before it collapsed.
+
+    It may collapse with one seed, and have been completed with all that chose it.
+    """
+    return [(study.config.training.seed + attempt) % _SEEDS for attempt in range(_ATTEMPTS)]
 
 
 def name_delivered(choice: TriedAllocation) -> str:

@@ -9,7 +9,12 @@ import pytest
 from allocator.coordination.records import Records
 from allocator.files.study_folder import DELIVERED_FOLDER
 from allocator.tuning.storage.trial_memory import read_seed
-from allocator.tuning.study.delivered import find_delivered, name_delivered
+from allocator.tuning.study.delivered import (
+    find_delivered,
+    find_trained_on_all,
+    list_delivery_seeds,
+    name_delivered,
+)
 from tests.tuning.scripted import Script
 
 
@@ -39,3 +44,17 @@ def test_the_training_on_all_of_train_is_handed_over_once_it_is_there(tmp_path: 
     path.write_bytes(b"adapter")
     delivered = find_delivered(study, choice)
     assert (delivered.path, delivered.training) == (path, "trained on all of train")
+
+
+def test_a_seed_that_collapsed_on_all_of_train_leaves_it_to_the_next(tmp_path: Path) -> None:
+    study = Script(folder=tmp_path).run()
+    choice = study.select().best.allocation
+    assert find_trained_on_all(study, choice) is None
+    seeds = list_delivery_seeds(study)
+    assert seeds[0] == study.config.training.seed
+    assert len(set(seeds)) == len(seeds) > 1
+    path = Records(tmp_path / DELIVERED_FOLDER).adapter_path(name_delivered(choice), seeds[1])
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"adapter")
+    delivered = find_delivered(study, choice)
+    assert (delivered.path, delivered.seed) == (path, seeds[1])
