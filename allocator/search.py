@@ -63,11 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             print_dry_run(progress, config, plan)
             return 0
-        result = run_search(config, plan, progress)
-    if result is None:
+        front = run_search(config, plan, progress)
+    if front is None:
         return INTERRUPTED
     if arguments.quiet:
-        print(result.path)
+        print(front.best.path)
     return 0
 
 

@@ -195,11 +195,17 @@ def test_a_dry_run_refuses_what_the_search_would_refuse(
 
 def test_an_interrupt_between_imports_leaves_no_traceback() -> None:
     code = (
-        "import os, signal, allocator.search; os.kill(os.getpid(), signal.SIGINT); "
-        "import time; time.sleep(60)"
+        "import os, signal, sys, time; sys.argv = [{!r}]; import allocator.search; "
+        "os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"
     )
-    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
-    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, b"")
+    # As a console script, and as a program of a user's own, which keeps its traceback.
+    command, program = (
+        subprocess.run([sys.executable, "-c", code.format(name)], check=False, capture_output=True)
+        for name in ("/usr/bin/allocator", "mine.py")
+    )
+    assert (command.returncode, command.stderr) == (-signal.SIGINT, b"")
+    assert program.returncode == -signal.SIGINT
+    assert b"KeyboardInterrupt" in program.stderr
 
 
 def test_commands_load_torch_only_when_they_need_it() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from allocator.allocation.adapter_shape import AdapterShape
-from allocator.allocation.fused_layers import Place, place_side_by_side
+from allocator.allocation.fused_layers import OutputSlice, place_side_by_side
 from allocator.config import AdapterConfig
 
 # Shapes: L layers (or 1, if all share one matrix), T targets (or 1), I input width,
@@ -40,7 +40,7 @@ class Pairs:
         return _select_matrix(self.a_LTIR, layer, target), b_RO[:, : self._find_width(target)]
 
     def join_targets(
-        self, targets: Sequence[int], places: Sequence[Place] = ()
+        self, targets: Sequence[int], places: Sequence[OutputSlice] = ()
     ) -> tuple[Tensor, Tensor]:
         """Join the updates of targets that read the same input into one pair for each layer.
 
@@ -70,7 +70,7 @@ class Pairs:
         return a_LIR, diagonal_LTRUO.flatten(1, 2).flatten(2)
 
     def _place_targets(
-        self, targets: Sequence[int], places: Sequence[Place], *, is_shared: bool
+        self, targets: Sequence[int], places: Sequence[OutputSlice], *, is_shared: bool
     ) -> Tensor:
         """Join B of targets one by one; arguments and result as for `join_targets`."""
         places = places or place_side_by_side(map(self._find_width, targets))
@@ -86,7 +86,7 @@ class Pairs:
         return self.widths[target] if self.widths else self.b_LTRO.shape[-1]
 
 
-def place_columns(b: Tensor, place: Place) -> Tensor:
+def place_columns(b: Tensor, place: OutputSlice) -> Tensor:
     """Place the columns of B among the outputs of all that is computed with it.
 
     Args:

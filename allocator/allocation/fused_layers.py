@@ -11,7 +11,7 @@ PARTS = ("query", "key", "value")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class OutputSlice:
     """Where a projection's outputs lie among those of linear layers that are computed together.
 
     The outputs of a fused layer are divided into groups of equal size, and the projection has the
@@ -38,30 +38,30 @@ class Place:
         """Number of the projection's outputs."""
         return self.groups * (self.stop - self.start)
 
-    def overlaps(self, other: Place) -> bool:
+    def overlaps(self, other: OutputSlice) -> bool:
         """Whether two projections of one layer have outputs in common."""
         if (self.groups, self.size) != (other.groups, other.size):
             return True  # a part, and the layer as a whole
         return self.start < other.stop and other.start < self.stop
 
 
-def place_side_by_side(widths: Iterable[int]) -> list[Place]:
+def place_side_by_side(widths: Iterable[int]) -> list[OutputSlice]:
     """Place whole layers of these widths one after the other."""
     widths = list(widths)
     ends, total = accumulate(widths), sum(widths)
     return [
-        Place(stop=width, size=width, before=end - width, after=total - end)
+        OutputSlice(stop=width, size=width, before=end - width, after=total - end)
         for width, end in zip(widths, ends, strict=True)
     ]
 
 
-def place_beside(part: Place, layer: Place) -> Place:
+def place_beside(part: OutputSlice, layer: OutputSlice) -> OutputSlice:
     """Place a part of a layer where the layer lies beside others."""
     if part.groups > 1:
         return replace(part, before=layer.before, after=layer.after)
     # A slice of one group lies as a layer of its own would.
     before, after = layer.before + part.start, layer.after + part.size - part.stop
-    return Place(stop=part.width, size=part.width, before=before, after=after)
+    return OutputSlice(stop=part.width, size=part.width, before=before, after=after)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +78,7 @@ class FusedLayer:
     name: str
     is_by_key_head: bool = False
 
-    def place_parts(self, width: int, heads: int, head_size: int) -> dict[str, Place]:
+    def place_parts(self, width: int, heads: int, head_size: int) -> dict[str, OutputSlice]:
         """Place query, key and value among a fused layer's outputs.
 
         Args:
@@ -97,7 +97,7 @@ class FusedLayer:
         sizes = [count * head_size // groups for count in (heads, key_heads, key_heads)]
         ends = accumulate(sizes)
         return {
-            part: Place(groups=groups, start=end - size, stop=end, size=sum(sizes))
+            part: OutputSlice(groups=groups, start=end - size, stop=end, size=sum(sizes))
             for part, size, end in zip(PARTS, sizes, ends, strict=True)
         }
 

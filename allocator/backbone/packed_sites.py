@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from allocator.adapters.adapter import Pairs
 from allocator.allocation.constructions import BackboneShape
-from allocator.allocation.fused_layers import Place, place_beside, place_side_by_side
+from allocator.allocation.fused_layers import OutputSlice, place_beside, place_side_by_side
 from allocator.backbone.layer_projections import AdaptedLinear, LayerProjections
 from allocator.models.projections import (
     ATTENTION_INPUTS,
@@ -38,7 +38,7 @@ class SiteGroup:
     """
 
     targets: Sequence[int]
-    places: Sequence[Place]
+    places: Sequence[OutputSlice]
     layers: Sequence[LayerProjections]
 
 

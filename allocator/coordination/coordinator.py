@@ -60,6 +60,7 @@ class Coordinator:
         # caused the death would otherwise end the others of its pack again.
         self._alone = 0
         self._deaths = 0
+        self._was_ready = False  # whether a worker ever was
         self._shown: set[str] = set()  # words of the failures whose tracebacks have been shown
 
     def run(self, *, timeout: float | None = None) -> bool:
@@ -75,7 +76,7 @@ class Coordinator:
             Whether no trial is left, as far as is known: False if time was up.
 
         Raises:
-            StudyError: If workers keep dying, or one fails before it has anything to train.
+            StudyError: If workers keep dying, or the first fails before it is ready.
         """
         # Monotonic, because a correction of the system's clock must not end a search.
         deadline = math.inf if timeout is None else time.monotonic() + timeout
@@ -164,6 +165,7 @@ class Coordinator:
             self._remove_dead(place, death)
             return
         self._boundaries[place] = boundary
+        self._was_ready = True
         # Fewer slots than were asked for: memory ran out, and the worker has halved its pack.
         if self._slots is None or boundary.slots < self._slots:
             self._slots = boundary.slots
@@ -210,9 +212,10 @@ class Coordinator:
             self._show_once(death.failure)
         self._workers.pop(place).close()
         # A worker that died before it was ready has none.
-        was_ready = self._boundaries.pop(place, None) is not None
-        if death.failure is not None and not was_ready:
-            raise StudyError(f"{death}, before it was ready to train")  # so would the next
+        self._boundaries.pop(place, None)
+        if death.failure is not None and not self._was_ready:
+            # Most likely of something that all have in common: the next would fail too.
+            raise StudyError(f"{death}, before it was ready to train")
         # In order of number, so that retries are queued in the same order every time.
         for number in sorted(self._training.pop(place)):
             retry = is_gone or self._trials.count_attempts(number) < _ATTEMPTS

@@ -26,11 +26,16 @@ Indices = NDArray[np.intp]
 
 
 def split_held_out(
-    train: Examples, *, task: Task, seed: int, fraction: float = HELD_OUT
+    train: Examples,
+    *,
+    task: Task,
+    seed: int,
+    fraction: float = HELD_OUT,
+    largest: int | None = LARGEST_PART,
 ) -> tuple[Indices, Indices]:
     """Hold out a stratified part of train.
 
-    Its size is `fraction` of the examples, but at most `LARGEST_PART`: 2,138 of CoLA's 8,551. It is
+    Its size is `fraction` of the examples, but at most `largest`: 2,138 of CoLA's 8,551. It is
     the same for all seeds. Classes and labels keep their proportions. For regression the sorted
     scores are divided into as many quantile bins as examples are held out, and one is drawn from
     each.
@@ -40,6 +45,7 @@ def split_held_out(
         task: Whether labels are classes, and their names.
         seed: Seed of the choice of examples.
         fraction: Fraction of train to hold out, between 0 and 1.
+        largest: Largest number of examples to hold out; None for no such bound.
 
     Returns:
         Indices of the examples to train on, and of those held out, each in ascending order.
@@ -50,7 +56,8 @@ def split_held_out(
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction must be between 0 and 1, got {fraction}")
-    size = min(round(fraction * len(train)), LARGEST_PART)
+    size = round(fraction * len(train))
+    size = size if largest is None else min(size, largest)
     if task.is_regression:
         _check_room(train, size, 1, "a score", fraction)
         held_out = draw_one_per_bin(train.label_array.astype(np.float64), size, seed)

@@ -17,10 +17,10 @@ def limit_splits(
 ) -> tuple[Examples, Examples]:
     """Keep at most `limit` examples of train and of dev.
 
-    Classes keep their proportions, and so do labels of which an example may have several; classes
-    with at least two examples in train and one in dev if they have
-    as many; for regression, one score is drawn from each of `limit` quantile bins. Which examples
-    are kept depends only on the data and the limit. They keep the order of the files.
+    Classes keep their proportions, with at least two examples in train and one in dev if they have
+    as many; so do labels of which an example may have several, without a minimum; for regression,
+    one score is drawn from each of `limit` quantile bins. Which examples are kept depends only on
+    the data and the limit. They keep the order of the files.
 
     Args:
         train: The training split.

@@ -8,7 +8,7 @@ from pathlib import Path
 from allocator.data.formats.hub_datasets import find_split, load_dataset_splits
 from allocator.data.formats.image_folder import read_image_folder
 from allocator.data.formats.split_reader import SplitReader, open_split
-from allocator.data.held_out import split_held_out
+from allocator.data.held_out import LARGEST_PART, split_held_out
 from allocator.data.scoring.glue_metrics import METRICS
 from allocator.data.scoring.metric_checks import require_answers
 from allocator.data.scoring.metric_names import resolve_metric
@@ -99,7 +99,14 @@ def _hold_out_dev(path: Path, file: FileTask | DatasetTask, task: Task, train: E
     """Let a part of train be dev, the same in every study."""
     fraction = file.dev_fraction or DEV_FRACTION
     try:
-        kept, held_out = split_held_out(train, task=task, seed=_SEED, fraction=fraction)
+        kept, held_out = split_held_out(
+            train,
+            task=task,
+            seed=_SEED,
+            fraction=fraction,
+            # A fraction that was asked for is meant.
+            largest=LARGEST_PART if file.dev_fraction is None else None,
+        )
     except DataError as error:
         raise DataError(f"{path}: there is no dev, and no part of train can be: {error}") from error
     return OwnTask(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from allocator.adapters.adapter import Adapter, Pairs, place_columns
-from allocator.allocation.fused_layers import Place
+from allocator.allocation.fused_layers import OutputSlice
 
 # Shapes: I input width, R bottleneck rank, O output width
 
@@ -53,7 +53,7 @@ class SiteUpdate:
     updates: SiteUpdates
     layer: int
     target: int
-    place: Place
+    place: OutputSlice
 
     def __call__(self, projection: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         """Compute `x W^T + b + (x A) B`, whose first two terms are `output`."""

@@ -16,7 +16,7 @@ from allocator.allocation.constructions import BackboneShape
 from allocator.allocation.fused_layers import (
     FUSED_LAYERS,
     PARTS,
-    Place,
+    OutputSlice,
     place_side_by_side,
 )
 from allocator.errors import ModelError
@@ -48,7 +48,7 @@ class Projection:
     """
 
     layer: LinearLayer
-    place: Place
+    place: OutputSlice
 
     @property
     def weight(self) -> Tensor:
@@ -134,7 +134,7 @@ def find_projections(model: nn.Module, targets: Sequence[str]) -> list[list[Site
 
 def _list_places(
     model: nn.Module, name: str, layer: LinearLayer, targets: Sequence[str]
-) -> dict[str, Place]:
+) -> dict[str, OutputSlice]:
     """List the targets that a linear layer is or contains, with their places among its outputs."""
     width = read_weight(layer).shape[0]
     (whole,) = place_side_by_side([width])
@@ -145,7 +145,7 @@ def _list_places(
     return {target: places[target] for target in targets if target in places}
 
 
-def _place_parts(model: nn.Module, name: str, width: int) -> Mapping[str, Place]:
+def _place_parts(model: nn.Module, name: str, width: int) -> Mapping[str, OutputSlice]:
     """Place query, key and value among a layer's outputs, if it is one that computes all three."""
     config = getattr(model, "config", None)
     if not isinstance(config, PretrainedConfig):

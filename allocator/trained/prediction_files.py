@@ -29,7 +29,7 @@ Row = Mapping[str, object]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
+class PredictionInput:
     """One input that an answer is asked for.
 
     Attributes:
@@ -43,7 +43,9 @@ class Asked:
     row: Row = field(default_factory=dict)
 
 
-def read_lines(lines: Iterable[str], columns: Sequence[str], *, origin: str) -> Iterator[Asked]:
+def read_lines(
+    lines: Iterable[str], columns: Sequence[str], *, origin: str
+) -> Iterator[PredictionInput]:
     """Read an input from each line.
 
     Args:
@@ -60,10 +62,10 @@ def read_lines(lines: Iterable[str], columns: Sequence[str], *, origin: str) -> 
         # `strip` would also remove the TAB before or after an empty text of a pair.
         text = line.removesuffix("\n").removesuffix("\r")
         inputs = _split_texts(text, columns, where) if columns else (text,)
-        yield Asked(inputs=inputs, where=where)
+        yield PredictionInput(inputs=inputs, where=where)
 
 
-def read_table(path: Path, columns: Sequence[str]) -> Iterator[Asked]:
+def read_table(path: Path, columns: Sequence[str]) -> Iterator[PredictionInput]:
     """Read an input from each row of a table.
 
     Args:
@@ -85,7 +87,7 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[Asked]:
         texts = [row[name] for name in wanted]
         if not all(isinstance(text, str) for text in texts):
             raise DataError(f"{where}: a text must be a string, got {texts!r}")
-        yield Asked(inputs=tuple(map(str, texts)), where=where, row=row)
+        yield PredictionInput(inputs=tuple(map(str, texts)), where=where, row=row)
 
 
 def write_table(rows: Iterable[Row], path: Path, stream: TextIO) -> None:
@@ -105,7 +107,14 @@ def write_table(rows: Iterable[Row], path: Path, stream: TextIO) -> None:
     for number, row in enumerate(rows):
         if not number:
             write(row)
-        write(row.values())
+        write(map(format_cell, row.values()))
+
+
+def format_cell(value: object) -> str:
+    """Format a value for a line of text: numbers with four decimals, several values in a list."""
+    if isinstance(value, list):
+        return ", ".join(map(format_cell, value))
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _make_row_writer(stream: TextIO, delimiter: str) -> Callable[[Iterable[object]], object]:
@@ -126,7 +135,9 @@ def _read_rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 def _read_delimited(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
     rows = read_rows(path, FileLayout(folder="", delimiter=delimiter, quoted=delimiter != "\t"))
-    _, header = next(rows, (1, []))
+    first, header = next(rows, (1, []))
+    if len(set(header)) < len(header):
+        raise DataError(f"{path}:{first}: two columns have one name; rename one of them")
     for line, row in rows:
         if len(row) != len(header):
             raise describe_malformed(row, header, f"{path}:{line}")

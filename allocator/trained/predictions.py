@@ -13,7 +13,7 @@ from transformers import BaseImageProcessor, BatchEncoding, BatchFeature
 
 from allocator.errors import DataError
 from allocator.inputs.text_lengths import limit_length
-from allocator.trained.prediction_files import ANSWER, PROBABILITY, Asked
+from allocator.trained.prediction_files import ANSWER, PROBABILITY, PredictionInput, format_cell
 from allocator.trained.trained_adapter import TrainedAdapter
 
 _BATCH_SIZE = 64
@@ -27,28 +27,34 @@ class Prediction:
         answers: The name of a class, the most likely one or as the recipe's decision threshold
             says; of several labels each that is more likely than not; for regression, the score.
         probabilities: The probability of each answer; None for regression.
+        has_several: Whether there may be any number of answers.
     """
 
-    answers: tuple[str, ...]
-    probabilities: tuple[str, ...] | None = None
+    answers: tuple[str | float, ...]
+    probabilities: tuple[float, ...] | None = None
+    has_several: bool = False
 
     def as_fields(self) -> tuple[str, ...]:
         """Return every answer and its probability, for a line."""
         if self.probabilities is None:
-            return self.answers
+            return tuple(map(format_cell, self.answers))
         pairs = zip(self.answers, self.probabilities, strict=True)
-        return tuple(field for pair in pairs for field in pair)
+        return tuple(format_cell(field) for pair in pairs for field in pair)
 
-    def as_columns(self) -> dict[str, str]:
+    def as_columns(self) -> dict[str, object]:
         """Return it as columns of a table, which every prediction of a task has."""
-        columns = {ANSWER: ", ".join(self.answers)}
-        if self.probabilities is not None:
-            columns[PROBABILITY] = ", ".join(self.probabilities)
-        return columns
+        columns = {ANSWER: self.answers, PROBABILITY: self.probabilities}
+        return {
+            name: list(values) if self.has_several else values[0]
+            for name, values in columns.items()
+            if values is not None
+        }
 
 
 @torch.no_grad()
-def predict(trained: TrainedAdapter, inputs: Iterable[Asked]) -> Iterator[tuple[Asked, Prediction]]:
+def predict(
+    trained: TrainedAdapter, inputs: Iterable[PredictionInput]
+) -> Iterator[tuple[PredictionInput, Prediction]]:
     """Predict the class or the score of every input, in their order.
 
     No more than a batch is held in memory.
@@ -79,7 +85,7 @@ def predict(trained: TrainedAdapter, inputs: Iterable[Asked]) -> Iterator[tuple[
 
 def _choose_reader(
     trained: TrainedAdapter,
-) -> tuple[Callable[[Sequence[Asked]], BatchFeature | BatchEncoding], int]:
+) -> tuple[Callable[[Sequence[PredictionInput]], BatchFeature | BatchEncoding], int]:
     """Return a function that makes the model's inputs of a batch, and the size of a batch."""
     preprocessor = trained.preprocessor
     if isinstance(preprocessor, BaseImageProcessor):
@@ -88,7 +94,7 @@ def _choose_reader(
     size = 1 if preprocessor.pad_token_id is None else _BATCH_SIZE
     cut_at = limit_length(trained.source, trained.recipe.training.max_length)
 
-    def read_tokens(batch: Sequence[Asked]) -> BatchEncoding:
+    def read_tokens(batch: Sequence[PredictionInput]) -> BatchEncoding:
         encoded: BatchEncoding = preprocessor(
             *[list(column) for column in zip(*[asked.inputs for asked in batch], strict=True)],
             padding=size > 1,
@@ -102,7 +108,7 @@ def _choose_reader(
     return read_tokens, size
 
 
-def _require_tokens(encoded: BatchEncoding, batch: Sequence[Asked]) -> None:
+def _require_tokens(encoded: BatchEncoding, batch: Sequence[PredictionInput]) -> None:
     """Refuse an input without tokens, which only tokenizers that add none of their own make."""
     counts = encoded["attention_mask"].sum(1).tolist()
     for asked, count in zip(batch, counts, strict=True):
@@ -112,7 +118,7 @@ def _require_tokens(encoded: BatchEncoding, batch: Sequence[Asked]) -> None:
             )
 
 
-def _read_pixels(batch: Sequence[Asked], processor: BaseImageProcessor) -> BatchFeature:
+def _read_pixels(batch: Sequence[PredictionInput], processor: BaseImageProcessor) -> BatchFeature:
     images = []
     for asked in batch:
         (path,) = asked.inputs
@@ -129,18 +135,23 @@ def _list_labels(logits: Tensor, labels: Sequence[str]) -> Iterator[Prediction]:
         likely = [(n, p) for n, p in zip(labels, probabilities, strict=True) if p > 0.5]
         yield Prediction(
             answers=tuple(name for name, _ in likely),
-            probabilities=tuple(f"{probability:.4f}" for _, probability in likely),
+            probabilities=tuple(_round(probability) for _, probability in likely),
+            has_several=True,
         )
 
 
 def _decide(logits: Tensor, labels: Sequence[str], threshold: float) -> Iterator[Prediction]:
     if not labels:
         for score in logits.squeeze(1).tolist():
-            yield Prediction(answers=(f"{score:.4f}",))
+            yield Prediction(answers=(_round(score),))
         return
     # Only two classes have a threshold.
     is_second = logits[:, -1] - logits[:, 0] > threshold
     classes = is_second.long() if len(labels) == 2 else logits.argmax(1)
     probabilities = logits.softmax(1).gather(1, classes[:, None]).squeeze(1)
     for label, probability in zip(classes.tolist(), probabilities.tolist(), strict=True):
-        yield Prediction(answers=(labels[label],), probabilities=(f"{probability:.4f}",))
+        yield Prediction(answers=(labels[label],), probabilities=(_round(probability),))
+
+
+def _round(number: float) -> float:
+    return round(number, 4)  # as many digits as are shown

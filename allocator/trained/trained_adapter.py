@@ -61,7 +61,8 @@ def load_model(result: Recipe | Path | str, cache: Path | None = None) -> PreTra
 
 
 def _read_recipe_of(result: Path | str) -> Recipe:
-    if Path(result).is_file():
+    # By its suffix a file that is missing is told from a study.
+    if Path(result).is_file() or Path(result).suffix == Path(RESULT_FILE).suffix:
         return read_recipe(result)
     return read_recipe(find_result_files(find_result_folder(result)).recipe)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from allocator.config import Calibration
-from allocator.data.scoring.loaded_metrics import Labels
+from allocator.data.scoring.loaded_metrics import LabelArray
 from allocator.data.scoring.metrics import Score, compute_score, takes_probabilities
 from allocator.inputs.batches import Split, iterate_by_length
 from allocator.training.calibration import compute_calibrated_loss, fit_calibration
@@ -66,7 +66,7 @@ class Answers:
     score: Score
     margins: Floats | None = None
 
-    def decide(self, threshold: float, labels: Labels, metric: str) -> Answers:
+    def decide(self, threshold: float, labels: LabelArray, metric: str) -> Answers:
         """Answer the second of two classes where the margin exceeds a threshold."""
         if self.margins is None:
             raise ValueError("only answers of two classes have a threshold")
@@ -107,13 +107,16 @@ def answer_examples(pack: Pack[AnySlot], split: Split, metric: str) -> list[Answ
     return [_make_answers(logits_NC, split, metric) for group in groups for logits_NC in group]
 
 
-def answer_majority(train_labels: Labels, split: Split, metric: str) -> Answers:
+def answer_majority(
+    train_labels: LabelArray, split: Split, metric: str, *, num_labels: int = 1
+) -> Answers:
     """Answer with what the labels of train alone say: shares of classes or labels, or the mean.
 
     Args:
-        train_labels: Labels of train.
+        train_labels: LabelArray of train.
         split: The examples.
         metric: Name of the task's metric.
+        num_labels: Number of the head's outputs, of which some may have no example.
     """
     known = torch.as_tensor(np.asarray(train_labels), dtype=split.labels.dtype)
     if known.is_floating_point():
@@ -123,9 +126,8 @@ def answer_majority(train_labels: Labels, split: Split, metric: str) -> Answers:
         with_L, without_L = known.sum(0).clamp_min(1), (1 - known).sum(0).clamp_min(1)
         logits_NC = (with_L.float().log() - without_L.float().log()).expand(len(split), -1)
     else:
-        # The split may have a class that train lacks. It counts as one example, because its loss
-        # would be infinite.
-        classes = 1 + max(int(known.max()), int(split.labels.max()))
+        # A class that train lacks counts as one example, because its loss would be infinite.
+        classes = max(num_labels, 1 + int(known.max()), 1 + int(split.labels.max()))
         counts_C = torch.bincount(known, minlength=classes).clamp_min(1)
         logits_NC = counts_C.float().log().expand(len(split), -1)
     return _make_answers(logits_NC, split, metric)
@@ -211,7 +213,9 @@ def _evaluate_slots(
     return evaluations
 
 
-def evaluate_majority(train: Split, split: Split, metric: str) -> Evaluation:
+def evaluate_majority(
+    train: Split, split: Split, metric: str, *, num_labels: int = 1
+) -> Evaluation:
     """Evaluate the predictor that knows the labels of `train` but reads no input.
 
     It answers the majority class, the labels that most examples have, or the mean score; its loss
@@ -221,7 +225,8 @@ def evaluate_majority(train: Split, split: Split, metric: str) -> Evaluation:
         train: The examples whose labels it knows.
         split: The examples to answer.
         metric: Name of the task's metric.
+        num_labels: As for `answer_majority`.
     """
-    answers = answer_majority(train.labels.numpy(), split, metric)
+    answers = answer_majority(train.labels.numpy(), split, metric, num_labels=num_labels)
     loss = float(answers.losses.mean())
     return Evaluation(score=answers.score, loss=loss, calibrated_loss=loss, spread=0.0)

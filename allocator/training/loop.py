@@ -151,7 +151,7 @@ def _evaluate_slots(pack: TrainingPack, splits: Splits) -> dict[int, Evaluation]
 
 def _evaluate_majority(splits: Splits, seed: int) -> Evaluation:
     mine = splits.of_seed(seed)
-    return evaluate_majority(mine.train, mine.scoring, splits.metric)
+    return evaluate_majority(mine.train, mine.scoring, splits.metric, num_labels=splits.num_labels)
 
 
 def _measure_truncation(pack: TrainingPack, slot: TrainingSlot, splits: Splits) -> None:

@@ -36,6 +36,7 @@ class Splits:
     Attributes:
         train: Examples to train on, or to hold out.
         metric: Name of the task's metric.
+        num_labels: Number of the head's outputs.
         scoring: Examples that trainings of all seeds are scored on, while they train on all of
             `train`; None if every seed holds out its own part of `train`.
         hold_out: Divides `train` for a seed; None if `scoring` is given.
@@ -43,6 +44,7 @@ class Splits:
 
     train: Split
     metric: str
+    num_labels: int = 1
     scoring: Split | None = None
     hold_out: HoldOut | None = None
     _of_seeds: dict[int, SeedSplits] = field(default_factory=dict, repr=False)

@@ -53,7 +53,9 @@ class AdapterScorer:
         slots = [self._load_slot(path) for path in paths if path is not None]
         pack = Pack(self._backbone, slots, width=max(1, len(slots)))
         answers = iter(answer_examples(pack, split, setup.task.metric)) if slots else iter(())
-        majority = answer_majority(setup.train.labels, split, setup.task.metric)
+        majority = answer_majority(
+            *(setup.train.labels, split, setup.task.metric), num_labels=setup.task.num_labels
+        )
         return [majority if path is None else next(answers) for path in paths]
 
     def _load_slot(self, path: Path) -> Slot:

@@ -82,6 +82,7 @@ def load_training_splits(setup: TrainingSetup, device: torch.device) -> Splits:
         train=read(setup.train),
         scoring=None if setup.scoring is None else read(setup.scoring),
         metric=setup.task.metric,
+        num_labels=setup.task.num_labels,
         hold_out=setup.hold_out,
     )
 

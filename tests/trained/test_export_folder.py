@@ -20,7 +20,7 @@ from allocator.files.study_folder import RECIPE_FILE
 from allocator.files.yaml_files import write_yaml
 from allocator.trained import export_folder
 from allocator.trained.export_folder import write_export
-from allocator.trained.prediction_files import Asked
+from allocator.trained.prediction_files import PredictionInput
 from allocator.trained.predictions import predict
 from allocator.trained.trained_adapter import TrainedAdapter, load_trained
 
@@ -60,7 +60,7 @@ def test_peft_and_transformers_load_the_lora_with_the_same_logits(
 def test_the_merged_model_answers_in_a_pipeline_as_the_adapter_does(
     trained: TrainedAdapter, tmp_path: Path
 ) -> None:
-    ((_, prediction),) = predict(trained, [Asked(inputs=(SENTENCE,), where="input")])
+    ((_, prediction),) = predict(trained, [PredictionInput(inputs=(SENTENCE,), where="input")])
     assert write_export(trained, "merged", tmp_path / "model").exported_parameters == 0
     (answer,) = pipeline("text-classification", str(tmp_path / "model"), device="cpu")(SENTENCE)
     assert answer["label"] == prediction.answers[0]

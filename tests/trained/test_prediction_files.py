@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from allocator.errors import DataError
-from allocator.trained.prediction_files import Asked, read_lines, read_table, write_table
+from allocator.trained.prediction_files import PredictionInput, read_lines, read_table, write_table
 from allocator.trained.predictions import predict
 from allocator.trained.trained_adapter import load_trained
 
@@ -55,6 +55,7 @@ def test_a_table_comes_out_as_it_went_in_with_further_columns(name: str, tmp_pat
         ("a.csv", "premise,text\na,b\n", "2: no column 'hypothesis'; columns are 'premise', 'tex"),
         ("a.csv", "premise,hypothesis\na\n", "2: a row must have 2 fields (premise, hypothesis)"),
         ("a.csv", "premise,hypothesis,prediction\na,b,c\n", "2: column 'prediction' is to hold"),
+        ("a.csv", "premise,hypothesis,id,id\na,b,1,2\n", "1: two columns have one name; rename"),
         ("a.jsonl", '{"premise": "a", "hypothesis": 3}\n', "1: a text must be a string, got"),
         ("a.jsonl", '{"premise": "a"\n', "1: Expecting ',' delimiter; a line must be one JSON"),
         ("a.jsonl", "[1]\n", "1: a line must be one JSON object, got '[1]'"),
@@ -89,7 +90,7 @@ def test_no_more_than_a_batch_is_read_ahead(tiny_study: Path) -> None:
             read = number + 1
             yield "The dog sleeps.\n"
 
-    asked: Iterator[Asked] = read_lines(count_lines(), ("sentence",), origin="input")
+    asked: Iterator[PredictionInput] = read_lines(count_lines(), ("sentence",), origin="input")
     answers = list(itertools.islice(predict(trained, asked), 100))
     assert len(answers) == 100
     assert read == 128

@@ -283,3 +283,9 @@ def test_several_labels_are_trained_and_scored_each_for_itself(
     assert evaluation.calibrated_loss <= majority.loss + 1e-9
     (probable,) = answer_examples(pack, several, "roc_auc")
     assert probable.predictions == pytest.approx(logits.sigmoid().numpy(), abs=1e-4)
+
+
+def test_the_majority_predictor_answers_with_all_classes_of_the_head() -> None:
+    labels = labelled([0, 1, 1])
+    answers = answer_majority([0, 1, 1], labels, "roc_auc_ovr", num_labels=3)
+    assert answers.predictions.shape == (3, 3)

@@ -115,6 +115,8 @@ def _load(repository: str, config: str | None, cache_dir: Path | None) -> datase
     # What `save_to_disk` writes is a copy of memory, which `load_dataset` does not always take.
     if (Path(repository) / "dataset_dict.json").is_file():
         return datasets.load_from_disk(repository)
+    if (Path(repository) / "state.json").is_file():  # of one split alone
+        return datasets.DatasetDict({"train": datasets.load_from_disk(repository)})
     return datasets.load_dataset(
         repository, config, cache_dir=None if cache_dir is None else str(cache_dir)
     )

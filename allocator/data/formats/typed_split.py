@@ -124,6 +124,12 @@ class TypedSplit:
                         f"{', '.join(task.labels)}, got {name!r}"
                     )
             rows.append([position[name] for name in names])
+        if self.has_lists(task.label_column) != task.is_multi_label:
+            raise DataError(
+                f"{self._where}: {task.label_column!r} must hold "
+                f"{'lists of labels' if task.is_multi_label else 'one class'} in every row, as in "
+                "the split that the classes are from"
+            )
         if task.is_multi_label:
             return tuple(tuple(int(i in ids) for i in range(len(position))) for ids in rows)
         return tuple(ids[0] for ids in rows)

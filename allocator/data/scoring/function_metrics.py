@@ -28,7 +28,7 @@ _PROBABILITIES = ("probabilities", "y_score", "y_proba", "y_prob")
 class FunctionMetric:
     """A function of predictions and labels.
 
-    Its required parameters are given what their names say, in any order, if all are among
+    Its parameters are given what their names say, in any order, if all required ones are among
     `predictions` (or `y_pred`, `preds`), `labels` (`references`, `y_true`, `target`, `targets`) and
     `probabilities` (`y_score`, `y_proba`, `y_prob`: as in scikit-learn, of two classes those of the
     second alone). A function of other names gets predictions, then labels.
@@ -43,7 +43,7 @@ class FunctionMetric:
 
     def __init__(self, module: str, function: str) -> None:
         self._function = _find_function(_import_module(module), module, function)
-        self._parameters = _list_required(self._function)
+        self._parameters = _list_given(self._function)
         self.takes_probabilities = any(name in _PROBABILITIES for name in self._parameters)
 
     def compute(self, predictions: Array, references: Array) -> object:
@@ -74,20 +74,21 @@ class FunctionMetric:
         return self._function(**given)
 
 
-def _list_required(function: Callable[..., object]) -> tuple[str, ...]:
-    """List the parameters that a function must be given, if their names say what they take."""
+def _list_given(function: Callable[..., object]) -> tuple[str, ...]:
+    """List the parameters that a function is given by name, if the names say what they take."""
     try:
         parameters: Mapping[str, inspect.Parameter] = inspect.signature(function).parameters
     except (TypeError, ValueError):  # a function that is written in C
         return ()
-    required = tuple(
-        name
-        for name, parameter in parameters.items()
-        if parameter.default is parameter.empty
-        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-    )
+    named = [
+        parameter
+        for parameter in parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
     known = (*_PREDICTIONS, *_REFERENCES, *_PROBABILITIES)
-    return required if all(name in known for name in required) else ()
+    if any(p.default is p.empty and p.name not in known for p in named):
+        return ()
+    return tuple(p.name for p in named if p.name in known)
 
 
 def _find_function(module: ModuleType, name: str, function: str) -> Callable[..., object]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from allocator.errors import TaskError
 from allocator.hub import find_hub_problem, first_line
 
 Array = NDArray[np.number]
-Labels = Sequence[float] | Sequence[Sequence[float]] | Array
+LabelArray = Sequence[float] | Sequence[Sequence[float]] | Array
 """Class ids, scores for regression, or rows of 0 and 1, one for each of several labels."""
 
 _PATIENCE = 4.0  # seconds to wait for the hub's first answer, as for models and data
@@ -67,7 +66,7 @@ class LoadedMetric:
         self.name, self._metric, self._component = name, metric, component
         self._lock = threading.Lock()  # evaluate's metrics collect their inputs in attributes
 
-    def compute(self, predictions: Labels, references: Labels) -> Components:
+    def compute(self, predictions: LabelArray, references: LabelArray) -> Components:
         """Compute the metric's components.
 
         Args:
@@ -77,7 +76,7 @@ class LoadedMetric:
 
         Returns:
             The numbers in the dictionary that the metric returns, by their keys, or the number that
-            it returns; those that are not finite become 0. Values of other types are left out.
+            it returns. NaN becomes 0, infinity the largest number. Values of other types are left out.
 
         Raises:
             TaskError: If the metric fails, or answers without a number.
@@ -100,8 +99,9 @@ class LoadedMetric:
         }
         if not numbers:
             raise TaskError(f"metric {self.name} must return a number, got {answer!r}")
-        # Undefined values, such as a correlation with a constant, count as none.
-        return {name: value if math.isfinite(value) else 0.0 for name, value in numbers.items()}
+        # Undefined values, such as a correlation with a constant, count as none; the log of a
+        # probability of 0 stays worse than that of any other.
+        return {name: float(np.nan_to_num(value)) for name, value in numbers.items()}
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.data.scoring.glue_metrics import METRICS
-from allocator.data.scoring.loaded_metrics import Labels, load_metric
+from allocator.data.scoring.loaded_metrics import LabelArray, load_metric
 from allocator.data.tasks import LARGEST_SCORE
 
 
@@ -26,7 +26,7 @@ class Score:
     components: Mapping[str, float]
 
 
-def compute_score(metric: str, predictions: Labels, references: Labels) -> Score:
+def compute_score(metric: str, predictions: LabelArray, references: LabelArray) -> Score:
     """Score predictions against the true labels.
 
     Args:
@@ -75,5 +75,5 @@ def depends_on_calibration(metric: str, *, is_regression: bool) -> bool:
     return takes_probabilities(metric) or (is_regression and metric not in METRICS)
 
 
-def _are_scores(labels: Labels) -> bool:
+def _are_scores(labels: LabelArray) -> bool:
     return bool(np.issubdtype(np.asarray(labels).dtype, np.floating))

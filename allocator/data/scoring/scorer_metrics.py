@@ -51,19 +51,24 @@ class ScorerMetric:
         """
         if references.ndim == 2 and self._name.endswith(_OF_ONE_CLASS):
             raise ValueError("it is of one class for each example, not of several labels")
-        if self.takes_probabilities:
-            predictions, references = _keep_present(predictions, references)
-            if not predictions.shape[1]:
-                return math.nan
-        kind = _Regressor if np.issubdtype(references.dtype, np.floating) else _Classifier
         # An undefined value is what it is, and F1 of a class that is never predicted is 0.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if self._name.endswith(_OF_ONE_CLASS):
+                # Of all classes, also of those that do not occur among these examples.
+                every = np.arange(predictions.shape[1])
+                loss = self._scorer._score_func(references, predictions, labels=every)
+                return float(self._scorer._sign * loss)
+            if self.takes_probabilities:
+                predictions, references = _keep_present(predictions, references)
+                if not predictions.shape[1]:
+                    return math.nan
+            kind = _Regressor if np.issubdtype(references.dtype, np.floating) else _Classifier
             return float(self._scorer(kind(references), predictions, references))
 
 
 def _keep_present(probabilities: Array, references: Array) -> tuple[Array, Array]:
-    """Leave out classes of which neither ROC-AUC nor average precision is defined.
+    """Leave out classes of which no curve is defined, as ROC-AUC and average precision need one.
 
     They are those that do not occur, and labels that every example has or none.
     """

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import re
-import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import CodeType, FunctionType
 from typing import TypeAlias
 
 import datasets
-import dill
 import pandas as pd
 import yaml
 
 from allocator.data.formats.typed_files import keep_datasets_quiet
-from allocator.errors import DataError, TaskError
+from allocator.data.scoring.metric_names import resolve_metric
+from allocator.errors import DataError
 from allocator.files.whole_files import move_folder
 from allocator.hub import first_line
+from allocator.tuning.plan.given_metric import GivenMetric, describe_function, keep_function
 
 Data: TypeAlias = (
     datasets.Dataset
@@ -31,18 +29,7 @@ Data: TypeAlias = (
 )
 """Examples as columns with names."""
 
-GivenMetric = str | Callable[..., object]
-"""A metric by its name, or a function of predictions and labels."""
-
-_TASK_FILE, _FUNCTION_FILE = "task.yaml", "metric.dill"
-_FUNCTION_MODULE = '''"""A function that was given in Python, as it was then."""
-
-from pathlib import Path
-
-import dill
-
-{name} = dill.loads((Path(__file__).parent / "{file}").read_bytes())
-'''
+_TASK_FILE = "task.yaml"
 
 
 def write_given_task(
@@ -85,7 +72,7 @@ def write_given_task(
         **{key: f"{key}.parquet" for key in tables},
         "text": list(text),
         "label": label[0] if len(label) == 1 else list(label),
-        "metric": metric if isinstance(metric, str) else None,
+        "metric": resolve_metric(metric, Path.cwd()) if isinstance(metric, str) else None,
         "classes": None if classes is None else list(map(str, classes)),
         "regression": regression,
     }
@@ -97,85 +84,59 @@ def write_given_task(
             for key, table in tables.items():
                 table.to_parquet(str(whole / f"{key}.parquet"))
         if metric is not None and not isinstance(metric, str):
-            content["metric"] = _keep_function(metric, whole)
+            content["metric"] = keep_function(metric, whole)
         said = {key: value for key, value in content.items() if value is not None}
         (whole / _TASK_FILE).write_text(yaml.safe_dump(said, sort_keys=False), "utf-8")
         # A task's name may be a path, and a folder's name cannot have separators.
         plain = re.sub(r"[^\w.-]+", "-", name)
-        own = folder / f"{plain}-{_hash_content(whole, tables)}"
+        own = folder / f"{plain}-{_hash_content(said, tables, metric)}"
         move_folder(whole, own)
     return own / _TASK_FILE
 
 
 def _select_columns(key: str, data: Data, columns: Sequence[str]) -> datasets.Dataset:
+    """Select columns before anything is converted, as others may hold what no table can."""
     try:
-        table = _make_table(data)
-    except Exception as error:  # pyarrow has many kinds
+        present = _list_columns(data)
+    except (TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{key} is no table of named columns: {first_line(error)}") from error
     for column in columns:
-        if column not in table.column_names:
-            present = ", ".join(map(repr, table.column_names)) or "none"
-            raise DataError(f"{key}: no column {column!r}; columns are {present}")
-    return table.select_columns(list(columns))
+        if column not in present:
+            shown = ", ".join(map(repr, present)) or "none"
+            raise DataError(f"{key}: no column {column!r}; columns are {shown}")
+    try:
+        return _make_table(data, columns)
+    except Exception as error:  # pyarrow has many kinds
+        raise DataError(f"{key} is no table of named columns: {first_line(error)}") from error
 
 
-def _make_table(data: Data) -> datasets.Dataset:
-    if isinstance(data, pd.DataFrame):
-        return datasets.Dataset.from_pandas(data, preserve_index=False)
-    if isinstance(data, Mapping):
-        return datasets.Dataset.from_dict({name: list(values) for name, values in data.items()})
+def _list_columns(data: Data) -> list[str]:
     if isinstance(data, datasets.Dataset):
-        return data
-    return datasets.Dataset.from_list(list(map(dict, data)))
+        return list(data.column_names)
+    if isinstance(data, pd.DataFrame | Mapping):
+        return list(data)
+    return list(dict.fromkeys(name for row in data for name in dict(row)))
 
 
-def _keep_function(function: Callable[..., object], folder: Path) -> str:
-    """Return a function's name for a task file; write the function down if it has none."""
-    module, name = getattr(function, "__module__", ""), getattr(function, "__name__", "metric")
-    # What a script or a notebook defines cannot be imported by a worker.
-    if module and module != "__main__" and _is_importable(module, name, function):
-        return f"{module}:{name}"
-    name = name if name.isidentifier() else "metric"
-    try:
-        kept = dill.dumps(_forget_place(function), recurse=True)
-    except Exception as error:  # whatever it holds
-        raise TaskError(f"metric {name} cannot be written down: {first_line(error)}") from error
-    (folder / _FUNCTION_FILE).write_bytes(kept)
-    module_text = _FUNCTION_MODULE.format(name=name, file=_FUNCTION_FILE)
-    (folder / "metric.py").write_text(module_text, "utf-8")
-    return f"metric.py:{name}"
+def _make_table(data: Data, columns: Sequence[str]) -> datasets.Dataset:
+    if isinstance(data, datasets.Dataset):
+        return data.select_columns(list(columns))
+    if isinstance(data, pd.DataFrame):
+        return datasets.Dataset.from_pandas(data[list(columns)], preserve_index=False)
+    if isinstance(data, Mapping):
+        return datasets.Dataset.from_dict({name: list(data[name]) for name in columns})
+    return datasets.Dataset.from_list([{name: row.get(name) for name in columns} for row in data])
 
 
-def _forget_place(function: Callable[..., object]) -> Callable[..., object]:
-    """Copy a function without its file and line, which differ each time that a cell is run."""
-    if not isinstance(function, FunctionType):
-        return function
-    code = _forget_file(function.__code__)
-    copied = FunctionType(
-        code, function.__globals__, function.__name__, function.__defaults__, function.__closure__
-    )
-    copied.__kwdefaults__ = function.__kwdefaults__
-    return copied
-
-
-def _forget_file(code: CodeType) -> CodeType:
-    inner = tuple(_forget_file(c) if isinstance(c, CodeType) else c for c in code.co_consts)
-    return code.replace(co_filename=_TASK_FILE, co_firstlineno=1, co_consts=inner)
-
-
-def _is_importable(module: str, name: str, function: object) -> bool:
-    try:
-        found = sys.modules.get(module) or importlib.import_module(module)
-    except ImportError:
-        return False
-    return getattr(found, name, None) is function
-
-
-def _hash_content(folder: Path, tables: Mapping[str, datasets.Dataset]) -> str:
-    digest = hashlib.sha256((folder / _TASK_FILE).read_bytes())
-    if (folder / _FUNCTION_FILE).exists():
-        digest.update((folder / _FUNCTION_FILE).read_bytes())
-    for table in tables.values():  # not the Parquet files, which are of the version that wrote them
+def _hash_content(
+    said: Mapping[str, object],
+    tables: Mapping[str, datasets.Dataset],
+    metric: GivenMetric | None,
+) -> str:
+    """Hash what is said, not the files, whose bytes depend on the versions that write them."""
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    digest.update(describe_function(metric).encode() if callable(metric) else b"")
+    for table in tables.values():
         digest.update(str(table.features).encode())
         for row in table:
             digest.update(json.dumps(row, default=str).encode())

@@ -26,7 +26,6 @@ from allocator.tuning.rendering.figure_files import draw_and_print
 from allocator.tuning.report.study_report import write_report
 from allocator.tuning.runs.run_parts import DRAWING, FIGURES, TRAININGS, list_search_parts
 from allocator.tuning.runs.score_verdict import score_verdict
-from allocator.tuning.runs.search_result import SearchResult
 from allocator.tuning.runs.train_choices import train_choices
 from allocator.tuning.screen.header import print_header
 from allocator.tuning.screen.result_table import print_result
@@ -38,12 +37,12 @@ from allocator.tuning.study.goal import Goal
 from allocator.tuning.study.next_commands import list_next_commands
 from allocator.tuning.study.open_study import open_study
 from allocator.tuning.study.study import SearchStudy
-from allocator.tuning.study.write_front import write_front
+from allocator.tuning.study.write_front import WrittenFront, write_front
 
 
 def run_search(
     config: SearchConfig, plan: Plan[StudyConfig], progress: RunProgress
-) -> SearchResult | None:
+) -> WrittenFront | None:
     """Search until the study has all trials, score its choice on dev, and write it.
 
     An interrupt (Ctrl-C, or SIGTERM) ends the search; what has finished is kept and written.
@@ -54,7 +53,7 @@ def run_search(
         progress: Where the search is shown.
 
     Returns:
-        The result, or None if the search was interrupted.
+        What was written, or None if the search was interrupted.
     """
     # Optuna logs every trial, which would break the table that a watcher redraws.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -84,13 +83,12 @@ def run_search(
         commands = list_next_commands(study, front.best.path, url)
         print_result(console, study, front, effects, commands)
         loggers.log_table(make_study_table(study, front))
-        result = SearchResult.collect(study, front, config.model_cache)
         # Last: a figure that fails must not cost the result.
         progress.begin(DRAWING)
         draw_and_print(
             console, lambda warn: write_report(study, front, effects, commands, warn=warn)
         )
-    return result
+    return front
 
 
 def _train_until_finished(

@@ -7,18 +7,21 @@ from pathlib import Path
 
 import optuna
 from rich.console import Console
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from allocator.config import Budget
 from allocator.errors import AllocatorError
 from allocator.progress.run_progress import RunProgress
-from allocator.tuning.plan.given_data import Data, GivenMetric, write_given_task
-from allocator.tuning.plan.given_model import save_given_model
+from allocator.tuning.plan.given_data import Data, write_given_task
+from allocator.tuning.plan.given_metric import GivenMetric
+from allocator.tuning.plan.given_model import Preprocessor, save_given_model
 from allocator.tuning.plan.given_options import make_search_config
 from allocator.tuning.plan.search_plan import plan_search
 from allocator.tuning.plan.word_checks import check_words
 from allocator.tuning.runs.run_search import run_search
 from allocator.tuning.runs.search_result import SearchResult
+from allocator.tuning.screen.header import print_banner
+from allocator.tuning.study.open_study import load_study
 
 
 def search(
@@ -27,13 +30,13 @@ def search(
     *,
     train: Data | None = None,
     dev: Data | None = None,
-    text: str | Sequence[str] = "text",
-    label: str | Sequence[str] = "label",
+    text: str | Sequence[str] | None = None,
+    label: str | Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
     regression: bool = False,
     metric: GivenMetric | None = None,
     model: str | Path | PreTrainedModel = "minilm",
-    tokenizer: PreTrainedTokenizerBase | None = None,
+    preprocessor: Preprocessor | None = None,
     quiet: bool = False,
     **options: object,
 ) -> SearchResult:
@@ -50,52 +53,67 @@ def search(
             of dictionaries, or a dictionary of lists. It is written into `data/` in the folder of
             all studies, with a task file, so that the recipe can be trained again.
         dev: Examples that the final model is scored on; None to hold a part of `train` out.
-        text: Column of the texts in `train` and `dev`, or two columns for pairs.
+        text: Column of the texts in `train` and `dev`, or two columns for pairs; None for `text`.
         label: Column of the class or the score; several columns of 0 and 1, or one of lists, if an
-            example has several labels.
+            example has several labels; None for `label`.
         classes: Names of the classes in the order of their ids; None for those in `train`.
         regression: Whether labels are scores.
         metric: A metric as in a task file, or a function of predictions and labels that is higher
             for better predictions.
         model: An id on the hub, a folder, a packaged model, or a transformers model in memory. The
-            latter is written into `models/` in the folder of all studies.
-        tokenizer: The tokenizer of a model in memory; None for the one under its `name_or_path`.
-        quiet: Whether nothing is shown.
+            latter is written into `models/` in the folder of all studies. A head that is drawn
+            anew makes another model each time: give a bare backbone, or set torch's seed.
+        preprocessor: The tokenizer or image processor of a model in memory; None for the one under
+            its `name_or_path`.
+        quiet: Whether nothing is shown but what is doubtful about the data.
         options: The other options of the command, by their names with underscores.
 
     Raises:
         AllocatorError: For everything that a user can correct.
         KeyboardInterrupt: If the user interrupts; what has finished is kept and written.
     """
-    studies_dir = Path(str(options.get("studies_dir", "studies")))
+    words = {**options, "budget": budget, "task": str(task or ""), "model": "minilm"}
+    if not isinstance(model, PreTrainedModel):
+        words["model"] = str(model)
+    config = make_search_config(words)  # before anything large is written
     if train is not None:
         task = write_given_task(
-            "task" if task is None else str(task),
+            str(task or "task"),
             train,
             dev,
-            text=(text,) if isinstance(text, str) else tuple(text),
-            label=(label,) if isinstance(label, str) else tuple(label),
+            text=_list_names(text, "text"),
+            label=_list_names(label, "label"),
             classes=classes,
             regression=regression,
             metric=metric,
-            folder=studies_dir / "data",
+            folder=config.studies_dir / "data",
         )
     elif task is None:
         raise AllocatorError("a search needs a task, or examples as train")
-    elif dev is not None or metric is not None or classes is not None:
-        raise AllocatorError("dev, metric and classes go with train; a task has its own")
+    elif any(given is not None for given in (dev, text, label, classes, metric)) or regression:
+        raise AllocatorError(
+            "dev, text, label, classes, regression and metric go with train; a task has its own"
+        )
     if isinstance(model, PreTrainedModel):
-        model = save_given_model(model, tokenizer, studies_dir / "models")
-    config = make_search_config(
-        {**options, "budget": budget, "task": str(task), "model": str(model)}
-    )
+        model = save_given_model(model, preprocessor, config.studies_dir / "models")
+    elif preprocessor is not None:
+        raise AllocatorError("preprocessor goes with a model in memory; a named one has its own")
+    config = config.model_copy(update={"task": str(task), "model": str(model)})
     check_words(config)
     verbosity = optuna.logging.get_verbosity()
     try:
         with RunProgress(Console(quiet=quiet)) as progress:
-            result = run_search(config, plan_search(config, progress.begin), progress)
+            plan = plan_search(config, progress.begin)
+            if quiet:
+                print_banner(Console(stderr=True), plan.data)
+            front = run_search(config, plan, progress)
     finally:
         optuna.logging.set_verbosity(verbosity)
-    if result is None:
+    if front is None:
         raise KeyboardInterrupt
-    return result
+    with load_study(plan.folder, config.storage) as study:
+        return SearchResult.collect(study, front, config.model_cache)
+
+
+def _list_names(names: str | Sequence[str] | None, default: str) -> tuple[str, ...]:
+    return (names or default,) if isinstance(names, str | None) else tuple(names)

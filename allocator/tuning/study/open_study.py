@@ -93,7 +93,7 @@ def open_study(
 
 
 def check_study(config: StudyConfig, folder: Path, url: str) -> None:
-    """Refuse what `open_study` would refuse, and make no study.
+    """Refuse the folder and the storage that `open_study` would refuse, and make no study.
 
     Raises:
         StudyError: As for `open_study`, or if the folder cannot be made.

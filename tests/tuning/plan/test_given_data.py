@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +16,8 @@ from sklearn.metrics import balanced_accuracy_score
 
 from allocator.data.scoring.metrics import compute_score
 from allocator.data.sources import load_task
-from allocator.tuning.plan.given_data import Data, GivenMetric, write_given_task
+from allocator.tuning.plan.given_data import Data, write_given_task
+from allocator.tuning.plan.given_metric import GivenMetric
 
 ROWS = [{"text": f"sentence {i}", "label": "ab"[i % 2], "id": i} for i in range(40)]
 COLUMNS = {name: [row[name] for row in ROWS] for name in ROWS[0]}
@@ -78,6 +82,38 @@ def test_a_function_is_written_down_as_it_is_and_anew_when_it_changes(tmp_path: 
         for path in (first, second)
     ]
     assert scores == [0.5, 0.25]
+
+
+SCRIPT = """
+import numpy as np
+from allocator.tuning.plan.given_metric import describe_function
+
+def helper(x):
+    return np.asarray(x) in {{"a", "b", "c"}}
+
+def score(predictions, labels, *, least=0.5):
+    return float(sum(predictions == labels)) / len(labels) + helper(labels) - {number}
+
+print(describe_function(score))
+"""
+
+
+def describe_in_new_process(lines: int, number: int, seed: str) -> str:
+    code = "\n" * lines + SCRIPT.format(number=number)
+    words = [sys.executable, "-c", code]
+    environment = {**os.environ, "PYTHONHASHSEED": seed}
+    return subprocess.run(words, check=True, capture_output=True, text=True, env=environment).stdout
+
+
+def test_a_function_has_the_same_words_in_every_process_until_it_changes() -> None:
+    first = describe_in_new_process(0, number=1, seed="1")
+    assert describe_in_new_process(3, number=1, seed="2") == first
+    assert describe_in_new_process(0, number=2, seed="1") != first
+
+
+def test_columns_that_no_table_can_hold_do_not_matter(tmp_path: Path) -> None:
+    frame = pd.DataFrame(ROWS).assign(mixed=[1, "two"] * 20)
+    assert len(load_task(str(write(tmp_path, frame))).train) == 32
 
 
 def test_a_function_that_can_be_imported_is_named(tmp_path: Path) -> None:

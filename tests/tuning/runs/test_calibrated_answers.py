@@ -19,7 +19,7 @@ from allocator.data.tasks import Examples
 from allocator.files.study_folder import DELIVERED_FOLDER
 from allocator.progress.run_progress import RunProgress
 from allocator.trained.export_folder import write_export
-from allocator.trained.prediction_files import Asked
+from allocator.trained.prediction_files import PredictionInput
 from allocator.trained.predictions import predict
 from allocator.trained.trained_adapter import load_trained
 from allocator.training.calibration import average_calibrations
@@ -71,7 +71,7 @@ def test_a_searchs_answers_are_calibrated_wherever_they_are_computed(
     as_trained = F.cross_entropy(logits / calibration.scale, labels).item()
     assert as_trained == pytest.approx(last.loss, rel=1e-4)
 
-    asked = [Asked(inputs=texts, where="dev") for texts in dev.inputs]
+    asked = [PredictionInput(inputs=texts, where="dev") for texts in dev.inputs]
     for (_, told), expected in zip(predict(trained, asked), logits.softmax(1).amax(1), strict=True):
         assert float(told.as_fields()[1]) == pytest.approx(expected.item(), abs=1e-4)
 
