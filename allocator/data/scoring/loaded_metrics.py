@@ -76,7 +76,8 @@ class LoadedMetric:
 
         Returns:
             The numbers in the dictionary that the metric returns, by their keys, or the number that
-            it returns. NaN becomes 0, infinity the largest number. Values of other types are left out.
+            it returns. NaN becomes 0, and infinity the largest number. Values of other types are
+            left out.
 
         Raises:
             TaskError: If the metric fails, or answers without a number.

@@ -36,7 +36,7 @@ def draw_effects(effects: Sequence[MarginalEffect], *, objective: str) -> go.Fig
         cols=min(len(effects), _COLUMNS),
         shared_yaxes="all",
         subplot_titles=[name_parameter(effect.name) for effect in effects],
-        horizontal_spacing=0.02,
+        horizontal_spacing=0.04,
         vertical_spacing=0.25 / rows,
     )
     for place, effect in enumerate(effects):
