@@ -158,7 +158,7 @@ def test_a_search_that_was_interrupted_raises_the_interrupt(
         ({"task": "colla"}, UnknownNameError, "unknown task 'colla': did you mean 'cola'"),
         ({"task": "cola", "trails": 9}, UnknownNameError, "unknown option 'trails': did you mean"),
         ({"task": "cola", "trials": 0}, AllocatorError, "trials: Input should be greater than"),
-        ({"task": "cola", "metric": "f1_macro"}, AllocatorError, "dev, metric and classes go with"),
+        ({"task": "cola", "metric": "f1_macro"}, AllocatorError, "dev, text, label, classes, reg"),
         ({"train": [1, 2]}, AllocatorError, "train is no table of named columns"),
         ({"train": {"text": ["a"]}}, AllocatorError, "train: no column 'label'; columns are 'te"),
     ],
