@@ -31,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "predict",
         "Read texts or paths of images in UTF-8 from standard input, one per line (a TAB separates "
         "the two texts of a pair), and print for each its class and probability, or its score. "
-        "With --input, read a table, and print it with these as further columns.",
+        "With --input, read a table, and print it with these as further columns. Of two classes "
+        "the second may be answered from another probability than 0.5, where the metric gains by "
+        "it; best.yaml says from which (decision_threshold, of the logits).",
     )
     add_result_option(parser)
     parser.add_argument(

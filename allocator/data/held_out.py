@@ -85,9 +85,12 @@ def _check_room(train: Examples, size: int, needed: int, what: str, fraction: fl
 def _check_classes(train: Examples, task: Task) -> None:
     for label, count in sorted(Counter(train.label_array.tolist()).items()):
         if count < 2:
+            name = task.labels[label]
+            alike = [other for other in task.labels if other.split() == name.split()]
+            hint = f"; is it one with {alike[alike[0] == name]!r}?" if len(alike) > 1 else ""
             raise DataError(
-                f"class {task.labels[label]!r} of task {task.name!r} has one example in "
-                f"train; it needs two, one to train on and one to hold out"
+                f"class {name!r} of task {task.name!r} has one example in train; it needs two, one "
+                f"to train on and one to hold out{hint}"
             )
 
 

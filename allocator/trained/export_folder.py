@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from transformers import PreTrainedTokenizerBase
+
 from allocator.errors import StudyError
 from allocator.files.recipe import Recipe
+from allocator.inputs.text_lengths import limit_length
 from allocator.models.model_config import read_config
 from allocator.models.packaged_models import PACKAGED_MODELS
 from allocator.trained.model_card import write_model_card
@@ -60,6 +63,10 @@ def write_export(
         else:
             trained.attached.merge()
             trained.attached.model.save_pretrained(folder)
+        if isinstance(trained.preprocessor, PreTrainedTokenizerBase):
+            # Whoever truncates gets what the adapter was trained with.
+            asked = trained.recipe.training.max_length
+            trained.preprocessor.model_max_length = limit_length(trained.source, asked)
         trained.preprocessor.save_pretrained(folder)
         card = write_model_card(
             trained.recipe,

@@ -9,7 +9,8 @@ from typing import Literal
 
 import yaml
 
-from allocator.files.recipe import Recipe
+from allocator.data.scoring.metric_names import describe_metric
+from allocator.files.recipe import Recipe, TaskSection
 
 _LOAD_LORA = """\
 from peft import PeftModel
@@ -19,12 +20,14 @@ base = {model_class}.from_pretrained(
     "{base}",
 {options})
 model = PeftModel.from_pretrained(base, "{place}")
-preprocessor = {preprocessor_class}.from_pretrained("{place}")"""
+preprocessor = {preprocessor_class}.from_pretrained("{place}")
+logits = model(**preprocessor({inputs}, return_tensors="pt")).logits"""
 
 _LOAD_MERGED = """\
 from transformers import pipeline
 
-classify = pipeline("{pipeline}", "{place}"{answers})"""
+classify = pipeline("{pipeline}", "{place}"{answers})
+classify({example})"""
 
 _LOAD_ADAPTER = """\
 from pathlib import Path
@@ -70,7 +73,7 @@ def write_model_card(
     """
     adapter, task = recipe.adapter, recipe.task
     # A script of the user's own is its path, which means nothing elsewhere.
-    metric = Path(task.metric).name
+    metric = describe_metric(task.metric)
     of_images = not task.text_columns
     pipeline = "image-classification" if of_images else "text-classification"
     header: dict[str, object] = {
@@ -88,8 +91,11 @@ def write_model_card(
         base=base_model,
         options="".join(f"    {name}={value!r},\n" for name, value in options.items()),
         pipeline=pipeline,
+        answers=("" if of_images else ", truncation=True")
         # Of several labels, not only the likeliest.
-        answers=", top_k=None" if task.is_multi_label else "",
+        + (", top_k=None" if task.is_multi_label else ""),
+        example=_write_example(task),
+        inputs=_write_inputs(task),
         model_class=f"AutoModelFor{'Image' if of_images else 'Sequence'}Classification",
         preprocessor_class="AutoImageProcessor" if of_images else "AutoTokenizer",
     )
@@ -114,6 +120,23 @@ def write_model_card(
 {load}
 ```
 """
+
+
+def _write_example(task: TaskSection) -> str:
+    """Write what a pipeline is called with."""
+    if not task.text_columns:
+        return '"photo.jpg"'
+    if len(task.text_columns) == 1:
+        return '"A text."'
+    return '{"text": "A text.", "text_pair": "Another."}'
+
+
+def _write_inputs(task: TaskSection) -> str:
+    """Write what a tokenizer or an image processor is called with."""
+    if not task.text_columns:
+        return "image"
+    texts = ['"A text."', '"Another."'][: len(task.text_columns)]
+    return ", ".join([*texts, "truncation=True"])
 
 
 def _describe_score(recipe: Recipe) -> str:

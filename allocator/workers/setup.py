@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +43,7 @@ class TrainingSetup:
         trains_pooler: As for `Head`.
         most_slots: Largest number of trials that can train together, because no more are decided
             on at once; None if there is no such number.
+        trainings: Number of trials that a worker will train; None if it is not known.
     """
 
     model: ModelSource
@@ -56,6 +58,7 @@ class TrainingSetup:
     path: ForwardPath = FASTEST
     trains_pooler: bool | None = None
     most_slots: int | None = None
+    trainings: int | None = None
 
     def hold_out(self, seed: int) -> tuple[Indices, Indices]:
         """Divide `train` for a seed, as `split_held_out` does."""
@@ -72,6 +75,13 @@ class TrainingSetup:
     def num_train(self) -> int:
         """Number of examples that a trial trains on."""
         return len(self.train) - (self.num_scoring if self.scoring is None else 0)
+
+    @property
+    def num_read(self) -> float:
+        """Number of examples that a worker will train on; infinity if it is not known."""
+        if self.trainings is None:
+            return math.inf
+        return self.trainings * self.training.epochs * self.num_train
 
 
 def load_training_splits(setup: TrainingSetup, device: torch.device) -> Splits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
@@ -22,6 +23,7 @@ from allocator.training.training_slot import TrainingSlot
 _PACK_SIZES = 5  # packs of 1, 2, 4, 8 and 16 trials
 _BATCHES, _ROUNDS = 5, 3
 _TIME_LIMIT = 60.0  # seconds after which no further pack is measured
+_TIME_SHARE = 0.1  # the same, of the time that all trainings take
 _WORTHWHILE_GAIN = 1.1  # factor in examples per second that justifies a larger pack
 
 
@@ -92,8 +94,9 @@ def measure_packs(
     config: TrainingConfig,
     *,
     most_slots: int | None = None,
+    examples: float = math.inf,
 ) -> list[Throughput]:
-    """Measure packs of 1, 2, 4, 8 and 16 trials, for at most a minute.
+    """Measure packs of 1, 2, 4, 8 and 16 trials, for at most a minute, or a tenth of all trainings.
 
     Larger packs are left out once two doublings together gain less than 10%, or memory ran out.
     So are packs that would not be filled: what counts is how fast a round trains.
@@ -106,6 +109,7 @@ def measure_packs(
         split: As for `measure_throughput`.
         config: As for `measure_throughput`.
         most_slots: Trials that can train together; None if there is no such number.
+        examples: Examples that all trainings will read.
 
     Returns:
         The best of up to three measurements of every size, by size.
@@ -114,7 +118,7 @@ def measure_packs(
     def measure(slots: int) -> Throughput:
         return measure_throughput(slots, allocation, spec, backbone, split, config)
 
-    start = time.perf_counter()
+    start, limit = time.perf_counter(), _TIME_LIMIT
     measured: list[Throughput] = []
     sizes = [2**power for power in range(_PACK_SIZES if backbone.packs else 1)]
     if most_slots is not None:
@@ -125,13 +129,14 @@ def measure_packs(
         # Memory ran out: larger packs cannot fit, and another round would only run out again.
         if not measured[-1].examples:
             return measured
+        limit = min(limit, _TIME_SHARE * examples / measured[-1].examples)
         if len(measured) > 2 and measured[-1].examples < _WORTHWHILE_GAIN * measured[-3].examples:
             break
-        if time.perf_counter() - start > _TIME_LIMIT:
+        if time.perf_counter() - start > limit:
             break
     # Other work on the machine can only slow measurements, so the best of several counts.
     for _ in range(_ROUNDS - 1):
-        if time.perf_counter() - start > _TIME_LIMIT:
+        if time.perf_counter() - start > limit:
             break
         again = [measure(throughput.slots) for throughput in measured]
         # Peak memory is that of the first round: later ones have seen larger packs.

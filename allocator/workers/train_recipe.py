@@ -50,7 +50,7 @@ def train_recipe(
     Args:
         recipe: The recipe to train.
         output: Folder that `adapter.safetensors` and `result.yaml` are written to.
-        data_source: As for `load_task`.
+        data_source: As for `load_task`; `auto` tries the folder that the recipe records first.
         data_dir: As for `load_task`.
         fallback_dir: As for `load_task`.
         model_cache: Folder of fetched models.
@@ -67,6 +67,8 @@ def train_recipe(
     """
     progress.begin("loading model and data")
     model = locate_model_of(recipe.model, model_cache)
+    if data_dir is None and data_source == "auto":
+        data_dir = _find_recorded_folder(recipe.task.source)
     data = load_task(
         recipe.task.reference,
         source=data_source,
@@ -124,6 +126,13 @@ def train_recipe(
     return last
 
 
+def _find_recorded_folder(source: str) -> Path | None:
+    """Find the data folder of a recipe's source, if it was a folder that is still there."""
+    kind, _, place = source.partition(":")
+    # The folder of a task lies in the data folder.
+    return Path(place).parent if kind == "dir" and Path(place).is_dir() else None
+
+
 def _train_one(
     setup: TrainingSetup, job: Job, device: torch.device, progress: RunProgress
 ) -> Report:
@@ -176,7 +185,8 @@ def _require_same_data(recipe: Recipe, data: TaskData) -> None:
     if data.fingerprint != recipe.task.fingerprint:
         raise TaskError(
             f"task {recipe.task.name!r} must have fingerprint {recipe.task.fingerprint}, "
-            f"got {data.fingerprint} from {data.source}; the recipe was made on other data"
+            f"got {data.fingerprint} from {data.source}; the recipe was made on other data, of "
+            f"{recipe.task.source}"
         )
     if data.task.metric != recipe.task.metric:
         raise TaskError(

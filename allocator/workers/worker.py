@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from multiprocessing.connection import Connection
@@ -50,6 +51,7 @@ def serve_orders(
             splits.train,
             setup.training,
             most_slots=setup.most_slots,
+            examples=setup.num_read,
         )
         slots = choose_slots(measured).slots
     train_trials(
@@ -80,7 +82,8 @@ def run_worker(
     """
     # A terminal sends Ctrl-C to the workers too, but the coordinator decides what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the usual exit, which cleans up
+    # At once: an exception could come while the process is cleaning up, and be printed.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
     def on_boundary(boundary: Boundary) -> Orders:
         connection.send(boundary)

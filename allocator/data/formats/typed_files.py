@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 import tempfile
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ def read_typed_file(path: Path, builder: str) -> TypedSplit:
         with tempfile.TemporaryDirectory() as cache, keep_datasets_quiet():
             table = datasets.load_dataset(
                 builder,
-                data_files={"train": str(path)},
+                data_files={"train": glob.escape(str(path))},  # taken for a pattern otherwise
                 split="train",
                 cache_dir=cache,
                 keep_in_memory=True,

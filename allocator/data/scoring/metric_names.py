@@ -36,6 +36,12 @@ def split_function(name: str) -> tuple[str, str] | None:
     return (module, function) if colon and function.isidentifier() else None
 
 
+def describe_metric(name: str) -> str:
+    """Describe a metric for people: a user's own by its function or script, without the folder."""
+    parts = split_function(name)
+    return parts[1] if parts is not None else Path(name).name
+
+
 def require_metric_file(name: str, root: Path) -> None:
     """Refuse a script that is not there, or a function whose module is not.
 

@@ -10,6 +10,9 @@ from allocator.errors import AllocatorError, UnknownNameError
 from allocator.files.yaml_files import validate_mapping
 from allocator.tuning.plan.search_config import SearchConfig
 
+_OF_THE_CALL = frozenset(
+    "train dev text label classes regression metric preprocessor quiet".split()
+)
 _FROM_ENVIRONMENT = ("fallback_data_dir", "model_cache")
 
 
@@ -29,7 +32,7 @@ def make_search_config(options: Mapping[str, object]) -> SearchConfig:
     training: dict[object, object] = {}
     for name, value in options.items():
         if name not in known:
-            raise UnknownNameError("option", name, known)
+            raise UnknownNameError("option", name, known | _OF_THE_CALL)
         kinds = (fields[name].annotation, *get_args(fields[name].annotation))
         is_listed = isinstance(value, str) and any(get_origin(kind) is tuple for kind in kinds)
         group = training if name in TrainingConfig.model_fields else content

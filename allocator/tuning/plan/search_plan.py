@@ -149,7 +149,7 @@ def _make_study_config(
     folder = config.studies_dir / shared.study
     if not (folder / CONFIG_FILE).exists():  # a study keeps the prior that it began with
         require_prior_study(config.prior, space, config.studies_dir)
-    return StudyConfig(
+    recorded = StudyConfig(
         **dict(shared),
         budget=space.feasible.budget,
         smaller_budgets=space.smaller_budgets,
@@ -164,6 +164,10 @@ def _make_study_config(
         # Parameters in place of paths: what is compared on resume is what would be tried.
         start=tuple(dict(params) for params in read_starts(config.start, space)),
     )
+    # Before the model is checked, which takes longer; opening the study asks once more.
+    if (folder / CONFIG_FILE).exists():
+        recorded.require_same(read_shared_config(folder / CONFIG_FILE, StudyConfig))
+    return recorded
 
 
 def _read_recorded_precision(folder: Path) -> Precision | None:

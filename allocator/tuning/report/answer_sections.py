@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from allocator.allocation.adapter_shape import AdapterShape
 from allocator.tuning.evidence.choice import Selection
 from allocator.tuning.evidence.effect_sentences import describe_effects
 from allocator.tuning.evidence.marginal_effects import MarginalEffect
@@ -109,10 +110,17 @@ def _describe_choice(study: SearchStudy, selection: Selection) -> str:
     allocation, size = study.space.make_allocation(params), study.space.num_parameters(params)
     shape = study.space.find_variant(params).shape
     return (
-        f"Within {selection.budget:,} parameters: {shape.construction}, {shape.factorization}, "
+        f"Within {selection.budget:,} parameters: {_name_kind(shape)}, "
         f"{_name_ranks(allocation.ranks)} ({size:,} parameters), lambda "
         f"{allocation.core_lr_multiplier:.3g}, learning rate {allocation.learning_rate:.2e}."
     )
+
+
+def _name_kind(shape: AdapterShape) -> str:
+    targets = ", ".join(shape.backbone.targets)
+    if shape.factorization == "matrix":
+        return f"LoRA on {targets}"
+    return f"{shape.construction}, {shape.factorization} on {targets}"
 
 
 def _explain_calibration(study: SearchStudy) -> str:

@@ -9,7 +9,7 @@ from allocator.progress.run_progress import RunProgress
 from allocator.training.loop import EVALUATION_COST
 from allocator.tuning.plan.search_config import SearchConfig
 from allocator.tuning.plan.search_plan import Plan
-from allocator.tuning.runs.run_search import count_most_slots, make_goal
+from allocator.tuning.runs.run_search import limit_packs, make_goal
 from allocator.tuning.screen.header import print_header
 from allocator.tuning.screen.spaces_table import describe_parameters
 from allocator.tuning.space.space import Variant
@@ -65,9 +65,11 @@ def _print_estimated_cost(
     backbone = load_frozen_backbone(setup, torch.device(plan.devices.here))
     train = load_training_splits(setup, backbone.device).train
     if slots is None:
-        most_slots = count_most_slots(goal, plan)
+        limits = limit_packs(plan, goal)
         measured = measure_packs(
-            setup.typical, setup.spec, backbone, train, training, most_slots=most_slots
+            *(setup.typical, setup.spec, backbone, train, training),
+            most_slots=limits.most_slots,
+            examples=limits.num_read,
         )
     else:
         measured = [measure_throughput(slots, setup.typical, setup.spec, backbone, train, training)]
@@ -86,7 +88,8 @@ def _print_estimated_cost(
     examples = goal.trials * per_training
     minutes = examples / chosen.examples / len(plan.devices.names) / 60
     console.print(
-        f"{goal.trials} trainings of {training.epochs} epochs, {chosen.slots} at a time: "
+        f"{goal.trials} trainings of {training.epochs} epoch{'s' * (training.epochs > 1)}, "
+        f"{chosen.slots} at a time: "
         f"about {minutes:.0f} min without pruning",
         highlight=False,
     )

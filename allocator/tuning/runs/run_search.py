@@ -38,6 +38,7 @@ from allocator.tuning.study.next_commands import list_next_commands
 from allocator.tuning.study.open_study import open_study
 from allocator.tuning.study.study import SearchStudy
 from allocator.tuning.study.write_front import WrittenFront, write_front
+from allocator.workers.setup import TrainingSetup
 
 
 def run_search(
@@ -100,7 +101,7 @@ def _train_until_finished(
 ) -> bool:
     """Train until the study has all trials; return False if time was up before."""
     interrupts, console = Interrupts(), progress.console
-    setup = dataclasses.replace(plan.setup, most_slots=count_most_slots(study.goal, plan))
+    setup = limit_packs(plan, study.goal)
     watchers: list[Watcher] = [SearchWatcher(progress, study, TRAININGS, config.timeout)]
     if config.log:
         watchers.append(StudyRuns(study, loggers))
@@ -149,9 +150,15 @@ def make_goal(config: SearchConfig, plan: Plan[StudyConfig]) -> Goal:
     )
 
 
-def count_most_slots(goal: Goal, plan: Plan[StudyConfig]) -> int:
-    """Count the trainings of a round that one of the devices gets."""
-    return math.ceil(goal.places / len(plan.devices.names))
+def limit_packs(plan: Plan[StudyConfig], goal: Goal) -> TrainingSetup:
+    """Return the setup of workers that know how much they will train, together and in all."""
+    devices = len(plan.devices.names)
+    return dataclasses.replace(
+        plan.setup,
+        # The trainings of a round that one of the devices gets.
+        most_slots=math.ceil(goal.places / devices),
+        trainings=math.ceil(goal.trials / devices),
+    )
 
 
 def _write_what_has_finished(study: SearchStudy, console: Console) -> None:

@@ -61,7 +61,7 @@ def describe_smallest(
     if smallest.budget == best.budget:
         return (
             "No smaller budget has a choice that is expected within half a standard error of the "
-            "best."
+            "best, by what the trainings held out. What dev says beside it does not count for that."
         )
     params = smallest.best.allocation.params
     where = f"{study.space.num_parameters(params):,} parameters: {shlex.quote(str(recipe))}"

@@ -8,6 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from allocator.data.scoring.metric_names import describe_metric
 from allocator.data.sources import TaskData
 from allocator.tuning.plan.search_plan import Plan, Recorded
 from allocator.tuning.space.space import Space
@@ -25,7 +26,7 @@ def print_header(console: Console, plan: Plan[Recorded]) -> None:
     rows = {
         "model": f"{study.model.name} ({backbone.layers} layers, {backbone.d_in} wide, "
         f"{backbone.describe_heads()}), {study.precision} on {', '.join(plan.devices.names)}",
-        "task": f"{study.task.name} ({study.task.metric}), {plan.data.source}",
+        "task": f"{study.task.name} ({describe_metric(study.task.metric)}), {plan.data.source}",
         "scored on": f"{plan.setup.num_scoring:,} examples of "
         + (
             "the official dev split"

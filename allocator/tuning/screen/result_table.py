@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 from scipy import stats
 
+from allocator.data.scoring.metric_names import describe_metric
 from allocator.tuning.evidence.choice import Choice, Selection
 from allocator.tuning.evidence.marginal_effects import MarginalEffect
 from allocator.tuning.screen.front_table import describe_smallest, make_front_table
@@ -104,7 +105,7 @@ def _make_cells(study: SearchStudy, choice: Choice) -> dict[str, str]:
     cells["trainings in the search"] = str(len(trials))
     cells[f"expected {study.objective.name}"] = f"{choice.expected:.4f}"
     split = study.config.select_on.replace("_", " ")
-    metric = study.config.task.metric
+    metric = describe_metric(study.config.task.metric)
     cells[f"calibrated loss ({split})"] = _average([read_calibrated_loss(t) for t in trials])
     cells[f"loss as trained ({split})"] = _average([read_loss(t) for t in trials])
     cells[f"{metric} ({split})"] = _average([read_score(t) for t in trials])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from allocator.data.scoring.metric_names import describe_metric
 from allocator.tuning.evidence.choice import Choice, Selection
 from allocator.tuning.space.space import RIVAL
 from allocator.tuning.storage.trial_memory import BASELINE, has_learnt
@@ -124,7 +125,7 @@ def _describe_power(study: SearchStudy, verdict: StudyVerdict) -> list[str]:
     differences = [v.find_deciding(study.config.decide_by) for v in verdict.versus.values()]
     if not all(difference.covers_seeds for difference in differences):
         return []
-    name = "loss" if study.config.decide_by == "loss" else study.config.task.metric
+    name = "loss" if study.config.decide_by == "loss" else describe_metric(study.config.task.metric)
     ends = (f"{end(d.detectable for d in differences):.4f}" for end in (min, max))
     return [
         f"Four of five such verdicts find a difference of {' to '.join(dict.fromkeys(ends))} in "

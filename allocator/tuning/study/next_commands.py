@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from allocator.files.study_folder import ARTIFACTS_FOLDER
+from allocator.files.study_folder import ARTIFACTS_FOLDER, STUDIES_FOLDER
 from allocator.tuning.storage.storage_url import (
     add_installed_driver,
     choose_storage_url,
@@ -25,10 +25,17 @@ def list_next_commands(study: SearchStudy, recipe: Path, url: str) -> list[str]:
         [*_PYTHON, "allocator.train", "--config", str(recipe)],
         [*_PYTHON, "allocator.export", "--study", study.config.study],
     ]
-    commands[-1] += ["--studies-dir", str(study.folder.parent)]
+    # Where a study is looked for by default need not be said.
+    place = study.folder.parent
+    elsewhere = [] if place == STUDIES_FOLDER else ["--studies-dir", str(place)]
+    commands[-1] += elsewhere
     if url != choose_storage_url(None, study.folder):
         commands[-1] += ["--storage", printable_url(url)]
-    predict = [*_PYTHON, "allocator.predict", "--study", study.config.study]
-    predict += ["--studies-dir", str(study.folder.parent)]
-    given = "texts.txt" if study.config.task.text_columns else "paths.txt"
-    return [*map(shlex.join, commands), f"{shlex.join(predict)} < {given}"]
+    predict = shlex.join([*_PYTHON, "allocator.predict", "--study", study.config.study, *elsewhere])
+    columns = study.config.task.text_columns
+    given = "< texts.txt" if columns else "< paths.txt"
+    # A table is plainer than a TAB between two texts.
+    return [
+        *map(shlex.join, commands),
+        f"{predict} {given if len(columns) < 2 else '--input pairs.csv'}",
+    ]
