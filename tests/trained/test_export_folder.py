@@ -171,3 +171,15 @@ def test_an_empty_folder_is_filled(trained: TrainedAdapter, tmp_path: Path) -> N
     (tmp_path / "out").mkdir()
     write_export(trained, "merged", tmp_path / "out")
     assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_texts_are_cut_where_the_adapter_was_trained_to_read(
+    trained: TrainedAdapter, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    write_export(trained, "merged", tmp_path / "model")
+    saved = AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert saved.model_max_length == tiny_recipe.training.max_length
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    example = example.replace("path/to/this/folder", str(tmp_path / "model"))
+    exec(compile(example.replace("A text.", SENTENCE * 50), "card", "exec"), {})

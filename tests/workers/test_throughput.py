@@ -87,3 +87,10 @@ def test_a_backbone_that_takes_one_trial_at_a_time_is_measured_with_one(
     (result,) = measure_packs(ALLOCATION, tiny_spec, backbone, tiny_splits.train, CONFIG)
     assert result.slots == 1
     assert result.examples > 0
+
+
+def test_packs_are_not_measured_for_longer_than_a_tenth_of_what_will_train(
+    tiny_spec: AdapterSpec, tiny_backbone: Backbone, tiny_splits: Splits
+) -> None:
+    arguments = (ALLOCATION, tiny_spec, tiny_backbone, tiny_splits.train, CONFIG)
+    assert [one.slots for one in measure_packs(*arguments, examples=1)] == [1]

@@ -152,7 +152,7 @@ def test_other_data_than_the_recipes_are_refused(
     other = recipe.task.model_copy(update={"fingerprint": "0123"})
     message = (
         f"task 'cola' must have fingerprint 0123, got {recipe.task.fingerprint} "
-        f"from {recipe.task.source}; the recipe was made on other data"
+        f"from {recipe.task.source}; the recipe was made on other data, of {recipe.task.source}"
     )
     with pytest.raises(TaskError, match=f"^{re.escape(message)}$"):
         train(recipe.model_copy(update={"task": other}))
@@ -191,3 +191,19 @@ def test_ranks_that_do_not_fit_the_construction_are_refused(
     with pytest.raises(SpaceError, match=r"must be given for input, .*, got input$"):
         train(recipe.model_copy(update={"adapter": other}))
     assert not output.exists()
+
+
+def test_without_a_folder_it_trains_on_the_data_that_the_recipe_records(
+    recipe: Recipe, output: Path, tmp_path: Path, said: io.StringIO
+) -> None:
+    assert recipe.task.source.startswith("dir:")
+    train_recipe(
+        recipe,
+        output=output,
+        data_source="auto",
+        data_dir=None,
+        fallback_dir=None,
+        model_cache=tmp_path / "cache",
+        progress=RunProgress(Console(file=said, width=80)),
+    )
+    assert read_recipe(output / RESULT_FILE).task.fingerprint == recipe.task.fingerprint

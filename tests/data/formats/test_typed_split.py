@@ -245,3 +245,12 @@ def test_an_unreadable_file_is_refused_in_one_line(
         open_split(file)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_a_folder_may_have_a_name_that_reads_like_a_pattern(suffix: str, tmp_path: Path) -> None:
+    folder = tmp_path / "my [en] #1 data?"
+    folder.mkdir()
+    path = folder / f"train[1]{suffix}"
+    WRITERS[suffix](path, MOODS)
+    assert len(open_split(path).read_examples(MOOD)) == 3
