@@ -126,7 +126,9 @@ def _read_pixels(batch: Sequence[PredictionInput], processor: BaseImageProcessor
             with Image.open(path) as image:
                 images.append(ImageOps.exif_transpose(image).convert("RGB"))
         except (OSError, UnidentifiedImageError):
-            raise DataError(f"{asked.where}: must be the path of an image, got {path!r}") from None
+            raise DataError(
+                f"{asked.where}: a line must be the path of an image, got {path!r}"
+            ) from None
     return processor(images, return_tensors="pt")
 
 

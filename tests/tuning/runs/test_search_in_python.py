@@ -89,7 +89,7 @@ print(result.recipe.task.metric, result.recipe.task.labels)
 """
 
 
-@pytest.mark.parametrize("how", ["script", "cell"])
+@pytest.mark.parametrize("how", ["script", pytest.param("cell", marks=pytest.mark.slow)])
 def test_a_script_without_a_guard_and_a_cell_search_data_and_a_metric_of_their_own(
     how: str, tiny_bert: Path, tmp_path: Path
 ) -> None:
